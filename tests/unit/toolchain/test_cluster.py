@@ -1,0 +1,61 @@
+import socket
+from pathlib import Path
+
+import yaml
+
+from toolchain.cluster import addons, components, network, pki, preflight
+from toolchain.cluster.layout import CONTEXT
+
+
+def test_only_chains_of_our_own_are_removed() -> None:
+    rules = [
+        "*nat",
+        ":POSTROUTING ACCEPT [0:0]",
+        ":KUBE-SERVICES - [0:0]",
+        ":ESTATE-EGRESS - [0:0]",
+        "-A POSTROUTING -j ESTATE-EGRESS",
+        "-A PREROUTING -m comment --comment x -j KUBE-SERVICES",
+        "-A POSTROUTING -s 172.17.0.0/16 -j MASQUERADE",
+        "COMMIT",
+    ]
+    assert network.without_own(rules) == [rules[0], rules[1], rules[6], rules[7]]
+
+
+def test_the_holder_of_a_port_is_found() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert preflight.port_holder(port) is not None
+    assert preflight.port_holder(port) is None
+
+
+def test_name_servers_on_loopback_are_left_out(tmp_path: Path) -> None:
+    file = tmp_path / "resolv.conf"
+    file.write_text("search example.com\nnameserver 127.0.0.53\nnameserver 192.0.2.53\n")
+    assert components.resolv_conf(file) == "nameserver 192.0.2.53\n"
+
+
+def test_the_kubeconfig_has_one_name_for_everything() -> None:
+    admin = yaml.safe_dump(
+        {"clusters": [{"name": "x", "cluster": {"server": "s"}}], "users": [{"name": "y", "user": {}}]}
+    )
+    config = yaml.safe_load(pki.own_kubeconfig(admin))
+    assert config["current-context"] == CONTEXT
+    assert config["contexts"] == [{"name": CONTEXT, "context": {"cluster": CONTEXT, "user": CONTEXT}}]
+
+
+def test_a_rollout_in_progress_is_not_ready() -> None:
+    rolling = {
+        "kind": "Deployment",
+        "metadata": {"name": "d", "generation": 2},
+        "status": {"observedGeneration": 2, "availableReplicas": 1, "updatedReplicas": 1, "replicas": 2},
+    }
+    assert not addons.is_ready(rolling)
+    rolling["status"] = {"observedGeneration": 2, "availableReplicas": 1, "updatedReplicas": 1, "replicas": 1}
+    assert addons.is_ready(rolling)
+
+
+def test_every_component_has_a_name_of_its_own() -> None:
+    names = [component.name for component in components.components()]
+    assert len(names) == len(set(names))

@@ -1,0 +1,327 @@
+"""`make tools`: builds every tool that is missing, into a per-user cache keyed by the pins.
+
+A tool is built in a temporary folder and renamed into place, under a lock of its own, so an interrupted
+build leaves nothing that looks done, and two builds at once share the work.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import time
+import tomllib
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from toolchain.console import ToolchainError, run_command, run_logged, say, step
+from toolchain.paths import CACHE
+
+HERE = Path(__file__).parent
+BUILDS = CACHE / "tools"
+GO_CACHE = CACHE / "go"
+NEEDED_BYTES = 20 * 2**30
+"""Modules, build cache and binaries of a cold build, at their largest together."""
+
+
+@dataclass(frozen=True)
+class Scripts:
+    """Files of a Go module that are programs already."""
+
+    from_: str
+    module: str
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class GoTool:
+    """One entry of tools.toml under [go]."""
+
+    name: str
+    version: str
+    minutes: float
+    binaries: dict[str, str]
+    variables: dict[str, str] = field(default_factory=dict)
+    plugin: str | None = None
+    scripts: Scripts | None = None
+
+    @property
+    def source(self) -> Path:
+        return HERE / "tools" / self.name
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where the built tool lives; another pin is another folder."""
+        digest = hashlib.sha256(repr((self.version, self.binaries, self.variables, self.scripts)).encode())
+        for path in sorted(p for p in self.source.rglob("*") if p.is_file()):
+            digest.update(path.relative_to(self.source).as_posix().encode() + b"\0" + path.read_bytes())
+        return BUILDS / f"{self.name}-{self.version}-{digest.hexdigest()[:12]}"
+
+
+@dataclass(frozen=True)
+class Debian:
+    """The [debian] table of tools.toml."""
+
+    suite: str
+    unpacked: tuple[str, ...]
+    installed: tuple[str, ...]
+
+    @cached_property
+    def folder(self) -> Path:
+        digest = hashlib.sha256(repr((self.suite, self.unpacked)).encode()).hexdigest()[:12]
+        return BUILDS / f"debian-{self.suite}-{digest}"
+
+
+def load() -> tuple[list[GoTool], Debian]:
+    """Read tools.toml."""
+    data = tomllib.loads((HERE / "tools.toml").read_text())
+    tools: list[GoTool] = []
+    for name, entry in data["go"].items():
+        if scripts := entry.pop("scripts", None):
+            scripts = Scripts(scripts["from"], scripts["module"], tuple(scripts["files"]))
+        tools.append(GoTool(name=name, scripts=scripts, **entry))
+    debian = data["debian"]
+    return tools, Debian(debian["suite"], tuple(debian["unpacked"]), tuple(debian["installed"]))
+
+
+@dataclass(frozen=True)
+class Toolbox:
+    """The built tools of one set of pins."""
+
+    folder: Path
+    """bin/ with a link to each program, and pulumi/ as the PULUMI_HOME with the plugins."""
+    debian: Path
+    """Root of the unpacked Debian packages."""
+
+    @property
+    def bin(self) -> Path:
+        return self.folder / "bin"
+
+    @property
+    def pulumi_home(self) -> Path:
+        return self.folder / "pulumi"
+
+    @property
+    def cni(self) -> Path:
+        return self.debian / "usr/lib/cni"
+
+    @property
+    def path(self) -> str:
+        """A PATH with these tools first."""
+        own = [self.bin, *(self.debian / part for part in ("usr/bin", "usr/sbin"))]
+        return os.pathsep.join([*map(str, own), "/usr/sbin", "/sbin", os.environ.get("PATH", os.defpath)])
+
+
+def toolbox() -> Toolbox:
+    """The tools of the current pins, whether they are built yet or not."""
+    tools, debian = load()
+    key = hashlib.sha256(
+        "".join(sorted([*(tool.folder.name for tool in tools), debian.folder.name])).encode()
+    ).hexdigest()
+    return Toolbox(BUILDS / f"all-{key[:12]}", debian.folder)
+
+
+@contextmanager
+def locked(name: str) -> Generator[None]:
+    """Hold the lock of one tool; says so when another process has it."""
+    BUILDS.mkdir(parents=True, exist_ok=True)
+    with (BUILDS / f"{name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"  {name}: another make is at it; waiting for it")
+            with step(f"{name} (by the other make)"):
+                fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def build_missing() -> Toolbox:
+    """Build and link whatever is not there yet.
+
+    Raises:
+        ToolchainError: a requirement is missing, or a build failed.
+    """
+    tools, debian = load()
+    box = toolbox()
+    if box.folder.exists() and debian.folder.exists():
+        return box
+    missing = [tool for tool in tools if not tool.folder.exists()]
+    check_requirements(missing)
+    if not debian.folder.exists():
+        with locked("debian"), step("Debian packages"):
+            unpack_debian(debian)
+    started = time.monotonic()
+    with (BUILDS / "go.lock").open("w") as building:
+        fcntl.flock(building, fcntl.LOCK_SH)
+        build_all(missing, tools)
+    if missing:
+        say(f"  {len(missing)} tools in {(time.monotonic() - started) / 60:.1f} min")
+        remove_go_cache()
+    with locked("all"):
+        link(box, tools)
+    return box
+
+
+def build_all(missing: list[GoTool], tools: list[GoTool]) -> None:
+    """Build one after another: each uses every core."""
+    for number, tool in enumerate(missing):
+        left = sum(later.minutes for later in missing[number:])
+        say(
+            f"  {tool.name} {tool.version}: {number + 1} of {len(missing)}, "
+            f"about {left:.0f} min left in all if nothing is cached"
+        )
+        with locked(tool.name), step(tool.name):
+            build(tool, tools)
+
+
+def check_requirements(missing: list[GoTool]) -> None:
+    """Name everything that a build needs and that is not there."""
+    problems: list[str] = []
+    if platform.system() != "Linux":
+        problems.append(
+            "the tools are built on Linux only; elsewhere use your own: make up TOOLS=system KUBE_CONTEXT=…"
+        )
+    release = platform.freedesktop_os_release() if platform.system() == "Linux" else {}
+    if "debian" not in f"{release.get('ID')} {release.get('ID_LIKE')}".split():
+        problems.append("Debian or a relative of it is needed (apt); elsewhere: make up TOOLS=system KUBE_CONTEXT=…")
+    if missing and not go_is_new_enough():
+        problems.append("Go 1.21 or newer is needed to build the tools: install it and put `go` on PATH")
+    CACHE.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(CACHE).free
+    if missing and free < NEEDED_BYTES:
+        problems.append(
+            f"{CACHE} has {free / 2**30:.1f} GiB free, building needs {NEEDED_BYTES / 2**30:.0f}: "
+            "free some, or set XDG_CACHE_HOME to a larger disk"
+        )
+    if problems:
+        raise ToolchainError("cannot build the tools:\n" + "\n".join(f"  - {problem}" for problem in problems))
+
+
+def go_is_new_enough() -> bool:
+    """Since 1.21, go fetches the toolchain that a go.mod asks for from the module proxy."""
+    if not shutil.which("go"):
+        return False
+    version = subprocess.run(["go", "version"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"go(\d+)\.(\d+)", version)
+    return bool(found) and (int(found[1]), int(found[2])) >= (1, 21)
+
+
+def go_environment() -> dict[str, str]:
+    return os.environ | {
+        "CGO_ENABLED": "0",  # the binaries also go into images that hold nothing else
+        "GOBIN": "",
+        "GOCACHE": str(GO_CACHE / "build"),
+        "GOFLAGS": "-mod=readonly -trimpath -buildvcs=false -modcacherw",
+        "GOMODCACHE": str(GO_CACHE / "mod"),
+        "GOTOOLCHAIN": "auto",
+        "GOWORK": "off",
+    }
+
+
+def build(tool: GoTool, tools: list[GoTool]) -> None:
+    """Build one tool into its folder, unless another process did meanwhile."""
+    if tool.folder.exists():
+        return
+    unfinished = BUILDS / f"{tool.folder.name}.unfinished"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    flags = " ".join(["-s -w", *(f"-X {name}={value}" for name, value in tool.variables.items())])
+    for binary, package in tool.binaries.items():
+        run_logged(
+            ["go", "build", "-ldflags", flags, "-o", str(unfinished / binary), package],
+            BUILDS / "logs" / f"{tool.name}.log",
+            f"building {binary}",
+            env=go_environment(),
+            cwd=tool.source,
+        )
+    if tool.scripts:
+        copy_scripts(tool.scripts, unfinished, tools)
+    unfinished.rename(tool.folder)
+
+
+def copy_scripts(scripts: Scripts, target: Path, tools: list[GoTool]) -> None:
+    """Copy programs that a module ships as files, from the version that the tool `scripts.from_` pins."""
+    pinned = next(tool for tool in tools if tool.name == scripts.from_)
+    found = subprocess.run(
+        ["go", "mod", "download", "-json", scripts.module],
+        cwd=pinned.source, env=go_environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    folder = json.loads(found.stdout or "{}").get("Dir")
+    if not folder:
+        raise ToolchainError(f"the source of {scripts.module} cannot be had: {found.stdout}{found.stderr.strip()}")
+    for name in scripts.files:
+        copied = target / Path(name).name
+        shutil.copyfile(Path(folder) / name, copied)
+        copied.chmod(0o755)
+
+
+def unpack_debian(debian: Debian) -> None:
+    """Download the packages by apt (which checks the release's signature) and unpack them side by side."""
+    if debian.folder.exists():
+        return
+    logs = BUILDS / "logs"
+    downloads = BUILDS / f"{debian.folder.name}.debs"
+    unfinished = BUILDS / f"{debian.folder.name}.unfinished"
+    for folder in (downloads, unfinished):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+    download = ["apt-get", "download", "-q", "-o", "APT::Sandbox::User=root", *debian.unpacked]
+    try:
+        run_logged(download, logs / "debian.log", "downloading Debian packages", cwd=downloads)
+    except ToolchainError:  # no package lists yet, or old ones
+        run_logged(["apt-get", "update", "-q"], logs / "apt-update.log", "apt-get update")
+        run_logged(download, logs / "debian.log", "downloading Debian packages", cwd=downloads)
+    for package in sorted(downloads.glob("*.deb")):
+        run_logged(["dpkg-deb", "-x", str(package), str(unfinished)], logs / "debian.log", f"unpacking {package.name}")
+    shutil.rmtree(downloads)
+    unfinished.rename(debian.folder)
+
+
+def link(box: Toolbox, tools: list[GoTool]) -> None:
+    """One folder with a link to every program, and the Pulumi plugins installed in a PULUMI_HOME of its own."""
+    if box.folder.exists():
+        return
+    unfinished = box.folder.with_suffix(".unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    (unfinished / "bin").mkdir(parents=True)
+    for tool in tools:
+        for program in tool.folder.iterdir():
+            if not tool.plugin:  # a plugin on PATH would make Pulumi warn about it
+                (unfinished / "bin" / program.name).symlink_to(program)
+    environment = os.environ | {
+        "PULUMI_HOME": str(unfinished / "pulumi"),
+        "PATH": f"{unfinished / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "PULUMI_SKIP_UPDATE_CHECK": "true",
+    }
+    for tool in tools:
+        if tool.plugin:
+            install = ["pulumi", "plugin", "install", "resource", tool.plugin, tool.version, "--file", str(tool.folder)]
+            log = BUILDS / "logs" / f"plugin-{tool.plugin}.log"
+            run_logged(install, log, f"installing the Pulumi plugin {tool.plugin}", env=environment)
+    unfinished.rename(box.folder)
+
+
+def remove_go_cache() -> None:
+    """The modules and the build cache (20 GB) have served; the binaries are a fraction of that."""
+    with (BUILDS / "go.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # a build of other pins is at work in it, and removes it at its end
+            return
+        with step("removing the Go caches"):
+            shutil.rmtree(GO_CACHE, ignore_errors=True)
+
+
+def main() -> None:
+    box = build_missing()
+    say(f"tools ready in {box.bin}")
+
+
+if __name__ == "__main__":
+    run_command(main)
