@@ -1,0 +1,169 @@
+"""`make cluster`, `make cluster-stop`, `make cluster-reset`."""
+
+import fcntl
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from toolchain.build import Toolbox, build_missing, toolbox
+from toolchain.cluster import addons, cgroups, network, pki, preflight, supervision
+from toolchain.cluster.components import components, configurations
+from toolchain.cluster.layout import (
+    BUILDKIT_SOCKET,
+    CONFIG,
+    DATA,
+    DOCKER_CONFIG,
+    KUBECONFIG,
+    LOGS,
+    REGISTRY,
+    ROOT,
+    RUN,
+    SERVICES_DIR,
+    VOLUMES,
+)
+from toolchain.console import ToolchainError, run_command, say, step
+from toolchain.mirror.publish import publish_system
+
+
+@contextmanager
+def only_one() -> Generator[None]:
+    """Hold the cluster's lock: starting and stopping never overlap."""
+    ROOT.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (ROOT.parent / "cluster.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with step("waiting for another make that starts or stops the cluster"):
+                fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def supervisor_runs() -> bool:
+    return any(process_name(pid) == "runsvdir" for pid in cgroups.processes())
+
+
+def process_name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
+def is_up(box: Toolbox) -> bool:
+    """Whether every process runs as defined now and everything in the cluster is ready."""
+    if not (supervisor_runs() and network.bridge_exists() and KUBECONFIG.exists()):
+        return False
+    current = configurations(box)
+    if any(not (CONFIG / name).exists() or (CONFIG / name).read_text() != text for name, text in current.items()):
+        return False
+    wanted = components()
+    if not all(supervision.is_running(box, component) and component.ready() for component in wanted):
+        return False
+    try:
+        return not addons.not_ready(box)
+    except ToolchainError:
+        return False
+
+
+def start() -> None:
+    """Bring the cluster up, from whatever state it is in."""
+    machine_problems = preflight.missing_of_the_machine()
+    if machine_problems:
+        preflight.check(running=False)
+    with only_one():
+        box = toolbox()
+        if box.folder.exists() and is_up(box):
+            say(f"cluster is up: {KUBECONFIG}")
+            return
+        if not supervisor_runs() and (left := cgroups.kill_all()):
+            say(f"  ended {left} processes that an earlier run left")
+        preflight.check(running=supervisor_runs())
+        box = build_missing()
+        with step("network, certificates, configuration"):
+            prepare(box)
+        if not supervisor_runs():
+            supervision.start_supervisor(box)
+        for component in components():
+            with step(component.name):
+                supervision.start(box, component)
+        with step("system images"):
+            images = publish_system(REGISTRY, BUILDKIT_SOCKET, DOCKER_CONFIG)
+        with step("node, DNS, storage, Ingress, metrics"):
+            addons.apply(box, images)
+            addons.wait_ready(box)
+        say(f"cluster is up: {KUBECONFIG}")
+
+
+def prepare(box: Toolbox) -> None:
+    """Write everything that the processes read; a service of another version is defined anew."""
+    for folder in (RUN, LOGS, CONFIG, DATA, VOLUMES, SERVICES_DIR):
+        folder.mkdir(parents=True, exist_ok=True)
+    network.set_up()
+    pki.create(box)
+    for name, text in configurations(box).items():
+        path = CONFIG / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    for component in components():
+        supervision.define(component)
+
+
+def stop() -> None:
+    """End every process and give the machine back what was taken of its network; the data stays."""
+    preflight_root()
+    with only_one():
+        with step("processes"):
+            ended = cgroups.kill_all()
+        with step("mounts"):
+            unmount_all()
+        with step("network"):
+            network.tear_down()
+        cgroups.remove()
+        shutil.rmtree(RUN, ignore_errors=True)
+        remove_log_links()
+        say(f"cluster is stopped ({ended} processes ended); its data stays in {ROOT}")
+
+
+def preflight_root() -> None:
+    if problems := preflight.missing_of_the_machine():
+        raise ToolchainError(problems[0])
+
+
+def unmount_all() -> None:
+    """Take down what containers had mounted, the network namespaces of the pods among it; the latest first."""
+    own = (str(ROOT), str(RUN))
+    points = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    for point in reversed(points):
+        if point.startswith(own):
+            subprocess.run(["umount", "-l", point], check=False, capture_output=True)
+
+
+def remove_log_links() -> None:
+    """The kubelet links its logs from this fixed place."""
+    for link in Path("/var/log/containers").glob("*"):
+        if link.is_symlink() and str(link.readlink()).startswith(str(ROOT)):
+            link.unlink()
+
+
+def reset() -> None:
+    """Stop the cluster and delete all that it held: volumes, images, certificates."""
+    stop()
+    with only_one(), step("deleting the cluster's data"):
+        shutil.rmtree(ROOT)
+
+
+def main() -> None:
+    commands = {"start": start, "stop": stop, "reset": reset}
+    if len(sys.argv) != 2 or sys.argv[1] not in commands:
+        raise ToolchainError(f"usage: python -m toolchain.cluster {'|'.join(commands)}")
+    started = time.monotonic()
+    commands[sys.argv[1]]()
+    say(f"({time.monotonic() - started:.1f} s)")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,85 @@
+"""Which processes are the cluster's: those in its control group (versions 1 and 2)."""
+
+import os
+import signal
+from pathlib import Path
+
+from toolchain.cluster.layout import CGROUP
+from toolchain.console import wait_until
+
+MOUNTS = Path("/proc/mounts")
+
+
+def hierarchies() -> list[Path]:
+    """Mount points of all control group hierarchies."""
+    mounts = (line.split() for line in MOUNTS.read_text().splitlines())
+    return [Path(point) for _, point, kind, *_ in mounts if kind in ("cgroup", "cgroup2")]
+
+
+def create() -> list[Path]:
+    """Make the group of the host processes in every hierarchy that takes them; returns their cgroup.procs files."""
+    files: list[Path] = []
+    for hierarchy in hierarchies():
+        group = hierarchy / CGROUP.lstrip("/") / "host"
+        group.mkdir(parents=True, exist_ok=True)
+        if not (group / "cpuset.cpus").exists() or (group / "cpuset.cpus").read_text().strip():
+            files.append(group / "cgroup.procs")  # a version-1 cpuset takes nobody before it has CPUs
+    return files
+
+
+def processes() -> list[int]:
+    """Ids of every live process of the cluster, containers included."""
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and _is_ours(entry)]
+
+
+def _is_ours(process: Path) -> bool:
+    try:
+        groups = (process / "cgroup").read_text()
+        alive = (process / "stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:  # it ended meanwhile
+        return False
+    return alive and any(line.split(":", 2)[2].startswith(f"{CGROUP}/") for line in groups.splitlines())
+
+
+def kill_all(deadline_s: float = 30) -> int:
+    """End every process of the cluster with SIGKILL; returns how many there were.
+
+    Raises:
+        ToolchainError: some were still there after `deadline_s` seconds.
+    """
+    found = processes()
+    for pid in found:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+    def gone() -> bool:
+        left = processes()
+        for pid in left:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        return not left
+
+    wait_until(gone, "the end of the cluster's processes", deadline_s)
+    return len(found)
+
+
+def remove() -> None:
+    """Remove the groups, which the kernel allows a moment after their last process has ended."""
+
+    def removed() -> bool:
+        for hierarchy in hierarchies():
+            top = hierarchy / CGROUP.lstrip("/")
+            for group in [*sorted((g for g in top.rglob("*") if g.is_dir()), reverse=True), top]:
+                try:
+                    group.rmdir()
+                except FileNotFoundError:
+                    continue
+                except OSError:
+                    return False
+        return True
+
+    wait_until(removed, "the removal of the control groups", 10)

@@ -1,0 +1,41 @@
+"""Addresses, ports and folders of the embedded cluster: its own, so that it meets nothing else on the machine."""
+
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+from toolchain.paths import STATE
+
+NODE_NAME = "estate"
+CONTEXT = "estate"
+BRIDGE = "estate0"
+NODE = IPv4Address("10.213.0.1")
+PODS = IPv4Network("10.213.1.0/24")
+SERVICES = IPv4Network("10.213.4.0/22")
+DNS = SERVICES[10]
+OWN = IPv4Network("10.213.0.0/16")
+
+REGISTRY = "127.0.0.1:5000"
+HTTP_PORT, HTTPS_PORT = 8080, 8443
+LOCAL_PORTS = {5000: "the image registry", HTTP_PORT: "the Ingress (HTTP)", HTTPS_PORT: "the Ingress (HTTPS)"}
+"""Ports on 127.0.0.1; every other port of the cluster is on the bridge."""
+
+ROOT = STATE / "cluster"
+RUN = Path("/run/estate")
+"""Sockets and the containers' runtime state: gone after a reboot, as containerd expects."""
+
+PKI = ROOT / "pki"
+KUBECONFIGS = ROOT / "kubeconfigs"
+KUBECONFIG = ROOT / "kubeconfig"
+SERVICES_DIR = ROOT / "services"
+LOGS = ROOT / "logs"
+CONFIG = ROOT / "config"
+DATA = ROOT / "data"
+VOLUMES = ROOT / "volumes"
+CA_CERTIFICATE = ROOT / "ingress" / "ca.crt"
+
+CONTAINERD_SOCKET = RUN / "containerd.sock"
+BUILDKIT_SOCKET = RUN / "buildkitd.sock"
+DOCKER_CONFIG = ROOT / "docker"
+
+CGROUP = "/estate"
+"""Every process of the cluster is in this control group or below it, which is how they are told from others."""

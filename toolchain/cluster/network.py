@@ -1,0 +1,83 @@
+"""The cluster's part of the machine's network: one bridge with the node's address, and rules in chains of its own."""
+
+import subprocess
+from pathlib import Path
+
+from toolchain.cluster.layout import BRIDGE, NODE, OWN, PODS, ROOT, SERVICES
+from toolchain.console import ToolchainError
+
+IP_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
+FORWARD_BEFORE = ROOT / "ip_forward.before"
+CHAINS = {
+    ("filter", "FORWARD", "ESTATE-FORWARD"): [["-s", str(PODS), "-j", "ACCEPT"], ["-d", str(PODS), "-j", "ACCEPT"]],
+    ("nat", "POSTROUTING", "ESTATE-EGRESS"): [["-s", str(PODS), "!", "-d", str(OWN), "-j", "MASQUERADE"]],
+}
+OWN_PREFIXES = ("KUBE-", "ESTATE-")
+
+
+def run(*command: str, stdin: str | None = None) -> str:
+    """Output of a command of iproute2 or iptables.
+
+    Raises:
+        ToolchainError: it failed; with its own words.
+    """
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise ToolchainError(f"`{' '.join(command)}` failed: {done.stderr.strip()}")
+    return done.stdout
+
+
+def bridge_exists() -> bool:
+    return Path(f"/sys/class/net/{BRIDGE}").exists()
+
+
+def set_up() -> None:
+    """Make the bridge, the routes and the rules; those that are there stay."""
+    if not bridge_exists():
+        run("ip", "link", "add", BRIDGE, "type", "bridge")
+    run("ip", "address", "replace", f"{NODE}/32", "dev", BRIDGE)
+    run("ip", "link", "set", BRIDGE, "up")
+    # Processes on the machine reach Services through this route, default route or not.
+    run("ip", "route", "replace", str(SERVICES), "dev", BRIDGE, "src", str(NODE))
+    if not FORWARD_BEFORE.exists():
+        FORWARD_BEFORE.write_text(IP_FORWARD.read_text())
+    if IP_FORWARD.read_text().strip() != "1":
+        IP_FORWARD.write_text("1")
+    for (table, parent, chain), rules in CHAINS.items():
+        fresh = "".join(f"-A {chain} {' '.join(rule)}\n" for rule in rules)
+        run("iptables-restore", "--noflush", "-w", stdin=f"*{table}\n:{chain} - [0:0]\n{fresh}COMMIT\n")
+        if f"-A {parent} -j {chain}" not in run("iptables", "-w", "-t", table, "-S", parent):
+            run("iptables", "-w", "-t", table, "-I", parent, "1", "-j", chain)
+
+
+def tear_down() -> None:
+    """Remove the rules, the bridge, pods' network namespaces and interfaces, and give the forwarding switch back."""
+    for family in ("iptables", "ip6tables"):
+        remove_own_rules(family)
+    if bridge_exists():
+        run("ip", "link", "delete", BRIDGE)
+    if FORWARD_BEFORE.exists():
+        IP_FORWARD.write_text(FORWARD_BEFORE.read_text())
+        FORWARD_BEFORE.unlink()
+
+
+def remove_own_rules(family: str) -> None:
+    """Drop every chain of ours (kube-proxy's and kubelet's included) with the rules that name one."""
+    rules = run(f"{family}-save").splitlines()
+    kept = without_own(rules)
+    if kept != rules:
+        run(f"{family}-restore", "-w", stdin="\n".join(kept) + "\n")
+
+
+def without_own(rules: list[str]) -> list[str]:
+    """The lines of iptables-save that name no chain of ours."""
+    return [
+        line
+        for line in rules
+        if not any(f" {prefix}" in line or line.startswith(f":{prefix}") for prefix in OWN_PREFIXES)
+    ]
+
+
+def foreign_kubernetes() -> bool:
+    """True when the rules of another Kubernetes are on this machine; two would undo each other's."""
+    return not bridge_exists() and "KUBE-SERVICES" in run("iptables-save", "-t", "nat")

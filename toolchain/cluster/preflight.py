@@ -1,0 +1,116 @@
+"""What the embedded cluster needs of the machine: everything that is missing is named at once."""
+
+import os
+import platform
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+
+from toolchain.build import BUILDS, load
+from toolchain.cluster import cgroups, network
+from toolchain.cluster.layout import LOCAL_PORTS, ROOT
+from toolchain.console import ToolchainError, run_logged, say, step
+
+OTHERWISE = "use a Kubernetes that you have: make up TOOLS=system KUBE_CONTEXT=<its context>"
+NEEDED_BYTES = 6 * 2**30
+"""Images, volumes and logs of one estate, and room to roll it."""
+
+
+def check(*, running: bool) -> None:
+    """Install the Debian packages that the cluster needs, and see that it can run here.
+
+    Args:
+        running: the cluster's processes are up, so that its own ports may be taken.
+
+    Raises:
+        ToolchainError: names all that is missing, with what to do about each.
+    """
+    problems = missing_of_the_machine()
+    if not problems:
+        install_packages()
+        problems = missing_of_the_network(running=running)
+    if problems:
+        raise ToolchainError(
+            "the embedded cluster cannot run here:\n" + "\n".join(f"  - {problem}" for problem in problems)
+        )
+
+
+def missing_of_the_machine() -> list[str]:
+    """Requirements that no package can bring."""
+    if platform.system() != "Linux":
+        return [f"this is {platform.system()}, it needs Linux; {OTHERWISE}"]
+    problems: list[str] = []
+    if os.geteuid() != 0:
+        problems.append(f"it needs root (containers, network): run make as root, or {OTHERWISE}")
+    if not shutil.which("apt-get"):
+        problems.append(f"it needs Debian's packages (apt-get); {OTHERWISE}")
+    hierarchies = cgroups.hierarchies()
+    if not hierarchies:
+        problems.append("no control groups are mounted: mount cgroup2 on /sys/fs/cgroup")
+    elif os.geteuid() == 0 and not any(os.access(hierarchy, os.W_OK) for hierarchy in hierarchies):
+        problems.append(
+            "the control groups are read-only: this seems to be an unprivileged container; run it on the machine itself"
+        )
+    free = shutil.disk_usage(next(p for p in (ROOT, *ROOT.parents) if p.exists())).free
+    if free < NEEDED_BYTES:
+        problems.append(
+            f"{ROOT} has {free / 2**30:.1f} GiB free, it needs {NEEDED_BYTES / 2**30:.0f}: free some, or set XDG_STATE_HOME to a larger disk"
+        )
+    return problems
+
+
+def missing_of_the_network(*, running: bool) -> list[str]:
+    """Requirements of the network; needs iptables installed."""
+    problems: list[str] = []
+    if subprocess.run(["iptables", "-w", "-t", "nat", "-S"], capture_output=True, check=False).returncode != 0:
+        return [
+            "iptables does not work here (kernel modules ip_tables, iptable_nat): run it on the machine itself, or in a privileged container"
+        ]
+    if network.foreign_kubernetes():
+        problems.append(f"another Kubernetes runs on this machine (chain KUBE-SERVICES): {OTHERWISE}")
+    for port, purpose in LOCAL_PORTS.items():
+        if not running and (holder := port_holder(port)):
+            problems.append(
+                f"port {port} on 127.0.0.1 is wanted for {purpose} but {holder} has it: stop that, then run this again"
+            )
+    return problems
+
+
+def port_holder(port: int) -> str | None:
+    """Who listens on the port, or None when it is free."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            found = subprocess.run(
+                ["ss", "-Hltnp", f"sport = :{port}"], capture_output=True, text=True, check=False
+            ).stdout
+            return found.partition("users:")[2].strip() or "another program"
+    return None
+
+
+def install_packages() -> None:
+    """Install what is missing of the programs that the cluster calls; none of them is a service."""
+    _, debian = load()
+    query = subprocess.run(
+        ["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n", *debian.installed],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    present = {line.split()[0] for line in query.stdout.splitlines() if line.endswith(" installed")}
+    missing = [package for package in debian.installed if package not in present]
+    if not missing:
+        return
+    say(f"  installing Debian packages: {' '.join(missing)}")
+    logs = BUILDS / "logs"
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *missing]
+    with step("Debian packages"):
+        if not any(Path("/var/lib/apt/lists").glob("*Packages*")):
+            run_logged(["apt-get", "update", "-q"], logs / "apt-update.log", "apt-get update", env=environment)
+        try:
+            run_logged(install, logs / "apt-install.log", "apt-get install", env=environment)
+        except ToolchainError:  # the lists may be older than the archive
+            run_logged(["apt-get", "update", "-q"], logs / "apt-update.log", "apt-get update", env=environment)
+            run_logged(install, logs / "apt-install.log", "apt-get install", env=environment)
