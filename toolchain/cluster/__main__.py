@@ -10,23 +10,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from toolchain.build import Toolbox, build_missing, toolbox
-from toolchain.cluster import addons, cgroups, network, pki, preflight, supervision
+from toolchain.cluster import addons, cgroups, images, network, pki, preflight, supervision
 from toolchain.cluster.components import components, configurations
 from toolchain.cluster.layout import (
-    BUILDKIT_SOCKET,
     CONFIG,
     DATA,
-    DOCKER_CONFIG,
     KUBECONFIG,
     LOGS,
-    REGISTRY,
     ROOT,
     RUN,
     SERVICES_DIR,
     VOLUMES,
 )
 from toolchain.console import ToolchainError, run_command, say, step
-from toolchain.mirror.publish import publish_system
 
 
 @contextmanager
@@ -91,9 +87,9 @@ def start() -> None:
             with step(component.name):
                 supervision.start(box, component)
         with step("system images"):
-            images = publish_system(REGISTRY, BUILDKIT_SOCKET, DOCKER_CONFIG)
+            references = images.publish_system(box)
         with step("node, DNS, storage, Ingress, metrics"):
-            addons.apply(box, images)
+            addons.apply(box, references)
             addons.wait_ready(box)
         say(f"cluster is up: {KUBECONFIG}")
 

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from toolchain.build import Toolbox
 from toolchain.cluster.layout import CA_CERTIFICATE, DNS, HTTP_PORT, HTTPS_PORT, KUBECONFIG, NODE, VOLUMES
 from toolchain.console import ToolchainError, wait_until
+from toolchain.paths import CACHE
 
 MANIFESTS = Path(__file__).parent / "addons"
 READY_DEADLINE_S = 180
@@ -23,8 +25,16 @@ def kubectl(box: Toolbox, *words: str, stdin: str | None = None) -> str:
     Raises:
         ToolchainError: it failed; with its own words.
     """
-    command = ["kubectl", f"--kubeconfig={KUBECONFIG}", "--request-timeout=20s", *words]
-    done = subprocess.run(command, env={"PATH": box.path}, input=stdin, capture_output=True, text=True, check=False)
+    command = [
+        "kubectl",
+        f"--kubeconfig={KUBECONFIG}",
+        "--request-timeout=20s",
+        f"--cache-dir={CACHE / 'kubectl'}",
+        *words,
+    ]
+    done = subprocess.run(
+        command, env=os.environ | {"PATH": box.path}, input=stdin, capture_output=True, text=True, check=False
+    )
     if done.returncode != 0:
         raise ToolchainError(f"`kubectl {' '.join(words)}` failed: {done.stderr.strip()}")
     return done.stdout

@@ -7,6 +7,7 @@ import urllib.request
 from pathlib import Path
 
 from toolchain.build import Toolbox
+from toolchain.cluster import images
 from toolchain.cluster.layout import (
     BUILDKIT_SOCKET,
     CONFIG,
@@ -142,7 +143,7 @@ state = "{CONTAINERD_SOCKET.parent / "containerd"}"
 [plugins."io.containerd.internal.v1.opt"]
   path = "{DATA / "containerd-opt"}"
 [plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "{REGISTRY}/estate-system/pause:1"
+  sandbox_image = "{images.pause(box)}"
   # Machines without CAP_SYS_RESOURCE cannot lower a score; pods would never start.
   restrict_oom_score_adj = true
   # In our own folder, so that stopping finds them.

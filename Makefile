@@ -1,0 +1,82 @@
+# Estate: `make help` lists what there is; the comments behind ## are that list.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+MAKEFLAGS += --no-print-directory
+
+STACK ?= local
+# embedded: tools and Kubernetes of this project. system: the pulumi, docker and kubectl on PATH, and KUBE_CONTEXT.
+TOOLS ?= embedded
+export TOOLS KUBE_CONTEXT BACKEND
+
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/estate
+UV_VERSION := 0.13.9
+UV := $(or $(shell command -v uv 2>/dev/null),$(CACHE)/uv-$(UV_VERSION)/bin/uv)
+RUN := $(UV) run --quiet --frozen
+export UV_PYTHON_DOWNLOADS := never
+
+.PHONY: help
+help: ## What can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: uv
+uv:
+	@command -v $(UV) >/dev/null || { \
+	  python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "error: Python 3.11 or newer with venv is needed: apt-get install python3-venv"; exit 1; }; \
+	  echo "  installing uv $(UV_VERSION) into $(CACHE)"; \
+	  python3 -m venv $(CACHE)/uv-$(UV_VERSION) && $(CACHE)/uv-$(UV_VERSION)/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); }
+
+.PHONY: up
+up: uv ## Bring the estate up (cluster, images, everything) and print its URLs   STACK=local
+	@$(RUN) python -m toolchain.estate up $(STACK)
+
+.PHONY: down
+down: uv ## Remove the estate's resources; the cluster stays   STACK=local
+	@$(RUN) python -m toolchain.estate down $(STACK)
+
+.PHONY: preview
+preview: uv ## Show what `make up` would change   STACK=local
+	@$(RUN) python -m toolchain.estate preview $(STACK)
+
+.PHONY: status
+status: uv ## What runs, ready counts, URLs   STACK=local
+	@$(RUN) python -m toolchain.estate status $(STACK)
+
+.PHONY: url
+url: uv ## Print one URL   OF=gateway|prometheus|consul STACK=local
+	@$(RUN) python -m toolchain.estate url $(STACK) $(or $(OF),gateway)
+
+.PHONY: logs
+logs: uv ## Follow the logs of an app   APP=user-service STACK=local
+	@$(RUN) python -m toolchain.estate logs $(STACK) $(or $(APP),user-service)
+
+.PHONY: tools
+tools: uv ## Build the tools that are missing, into a cache per user
+	@$(RUN) python -m toolchain.build
+
+.PHONY: cluster
+cluster: uv ## Start the embedded Kubernetes, or find it running
+	@$(RUN) python -m toolchain.cluster start
+
+.PHONY: cluster-stop
+cluster-stop: uv ## Stop the embedded Kubernetes; its data stays
+	@$(RUN) python -m toolchain.cluster stop
+
+.PHONY: cluster-reset
+cluster-reset: uv ## Stop the embedded Kubernetes and delete its data
+	@$(RUN) python -m toolchain.cluster reset
+
+.PHONY: format
+format: uv ## Format the code
+	@$(RUN) ruff format . && $(RUN) ruff check --fix .
+
+.PHONY: lint
+lint: uv ## Check format, lint and types
+	@$(RUN) ruff format --check . && $(RUN) ruff check . && $(RUN) basedpyright
+
+.PHONY: test-fast
+test-fast: lint ## Everything that needs no cluster: lint, types, unit, estate and policy tests
+	@$(RUN) pytest tests/unit tests/estate tests/policies
+
+.PHONY: test
+test: test-fast up ## All tests; brings the estate up first
+	@$(RUN) pytest tests/e2e --durations=10

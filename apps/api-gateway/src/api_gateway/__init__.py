@@ -1,0 +1,1 @@
+"""api-gateway: the one way into the services."""

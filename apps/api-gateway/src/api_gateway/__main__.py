@@ -1,0 +1,5 @@
+"""python -m api_gateway."""
+
+from api_gateway.main import main
+
+main()

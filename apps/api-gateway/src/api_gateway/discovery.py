@@ -1,0 +1,85 @@
+"""Where a service's instances are: from Consul, passing ones only, kept in memory."""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from servicekit.registration import client
+
+log = logging.getLogger(__name__)
+WAIT_S = 30
+"""A query returns at a change, or after this time: so long is a list good at the most while Consul is there."""
+RETRY_S = 1.0
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One instance of a service."""
+
+    id: str
+    address: str
+    port: int
+
+
+class Discovery:
+    """The instances of one service; the last good list is kept while Consul is away.
+
+    Args:
+        agent: host:port of the Consul agent.
+        service: name of the service.
+    """
+
+    def __init__(self, agent: str, service: str) -> None:
+        self.agent = agent
+        self.service = service
+        self.instances: tuple[Instance, ...] = ()
+        self._problem: str | None = "not asked yet"
+        self._loop: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Follow Consul from now on."""
+        self._loop = asyncio.create_task(self._follow())
+
+    async def stop(self) -> None:
+        """Follow it no more."""
+        if self._loop:
+            self._loop.cancel()
+            await asyncio.gather(self._loop, return_exceptions=True)
+
+    async def check(self) -> None:
+        """Raise when Consul did not answer the last query."""
+        if self._problem:
+            raise ConnectionError(self._problem)
+
+    async def _follow(self) -> None:
+        index: str | None = None
+        async with client(self.agent) as connection:
+            while True:
+                try:
+                    async with asyncio.timeout(WAIT_S + 5):
+                        index, entries = await connection.health.service(
+                            self.service, index=index, wait=f"{WAIT_S}s", passing=True
+                        )
+                except Exception as error:  # noqa: BLE001 - whatever it is, the last list stays
+                    index = None
+                    reason = f"{type(error).__name__}: {error}"
+                    if self._problem != reason:
+                        log.warning("Consul does not answer", extra={"upstream": self.service, "reason": reason})
+                    self._problem = reason
+                    await asyncio.sleep(RETRY_S)
+                else:
+                    self._problem = None
+                    self._take(entries)
+
+    def _take(self, entries: list[Any]) -> None:
+        found = tuple(sorted((instance(entry) for entry in entries), key=lambda i: i.id))
+        if found != self.instances:
+            log.info("Instances changed", extra={"upstream": self.service, "instances": [i.id for i in found]})
+        self.instances = found
+
+
+def instance(entry: dict[str, Any]) -> Instance:
+    """An entry of Consul's health API."""
+    service = entry["Service"]
+    return Instance(service["ID"], service["Address"] or entry["Node"]["Address"], service["Port"])

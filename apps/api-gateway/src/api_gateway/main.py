@@ -1,0 +1,54 @@
+"""Puts api-gateway together."""
+
+import os
+import socket
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from servicekit import endpoints, logs, problems
+from servicekit.health import Check, Health
+from servicekit.observation import Observed
+from servicekit.registration import Registration
+from servicekit.serving import serve
+from servicekit.settings import load_or_exit
+
+from api_gateway import routes
+from api_gateway.discovery import Discovery
+from api_gateway.proxy import Proxy
+from api_gateway.settings import GatewaySettings
+
+
+def create_app(agent: str, registration: Registration) -> Proxy:
+    """The app, on a Consul agent and a registration that are used from when it starts."""
+    discoveries = {service: Discovery(agent, service) for service in {route.service for route in routes.ROUTES}}
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
+        await proxy.open()
+        for discovery in discoveries.values():
+            await discovery.start()
+        await registration.start()
+        yield
+        for discovery in discoveries.values():
+            await discovery.stop()
+        await proxy.close()
+
+    own = FastAPI(title="api-gateway", version="1", lifespan=lifespan)
+    problems.handle(own)
+    checks: dict[str, Check] = {
+        f"discovery of {service}": discovery.check for service, discovery in discoveries.items()
+    }
+    own.include_router(endpoints.router(Health(checks | {"registration": registration.check}), ready=()))
+    proxy = Proxy(own, discoveries)
+    return proxy
+
+
+def main() -> None:
+    """Run the gateway."""
+    settings = load_or_exit(GatewaySettings, os.environ)
+    logs.configure(settings.service.name)
+    port, name, agent = settings.server.port, settings.service.name, settings.service.registry.address
+    registration = Registration(agent, name, socket.gethostname(), settings.service.address, port)
+    observed = Observed(create_app(agent, registration), name, trust_request_id=False)
+    serve(observed, settings.server.host, port, leave=registration.stop)

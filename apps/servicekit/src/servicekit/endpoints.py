@@ -1,0 +1,45 @@
+"""The endpoints that every service has: /livez, /readyz, /health, /metrics."""
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse, Response
+
+from servicekit import metrics
+from servicekit.health import Health, Result
+
+
+def router(health: Health, ready: tuple[str, ...]) -> APIRouter:
+    """The router of these endpoints.
+
+    Args:
+        health: the checks of the service.
+        ready: names of those without which it cannot serve.
+    """
+    routes = APIRouter(include_in_schema=False)
+
+    @routes.get("/livez")
+    async def livez() -> dict[str, str]:  # pyright: ignore[reportUnusedFunction]
+        return {"status": "healthy"}
+
+    @routes.get("/readyz")
+    async def readyz() -> JSONResponse:  # pyright: ignore[reportUnusedFunction]
+        return answer(await health.report(*ready) if ready else {})
+
+    @routes.get("/health")
+    async def whole() -> JSONResponse:  # pyright: ignore[reportUnusedFunction]
+        return answer(await health.report())
+
+    @routes.get("/metrics")
+    async def scrape() -> Response:  # pyright: ignore[reportUnusedFunction]
+        return metrics.expose()
+
+    return routes
+
+
+def answer(results: dict[str, Result]) -> JSONResponse:
+    """200 when every check passed, 503 with the reasons otherwise."""
+    healthy = all(result.healthy for result in results.values())
+    checks = {
+        name: {"status": "healthy"} if result.healthy else {"status": "unhealthy", "reason": result.reason}
+        for name, result in results.items()
+    }
+    return JSONResponse({"status": "healthy" if healthy else "unhealthy", "checks": checks}, 200 if healthy else 503)

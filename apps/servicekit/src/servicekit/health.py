@@ -1,0 +1,57 @@
+"""Health: what a service depends on, asked at most once a second however often it is probed."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+Check = Callable[[], Awaitable[None]]
+"""Returns when all is well; raises with the reason when not."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """Outcome of one check."""
+
+    healthy: bool
+    reason: str | None = None
+
+
+class Health:
+    """The checks of a service.
+
+    Args:
+        checks: by name.
+        max_age_s: how long a result is good for.
+        timeout_s: how long a check may take.
+    """
+
+    def __init__(self, checks: dict[str, Check], max_age_s: float = 1.0, timeout_s: float = 2.0) -> None:
+        self.checks = checks
+        self.max_age_s = max_age_s
+        self.timeout_s = timeout_s
+        self._results: dict[str, tuple[float, asyncio.Task[Result]]] = {}
+
+    async def report(self, *names: str) -> dict[str, Result]:
+        """Results of the named checks, or of all of them."""
+        wanted = names or tuple(self.checks)
+        results = await asyncio.gather(*(self._result(name) for name in wanted))
+        return dict(zip(wanted, results, strict=True))
+
+    async def _result(self, name: str) -> Result:
+        asked = self._results.get(name)
+        if asked is None or time.monotonic() - asked[0] > self.max_age_s:
+            # Kept as a task, so that probes that arrive together share one check.
+            asked = (time.monotonic(), asyncio.create_task(self._ask(name)))
+            self._results[name] = asked
+        return await asyncio.shield(asked[1])
+
+    async def _ask(self, name: str) -> Result:
+        try:
+            async with asyncio.timeout(self.timeout_s):
+                await self.checks[name]()
+        except TimeoutError:
+            return Result(healthy=False, reason=f"no answer within {self.timeout_s:g} s")
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the reason
+            return Result(healthy=False, reason=f"{type(error).__name__}: {error}")
+        return Result(healthy=True)

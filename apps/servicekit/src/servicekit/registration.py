@@ -1,0 +1,94 @@
+"""Registration in Consul: kept up while the service lives, taken back before it stops."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import consul.aio
+from consul import Check
+
+log = logging.getLogger(__name__)
+CHECK = {"interval": "10s", "timeout": "5s", "deregister": "1m"}  # Consul's minimum for deregistering is a minute
+RENEW_S = 10.0
+"""An agent that lost its state forgets registrations, so they are made again and again."""
+CALL_TIMEOUT_S = 3.0
+
+
+@asynccontextmanager
+async def client(address: str) -> AsyncGenerator[Any]:
+    """A Consul client on the agent at host:port, made inside the running loop as its sessions must be."""
+    host, _, port = address.rpartition(":")
+    connection: Any = consul.aio.Consul(host=host, port=int(port), verify=False)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+class Registration:
+    """One instance of a service in Consul.
+
+    Args:
+        agent: host:port of the Consul agent.
+        service: name of the service.
+        instance: id of this instance; unique in Consul.
+        address: where the instance is reached.
+        port: on which.
+    """
+
+    def __init__(self, agent: str, service: str, instance: str, address: str, port: int) -> None:
+        self.agent = agent
+        self.service = service
+        self.instance = instance
+        self.address = address
+        self.port = port
+        self._problem: str | None = "not registered yet"
+        self._loop: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Register now and every RENEW_S seconds; a Consul that is away is tried again."""
+        self._loop = asyncio.create_task(self._keep())
+
+    async def check(self) -> None:
+        """Raise when the last try to register failed."""
+        if self._problem:
+            raise ConnectionError(self._problem)
+
+    async def stop(self) -> None:
+        """Leave Consul; done before the listener closes, so that no one is sent to a closed port."""
+        if self._loop:
+            self._loop.cancel()
+            await asyncio.gather(self._loop, return_exceptions=True)
+        self._problem = "deregistered"
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT_S), client(self.agent) as connection:
+                await connection.agent.service.deregister(self.instance)
+        except Exception:
+            log.exception("Could not deregister; Consul's check will do it")
+        else:
+            log.info("Deregistered", extra={"instance": self.instance})
+
+    async def _keep(self) -> None:
+        async with client(self.agent) as connection:
+            while True:
+                await self._register(connection)
+                await asyncio.sleep(RENEW_S if self._problem is None else 1.0)
+
+    async def _register(self, connection: Any) -> None:
+        check: Any = Check.http(f"http://{self.address}:{self.port}/health", **CHECK)
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                await connection.agent.service.register(
+                    self.service, service_id=self.instance, address=self.address, port=self.port, check=check
+                )
+        except Exception as error:  # noqa: BLE001 - tried again, whatever it is
+            reason = f"{type(error).__name__}: {error}"
+            if self._problem != reason:
+                log.warning("Could not register", extra={"reason": reason})
+            self._problem = reason
+        else:
+            if self._problem:
+                log.info("Registered", extra={"instance": self.instance, "address": self.address, "port": self.port})
+            self._problem = None

@@ -1,0 +1,148 @@
+"""Settings of a service: defaults, overruled by config.yaml, overruled by APP_… in the environment."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+PREFIX = "APP"
+FOLDERS = (Path("config"), Path("/etc/app"), Path.home() / ".app")
+"""Where config.yaml is looked for; the first one found is taken."""
+
+
+class SettingsError(Exception):
+    """A setting that is wrong: its key, what is wrong with it, and where it came from."""
+
+
+class Settings(BaseModel):
+    """Common to every table of settings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Server(Settings):
+    """Where the service listens."""
+
+    host: str = "0.0.0.0"  # noqa: S104 - a pod is reached from outside itself
+    port: int = Field(default=8080, ge=1, le=65535)
+
+
+class Registry(Settings):
+    """The Consul agent."""
+
+    address: str = "localhost:8500"
+
+
+class Service(Settings):
+    """What the service is called, and where others reach it."""
+
+    name: str
+    address: str = "127.0.0.1"
+    """Registered in Consul; a pod's IP."""
+    registry: Registry = Registry()
+
+
+class ServiceSettings(Settings):
+    """Settings that every service has."""
+
+    server: Server = Server()
+    service: Service
+
+
+S = TypeVar("S", bound=ServiceSettings)
+
+
+def load(model: type[S], environment: Mapping[str, str], folders: tuple[Path, ...] = FOLDERS) -> S:
+    """The settings of a service.
+
+    Args:
+        model: of the service.
+        environment: APP_SERVER_PORT is server.port; APP_SERVER_PORT_FILE names a file that holds it.
+        folders: where config.yaml is looked for.
+
+    Raises:
+        SettingsError: a value is wrong, or a file cannot be read.
+    """
+    values, sources = from_file(folders)
+    for key in keys(model):
+        name = "_".join([PREFIX, *key]).upper()
+        found = from_environment(name, environment)
+        if found is None:
+            continue
+        table = values
+        for part in key[:-1]:
+            table = table.setdefault(part, {})
+        table[key[-1]], source = found
+        sources[key] = source
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        problems = (describe(dict(problem), sources) for problem in error.errors())
+        raise SettingsError("; ".join(problems)) from error
+
+
+def from_file(folders: tuple[Path, ...]) -> tuple[dict[str, Any], dict[tuple[str, ...], str]]:
+    """The first config.yaml, and itself as the source of all it holds."""
+    for folder in folders:
+        file = folder / "config.yaml"
+        if file.is_file():
+            try:
+                values: Any = yaml.safe_load(file.read_text()) or {}
+            except (OSError, yaml.YAMLError) as error:
+                raise SettingsError(f"{file} cannot be read: {error}") from error
+            if not isinstance(values, dict):
+                raise SettingsError(f"{file} holds no table of settings")
+            table: dict[str, Any] = values
+            return table, {(): str(file)}
+    return {}, {}
+
+
+def from_environment(name: str, environment: Mapping[str, str]) -> tuple[str, str] | None:
+    """Value and source of one setting, from a variable or the file that one names."""
+    if name in environment:
+        return environment[name], name
+    file = environment.get(f"{name}_FILE")
+    if file is None:
+        return None
+    try:
+        return Path(file).read_text().rstrip("\n"), f"{name}_FILE ({file})"
+    except OSError as error:
+        raise SettingsError(f"{name}_FILE: {file} cannot be read: {error.strerror}") from error
+
+
+def keys(model: type[BaseModel], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Every key of a model, tables within tables."""
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from keys(field.annotation, (*above, name))
+        else:
+            yield (*above, name)
+
+
+def describe(problem: dict[str, Any], sources: Mapping[tuple[str, ...], str]) -> str:
+    """One problem that pydantic found; a value is only shown where it cannot be a secret."""
+    key = tuple(str(part) for part in problem["loc"])
+    source = sources.get(key) or sources.get((), "the defaults")
+    shown = (
+        ""
+        if "password" in key[-1] or problem["type"] in ("missing", "extra_forbidden")
+        else f", not {problem['input']!r}"
+    )
+    return f"{'.'.join(key)}: {problem['msg'].lower()}{shown} (from {source})"
+
+
+def load_or_exit(model: type[S], environment: Mapping[str, str]) -> S:
+    """The settings, or the end of the process with one line that says what is wrong and exit code 2."""
+    try:
+        return load(model, environment)
+    except SettingsError as error:
+        refuse(error)
+
+
+def refuse(error: SettingsError) -> NoReturn:
+    """End the start of a service."""
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(2)

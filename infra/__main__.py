@@ -1,0 +1,46 @@
+"""The estate: what runs, in what order, and what depends on what."""
+
+import pulumi
+import pulumi_kubernetes as kubernetes
+
+from infra.consul import Consul
+from infra.images import AppImage
+from infra.ingress import PublicIngress
+from infra.migration import Migration
+from infra.namespace import EstateNamespace
+from infra.postgres import Postgres
+from infra.prometheus import Prometheus
+from infra.redis import Redis
+from infra.settings import load_cluster, load_secrets, load_settings
+from infra.web_service import App, WebService
+
+settings = load_settings()
+secrets = load_secrets()
+cluster = load_cluster()
+
+provider = kubernetes.Provider("cluster", kubeconfig=cluster.kubeconfig, context=cluster.context)
+namespace = EstateNamespace(f"estate-{pulumi.get_stack()}", pulumi.ResourceOptions(providers=[provider]))
+
+user_image = AppImage("user-service", settings)
+gateway_image = AppImage("api-gateway", settings)
+
+postgres = Postgres(settings.images.postgres, settings.storage.postgres, secrets.postgres_password, namespace)
+redis = Redis(settings.images.redis, secrets.redis_password, namespace)
+consul = Consul(settings.images.consul, settings.storage.consul, namespace)
+prometheus = Prometheus(settings.images.prometheus, settings.storage.prometheus, namespace)
+
+users = App("user-service", user_image.reference, postgres.environment | consul.environment, postgres.secrets)
+migrate = ["/app/.venv/bin/python", "-m", "user_service.migrate"]
+migration = Migration(users, migrate, namespace, depends_on=[postgres])
+user_service = WebService(users, settings.user_service, namespace, depends_on=[migration, consul])
+
+gateway = App("api-gateway", gateway_image.reference, consul.environment)
+api_gateway = WebService(gateway, settings.api_gateway, namespace, depends_on=[consul])
+
+ingress = PublicIngress(settings.ingress, api_gateway, {"consul": consul, "prometheus": prometheus}, namespace)
+
+pulumi.export("namespace", namespace.name)
+pulumi.export("gateway_url", ingress.urls["gateway"])
+pulumi.export("urls", ingress.urls)
+pulumi.export("images", {"user-service": user_image.reference, "api-gateway": gateway_image.reference})
+pulumi.export("versions", settings.images.model_dump())

@@ -1,0 +1,104 @@
+"""Consul: where services register, and the gateway finds them."""
+
+from typing import Any
+
+import pulumi
+from pulumi_kubernetes.apps.v1 import StatefulSet
+from pulumi_kubernetes.core.v1 import Service
+
+from infra.namespace import EstateNamespace
+from infra.pods import container_security, labels, manifest, metadata, pod_security, resources, selector
+from infra.postgres import volume_claim
+from infra.waiting import ROLLOUT
+
+NAME = "consul"
+UID, GID = 100, 1000  # of the upstream image
+PORT = 8500
+COMMAND = [
+    "consul",
+    "agent",
+    "-server",
+    "-bootstrap-expect=1",
+    "-ui",
+    "-node=consul-0",
+    "-data-dir=/consul/data",
+    "-client=0.0.0.0",
+    "-bind=0.0.0.0",
+    "-advertise=$(POD_IP)",
+    '-hcl=telemetry { prometheus_retention_time = "60s" }',
+]
+
+
+class Consul(pulumi.ComponentResource):
+    """A service registry of one server, on a volume of its own."""
+
+    environment: dict[str, str]
+    """What a service that registers has in its environment."""
+    service: Service
+    port = PORT
+
+    def __init__(self, image: str, storage: str, namespace: EstateNamespace) -> None:
+        """Create the registry.
+
+        Args:
+            image: reference of the upstream image or of one like it.
+            storage: size of the volume, a Kubernetes quantity.
+            namespace: where it runs.
+        """
+        super().__init__("estate:consul:Consul", NAME, {}, pulumi.ResourceOptions(parent=namespace))
+        self.service = Service(
+            NAME,
+            metadata=metadata(NAME, namespace.name),
+            spec=manifest({"selector": selector(NAME), "ports": [{"name": "http", "port": PORT}]}),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        StatefulSet(
+            NAME,
+            metadata=metadata(NAME, namespace.name),
+            spec=manifest(
+                {
+                    "serviceName": NAME,
+                    "replicas": 1,
+                    "selector": {"matchLabels": selector(NAME)},
+                    "template": {"metadata": {"labels": labels(NAME)}, "spec": pod(image)},
+                    "volumeClaimTemplates": [volume_claim(storage)],
+                }
+            ),
+            opts=pulumi.ResourceOptions(parent=self, custom_timeouts=ROLLOUT),
+        )
+        self.environment = {"APP_SERVICE_REGISTRY_ADDRESS": f"{NAME}:{PORT}"}
+        self.register_outputs({})
+
+
+def pod(image: str) -> dict[str, Any]:
+    """The server's pod: ready once there is a leader, which answers with its address."""
+    leader = {"exec": {"command": ["sh", "-c", "consul operator raft list-peers | grep -q leader"]}}
+    return {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": 20,
+        "securityContext": pod_security(UID, GID),
+        "containers": [
+            {
+                "name": NAME,
+                "image": image,
+                "command": COMMAND,
+                "env": [{"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
+                "ports": [{"name": "http", "containerPort": PORT}],
+                "startupProbe": leader | {"periodSeconds": 1, "timeoutSeconds": 5, "failureThreshold": 120},
+                "readinessProbe": {"httpGet": {"path": "/v1/status/leader", "port": "http"}, "periodSeconds": 5},
+                "livenessProbe": {
+                    "httpGet": {"path": "/v1/agent/self", "port": "http"},
+                    "periodSeconds": 10,
+                    "failureThreshold": 6,
+                },
+                "resources": resources("100m", "256Mi"),
+                "securityContext": container_security(),
+                "volumeMounts": [
+                    {"name": "data", "mountPath": "/consul/data"},
+                    {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a volume of the pod's own
+                ],
+            }
+        ],
+        "volumes": [{"name": "tmp", "emptyDir": {}}],
+    }

@@ -1,0 +1,54 @@
+"""Our own images: built from apps/, pushed, and from then on only known by digest."""
+
+from pathlib import Path
+
+import pulumi
+import pulumi_docker_build as docker_build
+
+from infra.settings import SettingsError, StackSettings
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+class AppImage(pulumi.ComponentResource):
+    """The image of one service in apps/."""
+
+    reference: pulumi.Output[str]
+    """registry/path@sha256:…"""
+
+    def __init__(self, name: str, settings: StackSettings, opts: pulumi.ResourceOptions | None = None) -> None:
+        """Build and push the image, or take the digest that the stack names.
+
+        Args:
+            name: folder in apps/, and name of the image.
+            settings: of the stack.
+            opts: resource options.
+
+        Raises:
+            SettingsError: the stack neither builds nor names a digest.
+        """
+        super().__init__("estate:images:AppImage", name, {}, opts)
+        if settings.build:
+            self.reference = self._build(name, settings).ref
+        elif name in settings.digests:
+            self.reference = pulumi.Output.from_input(settings.digests[name])
+        else:
+            raise SettingsError(
+                f"the stack has no image for {name}: set build: true, or digests: {{{name}: …@sha256:…}}"
+            )
+        self.register_outputs({"reference": self.reference})
+
+    def _build(self, name: str, settings: StackSettings) -> docker_build.Image:
+        return docker_build.Image(
+            name,
+            tags=[f"{settings.registry}/{name}:{pulumi.get_stack()}"],
+            context=docker_build.BuildContextArgs(location=str(PROJECT)),
+            dockerfile=docker_build.DockerfileArgs(location=str(PROJECT / "apps" / name / "Dockerfile")),
+            build_args={"PYTHON_IMAGE": settings.images.python},
+            platforms=[docker_build.Platform.LINUX_AMD64],
+            push=True,
+            build_on_preview=False,
+            # Deleting it would delete the digest in the registry, which another stack may run:
+            # https://github.com/pulumi/pulumi-docker-build/issues/606
+            opts=pulumi.ResourceOptions(parent=self, retain_on_delete=True),
+        )

@@ -1,0 +1,53 @@
+"""The migration of a service's database: a Job that has to end well before the service's new pods start."""
+
+import pulumi
+from pulumi_kubernetes.batch.v1 import Job
+
+from infra.namespace import EstateNamespace
+from infra.pods import labels, manifest, resources
+from infra.waiting import ROLLOUT
+from infra.web_service import App, app_secret, container, pod_of
+
+
+class Migration(pulumi.ComponentResource):
+    """The schema of a service's database, brought to what the service's image wants."""
+
+    def __init__(
+        self, app: App, command: list[str], namespace: EstateNamespace, depends_on: list[pulumi.Resource]
+    ) -> None:
+        """Create the Job; its name is Pulumi's, since another image is another Job.
+
+        Args:
+            app: the service, whose image and environment the Job has.
+            command: that migrates, once and from any earlier version.
+            namespace: where it runs.
+            depends_on: what has to be there before.
+        """
+        name = f"{app.name}-migration"
+        super().__init__(
+            "estate:migration:Migration", name, {}, pulumi.ResourceOptions(parent=namespace, depends_on=depends_on)
+        )
+        secret = app_secret(name, app, namespace, self)
+        migrating = container(app, secret) | {"command": command, "resources": resources("50m", "192Mi")}
+        Job(
+            name,
+            metadata=manifest(
+                {
+                    "namespace": namespace.name,
+                    "labels": labels(name),
+                    # A Job that failed is made anew: https://github.com/pulumi/pulumi-kubernetes/issues/449
+                    "annotations": {"pulumi.com/replaceUnready": "true"},
+                }
+            ),
+            spec=manifest(
+                {
+                    "backoffLimit": 3,
+                    "template": {
+                        "metadata": {"labels": labels(name)},
+                        "spec": pod_of(migrating, secret) | {"restartPolicy": "Never"},
+                    },
+                }
+            ),
+            opts=pulumi.ResourceOptions(parent=self, custom_timeouts=ROLLOUT),
+        )
+        self.register_outputs({})

@@ -1,0 +1,54 @@
+"""What every pod of the estate has in common: the Pod Security Standard `restricted`, and labels."""
+
+from typing import Any
+
+import pulumi
+
+MANAGED_BY = {"app.kubernetes.io/managed-by": "pulumi", "app.kubernetes.io/part-of": "estate"}
+
+
+def manifest(fields: Any) -> Any:
+    """A part of a manifest, in the names that Kubernetes' own documents use; Pulumi's typed dicts spell them otherwise."""
+    return fields
+
+
+def metadata(name: str, namespace: pulumi.Input[str]) -> Any:
+    """Metadata of an object with a fixed name."""
+    return {"name": name, "namespace": namespace, "labels": labels(name)}
+
+
+def selector(name: str) -> dict[str, str]:
+    """Labels that choose a workload's pods; they never change, since selectors cannot."""
+    return {"app.kubernetes.io/name": name}
+
+
+def labels(name: str) -> dict[str, str]:
+    """Labels of a workload and its pods."""
+    return selector(name) | MANAGED_BY
+
+
+def pod_security(uid: int, gid: int | None = None) -> dict[str, Any]:
+    """A pod's security context under `restricted` (https://kubernetes.io/docs/concepts/security/pod-security-standards/)."""
+    group = uid if gid is None else gid
+    return {
+        "runAsNonRoot": True,
+        "runAsUser": uid,
+        "runAsGroup": group,
+        "fsGroup": group,
+        "fsGroupChangePolicy": "OnRootMismatch",
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
+def container_security() -> dict[str, Any]:
+    """A container's security context: nothing to gain, nothing to write."""
+    return {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def resources(cpu: str, memory: str) -> dict[str, Any]:
+    """Requests, and the memory limit; no CPU limit for what others wait on."""
+    return {"requests": {"cpu": cpu, "memory": memory}, "limits": {"memory": memory, "cpu": "1"}}

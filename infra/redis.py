@@ -1,0 +1,96 @@
+"""Redis as a cache: bounded memory, nothing on disk; it may vanish at any time."""
+
+from typing import Any
+
+import pulumi
+from pulumi_kubernetes.apps.v1 import Deployment
+from pulumi_kubernetes.core.v1 import Secret, Service
+
+from infra.namespace import EstateNamespace
+from infra.pods import container_security, labels, manifest, metadata, pod_security, resources, selector
+from infra.waiting import ROLLOUT
+
+NAME = "redis"
+UID = 999  # of the upstream image
+PORT = 6379
+CONFIGURATION = """\
+port {port}
+requirepass {password}
+maxmemory 64mb
+maxmemory-policy allkeys-lru
+save ""
+appendonly no
+dir /tmp
+"""
+
+
+class Redis(pulumi.ComponentResource):
+    """A cache."""
+
+    def __init__(self, image: str, password: pulumi.Output[str], namespace: EstateNamespace) -> None:
+        """Create the cache.
+
+        Args:
+            image: reference of the upstream image or of one like it.
+            password: that clients give.
+            namespace: where it runs.
+        """
+        super().__init__("estate:redis:Redis", NAME, {}, pulumi.ResourceOptions(parent=namespace))
+        child = pulumi.ResourceOptions(parent=self)
+        configuration = password.apply(lambda known: CONFIGURATION.format(port=PORT, password=known))
+        secret = Secret(
+            NAME,
+            metadata=manifest({"namespace": namespace.name}),
+            string_data={"redis.conf": configuration},
+            opts=child,
+        )
+        Service(
+            NAME,
+            metadata=metadata(NAME, namespace.name),
+            spec=manifest({"selector": selector(NAME), "ports": [{"name": NAME, "port": PORT}]}),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[self._deployment(image, secret, namespace)]),
+        )
+        self.register_outputs({})
+
+    def _deployment(self, image: str, secret: Secret, namespace: EstateNamespace) -> Deployment:
+        return Deployment(
+            NAME,
+            metadata=metadata(NAME, namespace.name),
+            spec=manifest(
+                {
+                    "replicas": 1,
+                    "selector": {"matchLabels": selector(NAME)},
+                    "template": {"metadata": {"labels": labels(NAME)}, "spec": pod(image, secret.metadata.name)},
+                }
+            ),
+            opts=pulumi.ResourceOptions(parent=self, custom_timeouts=ROLLOUT),
+        )
+
+
+def pod(image: str, secret: pulumi.Input[str]) -> dict[str, Any]:
+    """The cache's pod."""
+    return {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": pod_security(UID),
+        "containers": [
+            {
+                "name": NAME,
+                "image": image,
+                "command": ["redis-server", "/etc/redis/redis.conf"],
+                "ports": [{"name": NAME, "containerPort": PORT}],
+                "readinessProbe": {"tcpSocket": {"port": NAME}, "periodSeconds": 5},
+                "livenessProbe": {"tcpSocket": {"port": NAME}, "periodSeconds": 10, "failureThreshold": 6},
+                "resources": resources("50m", "128Mi"),
+                "securityContext": container_security(),
+                "volumeMounts": [
+                    {"name": "configuration", "mountPath": "/etc/redis", "readOnly": True},
+                    {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a volume of the pod's own
+                ],
+            }
+        ],
+        "volumes": [
+            {"name": "configuration", "secret": {"secretName": secret, "defaultMode": 0o440}},
+            {"name": "tmp", "emptyDir": {}},
+        ],
+    }

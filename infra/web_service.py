@@ -1,0 +1,151 @@
+"""One of our services: its pods, how they are probed and replaced, and its address in the cluster."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pulumi
+from pulumi_kubernetes.apps.v1 import Deployment
+from pulumi_kubernetes.core.v1 import Secret, Service, ServiceAccount
+from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
+
+from infra.namespace import EstateNamespace
+from infra.pods import container_security, labels, manifest, metadata, pod_security, selector
+from infra.settings import ServiceSettings
+from infra.waiting import ROLLOUT
+
+UID = 10001
+PORT = 8080
+SECRETS_FOLDER = "/run/secrets/app"
+DRAIN_S = 5
+"""Between a pod's leaving the endpoints and SIGTERM: proxies still send to it for a moment."""
+
+
+@dataclass(frozen=True)
+class App:
+    """What a service's pods are made of; its migration runs in the same."""
+
+    name: str
+    image: pulumi.Output[str]
+    """Reference by digest."""
+    environment: dict[str, str]
+    secrets: dict[str, pulumi.Output[str]] = field(default_factory=dict[str, pulumi.Output[str]])
+    """Files in SECRETS_FOLDER: name and content."""
+
+
+class WebService(pulumi.ComponentResource):
+    """A service that answers HTTP."""
+
+    service: Service
+    port = PORT
+
+    def __init__(
+        self,
+        app: App,
+        settings: ServiceSettings,
+        namespace: EstateNamespace,
+        depends_on: list[pulumi.Resource],
+    ) -> None:
+        """Create the service.
+
+        Args:
+            app: what runs.
+            settings: how much of it.
+            namespace: where.
+            depends_on: what has to be there before.
+        """
+        super().__init__(
+            "estate:web_service:WebService",
+            app.name,
+            {},
+            pulumi.ResourceOptions(parent=namespace, depends_on=depends_on),
+        )
+        child = pulumi.ResourceOptions(parent=self)
+        named = metadata(app.name, namespace.name)
+        account = ServiceAccount(app.name, metadata=named, automount_service_account_token=False, opts=child)
+        self.service = Service(
+            app.name,
+            metadata=named,
+            spec=manifest(
+                {"selector": selector(app.name), "ports": [{"name": "http", "port": PORT, "targetPort": "http"}]}
+            ),
+            opts=child,
+        )
+        if settings.replicas > 1:
+            PodDisruptionBudget(
+                app.name,
+                metadata=named,
+                spec=manifest({"maxUnavailable": 1, "selector": {"matchLabels": selector(app.name)}}),
+                opts=child,
+            )
+        secret = app_secret(app.name, app, namespace, self)
+        template = {
+            "metadata": {
+                "labels": labels(app.name),
+                "annotations": {"prometheus.io/scrape": "true", "prometheus.io/port": str(PORT)},
+            },
+            "spec": pod(app, settings, secret, account.metadata.name),
+        }
+        Deployment(
+            app.name,
+            metadata=named,
+            spec=manifest(
+                {
+                    "replicas": settings.replicas,
+                    "selector": {"matchLabels": selector(app.name)},
+                    "strategy": {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+                    "template": template,
+                }
+            ),
+            opts=pulumi.ResourceOptions(parent=self, custom_timeouts=ROLLOUT),
+        )
+        self.register_outputs({})
+
+
+def app_secret(name: str, app: App, namespace: EstateNamespace, parent: pulumi.Resource) -> Secret | None:
+    """The Secret that the app's pods mount; another content is another name, so that the pods roll."""
+    if not app.secrets:
+        return None
+    opts = pulumi.ResourceOptions(parent=parent)
+    metadata = manifest({"namespace": namespace.name})
+    return Secret(name, metadata=metadata, string_data=app.secrets, immutable=True, opts=opts)
+
+
+def pod(app: App, settings: ServiceSettings, secret: Secret | None, account: pulumi.Input[str]) -> dict[str, Any]:
+    """The service's pod. The probes' times are the reference's; liveness asks the process alone."""
+    serving = container(app, secret) | {
+        "ports": [{"name": "http", "containerPort": PORT}],
+        "startupProbe": {"httpGet": {"path": "/livez", "port": "http"}, "periodSeconds": 1, "failureThreshold": 60},
+        "livenessProbe": {"httpGet": {"path": "/livez", "port": "http"}, "periodSeconds": 10, "timeoutSeconds": 5},
+        "readinessProbe": {"httpGet": {"path": "/readyz", "port": "http"}, "periodSeconds": 5, "timeoutSeconds": 3},
+        "lifecycle": {"preStop": {"sleep": {"seconds": DRAIN_S}}},
+        "resources": {"requests": settings.requests.model_dump(), "limits": settings.limits.model_dump()},
+    }
+    return pod_of(serving, secret) | {"serviceAccountName": account, "terminationGracePeriodSeconds": 40}
+
+
+def container(app: App, secret: Secret | None) -> dict[str, Any]:
+    """The app's container, without what tells serving from migrating."""
+    pod_ip = {"name": "APP_SERVICE_ADDRESS", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
+    fixed = {"APP_SERVER_PORT": str(PORT), "APP_SERVICE_NAME": app.name} | app.environment
+    secrets_mount = [{"name": "secrets", "mountPath": SECRETS_FOLDER, "readOnly": True}] if secret else []
+    return {
+        "name": app.name,
+        "image": app.image,
+        "env": [pod_ip, *({"name": name, "value": value} for name, value in sorted(fixed.items()))],
+        "securityContext": container_security(),
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, *secrets_mount],  # noqa: S108 - the pod's own
+    }
+
+
+def pod_of(only: dict[str, Any], secret: Secret | None) -> dict[str, Any]:
+    """A pod of one container of ours."""
+    mounted = (
+        {"name": "secrets", "secret": {"secretName": secret.metadata.name, "defaultMode": 0o440}} if secret else None
+    )
+    return {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": pod_security(UID),
+        "containers": [only],
+        "volumes": [{"name": "tmp", "emptyDir": {}}, *([mounted] if mounted else [])],
+    }

@@ -1,0 +1,69 @@
+"""What runs: as declared, by digest, on the estate's own cluster."""
+
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from toolchain import estate
+from toolchain.cluster import layout
+from toolchain.paths import PROJECT
+
+Items = Callable[..., list[dict[str, Any]]]
+
+
+def test_the_services_have_their_replicas(items: Items) -> None:
+    ready = {item["metadata"]["name"]: item["status"].get("readyReplicas") for item in items("deployments")}
+    assert ready["user-service"] == 3
+    assert ready["api-gateway"] == 2
+
+
+def test_our_images_run_by_digest(items: Items) -> None:
+    images = {
+        container["image"]
+        for item in items("deployments", "-l", "app.kubernetes.io/name in (user-service, api-gateway)")
+        for container in item["spec"]["template"]["spec"]["containers"]
+    }
+    assert len(images) == 2
+    assert all("@sha256:" in image for image in images)
+
+
+def test_volumes_are_bound_by_the_default_storage_class(items: Items) -> None:
+    claims = items("persistentvolumeclaims")
+    assert {claim["metadata"]["name"].split("-")[-2] for claim in claims} >= {"postgres", "consul"}
+    assert all(claim["status"]["phase"] == "Bound" for claim in claims)
+
+
+@pytest.mark.parametrize("of", ["gateway", "consul", "prometheus"])
+def test_every_console_has_a_url(urls: dict[str, str], of: str) -> None:
+    assert urls[of].startswith("https://")
+
+
+def test_a_second_up_changes_nothing(stack: estate.Stack) -> None:
+    file = estate.effective_file(stack)
+    again = stack.pulumi(
+        "preview", "--expect-no-changes", "--refresh", "--stack", stack.name, "--config-file", str(file)
+    )
+    assert again.returncode == 0, again.stdout + again.stderr
+
+
+def test_no_secret_is_in_the_exported_state_in_the_clear(stack: estate.Stack, kubectl: Callable[..., str]) -> None:
+    read = "print(open('/run/secrets/app/database-password').read())"
+    password = kubectl("exec", "deployment/user-service", "--", "/app/.venv/bin/python", "-c", read).strip()
+    assert len(password) > 20
+    assert password not in stack.pulumi("stack", "export", "--stack", stack.name).stdout
+
+
+def test_an_unknown_stack_is_named_with_the_known_ones() -> None:
+    refused = subprocess.run(
+        ["make", "preview", "STACK=lokal"], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+    assert refused.returncode != 0
+    assert "there is no stack 'lokal': the stacks are local" in refused.stdout
+
+
+def test_the_cluster_found_running_is_left_as_it_is() -> None:
+    again = subprocess.run(["make", "cluster"], cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert again.returncode == 0
+    assert f"cluster is up: {layout.KUBECONFIG}" in again.stdout

@@ -1,0 +1,134 @@
+"""Images of what runs in the cluster from the start: one static program each, built here and never pulled."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from toolchain.build import Toolbox
+from toolchain.cluster.layout import BUILDKIT_SOCKET, DOCKER_CONFIG, LOGS, REGISTRY
+from toolchain.console import ToolchainError, last_lines, run_logged
+
+BUILDER = "estate"
+MANIFESTS = (
+    "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, "
+    "application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json"
+)
+
+
+@dataclass(frozen=True)
+class SystemImage:
+    """One program, and what it is called by."""
+
+    name: str
+    program: Path
+    entrypoint: tuple[str, ...]
+    links: tuple[str, ...] = ()
+    """Further names of the program in /bin."""
+    user: int = 65532
+
+    @property
+    def dockerfile(self) -> str:
+        return f"FROM scratch\nCOPY bin /bin\nUSER {self.user}\nENTRYPOINT {json.dumps(self.entrypoint)}\n"
+
+    @cached_property
+    def reference(self) -> str:
+        """Where the registry has it; the tag follows from the content."""
+        inputs = repr((self.dockerfile, self.links, str(self.program.resolve())))
+        return f"{REGISTRY}/estate-system/{self.name}:{hashlib.sha256(inputs.encode()).hexdigest()[:12]}"
+
+
+def system_images(box: Toolbox) -> list[SystemImage]:
+    """The images that the add-ons name, and the one of every pod's sandbox."""
+    return [
+        SystemImage("pause", box.debian / "usr/bin/catatonit", ("/bin/catatonit", "-P")),
+        SystemImage("busybox", box.debian / "bin/busybox", ("/bin/sh",), links=("sh", "mkdir", "rm"), user=0),
+        SystemImage("coredns", box.bin / "coredns", ("/bin/coredns",)),
+        SystemImage("skipper", box.bin / "skipper", ("/bin/skipper",)),
+        SystemImage("local-path-provisioner", box.bin / "local-path-provisioner", ("/bin/local-path-provisioner",)),
+        SystemImage("metrics-server", box.bin / "metrics-server", ("/bin/metrics-server",)),
+    ]
+
+
+def pause(box: Toolbox) -> str:
+    """Reference of the sandbox image, which containerd's configuration names."""
+    return next(image.reference for image in system_images(box) if image.name == "pause")
+
+
+def publish_system(box: Toolbox) -> dict[str, str]:
+    """Build and push what the registry does not have; returns each image's reference by its name."""
+    images = system_images(box)
+    for image in images:
+        if not in_registry(image.reference):
+            build(box, image)
+    return {image.name: image.reference for image in images}
+
+
+def build(box: Toolbox, image: SystemImage) -> None:
+    with tempfile.TemporaryDirectory(prefix="estate-image-") as context:
+        programs = Path(context) / "bin"
+        programs.mkdir()
+        shutil.copy(image.program, programs / image.program.name)
+        for link in image.links:
+            (programs / link).symlink_to(image.program.name)
+        (Path(context) / "Dockerfile").write_text(image.dockerfile)
+        buildx(
+            box, "build", "--provenance=false", "--push", "--tag", image.reference, context, what=f"image {image.name}"
+        )
+
+
+def in_registry(reference: str) -> bool:
+    """Whether the embedded registry has an image.
+
+    Args:
+        reference: registry/repository:tag or registry/repository@digest.
+    """
+    registry, _, rest = reference.partition("/")
+    repository, _, version = rest.partition("@") if "@" in rest else rest.rpartition(":")
+    request = urllib.request.Request(
+        f"http://{registry}/v2/{repository}/manifests/{version}", method="HEAD", headers={"Accept": MANIFESTS}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            return answer.status == 200
+    except urllib.error.HTTPError as error:
+        if error.code == 404:
+            return False
+        raise ToolchainError(f"the registry {registry} answers {error.code} for {reference}") from error
+
+
+def buildx(box: Toolbox, *words: str, what: str) -> None:
+    """Run buildx on the embedded BuildKit.
+
+    Raises:
+        ToolchainError: it failed; with the last lines of what it printed.
+    """
+    create_builder(box)
+    log = LOGS / "buildx" / f"{what.replace(' ', '-').replace('/', '-')}.log"
+    command = ["docker-buildx", words[0], "--builder", BUILDER, "--progress", "plain", *words[1:]]
+    run_logged(command, log, f"building {what}", env=environment(box))
+
+
+def environment(box: Toolbox) -> dict[str, str]:
+    """Environment in which buildx, and Pulumi's docker-build, find the embedded builder."""
+    return os.environ | {"PATH": box.path, "DOCKER_CONFIG": str(DOCKER_CONFIG), "BUILDX_BUILDER": BUILDER}
+
+
+def create_builder(box: Toolbox) -> None:
+    """Tell buildx of the embedded BuildKit, once."""
+    if (DOCKER_CONFIG / "buildx" / "instances" / BUILDER).exists():
+        return
+    log = LOGS / "buildx" / "create.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    command = ["docker-buildx", "create", "--name", BUILDER, "--driver", "remote", f"unix://{BUILDKIT_SOCKET}"]
+    done = subprocess.run(command, env=environment(box), capture_output=True, text=True, check=False)
+    log.write_text(done.stdout + done.stderr)
+    if done.returncode != 0:
+        raise ToolchainError(f"buildx could not be told of the embedded BuildKit:\n{last_lines(log)}")
