@@ -27,7 +27,6 @@ gateway_image = AppImage("api-gateway", settings)
 postgres = Postgres(settings.images.postgres, settings.storage.postgres, secrets.postgres_password, namespace)
 redis = Redis(settings.images.redis, secrets.redis_password, namespace)
 consul = Consul(settings.images.consul, settings.storage.consul, namespace)
-prometheus = Prometheus(settings.images.prometheus, settings.storage.prometheus, namespace)
 
 users = App("user-service", user_image.reference, postgres.environment | consul.environment, postgres.secrets)
 migrate = ["/app/.venv/bin/python", "-m", "user_service.migrate"]
@@ -36,6 +35,9 @@ user_service = WebService(users, settings.user_service, namespace, depends_on=[m
 
 gateway = App("api-gateway", gateway_image.reference, consul.environment)
 api_gateway = WebService(gateway, settings.api_gateway, namespace, depends_on=[consul])
+
+scraped = [users.name, gateway.name]
+prometheus = Prometheus(settings.images.prometheus, settings.storage.prometheus, scraped, consul.address, namespace)
 
 ingress = PublicIngress(settings.ingress, api_gateway, {"consul": consul, "prometheus": prometheus}, namespace)
 

@@ -32,6 +32,7 @@ COMMAND = [
 class Consul(pulumi.ComponentResource):
     """A service registry of one server, on a volume of its own."""
 
+    address = f"{NAME}:{PORT}"
     environment: dict[str, str]
     """What a service that registers has in its environment."""
     service: Service
@@ -59,6 +60,7 @@ class Consul(pulumi.ComponentResource):
                 {
                     "serviceName": NAME,
                     "replicas": 1,
+                    "podManagementPolicy": "Parallel",  # a pod that never became ready is replaced too
                     "selector": {"matchLabels": selector(NAME)},
                     "template": {"metadata": {"labels": labels(NAME)}, "spec": pod(image)},
                     "volumeClaimTemplates": [volume_claim(storage)],
@@ -66,7 +68,7 @@ class Consul(pulumi.ComponentResource):
             ),
             opts=pulumi.ResourceOptions(parent=self, custom_timeouts=ROLLOUT),
         )
-        self.environment = {"APP_SERVICE_REGISTRY_ADDRESS": f"{NAME}:{PORT}"}
+        self.environment = {"APP_SERVICE_REGISTRY_ADDRESS": self.address}
         self.register_outputs({})
 
 

@@ -52,6 +52,7 @@ class Postgres(pulumi.ComponentResource):
                 {
                     "serviceName": NAME,
                     "replicas": 1,
+                    "podManagementPolicy": "Parallel",  # a pod that never became ready is replaced too
                     "selector": {"matchLabels": selector(NAME)},
                     "template": {"metadata": {"labels": labels(NAME)}, "spec": pod(image, secret.metadata.name)},
                     "volumeClaimTemplates": [volume_claim(storage)],

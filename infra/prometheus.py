@@ -1,13 +1,13 @@
-"""Prometheus: scrapes every pod that asks for it, and Consul, every 15 s."""
+"""Prometheus: scrapes every pod of the services, and Consul, every 15 s."""
 
 from typing import Any
 
 import pulumi
 import yaml
 from pulumi_kubernetes.apps.v1 import StatefulSet
-from pulumi_kubernetes.core.v1 import ConfigMap, Service, ServiceAccount
-from pulumi_kubernetes.rbac.v1 import Role, RoleBinding
+from pulumi_kubernetes.core.v1 import ConfigMap, Service
 
+from infra import web_service
 from infra.namespace import EstateNamespace
 from infra.pods import container_security, labels, manifest, metadata, pod_security, resources, selector
 from infra.postgres import volume_claim
@@ -25,35 +25,23 @@ class Prometheus(pulumi.ComponentResource):
     service: Service
     port = PORT
 
-    def __init__(self, image: str, storage: str, namespace: EstateNamespace) -> None:
+    def __init__(self, image: str, storage: str, services: list[str], consul: str, namespace: EstateNamespace) -> None:
         """Create the server.
 
         Args:
             image: reference of the upstream image or of one like it.
             storage: size of the volume, a Kubernetes quantity.
-            namespace: where it runs, and what it sees.
+            services: names of those to scrape.
+            consul: host:port of the registry, scraped too.
+            namespace: where it runs.
         """
         super().__init__("estate:prometheus:Prometheus", NAME, {}, pulumi.ResourceOptions(parent=namespace))
         child = pulumi.ResourceOptions(parent=self)
         named = metadata(NAME, namespace.name)
-        account = ServiceAccount(NAME, metadata=named, automount_service_account_token=False, opts=child)
-        role = Role(
-            NAME,
-            metadata=named,
-            rules=manifest([{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}]),
-            opts=child,
-        )
-        binding = RoleBinding(
-            NAME,
-            metadata=named,
-            role_ref=manifest({"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": role.metadata.name}),
-            subjects=manifest([{"kind": "ServiceAccount", "name": account.metadata.name, "namespace": namespace.name}]),
-            opts=child,
-        )
         configuration = ConfigMap(
             NAME,
             metadata=manifest({"namespace": namespace.name, "labels": labels(NAME)}),
-            data={"prometheus.yml": namespace.name.apply(scrapes)},
+            data={"prometheus.yml": scrapes(services, consul)},
             opts=child,
         )
         self.service = Service(
@@ -69,51 +57,46 @@ class Prometheus(pulumi.ComponentResource):
                 {
                     "serviceName": NAME,
                     "replicas": 1,
+                    "podManagementPolicy": "Parallel",  # a pod that never became ready is replaced too
                     "selector": {"matchLabels": selector(NAME)},
                     "template": {
                         "metadata": {"labels": labels(NAME)},
-                        "spec": pod(image, configuration.metadata.name, account.metadata.name),
+                        "spec": pod(image, configuration.metadata.name),
                     },
                     "volumeClaimTemplates": [volume_claim(storage)],
                 }
             ),
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[binding], custom_timeouts=ROLLOUT),
+            opts=pulumi.ResourceOptions(parent=self, custom_timeouts=ROLLOUT),
         )
         self.register_outputs({})
 
 
-def scrapes(namespace: str) -> str:
-    """prometheus.yml: pods of the namespace by their annotations, and Consul."""
-    wanted = "__meta_kubernetes_pod_annotation_prometheus_io_"
-    pods: dict[str, Any] = {
-        "job_name": "pods",
-        "kubernetes_sd_configs": [{"role": "pod", "namespaces": {"names": [namespace]}}],
-        "relabel_configs": [
-            {"source_labels": [f"{wanted}scrape"], "action": "keep", "regex": "true"},
-            {
-                "source_labels": ["__meta_kubernetes_pod_ip", f"{wanted}port"],
-                "separator": ":",
-                "target_label": "__address__",
-            },
-            # One target per pod, however many ports it declares.
-            {"source_labels": ["__meta_kubernetes_pod_label_app_kubernetes_io_name"], "target_label": "job"},
-            {"source_labels": ["__meta_kubernetes_pod_name"], "target_label": "pod"},
-        ],
-    }
-    consul = {
+def scrapes(services: list[str], consul: str) -> str:
+    """prometheus.yml: a job per service, whose pods DNS names.
+
+    Args:
+        services: names of the services.
+        consul: host:port of the registry.
+    """
+    pods = [{"job_name": name, "dns_sd_configs": [every_pod(name)]} for name in services]
+    registry = {
         "job_name": "consul",
         "metrics_path": "/v1/agent/metrics",
         "params": {"format": ["prometheus"]},
-        "static_configs": [{"targets": ["consul:8500"]}],
+        "static_configs": [{"targets": [consul]}],
     }
-    return yaml.safe_dump({"global": {"scrape_interval": "15s"}, "scrape_configs": [pods, consul]})
+    return yaml.safe_dump({"global": {"scrape_interval": "15s"}, "scrape_configs": [*pods, registry]})
 
 
-def pod(image: str, configuration: pulumi.Input[str], account: pulumi.Input[str]) -> dict[str, Any]:
-    """The server's pod: the only one with a token, since it asks the API for the pods to scrape."""
+def every_pod(service: str) -> dict[str, Any]:
+    """The addresses of a service's pods; asked for more often than they are scraped."""
+    return {"names": [f"{service}-pods"], "type": "A", "port": web_service.PORT, "refresh_interval": "5s"}
+
+
+def pod(image: str, configuration: pulumi.Input[str]) -> dict[str, Any]:
+    """The server's pod."""
     return {
-        "serviceAccountName": account,
-        "automountServiceAccountToken": True,
+        "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": 60,
         "securityContext": pod_security(UID),

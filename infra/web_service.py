@@ -62,14 +62,12 @@ class WebService(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self)
         named = metadata(app.name, namespace.name)
         account = ServiceAccount(app.name, metadata=named, automount_service_account_token=False, opts=child)
-        self.service = Service(
-            app.name,
-            metadata=named,
-            spec=manifest(
-                {"selector": selector(app.name), "ports": [{"name": "http", "port": PORT, "targetPort": "http"}]}
-            ),
-            opts=child,
-        )
+        behind = {"selector": selector(app.name), "ports": [{"name": "http", "port": PORT, "targetPort": "http"}]}
+        self.service = Service(app.name, metadata=named, spec=manifest(behind), opts=child)
+        # Headless: DNS names every pod, ready or not, for Prometheus.
+        every = f"{app.name}-pods"
+        headless = behind | {"clusterIP": "None", "publishNotReadyAddresses": True}
+        Service(every, metadata=metadata(every, namespace.name), spec=manifest(headless), opts=child)
         if settings.replicas > 1:
             PodDisruptionBudget(
                 app.name,
@@ -79,10 +77,7 @@ class WebService(pulumi.ComponentResource):
             )
         secret = app_secret(app.name, app, namespace, self)
         template = {
-            "metadata": {
-                "labels": labels(app.name),
-                "annotations": {"prometheus.io/scrape": "true", "prometheus.io/port": str(PORT)},
-            },
+            "metadata": {"labels": labels(app.name)},
             "spec": pod(app, settings, secret, account.metadata.name),
         }
         Deployment(

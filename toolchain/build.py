@@ -26,6 +26,8 @@ from toolchain.paths import CACHE
 HERE = Path(__file__).parent
 BUILDS = CACHE / "tools"
 GO_CACHE = CACHE / "go"
+LAYOUT = "2"
+"""Of the folder with every program; counted up when `link` changes."""
 NEEDED_BYTES = 20 * 2**30
 """Modules, build cache and binaries of a cold build, at their largest together."""
 
@@ -95,7 +97,7 @@ class Toolbox:
     """The built tools of one set of pins."""
 
     folder: Path
-    """bin/ with a link to each program, and pulumi/ as the PULUMI_HOME with the plugins."""
+    """bin/ with every program, and pulumi/ as the PULUMI_HOME with the plugins."""
     debian: Path
     """Root of the unpacked Debian packages."""
 
@@ -122,7 +124,7 @@ def toolbox() -> Toolbox:
     """The tools of the current pins, whether they are built yet or not."""
     tools, debian = load()
     key = hashlib.sha256(
-        "".join(sorted([*(tool.folder.name for tool in tools), debian.folder.name])).encode()
+        "".join(sorted([LAYOUT, *(tool.folder.name for tool in tools), debian.folder.name])).encode()
     ).hexdigest()
     return Toolbox(BUILDS / f"all-{key[:12]}", debian.folder)
 
@@ -293,7 +295,8 @@ def link(box: Toolbox, tools: list[GoTool]) -> None:
     for tool in tools:
         for program in tool.folder.iterdir():
             if not tool.plugin:  # a plugin on PATH would make Pulumi warn about it
-                (unfinished / "bin" / program.name).symlink_to(program)
+                # A hard link: Pulumi looks for its language host beside where its own links lead.
+                os.link(program, unfinished / "bin" / program.name)
     environment = os.environ | {
         "PULUMI_HOME": str(unfinished / "pulumi"),
         "PATH": f"{unfinished / 'bin'}{os.pathsep}{os.environ['PATH']}",

@@ -192,6 +192,8 @@ root = "{DATA / "buildkit"}"
   mirrors = ["{REGISTRY}"]
 [registry."{REGISTRY}"]
   http = true
+[registry."localhost:{REGISTRY.rpartition(":")[2]}"]
+  http = true
 """,
         "kubelet.yaml": f"""\
 apiVersion: kubelet.config.k8s.io/v1beta1

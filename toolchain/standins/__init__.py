@@ -15,7 +15,7 @@ from pathlib import Path
 
 from toolchain.build import BUILDS, Toolbox, load
 from toolchain.cluster.images import buildx, environment, in_registry
-from toolchain.cluster.layout import REGISTRY
+from toolchain.cluster.layout import CONTAINERD_SOCKET, REGISTRY
 from toolchain.console import ToolchainError, run_logged, step
 from toolchain.paths import CACHE
 
@@ -62,14 +62,18 @@ def publish_missing(box: Toolbox, references: Iterable[str]) -> None:
 
 def own_reference(reference: str, folder: Path) -> str:
     """The stand-in in the embedded registry, by a tag that follows from what it is made of."""
-    tools, debian = load()
-    digest = hashlib.sha256(debian.suite.encode())
-    digest.update(
-        next(tool.folder.name for tool in tools if tool.name == "consul").encode() if folder.name == "consul" else b""
-    )
-    for file in sorted(folder.iterdir()):
-        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    digest = hashlib.sha256(load()[1].suite.encode() + machine_certificates())
+    for made_of in (HERE / "debian", folder):
+        for file in sorted(made_of.iterdir()):
+            digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    if folder.name == "consul":
+        digest.update(consul_folder().name.encode())
     return f"{embedded(reference).rpartition(':')[0]}:standin-{digest.hexdigest()[:12]}"
+
+
+def consul_folder() -> Path:
+    """Where the toolchain has built Consul."""
+    return next(tool.folder for tool in load()[0] if tool.name == "consul")
 
 
 def embedded(reference: str) -> str:
@@ -91,45 +95,44 @@ def publish(box: Toolbox, reference: str, folder: Path) -> None:
     """Build one stand-in and push it under the upstream's tag and under its own."""
     context = base_context() if reference == BASE else folder
     tags = ["--tag", embedded(reference), "--tag", own_reference(reference, folder)]
-    programs = next(tool.folder for tool in load()[0] if tool.name == "consul")
     with step(f"stand-in for {reference}"):
         buildx(
-            box, "build", "--provenance=false", "--push", *tags, "--build-context", f"tools={programs}",
+            box, "build", "--provenance=false", "--push", *tags, "--build-context", f"tools={consul_folder()}",
             "--file", str(folder / "Dockerfile"), str(context), what=reference,
         )  # fmt: skip
+    # The node keeps what it has of a tag; without this it would never look at the new one.
+    forget = ["ctr", "--address", str(CONTAINERD_SOCKET), "--namespace", "k8s.io", "images", "rm", reference]
+    subprocess.run(forget, env={"PATH": box.path}, capture_output=True, check=False)
 
 
 def base_context() -> Path:
-    """A folder with rootfs.tar: Debian's smallest system, by debootstrap, kept for the next time."""
-    _, debian = load()
-    folder = CACHE / "rootfs" / debian.suite
-    if folder.exists():
-        return folder
-    unfinished = folder.with_suffix(".unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    root = unfinished / "root"
-    root.mkdir(parents=True)
-    logs = BUILDS / "logs"
-    with step("Debian base system"):
-        run_logged(
-            ["debootstrap", "--variant=minbase", debian.suite, str(root)], logs / "debootstrap.log", "debootstrap"
-        )
-        trust_what_the_machine_trusts(root)
-        run_logged(
-            ["tar", "--sort=name", "--numeric-owner", "--exclude=./var/cache/apt/*", "--exclude=./var/lib/apt/lists/*",
-             "--exclude=./usr/share/doc/*", "--exclude=./usr/share/man/*", "--exclude=./dev/*",
-             "-C", str(root), "-cf", str(unfinished / "rootfs.tar"), "."],
-            logs / "rootfs.log", "packing the Debian base system",
-        )  # fmt: skip
-        shutil.rmtree(root)
-    unfinished.rename(folder)
+    """A folder with rootfs.tar, Debian's smallest system by debootstrap, kept for the next time, and machine.crt."""
+    suite = load()[1].suite
+    folder = CACHE / "rootfs" / suite
+    if not folder.exists():
+        unfinished = folder.with_suffix(".unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        root = unfinished / "root"
+        root.mkdir(parents=True)
+        with step("Debian base system"):
+            bootstrap(suite, root, unfinished / "rootfs.tar")
+            shutil.rmtree(root)
+        unfinished.rename(folder)
+    (folder / "machine.crt").write_bytes(machine_certificates())
     return folder
 
 
-def trust_what_the_machine_trusts(root: Path) -> None:
-    """Copy the machine's certificates: behind a company's proxy, apt and pip in a build need them."""
+def bootstrap(suite: str, root: Path, tar: Path) -> None:
+    """Install Debian's smallest system into `root`, and pack what of it an image needs."""
+    logs = BUILDS / "logs"
+    run_logged(["debootstrap", "--variant=minbase", suite, str(root)], logs / "debootstrap.log", "debootstrap")
+    left_out = ("var/cache/apt/*", "var/lib/apt/lists/*", "usr/share/doc/*", "usr/share/man/*", "dev/*")
+    excludes = [f"--exclude=./{pattern}" for pattern in left_out]
+    pack = ["tar", "--sort=name", "--numeric-owner", *excludes, "-C", str(root), "-cf", str(tar), "."]
+    run_logged(pack, logs / "rootfs.log", "packing the Debian base system")
+
+
+def machine_certificates() -> bytes:
+    """The certificates of authorities that this machine trusts; empty where it has none."""
     bundle = Path(os.environ.get("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt"))
-    if bundle.is_file():
-        target = root / "etc/ssl/certs"
-        target.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(bundle, target / "ca-certificates.crt")
+    return bundle.read_bytes() if bundle.is_file() else b""

@@ -30,6 +30,7 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
     --auth-local trust --auth-host scram-sha-256 ${POSTGRES_INITDB_ARGS:-}
   rm "$password_file"
   echo "host all all all scram-sha-256" >>"$unfinished/pg_hba.conf"
+  echo "listen_addresses = '*'" >>"$unfinished/postgresql.conf"
   pg_ctl --pgdata "$unfinished" --wait --options "-c listen_addresses='' -c unix_socket_directories=/var/run/postgresql" start
   [ "$database" = postgres ] || ask --dbname postgres --set name="$database" <<'SQL'
 CREATE DATABASE :"name";
