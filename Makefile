@@ -75,7 +75,7 @@ lint: uv ## Check format, lint and types
 
 .PHONY: test-fast
 test-fast: lint ## Everything that needs no cluster: lint, types, unit, estate and policy tests
-	@$(RUN) pytest tests/unit tests/estate tests/policies
+	@$(RUN) pytest tests/unit tests/estate
 
 .PHONY: test
 test: test-fast up ## All tests; brings the estate up first

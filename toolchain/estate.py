@@ -268,6 +268,55 @@ def release_lock(stack: Stack) -> None:
             file.unlink()
 
 
+def on(stack: Stack) -> list[str]:
+    """Options that name the stack and its configuration."""
+    return ["--stack", stack.name, "--config-file", str(effective_file(stack))]
+
+
+@contextmanager
+def settling(stack: Stack) -> Generator[list[str]]:
+    """Options that an update needs, given how the last one ended.
+
+    One that was killed, or that was on a cluster that is no more, has left a state that cannot be trusted: it is
+    compared with the cluster first.
+    """
+    file = settled_file(stack)
+    cluster_now = cluster_identity(stack)
+    settled = file.exists() and file.read_text() == cluster_now
+    file.unlink(missing_ok=True)
+    yield [] if settled else ["--refresh"]
+    file.write_text(cluster_now)
+
+
+def settled_file(stack: Stack) -> Path:
+    """Names the cluster on which the stack's last update ended well; absent when it did not."""
+    return OWN_STACKS / f"{stack.name}.settled"
+
+
+def cluster_identity(stack: Stack) -> str:
+    """An id that a cluster has for life.
+
+    Raises:
+        ToolchainError: it does not answer.
+    """
+    return ask(stack, "get", "namespace", "kube-system", "-o", "jsonpath={.metadata.uid}")
+
+
+def ask(stack: Stack, *words: str) -> str:
+    """Output of kubectl on the stack's cluster.
+
+    Raises:
+        ToolchainError: it does not answer.
+    """
+    command = stack.kubectl("--request-timeout=10s", *words)
+    done = subprocess.run(command, env=stack.target.environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise ToolchainError(
+            f"the cluster does not answer (make cluster starts the embedded one): {done.stderr.strip()}"
+        )
+    return done.stdout
+
+
 def up(name: str) -> None:
     """Bring the estate up, then say where it answers."""
     settings = load(name)
@@ -278,17 +327,8 @@ def up(name: str) -> None:
         if stack.target.embedded:
             with step("third-party images"):
                 publish_missing(toolbox(), settings.image_references())
-        stack.pulumi_shown(
-            "up",
-            "--yes",
-            "--skip-preview",
-            "--refresh",
-            "--suppress-outputs",
-            "--stack",
-            name,
-            "--config-file",
-            str(effective_file(stack)),
-        )
+        with settling(stack) as refresh:
+            stack.pulumi_shown("up", "--yes", "--skip-preview", "--suppress-outputs", *refresh, *on(stack))
         show_urls(stack)
 
 
@@ -297,16 +337,8 @@ def down(name: str) -> None:
     settings = load(name)
     with only_one(name):
         stack = open_stack(name, settings)
-        stack.pulumi_shown(
-            "destroy",
-            "--yes",
-            "--skip-preview",
-            "--refresh",
-            "--stack",
-            name,
-            "--config-file",
-            str(effective_file(stack)),
-        )
+        settled_file(stack).unlink(missing_ok=True)
+        stack.pulumi_shown("destroy", "--yes", "--skip-preview", "--refresh", *on(stack))
 
 
 def preview(name: str) -> None:
@@ -314,7 +346,7 @@ def preview(name: str) -> None:
     settings = load(name)
     with only_one(name):
         stack = open_stack(name, settings)
-        stack.pulumi_shown("preview", "--diff", "--stack", name, "--config-file", str(effective_file(stack)))
+        stack.pulumi_shown("preview", "--diff", *on(stack))
 
 
 def outputs(stack: Stack) -> dict[str, Any]:

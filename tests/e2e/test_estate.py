@@ -41,10 +41,7 @@ def test_every_console_has_a_url(urls: dict[str, str], of: str) -> None:
 
 
 def test_a_second_up_changes_nothing(stack: estate.Stack) -> None:
-    file = estate.effective_file(stack)
-    again = stack.pulumi(
-        "preview", "--expect-no-changes", "--refresh", "--stack", stack.name, "--config-file", str(file)
-    )
+    again = stack.pulumi("preview", "--expect-no-changes", *estate.on(stack))
     assert again.returncode == 0, again.stdout + again.stderr
 
 

@@ -131,7 +131,8 @@ class Body:
 
 async def relay(answer: aiohttp.ClientResponse, method: str, send: Send) -> None:
     """Hand an answer to the client, chunk by chunk."""
-    passed = headers.without_hop_by_hop(answer.raw_headers)
+    # The gateway's own server says when; two dates would be one too many.
+    passed = [pair for pair in headers.without_hop_by_hop(answer.raw_headers) if pair[0] != b"date"]
     await send({"type": "http.response.start", "status": answer.status, "headers": passed})
     if method != "HEAD":
         async for chunk in answer.content.iter_any():

@@ -77,7 +77,9 @@ class Registration:
                 await asyncio.sleep(RENEW_S if self._problem is None else 1.0)
 
     async def _register(self, connection: Any) -> None:
-        check: Any = Check.http(f"http://{self.address}:{self.port}/health", **CHECK)
+        check: Any = Check.http(  # pyright: ignore[reportUnknownMemberType]
+            f"http://{self.address}:{self.port}/health", **CHECK
+        )
         try:
             async with asyncio.timeout(CALL_TIMEOUT_S):
                 await connection.agent.service.register(

@@ -93,10 +93,9 @@ def from_file(folders: tuple[Path, ...]) -> tuple[dict[str, Any], dict[tuple[str
                 values: Any = yaml.safe_load(file.read_text()) or {}
             except (OSError, yaml.YAMLError) as error:
                 raise SettingsError(f"{file} cannot be read: {error}") from error
-            if not isinstance(values, dict):
+            if not hasattr(values, "keys"):
                 raise SettingsError(f"{file} holds no table of settings")
-            table: dict[str, Any] = values
-            return table, {(): str(file)}
+            return values, {(): str(file)}
     return {}, {}
 
 

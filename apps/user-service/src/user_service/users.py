@@ -23,10 +23,13 @@ class NewUser(BaseModel):
     age: int = Field(ge=0, le=150)
 
 
-class User(NewUser):
+class User(BaseModel):
     """A user."""
 
     id: int
+    name: str
+    email: str
+    age: int
 
 
 class Users:
