@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import pulumi
 import pulumi.runtime
@@ -36,17 +36,17 @@ class Recorder(pulumi.runtime.Mocks):
         self.registered: list[Registered] = []
 
     def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
-        inputs: dict[str, Any] = args.inputs  # pyright: ignore[reportUnknownMemberType]
+        inputs = cast("dict[str, Any]", args.inputs)  # pyright: ignore[reportUnknownMemberType]
         self.registered.append(Registered(args.typ, args.name, inputs))
-        outputs = dict(inputs)
+        outputs: dict[Any, Any] = {**inputs}
         if args.typ == "docker-build:index:Image":
             outputs["ref"] = f"{inputs['tags'][0]}@{DIGEST}"
         if "metadata" in inputs:
             outputs["metadata"] = {"name": f"{args.name}-auto"} | inputs["metadata"]
         return f"{args.name}-id", outputs
 
-    def call(self, _args: pulumi.runtime.MockCallArgs) -> tuple[dict[Any, Any], list[tuple[str, str]] | None]:
-        return {}, None
+    def call(self, args: pulumi.runtime.MockCallArgs) -> tuple[dict[Any, Any], list[tuple[str, str]] | None]:
+        raise NotImplementedError(args.token)  # the program calls no function of a provider
 
 
 @pytest.fixture(scope="session")
