@@ -93,7 +93,8 @@ def pulumi_environment(kubeconfig: Path, context: str) -> dict[str, str]:
     backend = os.environ.get("BACKEND") or os.environ.get("PULUMI_BACKEND_URL")
     if not backend:
         (STATE / "pulumi").mkdir(parents=True, exist_ok=True, mode=0o700)
-        backend = f"file://{STATE / 'pulumi'}"
+        # Without side files of metadata: a run that was killed left one empty, and the state unreadable.
+        backend = f"file://{STATE / 'pulumi'}?metadata=skip"
     if "PULUMI_CONFIG_PASSPHRASE" not in os.environ and "PULUMI_CONFIG_PASSPHRASE_FILE" not in os.environ:
         if not PASSPHRASE.exists():
             write_private(PASSPHRASE, secrets.token_urlsafe(32))
@@ -199,6 +200,7 @@ def open_stack(name: str, settings: StackSettings) -> Stack:
     own_project = OWN_STACKS / "Pulumi.yaml"
     if not own_project.exists():
         write_private(own_project, "name: estate\nruntime: python\n")
+    release_lock(stack)
     if stack.pulumi("stack", "select", name, cwd=OWN_STACKS).returncode != 0:
         created = stack.pulumi("stack", "init", name, "--secrets-provider", "passphrase", cwd=OWN_STACKS)
         if created.returncode != 0:
@@ -207,7 +209,6 @@ def open_stack(name: str, settings: StackSettings) -> Stack:
             )
     if not has_own_secrets_provider(stack.file):
         generate_secrets(stack)
-    release_lock(stack)
     return stack
 
 
@@ -265,12 +266,64 @@ def release_lock(stack: Stack) -> None:
         holder = json.loads(file.read_text() or "{}")
         if holder.get("hostname") == os.uname().nodename and not Path(f"/proc/{holder.get('pid')}").exists():
             say(f"  released the lock of a run that was killed (process {holder.get('pid')})")
+            end_orphans()
             file.unlink()
+
+
+def end_orphans() -> None:
+    """End the plugins of this toolbox that a killed Pulumi left behind; those that still have theirs go on."""
+    box = toolbox()
+    for process in Path("/proc").iterdir():
+        try:
+            program = (process / "exe").readlink()
+            parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
+            orphan = Path(f"/proc/{parent}/comm").read_text().strip() != "pulumi"
+        except OSError:  # no process, or no longer one
+            continue
+        is_plugin = program.is_relative_to(box.pulumi_home) or program == box.bin / "pulumi-language-python"
+        if is_plugin and orphan:
+            os.kill(int(process.name), signal.SIGTERM)
 
 
 def on(stack: Stack) -> list[str]:
     """Options that name the stack and its configuration."""
     return ["--stack", stack.name, "--config-file", str(effective_file(stack))]
+
+
+def clear_unfinished(stack: Stack) -> None:
+    """Delete what a killed run was about to create, and clear it from the state.
+
+    Pulumi does not know whether such an object exists; if it does, creating it again fails. Each was new, so nothing
+    is lost with it: a volume's data belongs to its claim, which stays.
+    """
+    exported = stack.pulumi("stack", "export", "--stack", stack.name, cwd=OWN_STACKS)
+    state: dict[str, Any] = json.loads(exported.stdout or "{}").get("deployment") or {}
+    pending = [p["resource"] for p in state.get("pending_operations", ()) if p["type"] == "creating"]
+    if not pending:
+        return
+    say(f"  {len(pending)} resources of a run that was killed are unfinished: they are made anew")
+    finished = {resource["urn"] for resource in state.get("resources", ())}
+    for resource in pending:
+        if resource["urn"] not in finished and resource["type"].startswith("kubernetes:"):
+            delete_object(stack, resource["type"], resource["inputs"])
+    options = ["--yes", "--skip-preview", "--clear-pending-creates", "--suppress-outputs"]
+    stack.pulumi_shown("refresh", *options, *on(stack))
+
+
+def delete_object(stack: Stack, resource_type: str, inputs: dict[str, Any]) -> None:
+    """Delete the object of a Kubernetes resource, if it is there.
+
+    Args:
+        stack: on whose cluster.
+        resource_type: kubernetes:<group/version>:<kind>, as Pulumi calls it.
+        inputs: of the resource.
+    """
+    _, group_version, kind = resource_type.split(":")
+    group, _, version = group_version.rpartition("/")
+    metadata = inputs["metadata"]
+    within = [f"--namespace={metadata['namespace']}"] if "namespace" in metadata else []
+    what = f"{kind}.{version}.{group.removeprefix('core')}".lower()
+    ask(stack, "delete", what, metadata["name"], "--ignore-not-found", *within, limit_s=120)
 
 
 @contextmanager
@@ -284,6 +337,8 @@ def settling(stack: Stack) -> Generator[list[str]]:
     cluster_now = cluster_identity(stack)
     settled = file.exists() and file.read_text() == cluster_now
     file.unlink(missing_ok=True)
+    if not settled:
+        clear_unfinished(stack)
     yield [] if settled else ["--refresh"]
     file.write_text(cluster_now)
 
@@ -302,13 +357,13 @@ def cluster_identity(stack: Stack) -> str:
     return ask(stack, "get", "namespace", "kube-system", "-o", "jsonpath={.metadata.uid}")
 
 
-def ask(stack: Stack, *words: str) -> str:
+def ask(stack: Stack, *words: str, limit_s: int = 10) -> str:
     """Output of kubectl on the stack's cluster.
 
     Raises:
         ToolchainError: it does not answer.
     """
-    command = stack.kubectl("--request-timeout=10s", *words)
+    command = stack.kubectl(f"--request-timeout={limit_s}s", *words)
     done = subprocess.run(command, env=stack.target.environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise ToolchainError(
