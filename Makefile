@@ -75,8 +75,8 @@ lint: uv ## Check format, lint and types
 
 .PHONY: test-fast
 test-fast: lint ## Everything that needs no cluster: lint, types, unit, estate and policy tests
-	@$(RUN) pytest tests/unit tests/estate
+	@$(RUN) pytest tests/unit tests/estate tests/policies
 
 .PHONY: test
 test: test-fast up ## All tests; brings the estate up first
-	@$(RUN) pytest tests/e2e --durations=10
+	@$(RUN) pytest tests/e2e tests/chaos --durations=10

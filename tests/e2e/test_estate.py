@@ -1,16 +1,13 @@
 """What runs: as declared, by digest, on the estate's own cluster."""
 
 import subprocess
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
+from tests.running import Items, Kubectl, connect, eventually
 from toolchain import estate
 from toolchain.cluster import layout
 from toolchain.paths import PROJECT
-
-Items = Callable[..., list[dict[str, Any]]]
 
 
 def test_the_services_have_their_replicas(items: Items) -> None:
@@ -45,7 +42,7 @@ def test_a_second_up_changes_nothing(stack: estate.Stack) -> None:
     assert again.returncode == 0, again.stdout + again.stderr
 
 
-def test_no_secret_is_in_the_exported_state_in_the_clear(stack: estate.Stack, kubectl: Callable[..., str]) -> None:
+def test_no_secret_is_in_the_exported_state_in_the_clear(stack: estate.Stack, kubectl: Kubectl) -> None:
     read = "print(open('/run/secrets/app/database-password').read())"
     password = kubectl("exec", "deployment/user-service", "--", "/app/.venv/bin/python", "-c", read).strip()
     assert len(password) > 20
@@ -64,3 +61,23 @@ def test_the_cluster_found_running_is_left_as_it_is() -> None:
     again = subprocess.run(["make", "cluster"], cwd=PROJECT, capture_output=True, text=True, check=False)
     assert again.returncode == 0
     assert f"cluster is up: {layout.KUBECONFIG}" in again.stdout
+
+
+def test_prometheus_has_every_service_and_consul(urls: dict[str, str]) -> None:
+    wanted = {"user-service": 3, "api-gateway": 2, "consul": 1}
+
+    def all_up() -> bool:
+        found = prometheus.get("/api/v1/query", params={"query": "count by (job) (up == 1)"}).json()["data"]["result"]
+        return {series["metric"]["job"]: int(series["value"][1]) for series in found} == wanted
+
+    with connect(urls["prometheus"]) as prometheus:
+        eventually(all_up, "every target is scraped", 90)
+
+
+def test_consul_has_every_instance_passing(urls: dict[str, str]) -> None:
+    def passing(service: str) -> int:
+        return len(consul.get(f"/v1/health/service/{service}", params={"passing": "1"}).json())
+
+    with connect(urls["consul"]) as consul:
+        eventually(lambda: passing("user-service") == 3, "three instances of user-service", 90)
+        eventually(lambda: passing("api-gateway") == 2, "two instances of api-gateway", 90)

@@ -1,25 +1,10 @@
 """The user API, through the Ingress and the gateway."""
 
-from collections.abc import Callable
 from typing import Any
 
 import httpx
 
-from tests.e2e.conftest import eventually
-
-
-def create(client: httpx.Client, user: dict[str, Any]) -> dict[str, Any]:
-    created = client.post("/api/v1/users", json=user)
-    assert created.status_code == 201, created.text
-    return created.json()
-
-
-def reads_back(client: httpx.Client, user: dict[str, Any]) -> bool:
-    try:
-        found = client.get(f"/api/v1/users/{user['id']}")
-    except httpx.TransportError:
-        return False
-    return found.status_code == 200 and found.json() == user
+from tests.running import Kubectl, create, eventually, reads_back
 
 
 def test_a_created_user_is_read_back(client: httpx.Client, new_user: dict[str, Any]) -> None:
@@ -58,7 +43,7 @@ def test_the_gateways_health_is_public(client: httpx.Client) -> None:
 
 
 def test_a_user_survives_the_loss_of_every_app_pod_and_of_postgres(
-    client: httpx.Client, new_user: dict[str, Any], kubectl: Callable[..., str]
+    client: httpx.Client, new_user: dict[str, Any], kubectl: Kubectl
 ) -> None:
     user = create(client, new_user)
     kubectl("delete", "pod", "--wait=false", "-l", "app.kubernetes.io/name in (user-service, api-gateway, postgres)")

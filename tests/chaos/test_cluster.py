@@ -1,0 +1,52 @@
+"""The embedded cluster loses everything at once, as at a power cut, and stops without a trace."""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.running import create, eventually, reads_back
+from toolchain.cluster import cgroups, layout
+from toolchain.paths import PROJECT
+
+
+def make(target: str) -> str:
+    done = subprocess.run(["make", target], cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def traces() -> list[str]:
+    """What of the cluster is on the machine: processes, mounts, links, rules."""
+    rules = subprocess.run(["iptables-save"], capture_output=True, text=True, check=True).stdout
+    return [
+        *(f"process {pid}" for pid in cgroups.processes()),
+        *(
+            line
+            for line in Path("/proc/mounts").read_text().splitlines()
+            if f" {layout.ROOT}" in line or f" {layout.RUN}" in line
+        ),
+        *(f"link {link.name}" for link in Path("/sys/class/net").iterdir() if link.name.startswith(("estate", "veth"))),
+        *(line for line in rules.splitlines() if "KUBE-" in line or "ESTATE-" in line),
+    ]
+
+
+def test_it_starts_again_with_its_data_after_everything_was_killed(
+    client: httpx.Client, new_user: dict[str, Any]
+) -> None:
+    user = create(client, new_user)
+    assert cgroups.kill_all() > 20
+    make("cluster")
+    eventually(lambda: reads_back(client, user), "the user is read back", 180)
+
+
+def test_it_stops_without_a_trace_and_starts_again_with_its_data(
+    client: httpx.Client, new_user: dict[str, Any]
+) -> None:
+    user = create(client, new_user)
+    assert traces()
+    make("cluster-stop")
+    assert traces() == []
+    make("cluster")
+    eventually(lambda: reads_back(client, user), "the user is read back", 180)

@@ -1,0 +1,54 @@
+"""What the tests of the running estate share."""
+
+import json
+import subprocess
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.running import STACK, Items, Kubectl, connect
+from toolchain import estate
+
+
+@pytest.fixture(scope="session")
+def stack() -> estate.Stack:
+    return estate.Stack(STACK, estate.load(STACK), estate.target())
+
+
+@pytest.fixture(scope="session")
+def urls(stack: estate.Stack) -> dict[str, str]:
+    return estate.outputs(stack)["urls"]
+
+
+@pytest.fixture
+def client(urls: dict[str, str]) -> Iterator[httpx.Client]:
+    with connect(urls["gateway"]) as client:
+        yield client
+
+
+@pytest.fixture
+def kubectl(stack: estate.Stack) -> Kubectl:
+    """Output of kubectl in the stack's namespace."""
+
+    def run(*words: str) -> str:
+        done = subprocess.run(
+            stack.kubectl(*words), env=stack.target.environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture
+def items(kubectl: Kubectl) -> Items:
+    """The objects that `kubectl get` finds."""
+    return lambda *words: json.loads(kubectl("get", *words, "-o", "json"))["items"]
+
+
+@pytest.fixture
+def new_user() -> dict[str, Any]:
+    return {"name": "Ada Lovelace", "email": f"ada-{uuid.uuid4().hex}@example.com", "age": 36}

@@ -1,0 +1,54 @@
+"""The running estate as a user has it: through the Ingress, by its public name, trusting its CA."""
+
+import ssl
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+
+from toolchain.cluster import layout
+
+STACK = "local"
+Kubectl = Callable[..., str]
+Items = Callable[..., list[dict[str, Any]]]
+
+
+class ToIngress(httpx.HTTPTransport):
+    """Resolves every host to the Ingress on this machine, as `curl --resolve` does."""
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        host = request.url.host
+        request.extensions = {**request.extensions, "sni_hostname": host}
+        request.url = request.url.copy_with(host="127.0.0.1")
+        return super().handle_request(request)
+
+
+def connect(url: str) -> httpx.Client:
+    """A client of a public URL of the estate."""
+    trust = ssl.create_default_context(cafile=str(layout.CA_CERTIFICATE))
+    return httpx.Client(base_url=url, transport=ToIngress(verify=trust), timeout=10)
+
+
+def create(client: httpx.Client, user: dict[str, Any]) -> dict[str, Any]:
+    """A user that the API has stored."""
+    created = client.post("/api/v1/users", json=user)
+    assert created.status_code == 201, created.text
+    return created.json()
+
+
+def reads_back(client: httpx.Client, user: dict[str, Any]) -> bool:
+    """Whether the API has a user as it was stored."""
+    try:
+        found = client.get(f"/api/v1/users/{user['id']}")
+    except httpx.TransportError:
+        return False
+    return found.status_code == 200 and found.json() == user
+
+
+def eventually(condition: Callable[[], bool], what: str, deadline_s: float) -> None:
+    """Return once `condition()` is true; fail when it is not within `deadline_s` seconds."""
+    end = time.monotonic() + deadline_s
+    while not condition():
+        assert time.monotonic() < end, f"{what}: not within {deadline_s} s"
+        time.sleep(0.2)
