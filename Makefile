@@ -12,7 +12,9 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/estate
 UV_VERSION := 0.13.9
 UV := $(or $(shell command -v uv 2>/dev/null),$(CACHE)/uv-$(UV_VERSION)/bin/uv)
 RUN := $(UV) run --quiet --frozen
+# Python is the machine's, and so are the authorities it trusts.
 export UV_PYTHON_DOWNLOADS := never
+export UV_SYSTEM_CERTS := true
 
 .PHONY: help
 help: ## What can be made

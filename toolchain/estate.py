@@ -33,6 +33,7 @@ OWN_STACKS = STATE / "stacks"
 PASSPHRASE = STATE / "passphrase"
 SECRETS_PROVIDER_KEYS = ("encryptionsalt", "encryptedkey", "secretsprovider")
 ANSWER_DEADLINE_S = 120
+POLICIES = ("--policy-pack", "policies")
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,10 @@ def target() -> Target:
 
 def embedded_target() -> Target:
     box = toolbox()
+    if not box.folder.exists() or not layout.KUBECONFIG.exists():
+        raise ToolchainError(
+            "there is no embedded cluster yet: make up brings it up with the estate, make cluster alone"
+        )
     own = images.environment(box) | {"PULUMI_HOME": str(box.pulumi_home)}
     environment = own | pulumi_environment(layout.KUBECONFIG, layout.CONTEXT)
     return Target(layout.KUBECONFIG, layout.CONTEXT, environment, embedded=True)
@@ -383,7 +388,7 @@ def up(name: str) -> None:
             with step("third-party images"):
                 publish_missing(toolbox(), settings.image_references())
         with settling(stack) as refresh:
-            stack.pulumi_shown("up", "--yes", "--skip-preview", "--suppress-outputs", *refresh, *on(stack))
+            stack.pulumi_shown("up", "--yes", "--skip-preview", "--suppress-outputs", *POLICIES, *refresh, *on(stack))
         show_urls(stack)
 
 
@@ -401,7 +406,7 @@ def preview(name: str) -> None:
     settings = load(name)
     with only_one(name):
         stack = open_stack(name, settings)
-        stack.pulumi_shown("preview", "--diff", *on(stack))
+        stack.pulumi_shown("preview", "--diff", *POLICIES, *on(stack))
 
 
 def outputs(stack: Stack) -> dict[str, Any]:
@@ -410,7 +415,7 @@ def outputs(stack: Stack) -> dict[str, Any]:
     Raises:
         ToolchainError: there was none.
     """
-    done = stack.pulumi("stack", "output", "--json", "--stack", stack.name, cwd=OWN_STACKS)
+    done = stack.pulumi("stack", "output", "--json", "--stack", stack.name)
     found: dict[str, Any] = json.loads(done.stdout or "{}") if done.returncode == 0 else {}
     if "urls" not in found:
         raise ToolchainError(f"stack {stack.name} is not up: make up STACK={stack.name}")
