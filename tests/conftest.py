@@ -10,17 +10,18 @@ import httpx
 import pytest
 
 from tests.running import STACK, Items, Kubectl, connect
-from toolchain import estate
+from toolchain.stack import Stack, load, outputs
+from toolchain.target import target
 
 
 @pytest.fixture(scope="session")
-def stack() -> estate.Stack:
-    return estate.Stack(STACK, estate.load(STACK), estate.target())
+def stack() -> Stack:
+    return Stack(STACK, load(STACK), target())
 
 
 @pytest.fixture(scope="session")
-def urls(stack: estate.Stack) -> dict[str, str]:
-    return estate.outputs(stack)["urls"]
+def urls(stack: Stack) -> dict[str, str]:
+    return outputs(stack)["urls"]
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def client(urls: dict[str, str]) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
-def kubectl(stack: estate.Stack) -> Kubectl:
+def kubectl(stack: Stack) -> Kubectl:
     """Output of kubectl in the stack's namespace."""
 
     def run(*words: str) -> str:

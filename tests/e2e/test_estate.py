@@ -5,9 +5,9 @@ import subprocess
 import pytest
 
 from tests.running import Items, Kubectl, connect, eventually
-from toolchain import estate
 from toolchain.cluster import layout
 from toolchain.paths import PROJECT
+from toolchain.stack import Stack, on
 
 
 def test_the_services_have_their_replicas(items: Items) -> None:
@@ -37,12 +37,12 @@ def test_every_console_has_a_url(urls: dict[str, str], of: str) -> None:
     assert urls[of].startswith("https://")
 
 
-def test_a_second_up_changes_nothing(stack: estate.Stack) -> None:
-    again = stack.pulumi("preview", "--expect-no-changes", *estate.on(stack))
+def test_a_second_up_changes_nothing(stack: Stack) -> None:
+    again = stack.pulumi("preview", "--expect-no-changes", *on(stack))
     assert again.returncode == 0, again.stdout + again.stderr
 
 
-def test_no_secret_is_in_the_exported_state_in_the_clear(stack: estate.Stack, kubectl: Kubectl) -> None:
+def test_no_secret_is_in_the_exported_state_in_the_clear(stack: Stack, kubectl: Kubectl) -> None:
     read = "print(open('/run/secrets/app/database-password').read())"
     password = kubectl("exec", "deployment/user-service", "--", "/app/.venv/bin/python", "-c", read).strip()
     assert len(password) > 20

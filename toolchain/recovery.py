@@ -1,0 +1,110 @@
+"""What a run of Pulumi that was killed has left behind, and how the next one goes on from there."""
+
+import json
+import os
+import signal
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from toolchain.build import toolbox
+from toolchain.console import say
+from toolchain.paths import STATE
+from toolchain.stack import OWN_STACKS, Stack, ask, on
+
+
+def release_lock(name: str) -> None:
+    """Remove the lock of a Pulumi run that was killed on this machine; another's stays.
+
+    Our own lock is held here, so a lock by a process of this machine that is gone is nobody's.
+    """
+    locks = STATE / "pulumi" / ".pulumi" / "locks" / "organization" / "estate" / name
+    for file in locks.glob("*.json"):
+        holder = json.loads(file.read_text() or "{}")
+        if holder.get("hostname") == os.uname().nodename and not Path(f"/proc/{holder.get('pid')}").exists():
+            say(f"  released the lock of a run that was killed (process {holder.get('pid')})")
+            end_orphans()
+            file.unlink()
+
+
+def end_orphans() -> None:
+    """End the plugins of this toolbox that a killed Pulumi left behind; those that still have theirs go on."""
+    box = toolbox()
+    for process in Path("/proc").iterdir():
+        try:
+            program = (process / "exe").readlink()
+            parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
+            orphan = Path(f"/proc/{parent}/comm").read_text().strip() != "pulumi"
+        except OSError:  # no process, or no longer one
+            continue
+        is_plugin = program.is_relative_to(box.pulumi_home) or program == box.bin / "pulumi-language-python"
+        if is_plugin and orphan:
+            os.kill(int(process.name), signal.SIGTERM)
+
+
+def clear_unfinished(stack: Stack) -> None:
+    """Delete what a killed run was about to create, and clear it from the state.
+
+    Pulumi does not know whether such an object exists; if it does, creating it again fails. Each was new, so nothing
+    is lost with it: a volume's data belongs to its claim, which stays.
+    """
+    exported = stack.pulumi("stack", "export", "--stack", stack.name, cwd=OWN_STACKS)
+    state: dict[str, Any] = json.loads(exported.stdout or "{}").get("deployment") or {}
+    pending = [p["resource"] for p in state.get("pending_operations", ()) if p["type"] == "creating"]
+    if not pending:
+        return
+    say(f"  {len(pending)} resources of a run that was killed are unfinished: they are made anew")
+    finished = {resource["urn"] for resource in state.get("resources", ())}
+    for resource in pending:
+        if resource["urn"] not in finished and resource["type"].startswith("kubernetes:"):
+            delete_object(stack, resource["type"], resource["inputs"])
+    options = ["--yes", "--skip-preview", "--clear-pending-creates", "--suppress-outputs"]
+    stack.pulumi_shown("refresh", *options, *on(stack))
+
+
+def delete_object(stack: Stack, resource_type: str, inputs: dict[str, Any]) -> None:
+    """Delete the object of a Kubernetes resource, if it is there.
+
+    Args:
+        stack: on whose cluster.
+        resource_type: kubernetes:<group/version>:<kind>, as Pulumi calls it.
+        inputs: of the resource.
+    """
+    _, group_version, kind = resource_type.split(":")
+    group, _, version = group_version.rpartition("/")
+    metadata = inputs["metadata"]
+    within = [f"--namespace={metadata['namespace']}"] if "namespace" in metadata else []
+    what = f"{kind}.{version}.{group.removeprefix('core')}".lower()
+    ask(stack, "delete", what, metadata["name"], "--ignore-not-found", *within, limit_s=120)
+
+
+@contextmanager
+def settling(stack: Stack) -> Generator[list[str]]:
+    """Options that an update needs, given how the last one ended.
+
+    One that was killed, or that was on a cluster that is no more, has left a state that cannot be trusted: it is
+    compared with the cluster first.
+    """
+    file = settled_file(stack)
+    cluster_now = cluster_identity(stack)
+    settled = file.exists() and file.read_text() == cluster_now
+    file.unlink(missing_ok=True)
+    if not settled:
+        clear_unfinished(stack)
+    yield [] if settled else ["--refresh"]
+    file.write_text(cluster_now)
+
+
+def settled_file(stack: Stack) -> Path:
+    """Names the cluster on which the stack's last update ended well; absent when it did not."""
+    return OWN_STACKS / f"{stack.name}.settled"
+
+
+def cluster_identity(stack: Stack) -> str:
+    """An id that a cluster has for life.
+
+    Raises:
+        ToolchainError: it does not answer.
+    """
+    return ask(stack, "get", "namespace", "kube-system", "-o", "jsonpath={.metadata.uid}")

@@ -1,0 +1,87 @@
+"""Which tools, state and Kubernetes the commands work with: the embedded ones, or the machine's own."""
+
+import os
+import secrets
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from toolchain.build import toolbox
+from toolchain.cluster import images, layout
+from toolchain.cluster.pki import write_private
+from toolchain.console import ToolchainError
+from toolchain.paths import STATE
+
+PASSPHRASE = STATE / "passphrase"
+
+
+@dataclass(frozen=True)
+class Target:
+    """Which Kubernetes, and the environment in which the tools work on it."""
+
+    kubeconfig: Path
+    context: str
+    environment: dict[str, str]
+    embedded: bool
+
+
+def target() -> Target:
+    """The embedded tools and cluster, or with TOOLS=system those that the machine has."""
+    tools = os.environ.get("TOOLS", "embedded")
+    if tools not in ("embedded", "system"):
+        raise ToolchainError(f"TOOLS={tools} is not known: leave it out, or say TOOLS=system KUBE_CONTEXT=<context>")
+    return embedded_target() if tools == "embedded" else system_target()
+
+
+def embedded_target() -> Target:
+    box = toolbox()
+    if not box.folder.exists() or not layout.KUBECONFIG.exists():
+        raise ToolchainError(
+            "there is no embedded cluster yet: make up brings it up with the estate, make cluster alone"
+        )
+    own = images.environment(box) | {"PULUMI_HOME": str(box.pulumi_home)}
+    environment = own | pulumi_environment(layout.KUBECONFIG, layout.CONTEXT)
+    return Target(layout.KUBECONFIG, layout.CONTEXT, environment, embedded=True)
+
+
+def system_target() -> Target:
+    missing = [tool for tool in ("pulumi", "kubectl", "docker") if not shutil.which(tool)]
+    context = os.environ.get("KUBE_CONTEXT", "")
+    problems = [f"{tool} is not on PATH" for tool in missing]
+    if not context:
+        problems.append(
+            "KUBE_CONTEXT is not set: name the context of the Kubernetes to use (kubectl config get-contexts)"
+        )
+    if problems:
+        raise ToolchainError("TOOLS=system cannot work yet:\n" + "\n".join(f"  - {problem}" for problem in problems))
+    kubeconfig = Path(os.environ.get("KUBECONFIG") or Path.home() / ".kube" / "config")
+    found = subprocess.run(
+        ["kubectl", f"--kubeconfig={kubeconfig}", f"--context={context}", "--request-timeout=10s", "get", "--raw=/readyz"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if found.returncode != 0:
+        raise ToolchainError(
+            f"the Kubernetes of context {context} in {kubeconfig} does not answer: {found.stderr.strip()}"
+        )
+    return Target(kubeconfig, context, os.environ | pulumi_environment(kubeconfig, context), embedded=False)
+
+
+def pulumi_environment(kubeconfig: Path, context: str) -> dict[str, str]:
+    """What Pulumi has to know of state, passphrase and cluster."""
+    own = {
+        "ESTATE_KUBECONFIG": str(kubeconfig),
+        "ESTATE_KUBE_CONTEXT": context,
+        "PULUMI_SKIP_UPDATE_CHECK": "true",
+        "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "false",
+    }
+    backend = os.environ.get("BACKEND") or os.environ.get("PULUMI_BACKEND_URL")
+    if not backend:
+        (STATE / "pulumi").mkdir(parents=True, exist_ok=True, mode=0o700)
+        # Without side files of metadata: a run that was killed left one empty, and the state unreadable.
+        backend = f"file://{STATE / 'pulumi'}?metadata=skip"
+    if "PULUMI_CONFIG_PASSPHRASE" not in os.environ and "PULUMI_CONFIG_PASSPHRASE_FILE" not in os.environ:
+        if not PASSPHRASE.exists():
+            write_private(PASSPHRASE, secrets.token_urlsafe(32))
+        own["PULUMI_CONFIG_PASSPHRASE_FILE"] = str(PASSPHRASE)
+    return own | {"PULUMI_BACKEND_URL": backend}
