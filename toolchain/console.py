@@ -96,6 +96,9 @@ def run_command(main: Callable[[], None]) -> None:
     except ToolchainError as error:
         say(f"error: {error}")
         sys.exit(1)
+    except BrokenPipeError:  # whoever read our output has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         say(

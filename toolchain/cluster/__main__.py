@@ -53,11 +53,9 @@ def is_up(box: Toolbox) -> bool:
     """Whether every process runs as defined now and everything in the cluster is ready."""
     if not (supervisor_runs() and network.bridge_exists() and KUBECONFIG.exists()):
         return False
-    current = configurations(box)
-    if any(not (CONFIG / name).exists() or (CONFIG / name).read_text() != text for name, text in current.items()):
+    if not is_defined(box):
         return False
-    wanted = components()
-    if not all(supervision.is_running(box, component) and component.ready() for component in wanted):
+    if not all(supervision.is_running(box, component) and component.ready() for component in components()):
         return False
     try:
         return not addons.not_ready(box)
@@ -65,18 +63,24 @@ def is_up(box: Toolbox) -> bool:
         return False
 
 
+def is_defined(box: Toolbox) -> bool:
+    """Whether what the processes were started with is what they would be started with now."""
+    written = {CONFIG / name: text for name, text in configurations(box).items()}
+    return all(path.exists() and path.read_text() == text for path, text in written.items()) and all(
+        supervision.is_defined(component) for component in components()
+    )
+
+
 def start() -> None:
     """Bring the cluster up, from whatever state it is in."""
-    machine_problems = preflight.missing_of_the_machine()
-    if machine_problems:
-        preflight.check(running=False)
+    preflight.check_rights()
     with only_one():
         box = toolbox()
         if box.folder.exists() and is_up(box):
             say(f"cluster is up: {KUBECONFIG}")
             return
-        if not supervisor_runs() and (left := cgroups.kill_all()):
-            say(f"  ended {left} processes that an earlier run left")
+        if not (supervisor_runs() and is_defined(box)) and (left := cgroups.kill_all()):
+            say(f"  ended {left} processes of an earlier run or version")
         preflight.check(running=supervisor_runs())
         box = build_missing()
         with step("network, certificates, configuration"):
@@ -110,7 +114,7 @@ def prepare(box: Toolbox) -> None:
 
 def stop() -> None:
     """End every process and give the machine back what was taken of its network; the data stays."""
-    preflight_root()
+    preflight.check_rights()
     with only_one():
         with step("processes"):
             ended = cgroups.kill_all()
@@ -122,11 +126,6 @@ def stop() -> None:
         shutil.rmtree(RUN, ignore_errors=True)
         remove_log_links()
         say(f"cluster is stopped ({ended} processes ended); its data stays in {ROOT}")
-
-
-def preflight_root() -> None:
-    if problems := preflight.missing_of_the_machine():
-        raise ToolchainError(problems[0])
 
 
 def unmount_all() -> None:

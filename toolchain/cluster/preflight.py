@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 from pathlib import Path
+from typing import NoReturn
 
 from toolchain.build import BUILDS, load
 from toolchain.cluster import cgroups, network
@@ -15,6 +16,18 @@ from toolchain.console import ToolchainError, run_logged, say, step
 OTHERWISE = "use a Kubernetes that you have: make up TOOLS=system KUBE_CONTEXT=<its context>"
 NEEDED_BYTES = 6 * 2**30
 """Images, volumes and logs of one estate, and room to roll it."""
+
+
+def check_rights() -> None:
+    """See that this process may start and stop a cluster at all.
+
+    Raises:
+        ToolchainError: it may not; with what to do instead.
+    """
+    if platform.system() != "Linux":
+        refuse([f"this is {platform.system()}, it needs Linux; {OTHERWISE}"])
+    if os.geteuid() != 0:
+        refuse([f"it needs root (containers, network): run make as root, or {OTHERWISE}"])
 
 
 def check(*, running: bool) -> None:
@@ -31,31 +44,32 @@ def check(*, running: bool) -> None:
         install_packages()
         problems = missing_of_the_network(running=running)
     if problems:
-        raise ToolchainError(
-            "the embedded cluster cannot run here:\n" + "\n".join(f"  - {problem}" for problem in problems)
-        )
+        refuse(problems)
+
+
+def refuse(problems: list[str]) -> NoReturn:
+    raise ToolchainError(
+        "the embedded cluster cannot run here:\n" + "\n".join(f"  - {problem}" for problem in problems)
+    )
 
 
 def missing_of_the_machine() -> list[str]:
     """Requirements that no package can bring."""
-    if platform.system() != "Linux":
-        return [f"this is {platform.system()}, it needs Linux; {OTHERWISE}"]
     problems: list[str] = []
-    if os.geteuid() != 0:
-        problems.append(f"it needs root (containers, network): run make as root, or {OTHERWISE}")
     if not shutil.which("apt-get"):
         problems.append(f"it needs Debian's packages (apt-get); {OTHERWISE}")
     hierarchies = cgroups.hierarchies()
     if not hierarchies:
         problems.append("no control groups are mounted: mount cgroup2 on /sys/fs/cgroup")
-    elif os.geteuid() == 0 and not any(os.access(hierarchy, os.W_OK) for hierarchy in hierarchies):
+    elif not any(os.access(hierarchy, os.W_OK) for hierarchy in hierarchies):
         problems.append(
             "the control groups are read-only: this seems to be an unprivileged container; run it on the machine itself"
         )
     free = shutil.disk_usage(next(p for p in (ROOT, *ROOT.parents) if p.exists())).free
     if free < NEEDED_BYTES:
         problems.append(
-            f"{ROOT} has {free / 2**30:.1f} GiB free, it needs {NEEDED_BYTES / 2**30:.0f}: free some, or set XDG_STATE_HOME to a larger disk"
+            f"{ROOT} has {free / 2**30:.1f} GiB free, it needs {NEEDED_BYTES / 2**30:.0f}: "
+            "free some, or set XDG_STATE_HOME to a larger disk"
         )
     return problems
 

@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -41,25 +40,33 @@ class Component:
         return LOGS / self.name / "ends"
 
 
+def scripts(component: Component) -> dict[Path, str]:
+    """The component's service folder, as runsv(8) wants it: text of each script."""
+    logs = component.log.parent
+    bodies = {
+        "run": f"exec 2>&1 </dev/null\nulimit -n $(ulimit -Hn)\nexec {shlex.join(component.command)}",
+        "finish": f"echo exit $1 signal $2 >>{shlex.quote(str(component.ends))}\nsleep 0.5",
+        "log/run": f"exec svlogd -tt {shlex.quote(str(logs))}",
+    }
+    return {component.folder / name: f"#!/bin/sh\n{body}\n" for name, body in bodies.items()}
+
+
+def is_defined(component: Component) -> bool:
+    """Whether the service folder says what the component is now."""
+    return all(path.exists() and path.read_text() == text for path, text in scripts(component).items())
+
+
 def define(component: Component) -> None:
-    """Write the component's service folder, as runsv(8) wants it."""
+    """Write the component's service folder."""
     (component.folder / "log").mkdir(parents=True, exist_ok=True)
     component.log.parent.mkdir(parents=True, exist_ok=True)
     (component.folder / "down").touch()  # started in order by us, not by the supervisor
     (component.log.parent / "config").write_text("s5000000\nn3\n")
-    _script(
-        component.folder / "run", f"exec 2>&1 </dev/null\nulimit -n $(ulimit -Hn)\nexec {shlex.join(component.command)}"
-    )
-    _script(component.folder / "finish", f"echo exit $1 signal $2 >>{shlex.quote(str(component.ends))}\nsleep 0.5")
-    _script(component.folder / "log" / "run", f"exec svlogd -tt {shlex.quote(str(component.log.parent))}")
-
-
-def _script(path: Path, body: str) -> None:
-    """Replace a script as a whole: the shell may be reading the old one."""
-    new = path.with_suffix(".new")
-    new.write_text(f"#!/bin/sh\n{body}\n")
-    new.chmod(0o755)
-    new.replace(path)
+    for path, text in scripts(component).items():
+        new = path.with_suffix(".new")  # replaced as a whole: the shell may be reading the old one
+        new.write_text(text)
+        new.chmod(0o755)
+        new.replace(path)
 
 
 def start_supervisor(box: Toolbox) -> None:
@@ -106,8 +113,3 @@ def start(box: Toolbox, component: Component) -> None:
                 f"{component.name} was not ready within {component.deadline_s:.0f} s; {component.log} ends with:\n{last_lines(component.log)}"
             )
         time.sleep(0.1)
-
-
-def remove_definitions() -> None:
-    """Forget every service, so that none of an older version is started again."""
-    shutil.rmtree(SERVICES_DIR, ignore_errors=True)

@@ -1,10 +1,12 @@
 import socket
 from pathlib import Path
 
+import pytest
 import yaml
 
-from toolchain.cluster import addons, components, network, pki, preflight
+from toolchain.cluster import addons, components, network, pki, preflight, supervision
 from toolchain.cluster.layout import CONTEXT
+from toolchain.console import ToolchainError
 
 
 def test_only_chains_of_our_own_are_removed() -> None:
@@ -59,3 +61,19 @@ def test_a_rollout_in_progress_is_not_ready() -> None:
 def test_every_component_has_a_name_of_its_own() -> None:
     names = [component.name for component in components.components()]
     assert len(names) == len(set(names))
+
+
+def test_a_component_of_another_command_is_seen_as_redefined(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(supervision, "SERVICES_DIR", tmp_path / "services")
+    monkeypatch.setattr(supervision, "LOGS", tmp_path / "logs")
+    component = supervision.Component("etcd", ["etcd", "--name=a b"], lambda: True)
+    assert not supervision.is_defined(component)
+    supervision.define(component)
+    assert supervision.is_defined(component)
+    assert not supervision.is_defined(supervision.Component("etcd", ["etcd"], lambda: True))
+
+
+def test_without_root_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight.os, "geteuid", lambda: 1000)
+    with pytest.raises(ToolchainError, match=r"run make as root, or .*TOOLS=system"):
+        preflight.check_rights()
