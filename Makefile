@@ -47,6 +47,10 @@ status: uv ## What runs, ready counts, URLs   STACK=local
 url: uv ## Print one URL   OF=gateway|prometheus|consul STACK=local
 	@$(RUN) python -m toolchain.estate url $(STACK) $(or $(OF),gateway)
 
+.PHONY: token
+token: uv ## Print a token for the API, good for a day   STACK=local
+	@$(RUN) python -m toolchain.estate token $(STACK)
+
 .PHONY: logs
 logs: uv ## Follow the logs of an app   APP=user-service STACK=local
 	@$(RUN) python -m toolchain.estate logs $(STACK) $(or $(APP),user-service)
@@ -70,6 +74,10 @@ cluster-reset: uv ## Stop the embedded Kubernetes and delete its data
 .PHONY: format
 format: uv ## Format the code
 	@$(RUN) ruff format . && $(RUN) ruff check --fix .
+
+.PHONY: openapi
+openapi: uv ## Write the OpenAPI documents of user-service, which a test holds it to
+	@$(RUN) python -m user_service.documents apps/user-service/openapi
 
 .PHONY: lint
 lint: uv ## Check format, lint and types

@@ -12,6 +12,7 @@ from infra.postgres import Postgres
 from infra.prometheus import Prometheus
 from infra.redis import Redis
 from infra.settings import load_cluster, load_secrets, load_settings
+from infra.token_keys import TokenKeys
 from infra.web_service import App, WebService
 
 settings = load_settings()
@@ -28,9 +29,18 @@ postgres = Postgres(settings.images.postgres, settings.storage.postgres, secrets
 redis = Redis(settings.images.redis, secrets.redis_password, namespace)
 consul = Consul(settings.images.consul, settings.storage.consul, namespace)
 
-users = App("user-service", user_image.reference, postgres.environment | consul.environment, postgres.secrets)
+keys = TokenKeys(secrets.token_key, settings.ingress.url(settings.ingress.host), namespace)
+
+migrating = App("user-service", user_image.reference, postgres.environment, postgres.secrets)
 migrate = ["/app/.venv/bin/python", "-m", "user_service.migrate"]
-migration = Migration(users, migrate, namespace, depends_on=[postgres])
+migration = Migration(migrating, migrate, namespace, depends_on=[postgres])
+users = App(
+    "user-service",
+    user_image.reference,
+    postgres.environment | redis.environment | consul.environment | keys.environment,
+    postgres.secrets | redis.secrets,
+    keys.secret,
+)
 user_service = WebService(users, settings.user_service, namespace, depends_on=[migration, consul])
 
 gateway = App("api-gateway", gateway_image.reference, consul.environment)

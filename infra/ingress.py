@@ -45,8 +45,7 @@ class PublicIngress(pulumi.ComponentResource):
         for name, console in consoles.items() if settings.consoles else ():
             hosts[name] = f"{name}.{domain}"
             self._ingress(name, settings, hosts[name], console, ("/",), namespace)
-        port = "" if settings.port == 443 else f":{settings.port}"
-        self.urls = {name: f"https://{host}{port}" for name, host in hosts.items()}
+        self.urls = {name: settings.url(host) for name, host in hosts.items()}
         self.register_outputs({"urls": self.urls})
 
     def _ingress(

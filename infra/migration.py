@@ -44,7 +44,7 @@ class Migration(pulumi.ComponentResource):
                     "backoffLimit": 3,
                     "template": {
                         "metadata": {"labels": labels(name)},
-                        "spec": pod_of(migrating, secret) | {"restartPolicy": "Never"},
+                        "spec": pod_of(migrating, app, secret) | {"restartPolicy": "Never"},
                     },
                 }
             ),

@@ -25,7 +25,12 @@ dir /tmp
 
 
 class Redis(pulumi.ComponentResource):
-    """A cache."""
+    """A cache, and how our services reach it."""
+
+    environment: dict[str, str]
+    """What a service that uses the cache has in its environment."""
+    secrets: dict[str, pulumi.Output[str]]
+    """Files that it has mounted: name and content."""
 
     def __init__(self, image: str, password: pulumi.Output[str], namespace: EstateNamespace) -> None:
         """Create the cache.
@@ -50,6 +55,12 @@ class Redis(pulumi.ComponentResource):
             spec=manifest({"selector": selector(NAME), "ports": [{"name": NAME, "port": PORT}]}),
             opts=pulumi.ResourceOptions(parent=self, depends_on=[self._deployment(image, secret, namespace)]),
         )
+        self.environment = {
+            "APP_CACHE_HOST": NAME,
+            "APP_CACHE_PORT": str(PORT),
+            "APP_CACHE_PASSWORD_FILE": "/run/secrets/app/cache-password",
+        }
+        self.secrets = {"cache-password": password}
         self.register_outputs({})
 
     def _deployment(self, image: str, secret: Secret, namespace: EstateNamespace) -> Deployment:

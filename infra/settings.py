@@ -10,7 +10,7 @@ import pulumi
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-GENERATED_SECRETS = ("postgresPassword", "redisPassword")
+GENERATED_SECRETS = ("postgresPassword", "redisPassword", "tokenKey")
 """Pulumi config secrets (`estate:<name>`) that every stack needs, and `make up` generates where they are missing."""
 
 
@@ -59,6 +59,10 @@ class IngressSettings(Settings):
     """Wait until the controller has published a status; some never do."""
     consoles: bool = False
     """Publish Consul and Prometheus beside the API, without authentication: for a machine of one's own only."""
+
+    def url(self, host: str) -> str:
+        """The public URL of a host."""
+        return f"https://{host}" + ("" if self.port == 443 else f":{self.port}")
 
 
 class Images(Settings):
@@ -184,10 +188,11 @@ def table(path: tuple[str, ...]) -> type[Settings]:
 
 @dataclass(frozen=True)
 class Secrets:
-    """The passwords of a stack."""
+    """The passwords and keys of a stack."""
 
     postgres_password: pulumi.Output[str]
     redis_password: pulumi.Output[str]
+    token_key: pulumi.Output[str]
 
 
 def load_settings() -> StackSettings:
@@ -201,7 +206,7 @@ def load_settings() -> StackSettings:
 
 
 def load_secrets() -> Secrets:
-    """The passwords of the stack that Pulumi runs, as Pulumi secrets.
+    """The passwords and keys of the stack that Pulumi runs, as Pulumi secrets.
 
     Raises:
         SettingsError: one is missing.

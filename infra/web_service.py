@@ -8,6 +8,7 @@ from pulumi_kubernetes.apps.v1 import Deployment
 from pulumi_kubernetes.core.v1 import Secret, Service, ServiceAccount
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
+from infra import token_keys
 from infra.namespace import EstateNamespace
 from infra.pods import container_security, labels, manifest, metadata, pod_security, selector
 from infra.settings import ServiceSettings
@@ -29,7 +30,9 @@ class App:
     """Reference by digest."""
     environment: dict[str, str]
     secrets: dict[str, pulumi.Output[str]] = field(default_factory=dict[str, pulumi.Output[str]])
-    """Files in SECRETS_FOLDER: name and content."""
+    """Files in SECRETS_FOLDER: name and content; another content rolls the pods."""
+    token_keys: Secret | None = None
+    """Mounted in token_keys.FOLDER; another content reaches the pods as they are."""
 
 
 class WebService(pulumi.ComponentResource):
@@ -115,32 +118,40 @@ def pod(app: App, settings: ServiceSettings, secret: Secret | None, account: pul
         "lifecycle": {"preStop": {"sleep": {"seconds": DRAIN_S}}},
         "resources": {"requests": settings.requests.model_dump(), "limits": settings.limits.model_dump()},
     }
-    return pod_of(serving, secret) | {"serviceAccountName": account, "terminationGracePeriodSeconds": 40}
+    return pod_of(serving, app, secret) | {"serviceAccountName": account, "terminationGracePeriodSeconds": 40}
 
 
 def container(app: App, secret: Secret | None) -> dict[str, Any]:
     """The app's container, without what tells serving from migrating."""
     pod_ip = {"name": "APP_SERVICE_ADDRESS", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
     fixed = {"APP_SERVER_PORT": str(PORT), "APP_SERVICE_NAME": app.name} | app.environment
-    secrets_mount = [{"name": "secrets", "mountPath": SECRETS_FOLDER, "readOnly": True}] if secret else []
+    mounts = [{"name": name, "mountPath": folder, "readOnly": True} for name, folder, _ in mounted(app, secret)]
     return {
         "name": app.name,
         "image": app.image,
         "env": [pod_ip, *({"name": name, "value": value} for name, value in sorted(fixed.items()))],
         "securityContext": container_security(),
-        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, *secrets_mount],  # noqa: S108 - the pod's own
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, *mounts],  # noqa: S108 - the pod's own
     }
 
 
-def pod_of(only: dict[str, Any], secret: Secret | None) -> dict[str, Any]:
+def pod_of(only: dict[str, Any], app: App, secret: Secret | None) -> dict[str, Any]:
     """A pod of one container of ours."""
-    mounted = (
-        {"name": "secrets", "secret": {"secretName": secret.metadata.name, "defaultMode": 0o440}} if secret else None
-    )
+    volumes = [
+        {"name": name, "secret": {"secretName": of.metadata.name, "defaultMode": 0o440}}
+        for name, _, of in mounted(app, secret)
+    ]
     return {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": pod_security(UID),
         "containers": [only],
-        "volumes": [{"name": "tmp", "emptyDir": {}}, *([mounted] if mounted else [])],
+        "volumes": [{"name": "tmp", "emptyDir": {}}, *volumes],
     }
+
+
+def mounted(app: App, secret: Secret | None) -> list[tuple[str, str, Secret]]:
+    """Name, folder and content of each volume of Secrets."""
+    own = [("secrets", SECRETS_FOLDER, secret)] if secret else []
+    keys = [(token_keys.NAME, token_keys.FOLDER, app.token_keys)] if app.token_keys else []
+    return own + keys

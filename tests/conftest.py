@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from tests.running import STACK, Items, Kubectl, connect
+from toolchain.estate import new_token
 from toolchain.stack import Stack, load, outputs
 from toolchain.target import target
 
@@ -24,9 +25,14 @@ def urls(stack: Stack) -> dict[str, str]:
     return outputs(stack)["urls"]
 
 
+@pytest.fixture(scope="session")
+def token(stack: Stack) -> str:
+    return new_token(stack)
+
+
 @pytest.fixture
-def client(urls: dict[str, str]) -> Iterator[httpx.Client]:
-    with connect(urls["gateway"]) as client:
+def client(urls: dict[str, str], token: str) -> Iterator[httpx.Client]:
+    with connect(urls["gateway"], token) as client:
         yield client
 
 

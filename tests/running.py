@@ -24,10 +24,11 @@ class ToIngress(httpx.HTTPTransport):
         return super().handle_request(request)
 
 
-def connect(url: str) -> httpx.Client:
+def connect(url: str, token: str | None = None) -> httpx.Client:
     """A client of a public URL of the estate."""
     trust = ssl.create_default_context(cafile=str(layout.CA_CERTIFICATE))
-    return httpx.Client(base_url=url, transport=ToIngress(verify=trust), timeout=10)
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    return httpx.Client(base_url=url, transport=ToIngress(verify=trust), timeout=10, headers=headers)
 
 
 def create(client: httpx.Client, user: dict[str, Any]) -> dict[str, Any]:

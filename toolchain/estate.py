@@ -1,4 +1,4 @@
-"""`make up`, `down`, `preview`, `status`, `url` and `logs`."""
+"""`make up`, `down`, `preview`, `status`, `url`, `token` and `logs`."""
 
 import json
 import os
@@ -11,17 +11,20 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx
+import jwt
+from jwt.utils import base64url_decode
 
 from toolchain.build import toolbox
 from toolchain.cluster import __main__ as cluster
 from toolchain.cluster import layout
 from toolchain.console import ToolchainError, run_command, say, step, wait_until
 from toolchain.recovery import release_lock, settled_file, settling
-from toolchain.stack import Stack, load, on, only_one, open_stack, outputs
+from toolchain.stack import Stack, load, on, only_one, open_stack, outputs, secret
 from toolchain.standins import publish_missing
 from toolchain.target import target
 
 ANSWER_DEADLINE_S = 120
+TOKEN_S = 24 * 3600
 POLICIES = ("--policy-pack", "policies")
 
 
@@ -69,6 +72,27 @@ def url(name: str, of: str) -> None:
     say(urls[of])
 
 
+def token(name: str) -> None:
+    """Print a token for trying things out, good for a day."""
+    say(new_token(Stack(name, load(name), target())))
+
+
+def new_token(stack: Stack) -> str:
+    """A token that the stack's services accept: signed by its key, as the gateway would."""
+    ingress, now = stack.settings.ingress, int(time.time())
+    claims = {
+        "iss": ingress.url(ingress.host),
+        "aud": "estate",
+        "sub": "operator",
+        "user_id": 0,
+        "username": "operator",
+        "iat": now,
+        "exp": now + TOKEN_S,
+    }
+    key = base64url_decode(secret(stack, "tokenKey"))
+    return jwt.encode(claims, key, "HS256", {"kid": "1"})  # pyright: ignore[reportUnknownMemberType]
+
+
 def show_urls(stack: Stack) -> None:
     """Print the URLs and a line to paste, once the estate answers through the Ingress."""
     found = outputs(stack)["urls"]
@@ -85,9 +109,9 @@ def show_urls(stack: Stack) -> None:
         hosts = " ".join(sorted({httpx.URL(address).host for address in found.values()}))
         say(f"For a browser, add to /etc/hosts: 127.0.0.1 {hosts}")
     say("Try it:")
-    say(
-        f'  curl{trust}{resolve} -H \'Content-Type: application/json\' -d \'{{"name": "Ada", "email": "ada@example.com", "age": 36}}\' {gateway}/api/v1/users'
-    )
+    say(f'  curl{trust}{resolve} -H "Authorization: Bearer $(make token STACK={stack.name})" \\')
+    say('    -H \'Content-Type: application/json\' -d \'{"name": "Ada", "email": "ada@example.com", "age": 36}\' \\')
+    say(f"    {gateway}/api/v1/users")
 
 
 def answers_through_ingress(gateway: httpx.URL) -> bool:
@@ -151,6 +175,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "preview": preview,
     "status": status,
     "url": url,
+    "token": token,
     "logs": logs,
 }
 

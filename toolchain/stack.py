@@ -155,7 +155,7 @@ def generate_secrets(stack: Stack) -> None:
         # By standard input: arguments are for everybody to see.
         done = subprocess.run(
             command,
-            input=secrets.token_urlsafe(24),
+            input=secrets.token_urlsafe(32),
             env=stack.target.environment,
             cwd=OWN_STACKS,
             capture_output=True,
@@ -164,6 +164,18 @@ def generate_secrets(stack: Stack) -> None:
         )
         if done.returncode != 0:
             raise ToolchainError(f"the secret {key} could not be stored in {file}: {done.stderr.strip()}")
+
+
+def secret(stack: Stack, key: str) -> str:
+    """One of the stack's secrets.
+
+    Raises:
+        ToolchainError: it has none of this name, or it cannot be decrypted here.
+    """
+    done = stack.pulumi("config", "get", f"estate:{key}", *on(stack))
+    if done.returncode != 0:
+        raise ToolchainError(f"the secret {key} of stack {stack.name} cannot be read: {done.stderr.strip()}")
+    return done.stdout.strip()
 
 
 def effective_file(stack: Stack) -> Path:

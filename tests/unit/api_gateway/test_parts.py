@@ -37,7 +37,7 @@ def test_hop_by_hop_headers_and_those_that_connection_names_stay_behind() -> Non
 
 def test_what_a_client_claims_of_itself_is_not_believed() -> None:
     given = [(b"x-forwarded-for", b"127.0.0.1"), (b"X-Request-ID", b"forged"), (b"host", b"api.myapp.com")]
-    sent = dict(headers.upstream(given, "192.0.2.1", b"api.myapp.com", "https", "id"))
+    sent = dict(headers.upstream(given, "192.0.2.1", b"api.myapp.com", "https", "id", "00-1"))
     assert sent[b"x-forwarded-for"] == b"192.0.2.1"
     assert sent[b"x-request-id"] == b"id"
     assert sent[b"x-forwarded-proto"] == b"https"
@@ -45,6 +45,6 @@ def test_what_a_client_claims_of_itself_is_not_believed() -> None:
 
 def test_a_client_cannot_have_our_headers_dropped_through_connection() -> None:
     given = [(b"connection", b"x-forwarded-for, x-request-id")]
-    sent = dict(headers.upstream(given, "192.0.2.1", b"h", "http", "id"))
+    sent = dict(headers.upstream(given, "192.0.2.1", b"h", "http", "id", "00-1"))
     assert sent[b"x-forwarded-for"] == b"192.0.2.1"
     assert sent[b"x-request-id"] == b"id"

@@ -1,6 +1,8 @@
 import asyncio
 
-from servicekit.endpoints import answer
+import httpx
+from fastapi import FastAPI
+from servicekit.endpoints import answer, router
 from servicekit.health import Health
 
 
@@ -43,3 +45,22 @@ async def test_only_the_named_checks_are_asked() -> None:
     results = await Health({"a": fail, "b": pass_}).report("b")
     assert list(results) == ["b"]
     assert answer(results).status_code == 200
+
+
+async def test_what_is_not_vital_only_degrades() -> None:
+    async def work() -> None: ...
+
+    async def fail() -> None:
+        raise ConnectionError("refused")
+
+    async def get(path: str) -> httpx.Response:
+        app = FastAPI()
+        app.include_router(router(Health({"database": work, "cache": fail}), ready=("database",), vital=("database",)))
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
+            return await client.get(path)
+
+    assert (await get("/health")).status_code == 200
+    details = (await get("/health/details")).json()
+    assert details["status"] == "degraded"
+    assert details["checks"]["cache"]["reason"] == "ConnectionError: refused"
+    assert details["checks"]["database"]["latency_ms"] >= 0

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from servicekit.settings import SettingsError, load
+from servicekit.settings import SettingsError, load, load_or_exit
 from user_service.settings import UserSettings
 
 NAMED = {"APP_SERVICE_NAME": "user-service"}
@@ -63,3 +63,19 @@ def test_an_unknown_key_in_the_file_is_named_with_the_file(tmp_path: Path) -> No
     folders = write(tmp_path, "server: {prot: 1}\nservice: {name: x}\n")
     with pytest.raises(SettingsError, match=r"server.prot: .* \(from .*config.yaml\)"):
         load(UserSettings, {}, folders)
+
+
+def test_a_wrong_secret_is_not_shown() -> None:
+    with pytest.raises(SettingsError) as refused:
+        load(UserSettings, NAMED | {"APP_DATABASE_PASSWORD": "hunter2", "APP_DATABASE_PORT": "x"}, ())
+    assert "hunter2" not in str(refused.value)
+
+
+def test_the_configuration_is_printed_with_secrets_masked(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        load_or_exit(UserSettings, {"APP_DATABASE_PASSWORD": "hunter2", "APP_SERVER_PORT": "9000"}, ["--print-config"])
+    printed = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert "port: 9000" in printed
+    assert "password: '**********'" in printed
+    assert "hunter2" not in printed

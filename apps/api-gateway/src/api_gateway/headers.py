@@ -9,7 +9,15 @@ HOP_BY_HOP = frozenset(
      b"transfer-encoding", b"upgrade"}
 )  # fmt: skip
 OURS = frozenset(
-    {b"host", b"x-request-id", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"forwarded"}
+    {
+        b"host",
+        b"x-request-id",
+        b"traceparent",
+        b"x-forwarded-for",
+        b"x-forwarded-host",
+        b"x-forwarded-proto",
+        b"forwarded",
+    }
 )
 """Said by the gateway alone: a client could claim anything."""
 
@@ -21,7 +29,9 @@ def without_hop_by_hop(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
     return [(name, value) for name, value in all_headers if name not in HOP_BY_HOP and name not in named]
 
 
-def upstream(headers: Iterable[tuple[bytes, bytes]], client: str, host: bytes, scheme: str, request_id: str) -> Headers:
+def upstream(
+    headers: Iterable[tuple[bytes, bytes]], client: str, host: bytes, scheme: str, request_id: str, traceparent: str
+) -> Headers:
     """The headers of a request as its service gets them."""
     passed = [(name, value) for name, value in without_hop_by_hop(headers) if name not in OURS]
     return [
@@ -31,4 +41,5 @@ def upstream(headers: Iterable[tuple[bytes, bytes]], client: str, host: bytes, s
         (b"x-forwarded-host", host),
         (b"x-forwarded-proto", scheme.encode()),
         (b"x-request-id", request_id.encode()),
+        (b"traceparent", traceparent.encode()),
     ]

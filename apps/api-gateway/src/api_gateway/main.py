@@ -2,11 +2,12 @@
 
 import os
 import socket
+import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
-from servicekit import endpoints, logs, problems
+from servicekit import endpoints, logs, problems, routing
 from servicekit.health import Check, Health
 from servicekit.observation import Observed
 from servicekit.registration import Registration
@@ -34,19 +35,20 @@ def create_app(agent: str, registration: Registration) -> Proxy:
             await discovery.stop()
         await proxy.close()
 
-    own = FastAPI(title="api-gateway", version="1", lifespan=lifespan)
+    own = routing.app("api-gateway", lifespan)
     problems.handle(own)
     checks: dict[str, Check] = {
         f"discovery of {service}": discovery.check for service, discovery in discoveries.items()
     }
-    own.include_router(endpoints.router(Health(checks | {"registration": registration.check}), ready=()))
+    checks["registration"] = registration.check
+    routing.add(own, endpoints.router(Health(checks), ready=(), vital=tuple(checks)))
     proxy = Proxy(own, discoveries)
     return proxy
 
 
 def main() -> None:
     """Run the gateway."""
-    settings = load_or_exit(GatewaySettings, os.environ)
+    settings = load_or_exit(GatewaySettings, os.environ, sys.argv[1:])
     logs.configure(settings.service.name)
     port, name, agent = settings.server.port, settings.service.name, settings.service.registry.address
     registration = Registration(agent, name, socket.gethostname(), settings.service.address, port)

@@ -1,12 +1,12 @@
 """The proxy: a lean ASGI app that hands a request to an instance and its answer back, both as they come."""
 
-import json
 from collections.abc import AsyncIterator, Mapping
 
 import aiohttp
 from multidict import CIMultiDict
-from servicekit.observation import App, Message, Receive, Scope, Send
-from servicekit.problems import MEDIA_TYPE, Problem, unavailable
+from servicekit.bodies import refuse
+from servicekit.observation import App, Receive, Scope, Send
+from servicekit.problems import Kind, Problem, unavailable
 from yarl import URL
 
 from api_gateway import headers, routes
@@ -17,6 +17,8 @@ CONNECT_TIMEOUT_S = 1.0
 READ_TIMEOUT_S = 30.0
 IDLE_S = 15.0
 """Shorter than the services keep an idle connection, so that none is used while it is being closed."""
+BAD_GATEWAY = Kind(502, "bad-gateway", "The service failed")
+GATEWAY_TIMEOUT = Kind(504, "gateway-timeout", "The service did not answer in time")
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 
 
@@ -68,7 +70,12 @@ class Proxy:
         """
         body = Body(scope, receive)
         sent = headers.upstream(
-            scope["headers"], peer(scope), host(scope), scope.get("scheme", "http"), scope["request_id"]
+            scope["headers"],
+            peer(scope),
+            host(scope),
+            scope.get("scheme", "http"),
+            scope["request_id"],
+            scope["trace"].traceparent,
         )
         for instance in self.balancers[service].order(self.discoveries[service].instances):
             try:
@@ -78,11 +85,11 @@ class Proxy:
             except aiohttp.ServerDisconnectedError as error:
                 # A connection that was closed while idle: safe to repeat where repeating changes nothing.
                 if scope["method"] not in IDEMPOTENT or body.started:
-                    raise Problem(502, "bad-gateway", f"{service} closed the connection") from error
+                    raise Problem(BAD_GATEWAY, f"{service} closed the connection") from error
             except TimeoutError as error:
-                raise Problem(504, "gateway-timeout", f"{service} did not answer in time") from error
+                raise Problem(GATEWAY_TIMEOUT, f"{service} did not answer in time") from error
             except aiohttp.ClientError as error:
-                raise Problem(502, "bad-gateway", f"{service} failed: {type(error).__name__}") from error
+                raise Problem(BAD_GATEWAY, f"{service} failed: {type(error).__name__}") from error
         raise unavailable(f"no instance of {service} can be reached")
 
     async def _send(self, to: Instance, scope: Scope, sent: headers.Headers, body: "Body") -> aiohttp.ClientResponse:
@@ -138,16 +145,6 @@ async def relay(answer: aiohttp.ClientResponse, method: str, send: Send) -> None
         async for chunk in answer.content.iter_any():
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
     await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-async def refuse(problem: Problem, send: Send) -> None:
-    """Answer with a problem."""
-    body = json.dumps(problem.body()).encode()
-    fixed = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode())]
-    extra = [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
-    start: Message = {"type": "http.response.start", "status": problem.status, "headers": [*fixed, *extra]}
-    await send(start)
-    await send({"type": "http.response.body", "body": body})
 
 
 def peer(scope: Scope) -> str:

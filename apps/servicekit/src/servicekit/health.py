@@ -14,6 +14,7 @@ class Result:
     """Outcome of one check."""
 
     healthy: bool
+    latency_s: float
     reason: str | None = None
 
 
@@ -47,11 +48,13 @@ class Health:
         return await asyncio.shield(asked[1])
 
     async def _ask(self, name: str) -> Result:
+        started = time.perf_counter()
+        reason = None
         try:
             async with asyncio.timeout(self.timeout_s):
                 await self.checks[name]()
         except TimeoutError:
-            return Result(healthy=False, reason=f"no answer within {self.timeout_s:g} s")
+            reason = f"no answer within {self.timeout_s:g} s"
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the reason
-            return Result(healthy=False, reason=f"{type(error).__name__}: {error}")
-        return Result(healthy=True)
+            reason = f"{type(error).__name__}: {error}"
+        return Result(reason is None, time.perf_counter() - started, reason)

@@ -1,5 +1,7 @@
 """Metrics by the names that the estate's dashboards and alerts know."""
 
+from functools import cache
+
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
 from starlette.responses import Response
 
@@ -8,12 +10,19 @@ DURATION = Histogram(
 )
 ACTIVE = Gauge("active_requests", "Requests being answered")
 ERRORS = Counter("service_errors", "Errors that are the service's own", ["service", "error_type"])
+REGISTERED = Gauge("service_registered", "1 while the service is registered in Consul, 0 while not")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
-def method_label(method: str) -> str:
-    """A method as a label: anybody can send any word."""
-    return method if method in METHODS else "OTHER"
+@cache  # bounded, as its arguments are: routes, known methods, status codes
+def histogram(method: str, endpoint: str, status: int) -> Histogram:
+    """The histogram of one kind of request."""
+    return DURATION.labels(method, endpoint, str(status))
+
+
+def observe(method: str, endpoint: str, status: int, duration_s: float) -> None:
+    """Count a request; anybody can send any method, so unknown ones are one."""
+    histogram(method if method in METHODS else "OTHER", endpoint, status).observe(duration_s)
 
 
 def expose() -> Response:

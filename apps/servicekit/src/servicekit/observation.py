@@ -1,12 +1,12 @@
-"""Pure ASGI middleware: request id, log and metrics of every request."""
+"""Pure ASGI middleware: request id, trace, log and metrics of every request."""
 
-import logging
 import time
 import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from servicekit import metrics
+from servicekit import logs, metrics
+from servicekit.tracing import Spans, Trace, continued
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -14,51 +14,57 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-log = logging.getLogger("request")
 HEADER = b"x-request-id"
-QUIET = frozenset({"/livez", "/readyz", "/health", "/metrics"})
+QUIET = frozenset({"/livez", "/readyz", "/health", "/health/details", "/metrics"})
 """Asked every few seconds by machines; only their failures are worth a line."""
 MAX_ID_BYTES = 128
 
 
 class Observed:
-    """An ASGI app whose requests are counted, timed and logged.
+    """An ASGI app whose requests are counted, timed, traced and logged.
+
+    The app finds the request's id in `scope["request_id"]` and its trace in `scope["trace"]`.
 
     Args:
         app: the app.
         service: name of the service, for the metrics.
         trust_request_id: take over the id that the caller sends; only behind a gateway of our own.
+        spans: exports spans; None where only ids are wanted.
     """
 
-    def __init__(self, app: App, service: str, *, trust_request_id: bool) -> None:
+    def __init__(self, app: App, service: str, *, trust_request_id: bool, spans: Spans | None = None) -> None:
         self.app = app
         self.service = service
         self.trust_request_id = trust_request_id
+        self.spans = spans
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = self.request_id(scope)
-        scope["request_id"] = request_id
         status = 500
         started = time.perf_counter()
+        method, path, headers = scope["method"], scope["path"], dict(scope["headers"])
+        loud = path not in QUIET
+        request_id = scope["request_id"] = self.request_id(headers.get(HEADER, b""))
+        trace = scope["trace"] = self.trace(headers, method) if loud else None
+        about = {"method": method, "url": path, "request_id": request_id}
+        if trace:
+            about["trace_id"] = trace.trace_id
+            about["span_id"] = trace.span_id
+            agent = headers.get(b"user-agent", b"").decode("latin-1")
+            logs.event(time.time(), "Request started", about | {"remote": remote(scope), "user_agent": agent})
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = [pair for pair in message.get("headers", []) if pair[0].lower() != HEADER]
-                message["headers"] = [*headers, (HEADER, request_id.encode())]
+                passed = [pair for pair in message.get("headers", ()) if pair[0].lower() != HEADER]
+                passed.append((HEADER, request_id.encode()))
+                message["headers"] = passed
             await send(message)
 
-        loud = scope["path"] not in QUIET
-        about = {"method": scope["method"], "url": scope["path"], "request_id": request_id}
-        if loud:
-            log.info(
-                "Request started", extra=about | {"remote": remote(scope), "user_agent": header(scope, b"user-agent")}
-            )
         metrics.ACTIVE.inc()
         try:
             await self.app(scope, receive, send_with_id)
@@ -69,24 +75,25 @@ class Observed:
             metrics.ACTIVE.dec()
             duration_s = time.perf_counter() - started
             endpoint = template(scope)
-            metrics.DURATION.labels(metrics.method_label(scope["method"]), endpoint, str(status)).observe(duration_s)
+            metrics.observe(method, endpoint, status, duration_s)
             if loud or status >= 500:
                 outcome = {"endpoint": endpoint, "status": status, "duration": round(duration_s, 6)}
-                log.info("Request completed", extra=about | outcome)
+                logs.event(time.time(), "Request completed", about | outcome)
+            if trace and self.spans:
+                self.spans.end(trace, method, endpoint, status)
 
-    def request_id(self, scope: Scope) -> str:
+    def request_id(self, given: bytes) -> str:
         """The caller's id where it is trusted and sane, else a new one."""
-        given = header(scope, HEADER) if self.trust_request_id else ""
-        return (
-            given
-            if given and len(given) <= MAX_ID_BYTES and given.isascii() and given.isprintable()
-            else str(uuid.uuid4())
-        )
+        if self.trust_request_id and given and len(given) <= MAX_ID_BYTES:
+            text = given.decode("latin-1")
+            if text.isascii() and text.isprintable():
+                return text
+        return str(uuid.uuid4())
 
-
-def header(scope: Scope, name: bytes) -> str:
-    """A request header, or the empty string."""
-    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), "")
+    def trace(self, headers: dict[bytes, bytes], method: str) -> Trace:
+        """The request's trace, which the caller may have begun."""
+        header = headers.get(b"traceparent", b"").decode("latin-1")
+        return self.spans.start(header, method) if self.spans else continued(header)
 
 
 def remote(scope: Scope) -> str:

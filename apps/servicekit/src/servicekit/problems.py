@@ -2,35 +2,62 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 MEDIA_TYPE = "application/problem+json"
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of problem: its status, its `type` (/problems/<slug>, which does not change) and its title."""
+
+    status: int
+    slug: str
+    title: str
+
+    @property
+    def uri(self) -> str:
+        """The problem's `type`."""
+        return f"/problems/{self.slug}"
+
+
+MALFORMED_JSON = Kind(400, "malformed-json", "The body is not valid JSON")
+MALFORMED_PATH = Kind(400, "malformed-path", "A part of the path is not of the form it must have")
+MALFORMED_HEADER = Kind(400, "malformed-header", "A header is not of the form it must have")
+MISSING_TOKEN = Kind(401, "missing-token", "Missing token")
+INVALID_TOKEN = Kind(401, "invalid-token", "Invalid token")
+BODY_TOO_LARGE = Kind(413, "body-too-large", "The body is too large")
+UNSUPPORTED_MEDIA_TYPE = Kind(415, "unsupported-media-type", "The body is not of a supported media type")
+INVALID_FIELDS = Kind(422, "invalid-fields", "Some fields are missing or wrong")
+PRECONDITION_FAILED = Kind(412, "precondition-failed", "It has changed since")
+PRECONDITION_REQUIRED = Kind(428, "precondition-required", "If-Match is missing")
+INTERNAL = Kind(500, "internal", "The service failed")
+UNAVAILABLE = Kind(503, "unavailable", "Something that the service needs is away for a moment")
 
 
 class Problem(Exception):  # noqa: N818 - RFC 9457's word
     """An error for the client.
 
     Args:
-        status: HTTP status code.
-        slug: names the kind of problem; its `type` is /problems/<slug> and does not change.
+        kind: of problem.
         detail: what happened, and what to do.
         headers: of the answer.
         extension: further members.
     """
 
-    def __init__(
-        self, status: int, slug: str, detail: str, headers: dict[str, str] | None = None, **extension: Any
-    ) -> None:
+    def __init__(self, kind: Kind, detail: str, headers: dict[str, str] | None = None, **extension: Any) -> None:
         super().__init__(detail)
-        self.status = status
-        self.slug = slug
+        self.kind = kind
         self.detail = detail
         self.headers = headers or {}
         self.extension = extension
@@ -38,21 +65,52 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's word
     def body(self) -> dict[str, Any]:
         """The members of the problem."""
         return {
-            "type": f"/problems/{self.slug}",
-            "title": HTTPStatus(self.status).phrase,
-            "status": self.status,
+            "type": self.kind.uri,
+            "title": self.kind.title,
+            "status": self.kind.status,
             "detail": self.detail,
         } | self.extension
 
 
+class FieldError(BaseModel):
+    """What is wrong with one field."""
+
+    field: str
+    problem: str
+
+
+class ProblemDetails(BaseModel):
+    """A problem as clients get it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(description="Names the kind of problem; it does not change.", examples=["/problems/unavailable"])
+    title: str
+    status: int = Field(ge=400, le=599)
+    detail: str
+    errors: list[FieldError] | None = Field(default=None, description="The fields that are wrong.")
+
+
+def documented(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
+    """The kinds of problem that an operation may answer with, for its OpenAPI document."""
+    by_status: dict[int | str, dict[str, Any]] = {}
+    for kind in sorted(kinds, key=lambda k: (k.status, k.slug)):
+        content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}, "examples": {}}}
+        said = by_status.setdefault(kind.status, {"description": "", "content": content})
+        said["description"] = "; ".join(filter(None, [said["description"], kind.title]))
+        example = {"type": kind.uri, "title": kind.title, "status": kind.status, "detail": "what happened here"}
+        said["content"][MEDIA_TYPE]["examples"][kind.slug] = {"value": example}
+    return by_status
+
+
 def unavailable(detail: str, retry_after_s: int = 1) -> Problem:
     """503: something that this service needs is away for a moment."""
-    return Problem(503, "unavailable", detail, {"Retry-After": str(retry_after_s)})
+    return Problem(UNAVAILABLE, detail, {"Retry-After": str(retry_after_s)})
 
 
 def respond(problem: Problem) -> JSONResponse:
     """The answer to a request that met a problem."""
-    return JSONResponse(problem.body(), problem.status, problem.headers, media_type=MEDIA_TYPE)
+    return JSONResponse(problem.body(), problem.kind.status, problem.headers, media_type=MEDIA_TYPE)
 
 
 def handle(app: FastAPI) -> None:
@@ -62,10 +120,14 @@ def handle(app: FastAPI) -> None:
         assert isinstance(error, Problem)  # noqa: S101 - narrows for the type checker
         return respond(error)
 
-    async def on_http(_: Request, error: Exception) -> JSONResponse:
+    async def on_http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)  # noqa: S101
-        slug = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
-        return respond(Problem(error.status_code, slug, str(error.detail), dict(error.headers or {})))
+        headers = dict(error.headers or {})
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            headers["Allow"] = ", ".join(sorted(allowed(app, request)))
+        phrase = HTTPStatus(error.status_code).phrase
+        kind = Kind(error.status_code, phrase.lower().replace(" ", "-"), phrase)
+        return respond(Problem(kind, str(error.detail), headers))
 
     async def on_invalid(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)  # noqa: S101
@@ -73,7 +135,7 @@ def handle(app: FastAPI) -> None:
 
     async def on_unexpected(request: Request, error: Exception) -> JSONResponse:
         log.error("Unexpected error", exc_info=error, extra={"method": request.method})
-        return respond(Problem(500, "internal", "this request met an error that is ours; it has been logged"))
+        return respond(Problem(INTERNAL, "this request met an error that is ours; it has been logged"))
 
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(HTTPException, on_http)
@@ -81,13 +143,23 @@ def handle(app: FastAPI) -> None:
     app.add_exception_handler(Exception, on_unexpected)
 
 
+def allowed(app: FastAPI, request: Request) -> set[str]:
+    """Every method that a path has; the router itself names those of one route only."""
+    matching = (route for route in app.routes if route.matches(request.scope)[0] is not Match.NONE)
+    return {method for route in matching for method in getattr(route, "methods", None) or ()}
+
+
 def of_validation(errors: Sequence[Any]) -> Problem:
-    """400 where the request is malformed (path, JSON), 422 where its fields are wrong."""
+    """400 where the request is malformed (path, header, JSON), 428 where its precondition is missing, 422 where its fields are wrong."""
     found = [
         {"field": ".".join(str(part) for part in e["loc"][1:]) or str(e["loc"][0]), "problem": e["msg"]} for e in errors
     ]
     if any(e["type"] == "json_invalid" for e in errors):
-        return Problem(400, "malformed-json", "the body is not valid JSON")
+        return Problem(MALFORMED_JSON, "the body is not valid JSON")
     if any(e["loc"][0] == "path" for e in errors):
-        return Problem(400, "malformed-path", "a part of the path is not of the form it must have", errors=found)
-    return Problem(422, "invalid-fields", "some fields are missing or wrong", errors=found)
+        return Problem(MALFORMED_PATH, "a part of the path is not of the form it must have", errors=found)
+    if any(e["loc"] == ("header", "If-Match") and e["type"] == "missing" for e in errors):
+        return Problem(PRECONDITION_REQUIRED, "send If-Match with the ETag that you last saw, or If-Match: *")
+    if any(e["loc"][0] == "header" for e in errors):
+        return Problem(MALFORMED_HEADER, "a header is not of the form it must have", errors=found)
+    return Problem(INVALID_FIELDS, "some fields are missing or wrong", errors=found)

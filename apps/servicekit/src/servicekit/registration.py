@@ -9,10 +9,12 @@ from typing import Any
 import consul.aio
 from consul import Check
 
+from servicekit import metrics
+
 log = logging.getLogger(__name__)
 CHECK = {"interval": "10s", "timeout": "5s", "deregister": "1m"}  # Consul's minimum for deregistering is a minute
-RENEW_S = 10.0
-"""An agent that lost its state forgets registrations, so they are made again and again."""
+LOOK_EVERY_S = 5.0
+"""How often the agent is asked whether it still knows the instance: one that lost its state has forgotten it."""
 CALL_TIMEOUT_S = 3.0
 
 
@@ -48,7 +50,7 @@ class Registration:
         self._loop: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Register now and every RENEW_S seconds; a Consul that is away is tried again."""
+        """Register now, and again whenever the agent has forgotten; one that is away is tried again."""
         self._loop = asyncio.create_task(self._keep())
 
     async def check(self) -> None:
@@ -61,7 +63,7 @@ class Registration:
         if self._loop:
             self._loop.cancel()
             await asyncio.gather(self._loop, return_exceptions=True)
-        self._problem = "deregistered"
+        self._set("deregistered")
         try:
             async with asyncio.timeout(CALL_TIMEOUT_S), client(self.agent) as connection:
                 await connection.agent.service.deregister(self.instance)
@@ -73,24 +75,31 @@ class Registration:
     async def _keep(self) -> None:
         async with client(self.agent) as connection:
             while True:
-                await self._register(connection)
-                await asyncio.sleep(RENEW_S if self._problem is None else 1.0)
+                try:
+                    async with asyncio.timeout(CALL_TIMEOUT_S):
+                        await self._register_if_unknown(connection)
+                except Exception as error:  # noqa: BLE001 - tried again, whatever it is
+                    reason = f"{type(error).__name__}: {error}"
+                    if self._problem != reason:
+                        log.warning("Could not register", extra={"reason": reason})
+                    self._set(reason)
+                else:
+                    self._set(None)
+                await asyncio.sleep(LOOK_EVERY_S if self._problem is None else 1.0)
 
-    async def _register(self, connection: Any) -> None:
+    async def _register_if_unknown(self, connection: Any) -> None:
+        known = await connection.agent.services()
+        found = known.get(self.instance)
+        if found and (found["Address"], found["Port"]) == (self.address, self.port):
+            return
         check: Any = Check.http(  # pyright: ignore[reportUnknownMemberType]
             f"http://{self.address}:{self.port}/health", **CHECK
         )
-        try:
-            async with asyncio.timeout(CALL_TIMEOUT_S):
-                await connection.agent.service.register(
-                    self.service, service_id=self.instance, address=self.address, port=self.port, check=check
-                )
-        except Exception as error:  # noqa: BLE001 - tried again, whatever it is
-            reason = f"{type(error).__name__}: {error}"
-            if self._problem != reason:
-                log.warning("Could not register", extra={"reason": reason})
-            self._problem = reason
-        else:
-            if self._problem:
-                log.info("Registered", extra={"instance": self.instance, "address": self.address, "port": self.port})
-            self._problem = None
+        await connection.agent.service.register(
+            self.service, service_id=self.instance, address=self.address, port=self.port, check=check
+        )
+        log.info("Registered", extra={"instance": self.instance, "address": self.address, "port": self.port})
+
+    def _set(self, problem: str | None) -> None:
+        self._problem = problem
+        metrics.REGISTERED.set(0 if problem else 1)

@@ -1,5 +1,6 @@
 """Runs a service: one process, one event loop, and an order in which to leave."""
 
+import gc
 from collections.abc import Awaitable, Callable
 from socket import socket
 
@@ -19,6 +20,12 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, leave: Callable[[], Awaitable[None]]) -> None:
         super().__init__(config)
         self.leave = leave
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        """Start, and from then on spare the garbage collector what is there for good: each look at it would be a pause."""
+        await super().startup(sockets)
+        gc.collect()
+        gc.freeze()
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         """Leave the registry first, then stop listening and drain."""

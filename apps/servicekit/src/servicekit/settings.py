@@ -1,12 +1,12 @@
 """Settings of a service: defaults, overruled by config.yaml, overruled by APP_… in the environment."""
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 PREFIX = "APP"
 FOLDERS = (Path("config"), Path("/etc/app"), Path.home() / ".app")
@@ -28,6 +28,8 @@ class Server(Settings):
 
     host: str = "0.0.0.0"  # noqa: S104 - a pod is reached from outside itself
     port: int = Field(default=8080, ge=1, le=65535)
+    body_limit_bytes: int = Field(default=64 * 1024, ge=1)
+    """The largest request body that is accepted."""
 
 
 class Registry(Settings):
@@ -45,11 +47,31 @@ class Service(Settings):
     registry: Registry = Registry()
 
 
+class Auth(Settings):
+    """Who may call."""
+
+    required: bool = True
+    """Whether a request without a token is refused."""
+    keys_file: Path | None = None
+    """JWK Set that tokens are verified by."""
+    issuer: str = "estate"
+    audience: str = "estate"
+
+
+class Telemetry(Settings):
+    """Where spans go."""
+
+    endpoint: str | None = None
+    """URL of an OpenTelemetry collector (OTLP over HTTP), such as http://collector:4318; absent: no spans."""
+
+
 class ServiceSettings(Settings):
     """Settings that every service has."""
 
     server: Server = Server()
     service: Service
+    auth: Auth = Auth()
+    telemetry: Telemetry = Telemetry()
 
 
 S = TypeVar("S", bound=ServiceSettings)
@@ -80,7 +102,7 @@ def load(model: type[S], environment: Mapping[str, str], folders: tuple[Path, ..
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        problems = (describe(dict(problem), sources) for problem in error.errors())
+        problems = (describe(dict(problem), sources, secrets(model)) for problem in error.errors())
         raise SettingsError("; ".join(problems)) from error
 
 
@@ -121,24 +143,43 @@ def keys(model: type[BaseModel], above: tuple[str, ...] = ()) -> Iterator[tuple[
             yield (*above, name)
 
 
-def describe(problem: dict[str, Any], sources: Mapping[tuple[str, ...], str]) -> str:
-    """One problem that pydantic found; a value is only shown where it cannot be a secret."""
+def describe(problem: dict[str, Any], sources: Mapping[tuple[str, ...], str], secret: set[tuple[str, ...]]) -> str:
+    """One problem that pydantic found; a secret's value is not shown."""
     key = tuple(str(part) for part in problem["loc"])
     source = sources.get(key) or sources.get((), "the defaults")
-    shown = (
-        ""
-        if "password" in key[-1] or problem["type"] in ("missing", "extra_forbidden")
-        else f", not {problem['input']!r}"
-    )
+    hidden = key in secret or problem["type"] in ("missing", "extra_forbidden")
+    shown = "" if hidden else f", not {problem['input']!r}"
     return f"{'.'.join(key)}: {problem['msg'].lower()}{shown} (from {source})"
 
 
-def load_or_exit(model: type[S], environment: Mapping[str, str]) -> S:
-    """The settings, or the end of the process with one line that says what is wrong and exit code 2."""
+def secrets(model: type[BaseModel], above: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
+    """Keys whose values are secret."""
+    return {key for key in keys(model, above) if annotation(model, key) is SecretStr}
+
+
+def annotation(model: type[BaseModel], key: tuple[str, ...]) -> Any:
+    """The type of the value at a key."""
+    *tables, last = key
+    for name in tables:
+        inner: Any = model.model_fields[name].annotation
+        model = inner
+    return model.model_fields[last].annotation
+
+
+def load_or_exit(model: type[S], environment: Mapping[str, str], arguments: Sequence[str] = ()) -> S:
+    """The settings, or the end of the process.
+
+    With --print-config among the arguments they are printed as YAML, secrets masked, and the process ends with exit code 0; when one is
+    wrong it ends with one line that says what, and exit code 2.
+    """
     try:
-        return load(model, environment)
+        settings = load(model, environment)
     except SettingsError as error:
         refuse(error)
+    if "--print-config" in arguments:
+        print(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False), end="")
+        sys.exit(0)
+    return settings
 
 
 def refuse(error: SettingsError) -> NoReturn:

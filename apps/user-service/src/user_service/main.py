@@ -1,53 +1,95 @@
 """Puts user-service together."""
 
+import asyncio
+import logging
 import os
 import socket
+import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Any
 
-from fastapi import FastAPI
-from servicekit import endpoints, logs, problems
+from fastapi import FastAPI, HTTPException
+from servicekit import endpoints, logs, problems, routing
+from servicekit.bodies import Bounded, Head
 from servicekit.health import Health
 from servicekit.observation import Observed
 from servicekit.registration import Registration
 from servicekit.serving import serve
-from servicekit.settings import load_or_exit
+from servicekit.settings import SettingsError, load_or_exit, refuse
+from servicekit.tokens import Verifier
+from servicekit.tracing import Spans
 
-from user_service import users
+from user_service import documents, v1, v2
+from user_service.cache import Cache
 from user_service.database import Postgres
 from user_service.settings import UserSettings
+from user_service.users import Users
+
+log = logging.getLogger(__name__)
+TIDY_EVERY_S = 3600
 
 
-def create_app(database: Postgres, registration: Registration) -> FastAPI:
-    """The app, on a database and a registration that are opened when it starts."""
+def create_app(users: Users, registration: Registration, verifier: Verifier) -> FastAPI:
+    """The app, on users and a registration that are opened when it starts."""
+    database, cache = users.database, users.cache
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         await database.open()
+        await cache.open()
         await registration.start()
+        tidying = asyncio.create_task(tidy(users))
         yield
+        tidying.cancel()
+        await cache.close()
         await database.close()
 
-    app = FastAPI(title="user-service", version="1", lifespan=lifespan)
+    app = routing.app("user-service", lifespan)
+    app.state.verifier = verifier
     problems.handle(app)
-    health = Health({"database": database.ping, "registration": registration.check})
-    app.include_router(endpoints.router(health, ready=("database",)))
-    routes = users.router(users.Users(database))
-    app.include_router(routes, prefix="/api/v1/users")
-    app.include_router(routes, prefix="/users", include_in_schema=False)
+    for routes in (v1.router(users), v2.router(users), v1.router(users, "/users", documented=False)):
+        routing.add(app, routes)
+    health = Health({"database": database.ping, "registration": registration.check, "cache": cache.ping})
+    routing.add(app, endpoints.router(health, ready=("database",), vital=("database", "registration")))
+
+    @app.get("/openapi/{version}.json", include_in_schema=False)
+    async def document(version: str) -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
+        if version not in documents.VERSIONS:
+            raise HTTPException(404)
+        return documents.document(app, version)
+
     return app
+
+
+async def tidy(users: Users) -> None:
+    """Forget what need not be remembered, now and then."""
+    while True:
+        await asyncio.sleep(TIDY_EVERY_S)
+        try:
+            await users.forget_keys()
+        except Exception:
+            log.exception("Could not tidy up; the next time will")
 
 
 def main() -> None:
     """Run the service."""
-    settings = load_or_exit(UserSettings, os.environ)
-    logs.configure(settings.service.name)
-    port = settings.server.port
-    name = settings.service.name
+    settings = load_or_exit(UserSettings, os.environ, sys.argv[1:])
+    name, port = settings.service.name, settings.server.port
+    logs.configure(name)
+    try:
+        verifier = Verifier(settings.auth)
+    except SettingsError as error:
+        refuse(error)
     registration = Registration(
         settings.service.registry.address, name, socket.gethostname(), settings.service.address, port
     )
-    app = create_app(Postgres(settings.database), registration)
+    database = Postgres(settings.database)
+    app = create_app(Users(database, Cache(settings.cache, database)), registration, verifier)
+    spans = Spans(name, settings.telemetry.endpoint) if settings.telemetry.endpoint else None
     # Only the gateway reaches the service, so the request id that it sends is taken over.
-    observed = Observed(app, name, trust_request_id=True)
+    bounded = Bounded(app, settings.server.body_limit_bytes)
+    observed = Observed(Head(bounded), name, trust_request_id=True, spans=spans)
     serve(observed, settings.server.host, port, leave=registration.stop)
+    if spans:
+        spans.close()

@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from user_service.settings import Database, UserSettings
 log = logging.getLogger("migrate")
 LOCK = 0x75736572  # "user"
 WAIT_S = 120.0
+REFUSED = {"InvalidCatalogNameError", "InvalidPasswordError", "InvalidAuthorizationSpecificationError"}
+"""Errors of asyncpg that waiting does not cure."""
 
 
 async def migrate(settings: Database) -> None:
@@ -40,25 +43,44 @@ async def migrate(settings: Database) -> None:
     engine = create_async_engine(url, connect_args={"timeout": 5})
     try:
         await wait_for(engine)
-        async with engine.begin() as connection:
-            await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+        async with engine.connect() as connection:
+            # Held by the session, outside any transaction: one that stayed open would keep CREATE INDEX CONCURRENTLY waiting.
+            await connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": LOCK})
+            # The version that serves goes on serving: a table that is in use is not waited for at the head of its queue for long.
+            await connection.execute(text("SET lock_timeout = '5s'"))
+            await connection.commit()
             await connection.run_sync(upgrade)
+            await connection.commit()
     finally:
         await engine.dispose()
 
 
 async def wait_for(engine: AsyncEngine) -> None:
-    """Return once the database accepts connections."""
-    end = time.monotonic() + WAIT_S
+    """Return once the database accepts connections.
+
+    Raises:
+        DBAPIError, OSError: it did not within WAIT_S seconds, or refused us.
+    """
+    end, told = time.monotonic() + WAIT_S, ""
     while True:
         try:
             async with engine.connect():
                 return
         except (DBAPIError, OSError) as error:
-            if time.monotonic() > end:
+            if time.monotonic() > end or REFUSED & {type(cause).__name__ for cause in causes(error)}:
                 raise
-            log.info("The database is not there yet", extra={"reason": str(error).splitlines()[0]})
+            reason = str(error).splitlines()[0]
+            if reason != told:
+                log.info("The database is not there yet", extra={"reason": reason})
+            told = reason
             await asyncio.sleep(1)
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and what it came from."""
+    while error is not None:
+        yield error
+        error = error.__cause__
 
 
 def upgrade(connection: Connection) -> None:

@@ -1,7 +1,7 @@
 """Settings of user-service."""
 
 from pydantic import Field, SecretStr
-from servicekit.settings import ServiceSettings, Settings
+from servicekit.settings import Service, ServiceSettings, Settings
 
 
 class Pool(Settings):
@@ -19,9 +19,30 @@ class Database(Settings):
     password: SecretStr = SecretStr("")
     name: str = "myapp"
     pool: Pool = Pool()
+    connect_timeout_s: float = Field(default=2.0, gt=0)
+    statement_timeout_s: float = Field(default=5.0, gt=0)
+
+
+class Cache(Settings):
+    """The Redis that remembers users."""
+
+    host: str | None = None
+    """Absent: nothing is remembered."""
+    port: int = Field(default=6379, ge=1, le=65535)
+    password: SecretStr = SecretStr("")
+    ttl_s: int = Field(default=60, ge=1)
+    """Bounds how long an entry outlives a process that was killed between its commit and its answer."""
+
+
+class UserService(Service):
+    """What the service is called."""
+
+    name: str = "user-service"
 
 
 class UserSettings(ServiceSettings):
     """All of them."""
 
+    service: Service = UserService()
     database: Database = Database()
+    cache: Cache = Cache()

@@ -1,103 +1,256 @@
-"""Users: their form, their SQL, their endpoints."""
+"""Users: their rules and their SQL."""
 
+import hashlib
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import asyncpg
-from fastapi import APIRouter, Path, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
-from servicekit.problems import Problem
+import orjson
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from servicekit.problems import PRECONDITION_FAILED, UNAVAILABLE, Kind, Problem
 
-from user_service.database import Postgres
+from user_service.batching import Batched
+from user_service.cache import Cache, Row
+from user_service.database import Connection, Postgres
 
+USER_NOT_FOUND = Kind(404, "user-not-found", "There is no such user")
+EMAIL_TAKEN = Kind(409, "email-taken", "Another user has this e-mail address")
+KEY_REUSED = Kind(422, "idempotency-key-reused", "The Idempotency-Key was used for another request")
+
+KEYS_KEPT_H = 24
+"""How long an Idempotency-Key is remembered at least."""
 LARGEST_ID = 2**63 - 1  # bigint
-UserId = Annotated[int, Path(ge=1, le=LARGEST_ID)]
+Name = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=200,
+        pattern=r"^[^\x00-\x20\x7f-\xa0]([^\x00-\x1f\x7f-\x9f]*[^\x00-\x20\x7f-\xa0])?$",
+        description="No control characters, no space at either end.",
+        examples=["Ada Lovelace"],
+    ),
+]
+Email = Annotated[
+    str,
+    Field(
+        min_length=6,
+        max_length=254,
+        pattern=r"^[A-Za-z0-9._%+-]{1,64}@([A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,63}$",
+        description="Unique, whatever its case.",
+        examples=["ada@example.com"],
+    ),
+]
+
+
+def whole(value: Any) -> Any:
+    """JSON has one kind of number, so 36.0 is a whole one; text is none."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Age = Annotated[int, Field(strict=True, ge=0, le=150, examples=[36]), BeforeValidator(whole)]
 
 
 class NewUser(BaseModel):
-    """A user to be."""
+    """A user to be, or what a user is to become."""
 
-    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+    model_config = ConfigDict(extra="forbid")
 
-    name: str = Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")
-    email: str = Field(max_length=254, pattern=r"^[^@\s\x00]+@[^@\s\x00]+\.[^@\s\x00]+$")
-    age: int = Field(ge=0, le=150)
+    name: Name
+    email: Email
+    age: Age
+
+
+class UserChange(BaseModel):
+    """What is to change of a user (RFC 7396); what is left out stays."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"age": 37}]})
+
+    # Factories, so that the document shows no defaults: what is left out has none, it stays.
+    name: Name = Field(default_factory=str)
+    email: Email = Field(default_factory=str)
+    age: Age = Field(default_factory=int)
 
 
 class User(BaseModel):
-    """A user."""
+    """A user. What is asked of a new one may get stricter; what is stored is shown as it is."""
 
-    id: int
-    name: str
-    email: str
-    age: int
+    id: int = Field(ge=1, le=LARGEST_ID, examples=[1])
+    name: str = Field(examples=["Ada Lovelace"])
+    email: str = Field(examples=["ada@example.com"])
+    age: int = Field(examples=[36])
+
+
+COLUMNS = "id, name, email, age, version, created_at, updated_at"
 
 
 class Users:
-    """The users in the database.
+    """The users in the database, remembered by the cache.
+
+    A row is a dict of COLUMNS, with times in RFC 3339.
 
     Args:
         database: that holds them.
+        cache: that remembers them.
     """
 
-    def __init__(self, database: Postgres) -> None:
+    def __init__(self, database: Postgres, cache: Cache) -> None:
         self.database = database
+        self.cache = cache
+        self._remembered: Batched[int, Row | None] = Batched(cache.get)
+        self._stored: Batched[int, Row | None] = Batched(self._load)
 
-    async def list(self, after: int, limit: int) -> list[User]:
-        """Up to `limit` users whose id is greater than `after`, by id."""
-        query = "SELECT id, name, email, age FROM users WHERE id > $1 ORDER BY id LIMIT $2"
-        async with self.database.connection() as connection:
-            return [user(row) for row in await connection.fetch(query, after, limit)]
-
-    async def get(self, user_id: int) -> User:
+    async def get(self, user_id: int) -> Row:
         """One user.
 
         Raises:
             Problem: 404, there is no such user.
         """
-        query = "SELECT id, name, email, age FROM users WHERE id = $1"
-        async with self.database.connection() as connection:
-            row = await connection.fetchrow(query, user_id)
+        row = await self._remembered.get(user_id) or await self._stored.get(user_id)
         if row is None:
-            raise Problem(404, "user-not-found", f"there is no user {user_id}")
-        return user(row)
+            raise missing(user_id)
+        return row
 
-    async def create(self, new: NewUser) -> User:
-        """The user, stored.
+    async def list_after(self, after: int, limit: int) -> list[Row]:
+        """Up to `limit` users whose id is greater than `after`, by id, without version and times."""
+        query = "SELECT id, name, email, age FROM users WHERE id > $1 ORDER BY id LIMIT $2"
+        rows = await self.database.run(lambda c: c.fetch(query, after, limit), repeatable=True)
+        return [dict(row) for row in rows]
+
+    async def page(self, query: str, values: Sequence[Any]) -> list[Row]:
+        """The users that a query of COLUMNS finds."""
+        rows = await self.database.run(lambda c: c.fetch(query, *values), repeatable=True)
+        return [as_row(row) for row in rows]
+
+    async def create(self, new: NewUser, subject: str, idempotency_key: str | None) -> Row:
+        """The user, stored; for a key that was used before, the user as it was stored then.
+
+        Args:
+            new: the user to be.
+            subject: whose key it is.
+            idempotency_key: names this creation (draft-ietf-httpapi-idempotency-key-header).
 
         Raises:
-            Problem: 409, another user has the email.
+            Problem: 409, another user has the email; 422, the key was used for another user.
         """
-        query = "INSERT INTO users (name, email, age) VALUES ($1, $2, $3) RETURNING id, name, email, age"
-        async with self.database.connection() as connection:
-            try:
-                return user(await connection.fetchrow(query, new.name, new.email, new.age))
-            except asyncpg.UniqueViolationError as error:
-                raise Problem(409, "email-taken", "another user has this email") from error
+        if idempotency_key is None:
+            return await self.database.run(lambda c: insert(c, new), repeatable=False)
+        wanted = hashlib.sha256(new.model_dump_json().encode()).digest()
+
+        async def once(connection: Connection) -> Row:
+            async with connection.transaction():
+                # A second one that comes at the same time waits here until the first has committed.
+                first = await connection.fetchval(
+                    "INSERT INTO idempotency_keys (subject, key, fingerprint) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING true",
+                    subject,
+                    idempotency_key,
+                    wanted,
+                )
+                if not first:
+                    return await first_answer(connection, subject, idempotency_key, wanted)
+                row = await insert(connection, new)
+                await connection.execute(
+                    "UPDATE idempotency_keys SET answer = $3 WHERE subject = $1 AND key = $2",
+                    subject,
+                    idempotency_key,
+                    orjson.dumps(row).decode(),
+                )
+                return row
+
+        return await self.database.run(once, repeatable=True)
+
+    async def update(self, user_id: int, values: Mapping[str, Any], versions: list[int] | None) -> Row:
+        """The user after a change.
+
+        Args:
+            user_id: whose.
+            values: new ones by column; what is left out stays.
+            versions: that the change may be made to; None for any.
+
+        Raises:
+            Problem: 404, 412, or 409, another user has the email.
+        """
+        query = f"""
+            UPDATE users SET name = coalesce($3, name), email = coalesce($4, email), age = coalesce($5, age),
+                   version = version + 1, updated_at = now()
+            WHERE id = $1 AND ($2::bigint[] IS NULL OR version = ANY($2)) RETURNING {COLUMNS}"""
+        arguments = (user_id, versions, values.get("name"), values.get("email"), values.get("age"))
+        return await self._change(user_id, query, arguments)
+
+    async def delete(self, user_id: int, versions: list[int] | None) -> None:
+        """Delete a user; arguments and errors as those of `update`."""
+        query = f"""
+            DELETE FROM users WHERE id = $1 AND ($2::bigint[] IS NULL OR version = ANY($2)) RETURNING {COLUMNS}"""
+        await self._change(user_id, query, (user_id, versions))
+
+    async def forget_keys(self) -> None:
+        """Forget the Idempotency-Keys that were kept long enough."""
+        query = f"DELETE FROM idempotency_keys WHERE created_at < now() - interval '{KEYS_KEPT_H} hours'"
+        await self.database.run(lambda c: c.execute(query), repeatable=True)
+
+    async def _change(self, user_id: int, query: str, arguments: tuple[Any, ...]) -> Row:
+        async def change(connection: Connection) -> Row:
+            row = await connection.fetchrow(query, *arguments)
+            if row is not None:
+                return as_row(row)
+            if await connection.fetchval("SELECT true FROM users WHERE id = $1", user_id):
+                raise Problem(PRECONDITION_FAILED, f"user {user_id} has changed: get it again, and its ETag with it")
+            raise missing(user_id)
+
+        try:
+            row = await self.database.run(change, repeatable=False)
+        except asyncpg.UniqueViolationError as error:
+            raise Problem(EMAIL_TAKEN, "another user has this e-mail address") from error
+        except Problem as problem:
+            if problem.kind is UNAVAILABLE:  # it may have been made all the same
+                await self.cache.invalidate(user_id)
+            raise
+        await self.cache.invalidate(user_id)
+        return row
+
+    async def _load(self, ids: Sequence[int]) -> list[Row | None]:
+        """Users from the database, remembered on the way."""
+        lease = await self.cache.lease(ids)
+        query = f"SELECT {COLUMNS} FROM users WHERE id = ANY($1::bigint[])"
+        found = await self.database.run(lambda c: c.fetch(query, ids), repeatable=True)
+        rows = {row["id"]: as_row(row) for row in found}
+        await self.cache.fill(lease, rows)
+        return [rows.get(user_id) for user_id in ids]
 
 
-def user(row: Any) -> User:
-    """A row as a user."""
-    return User.model_construct(**dict(row))
+async def insert(connection: Connection, new: NewUser) -> Row:
+    """A new row.
+
+    Raises:
+        Problem: 409, another user has the email.
+    """
+    query = f"INSERT INTO users (name, email, age) VALUES ($1, $2, $3) RETURNING {COLUMNS}"
+    try:
+        return as_row(await connection.fetchrow(query, new.name, new.email, new.age))
+    except asyncpg.UniqueViolationError as error:
+        raise Problem(EMAIL_TAKEN, "another user has this e-mail address") from error
 
 
-def router(users: Users) -> APIRouter:
-    """The endpoints of the first version of the API."""
-    routes = APIRouter(tags=["users"])
+async def first_answer(connection: Connection, subject: str, key: str, wanted: bytes) -> Row:
+    """The answer that was given to a key.
 
-    @routes.get("")
-    async def list_users(  # pyright: ignore[reportUnusedFunction]
-        after: Annotated[int, Query(ge=0, le=LARGEST_ID)] = 0, limit: Annotated[int, Query(ge=1, le=1000)] = 100
-    ) -> list[User]:
-        return await users.list(after, limit)
+    Raises:
+        Problem: 422, it was another request's.
+    """
+    query = "SELECT fingerprint, answer FROM idempotency_keys WHERE subject = $1 AND key = $2"
+    known = await connection.fetchrow(query, subject, key)
+    if known["fingerprint"] != wanted:
+        raise Problem(KEY_REUSED, "this Idempotency-Key was used for another user: send a new one")
+    return orjson.loads(known["answer"])
 
-    @routes.get("/{user_id}")
-    async def get_user(user_id: UserId) -> User:  # pyright: ignore[reportUnusedFunction]
-        return await users.get(user_id)
 
-    @routes.post("", status_code=201)
-    async def create_user(new: NewUser, request: Request, response: Response) -> User:  # pyright: ignore[reportUnusedFunction]
-        created = await users.create(new)
-        response.headers["Location"] = f"{request.url.path}/{created.id}"
-        return created
+def as_row(record: Any) -> Row:
+    """A record of COLUMNS as a dict, with times as text."""
+    row = dict(record)
+    for name in ("created_at", "updated_at"):
+        row[name] = row[name].isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return row
 
-    return routes
+
+def missing(user_id: int) -> Problem:
+    """404."""
+    return Problem(USER_NOT_FOUND, f"there is no user {user_id}")

@@ -1,0 +1,85 @@
+"""Bodies: of requests never larger than a service wants them, of answers to HEAD none."""
+
+import json
+
+from servicekit.observation import App, Message, Receive, Scope, Send
+from servicekit.problems import BODY_TOO_LARGE, MEDIA_TYPE, Problem
+
+
+class Bounded:
+    """An ASGI app whose request bodies have a largest size; a larger one is refused before the app sees it.
+
+    Args:
+        app: the app.
+        limit_bytes: the largest body.
+    """
+
+    def __init__(self, app: App, limit_bytes: int) -> None:
+        self.app = app
+        self.limit_bytes = limit_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] != "http" or scope["method"] not in ("POST", "PUT", "PATCH", "DELETE"):
+            await self.app(scope, receive, send)
+            return
+        declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+        body = b"" if int(declared) <= self.limit_bytes else None
+        more = body is not None
+        while body is not None and more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+            if len(body) > self.limit_bytes:
+                body = None
+        if body is None:
+            await refuse(Problem(BODY_TOO_LARGE, f"the body may have {self.limit_bytes} bytes at most"), send)
+            return
+        await self.app(scope, replay(body, receive), send)
+
+
+class Head:
+    """An ASGI app that answers HEAD as GET (RFC 9110, section 9.3.2); the server leaves the body out.
+
+    Args:
+        app: the app.
+    """
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self.app(scope, receive, send)
+            return
+        as_get = {**scope, "method": "GET"}  # a copy: the server goes on to see HEAD
+        await self.app(as_get, receive, send)
+        if "route" in as_get:
+            scope["route"] = as_get["route"]
+
+
+def replay(body: bytes, receive: Receive) -> Receive:
+    """A channel that gives a body that was read already, and then what comes after it."""
+    given = False
+
+    async def again() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return again
+
+
+async def refuse(problem: Problem, send: Send) -> None:
+    """Answer with a problem, from outside any framework."""
+    body = json.dumps(problem.body()).encode()
+    fixed = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode())]
+    extra = [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
+    start: Message = {"type": "http.response.start", "status": problem.kind.status, "headers": [*fixed, *extra]}
+    await send(start)
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,43 @@
+"""OpenAPI 3.1 documents, one for each version of an API."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+
+from servicekit.problems import ProblemDetails
+
+REF = "#/components/schemas/{model}"
+FASTAPIS = {"HTTPValidationError", "ValidationError"}
+"""FastAPI's own form of validation errors, which nobody gets: every error is a problem."""
+
+
+def document(app: FastAPI, title: str, version: str, prefix: str, servers: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The document of the operations below a path.
+
+    Args:
+        app: that serves them.
+        title: of the document.
+        version: of the API.
+        prefix: path that they have in common.
+        servers: URLs at which the API is served.
+    """
+    routes = [route for route in app.routes if isinstance(route, APIRoute) and route.path.startswith(prefix)]
+    made = get_openapi(
+        title=title, version=version, openapi_version="3.1.0", routes=routes, servers=[{"url": url} for url in servers]
+    )
+    schemas = made.setdefault("components", {}).setdefault("schemas", {})
+    for name in FASTAPIS:
+        schemas.pop(name, None)
+    problem = ProblemDetails.model_json_schema(ref_template=REF)
+    schemas |= problem.pop("$defs", {}) | {"ProblemDetails": problem}
+    for operations in made["paths"].values():
+        for operation in operations.values():
+            answers = operation["responses"]
+            if answers.get("422", {}).get("description") == "Validation Error":
+                del answers["422"]
+            answers.get("204", {}).pop("content", None)
+            answers.get("304", {}).pop("content", None)
+    made["components"]["schemas"] = dict(sorted(schemas.items()))
+    return made

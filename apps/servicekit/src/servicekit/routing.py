@@ -1,0 +1,74 @@
+"""Routes of an API: FastAPI's, with what holds for every one of them in front."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.routing import APIRoute
+from fastapi.telemetry import TelemetryConfig
+from starlette.types import Lifespan
+
+from servicekit.problems import UNSUPPORTED_MEDIA_TYPE, Problem
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class ApiRoute(APIRoute):
+    """A route that first asks who is calling (`app.state.verifier`), then whether the body is JSON.
+
+    The claims of the caller's token are in `request.state.claims`.
+    """
+
+    def get_route_handler(self) -> Handler:
+        """The handler of a request."""
+        answer = self.answering()
+        accepted = ("application/json", *(["application/merge-patch+json"] if "PATCH" in (self.methods or ()) else []))
+        has_body = self.body_field is not None
+
+        async def handle(request: Request) -> Response:
+            request.state.claims = request.app.state.verifier.claims(request.headers.get("authorization"))
+            if has_body:
+                sent = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+                if sent not in accepted:
+                    raise Problem(
+                        UNSUPPORTED_MEDIA_TYPE, f"send {' or '.join(accepted)}", {"Accept": ", ".join(accepted)}
+                    )
+            return await answer(request)
+
+        return handle
+
+    def answering(self) -> Handler:
+        """What comes after."""
+        return super().get_route_handler()
+
+
+class DirectRoute(ApiRoute):
+    """A route whose endpoint gets the request and the path's parameters as they are: FastAPI documents it, and spends no time on it.
+
+    For the few routes that are asked most. Other parameters of the endpoint have defaults, and are there to be documented.
+    """
+
+    def answering(self) -> Handler:
+        """The endpoint itself."""
+        endpoint = self.endpoint
+
+        async def answer(request: Request) -> Response:
+            return await endpoint(request=request, **request.path_params)
+
+        return answer
+
+
+def app(title: str, lifespan: Lifespan[FastAPI]) -> FastAPI:
+    """An app that serves no documents, and leaves observing to `observation`, which is there for the gateway's proxy as well."""
+    unobserved: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
+    return FastAPI(
+        title=title, lifespan=lifespan, telemetry=unobserved, openapi_url=None, docs_url=None, redoc_url=None
+    )
+
+
+def add(app: FastAPI, routes: APIRouter) -> None:
+    """Add a router's routes to an app, each with its whole path.
+
+    FastAPI's own include_router nests routers, which takes time at every request, and leaves metrics and logs with half the path.
+    """
+    app.router.routes.extend(routes.routes)

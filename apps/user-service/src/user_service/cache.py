@@ -1,0 +1,233 @@
+"""Users as Redis remembers them: never older than the last acknowledged change, and never needed.
+
+No stale read after an acknowledged change, with any number of readers and writers in any number of processes:
+
+1. Who misses takes a *lease* (SET NX of a token under the user's key) before asking the database, and may fill the entry only while the
+   key still holds that token. A change deletes the key after its commit and before its answer. So a reader that asked the database
+   before the commit finds its lease gone and fills nothing; one that took its lease after the deletion sees the commit.
+2. When Redis cannot be told (slow, down, cut off from this process alone), the entry may survive there. Then the *generation*, a
+   sequence in Postgres, is advanced: every entry bears the generation that its filler knew before asking, and none that is older than the
+   reader's is taken. The change is acknowledged only when every process has either learnt of the new generation or, for want of an answer
+   from Postgres, stopped using the cache: after LEASE_S.
+3. Requests that ask at once share one question, but only one that left after they came (see `batching`).
+"""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import orjson
+from prometheus_client import Counter
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from user_service.database import Postgres
+from user_service.settings import Cache as CacheSettings
+
+log = logging.getLogger(__name__)
+ANSWER_S = 0.1
+"""Longer than that, Redis is no help."""
+PAUSE_S = 1.0
+"""How long Redis is left alone after it failed."""
+FILL_S = 10.0
+"""How long a reader may take from its lease to its fill."""
+LEARN_EVERY_S = 0.25
+LEASE_S = 0.75
+"""How long a process may use the generation that it last learnt of."""
+REQUESTS = Counter("cache_requests", "Users asked of the cache", ["result"])
+HIT, MISS, BYPASS, RUBBISH = (REQUESTS.labels(result) for result in ("hit", "miss", "bypass", "rubbish"))
+FAILURES = Counter("cache_failures", "Commands that Redis did not answer")
+GENERATION = "cache_generation"
+
+LEASE = """
+local taken = {}
+for i, key in ipairs(KEYS) do
+  local kind = redis.call('TYPE', key).ok
+  if kind ~= 'string' and kind ~= 'none' then redis.call('DEL', key) end
+  taken[i] = redis.call('SET', key, ARGV[1], 'NX', 'PX', ARGV[2]) and 1 or 0
+end
+return taken
+"""
+"""Takes a lease on each key that holds nothing; other people's types of value are swept away."""
+FILL = """
+for i, key in ipairs(KEYS) do
+  if redis.call('GET', key) == ARGV[1] then
+    if ARGV[i + 2] == '' then redis.call('DEL', key) else redis.call('SET', key, ARGV[i + 2], 'EX', ARGV[2]) end
+  end
+end
+"""
+"""Fills each entry whose lease is still held; an empty value gives the lease back."""
+
+Row = dict[str, Any]
+FIELDS: Mapping[str, type] = {
+    "generation": int, "id": int, "name": str, "email": str, "age": int, "version": int, "created_at": str, "updated_at": str,
+}  # fmt: skip
+
+
+class Lease:
+    """The right to fill some entries, taken before the database is asked."""
+
+    def __init__(self, token: bytes, generation: int, keys: dict[int, str]) -> None:
+        self.token = token
+        self.generation = generation
+        self.keys = keys
+
+
+class Cache:
+    """Users by id, in Redis.
+
+    Args:
+        settings: of Redis; without a host nothing is remembered.
+        database: that holds the generation.
+    """
+
+    def __init__(self, settings: CacheSettings, database: Postgres) -> None:
+        self.settings = settings
+        self.database = database
+        self._redis: Any = None
+        self._generation = 0
+        self._known_until = 0.0
+        self._paused_until = 0.0
+        self._learning: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Make the client, which connects on first use, and follow the generation."""
+        if self.settings.host is None:
+            return
+        self._redis = Redis(
+            host=self.settings.host,
+            port=self.settings.port,
+            password=self.settings.password.get_secret_value() or None,
+            socket_timeout=ANSWER_S,
+            socket_connect_timeout=ANSWER_S,
+            retry=Retry(NoBackoff(), 0),
+            protocol=2,
+        )
+        self._lease: Any = self._redis.register_script(LEASE)
+        self._fill: Any = self._redis.register_script(FILL)
+        self._learning = asyncio.create_task(self._learn())
+
+    async def close(self) -> None:
+        """Close the client."""
+        if self._learning:
+            self._learning.cancel()
+            await asyncio.gather(self._learning, return_exceptions=True)
+            await self._redis.aclose()
+
+    async def ping(self) -> None:
+        """Raise when Redis does not answer."""
+        if self._redis:
+            await self._redis.ping()
+
+    async def get(self, ids: Sequence[int]) -> list[Row | None]:
+        """What is remembered of some users; None for each that is not."""
+        if not self._usable():
+            BYPASS.inc(len(ids))
+            return [None] * len(ids)
+        generation = self._generation
+        keys = [key(user_id) for user_id in ids]
+        values = await self._ask(self._redis.mget(keys))
+        if values is None:
+            BYPASS.inc(len(ids))
+            return [None] * len(ids)
+        rows = [parse(value, user_id, generation) for value, user_id in zip(values, ids, strict=True)]
+        found = sum(row is not None for row in rows)
+        HIT.inc(found)
+        MISS.inc(len(rows) - found)
+        rubbish = [
+            name
+            for name, value, row in zip(keys, values, rows, strict=True)
+            if row is None and value and not value.startswith(b"lease:")
+        ]
+        if rubbish:
+            RUBBISH.inc(len(rubbish))
+            await self._ask(self._redis.delete(*rubbish))
+        return rows
+
+    async def lease(self, ids: Sequence[int]) -> Lease | None:
+        """The right to fill the entries of some users: those that nobody else is about to fill."""
+        if not self._usable():
+            return None
+        generation = self._generation
+        keys = [key(user_id) for user_id in ids]
+        token = b"lease:" + secrets.token_hex(8).encode()
+        taken = await self._ask(self._lease(keys=keys, args=[token, int(FILL_S * 1000)]))
+        if taken is None:
+            return None
+        mine = {user_id: name for user_id, name, yes in zip(ids, keys, taken, strict=True) if yes}
+        return Lease(token, generation, mine)
+
+    async def fill(self, lease: Lease | None, rows: Mapping[int, Row]) -> None:
+        """Remember users under a lease; entries that were invalidated meanwhile stay empty."""
+        if lease is None or not lease.keys or not self._usable():
+            return
+        stamp = {"generation": lease.generation}
+        values = [orjson.dumps(stamp | rows[user_id]) if user_id in rows else b"" for user_id in lease.keys]
+        await self._ask(self._fill(keys=list(lease.keys.values()), args=[lease.token, self.settings.ttl_s, *values]))
+
+    async def invalidate(self, user_id: int) -> None:
+        """Forget a user, everywhere; called after the commit of a change and before its answer."""
+        if self._redis is None:
+            return
+        if time.monotonic() >= self._paused_until and await self._ask(self._redis.delete(key(user_id))) is not None:
+            return
+        await self.database.run(lambda c: c.fetchval(f"SELECT nextval('{GENERATION}')"), repeatable=True)
+        await asyncio.sleep(LEASE_S)
+
+    def _usable(self) -> bool:
+        now = time.monotonic()
+        return self._redis is not None and now < self._known_until and now >= self._paused_until
+
+    async def _ask(self, command: Any) -> Any:
+        """Redis' answer; None when there is none in time, and then it is left alone for a while."""
+        try:
+            return await command
+        except (RedisError, OSError, TimeoutError) as error:
+            FAILURES.inc()
+            if time.monotonic() >= self._paused_until:
+                log.warning(
+                    "Redis does not answer; going without", extra={"reason": f"{type(error).__name__}: {error}"}
+                )
+            self._paused_until = time.monotonic() + PAUSE_S
+            return None
+
+    async def _learn(self) -> None:
+        """Follow the generation; a process that cannot does without the cache."""
+        while True:
+            asked_at = time.monotonic()
+            try:
+                async with asyncio.timeout(LEASE_S):
+                    self._generation = await self.database.run(
+                        lambda c: c.fetchval(f"SELECT last_value FROM {GENERATION}"), repeatable=True
+                    )
+                self._known_until = asked_at + LEASE_S
+            except Exception as error:  # noqa: BLE001 - whatever it is, the cache is not used until it is over
+                if asked_at - self._known_until < LEARN_EVERY_S:
+                    log.warning("The cache is not used", extra={"reason": f"{type(error).__name__}: {error}"})
+            await asyncio.sleep(LEARN_EVERY_S)
+
+
+def key(user_id: int) -> str:
+    """Where a user is remembered."""
+    return f"user-service:user:{user_id}"
+
+
+def parse(value: bytes | None, user_id: int, generation: int) -> Row | None:
+    """The user in a cached value of this generation or a later one; None for anything else."""
+    if not value:
+        return None
+    try:
+        row: Any = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return None
+    if type(row) is not dict or row.keys() != FIELDS.keys() or row["id"] != user_id:
+        return None
+    found = cast("Row", row)
+    if not all(type(found[name]) is kind for name, kind in FIELDS.items()):
+        return None
+    return found if found.pop("generation") >= generation else None

@@ -1,0 +1,200 @@
+"""Version 2 of the API: users with their times, found page by page, and their profiles."""
+
+import base64
+import binascii
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import AwareDatetime, BaseModel, Field, TypeAdapter, ValidationError
+from servicekit.preconditions import IfNoneMatch, etag, unchanged
+from servicekit.problems import INVALID_FIELDS, Kind, Problem
+
+from user_service.cache import Row
+from user_service.http import ETAG, READING, UserId, add_writing, api_router, problems
+from user_service.users import COLUMNS, LARGEST_ID, User, Users
+
+MALFORMED_CURSOR = Kind(400, "malformed-cursor", "The cursor is none of this list")
+
+
+class UserWithTimes(User):
+    """A user, and since when."""
+
+    created_at: datetime = Field(examples=["2026-01-01T00:00:00.000Z"])
+    updated_at: datetime = Field(examples=["2026-01-01T00:00:00.000Z"])
+
+
+class Page(BaseModel):
+    """Some of the users that were asked for."""
+
+    items: list[UserWithTimes]
+    next: str | None = Field(
+        description="Where the next page is; null on the last one. The Link header says the same.",
+        examples=["/api/v2/users?limit=100&cursor=WyJpZCIsMSwxXQ"],
+    )
+
+
+class Profile(BaseModel):
+    """A user as others see them."""
+
+    user_id: int = Field(ge=1, examples=[1])
+    display_name: str = Field(examples=["Ada Lovelace"])
+    initials: str = Field(examples=["AL"])
+    member_since: datetime = Field(examples=["2026-01-01T00:00:00.000Z"])
+
+
+class Sort(StrEnum):
+    """Orders of the list; with a minus the other way round."""
+
+    ID = "id"
+    ID_DOWN = "-id"
+    NAME = "name"
+    NAME_DOWN = "-name"
+    EMAIL = "email"
+    EMAIL_DOWN = "-email"
+    CREATED_AT = "created_at"
+    CREATED_AT_DOWN = "-created_at"
+
+    @property
+    def field(self) -> str:
+        """What is sorted by."""
+        return self.removeprefix("-")
+
+    @property
+    def down(self) -> bool:
+        """Whether the greatest comes first."""
+        return self.startswith("-")
+
+
+EXPRESSIONS = {"id": "id", "name": "name", "email": "lower(email)", "created_at": "created_at"}
+"""What Postgres sorts by; each has an index together with the id."""
+LastId = Annotated[int, Field(ge=0, le=LARGEST_ID)]
+CURSOR: dict[str, TypeAdapter[Any]] = {
+    "id": TypeAdapter(tuple[str, int, LastId]),
+    "name": TypeAdapter(tuple[str, str, LastId]),
+    "email": TypeAdapter(tuple[str, str, LastId]),
+    "created_at": TypeAdapter(tuple[str, AwareDatetime, LastId]),
+}
+"""What a cursor holds: the order, and the sort key and id of the last user of its page."""
+TEXT: dict[str, Any] = {"max_length": 254, "pattern": r"^[^\x00]*$"}
+"""Postgres stores no NUL."""
+FIELDS = tuple(UserWithTimes.model_fields)
+
+
+def router(users: Users) -> APIRouter:
+    """The endpoints."""
+    routes = api_router("/api/v2/users", documented=True)
+
+    @routes.get(
+        "",
+        summary="Find users",
+        response_model=Page,
+        responses={200: {"headers": {"Link": {"description": "rel=next", "schema": {"type": "string"}}}}}
+        | problems(INVALID_FIELDS, MALFORMED_CURSOR),
+    )
+    async def find_users(  # pyright: ignore[reportUnusedFunction]
+        request: Request,
+        limit: Annotated[int, Query(ge=1, le=1000, description="How many a page.")] = 100,
+        cursor: Annotated[str | None, Query(description="From `next` of the page before.", max_length=2000)] = None,
+        email: Annotated[str | None, Query(description="Of this address, whatever its case.", **TEXT)] = None,
+        name: Annotated[str | None, Query(description="Whose name begins so, whatever its case.", **TEXT)] = None,
+        sort: Annotated[Sort, Query(description="By what.")] = Sort.ID,
+    ) -> Response:
+        query, values = select(sort, decode(cursor, sort) if cursor else None, email, name, limit + 1)
+        rows = await users.page(query, values)
+        link = None
+        if len(rows) > limit:
+            rows.pop()
+            link = str(request.url.include_query_params(cursor=encode(rows[-1], sort)).replace(scheme="", netloc=""))
+        page = {"items": [{field: row[field] for field in FIELDS} for row in rows], "next": link}
+        headers = {"Link": f'<{link}>; rel="next"'} if link else {}
+        return Response(orjson.dumps(page), 200, headers, "application/json")
+
+    one = {200: {"headers": ETAG}, 304: {"description": "Not changed", "headers": ETAG}} | READING
+
+    @routes.get("/{user_id}", summary="Get a user", response_model=UserWithTimes, responses=one)
+    async def get_user(user_id: UserId, if_none_match: IfNoneMatch = None) -> Response:  # pyright: ignore[reportUnusedFunction]
+        row = await users.get(user_id)
+        return conditional({field: row[field] for field in FIELDS}, row, if_none_match)
+
+    @routes.get("/{user_id}/profile", summary="Get a user's profile", response_model=Profile, responses=one)
+    async def get_profile(user_id: UserId, if_none_match: IfNoneMatch = None) -> Response:  # pyright: ignore[reportUnusedFunction]
+        row = await users.get(user_id)
+        return conditional(profile(row), row, if_none_match)
+
+    add_writing(routes, users, UserWithTimes)
+    return routes
+
+
+def conditional(shown: dict[str, Any], row: Row, if_none_match: str | None) -> Response:
+    """What is shown of a user, unless the client has it already."""
+    headers = {"ETag": etag(row["version"])}
+    if unchanged(if_none_match, row["version"]):
+        return Response(status_code=304, headers=headers)
+    return Response(orjson.dumps(shown), 200, headers, "application/json")
+
+
+def profile(row: Row) -> dict[str, Any]:
+    """A user's profile."""
+    words = row["name"].split()
+    initials = "".join(word[0] for word in (words[:1] + words[-1:] if len(words) > 1 else words)).upper()
+    return {
+        "user_id": row["id"],
+        "display_name": row["name"],
+        "initials": initials,
+        "member_since": row["created_at"],
+    }
+
+
+def select(
+    sort: Sort, after: tuple[Any, int] | None, email: str | None, name: str | None, limit: int
+) -> tuple[str, list[Any]]:
+    """The query of a page, and its values.
+
+    Args:
+        sort: order.
+        after: sort key and id of the last user of the page before.
+        email: whole address, or None for any.
+        name: beginning of the name, or None for any.
+        limit: rows.
+    """
+    key, values, conditions = EXPRESSIONS[sort.field], list[Any](), list[str]()
+
+    def value(given: Any) -> str:
+        values.append(given)
+        return f"${len(values)}"
+
+    if email is not None:
+        conditions.append(f"lower(email) = lower({value(email)})")
+    if name is not None:
+        literal = name.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+        conditions.append(f"lower(name) LIKE lower({value(literal + '%')})")
+    if after is not None:
+        conditions.append(f"({key}, id) {'<' if sort.down else '>'} ({value(after[0])}, {value(after[1])})")
+    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+    way = "DESC" if sort.down else "ASC"
+    return f"SELECT {COLUMNS} FROM users {where} ORDER BY {key} {way}, id {way} LIMIT {value(limit)}", values
+
+
+def encode(row: Row, sort: Sort) -> str:
+    """The cursor behind a user."""
+    key = row["email"].lower() if sort.field == "email" else row[sort.field]
+    return base64.urlsafe_b64encode(orjson.dumps([str(sort), key, row["id"]])).decode().rstrip("=")
+
+
+def decode(cursor: str, sort: Sort) -> tuple[Any, int]:
+    """Sort key and id in a cursor.
+
+    Raises:
+        Problem: 400, it is none of ours, or of another order.
+    """
+    try:
+        content = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+        of, key, last = CURSOR[sort.field].validate_json(content)
+    except (binascii.Error, ValueError, ValidationError) as error:
+        raise Problem(MALFORMED_CURSOR, "take the cursor from `next` of the page before") from error
+    if of != sort or (isinstance(key, str) and "\0" in key) or (isinstance(key, int) and not 0 <= key <= LARGEST_ID):
+        raise Problem(MALFORMED_CURSOR, f"this cursor is not of a list that is sorted by {sort}")
+    return key, last

@@ -1,0 +1,18 @@
+"""What fuzzing cannot know from the documents."""
+
+import re
+import uuid
+from typing import Any
+
+import schemathesis
+
+VALID_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+@schemathesis.hook  # pyright: ignore[reportUnknownMemberType, reportUntypedFunctionDecorator]
+def before_call(_context: Any, case: Any, _kwargs: dict[str, Any]) -> None:
+    """Make valid Idempotency-Keys unique: another user under the same key is refused, as it should be."""
+    headers: dict[str, Any] = case.headers or {}
+    key = headers.get("Idempotency-Key")
+    if key and VALID_KEY.fullmatch(key):
+        headers["Idempotency-Key"] = str(uuid.uuid4())

@@ -1,0 +1,49 @@
+from typing import Any
+
+import pytest
+from servicekit.bodies import Bounded, Head
+from servicekit.observation import App, Message, Receive, Scope, Send
+
+
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    body = (await receive())["body"] if scope["method"] != "GET" else b""
+    scope["route"] = "the route"
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": scope["method"].encode() + body})
+
+
+async def ask(app: App, scope: dict[str, Any], chunks: list[bytes]) -> tuple[int, bytes]:
+    sent: list[Message] = []
+    waiting = [{"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks]
+    waiting.append({"type": "http.request", "body": b"", "more_body": False})
+
+    async def receive() -> Message:
+        return waiting.pop(0)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await app(scope, receive, send)
+    return sent[0]["status"], sent[1]["body"]
+
+
+def post(headers: list[tuple[bytes, bytes]] | None = None) -> dict[str, Any]:
+    return {"type": "http", "method": "POST", "headers": headers or []}
+
+
+async def test_a_body_within_the_limit_reaches_the_app_whole() -> None:
+    assert await ask(Bounded(echo, 4), post(), [b"ab", b"cd"]) == (200, b"POSTabcd")
+
+
+@pytest.mark.parametrize(("headers", "chunks"), [([(b"content-length", b"5")], []), (None, [b"abc", b"de"])])
+async def test_a_larger_one_is_refused_whether_it_was_announced_or_not(headers: Any, chunks: list[bytes]) -> None:
+    status, body = await ask(Bounded(echo, 4), post(headers), chunks)
+    assert status == 413
+    assert b"/problems/body-too-large" in body
+
+
+async def test_head_is_answered_as_get_and_still_known_as_head() -> None:
+    scope = post() | {"method": "HEAD"}
+    assert await ask(Head(echo), scope, []) == (200, b"GET")
+    assert scope["method"] == "HEAD"
+    assert scope["route"] == "the route"
