@@ -58,9 +58,7 @@ class Discovery:
             while True:
                 try:
                     async with asyncio.timeout(WAIT_S + 5):
-                        index, entries = await connection.health.service(
-                            self.service, index=index, wait=f"{WAIT_S}s", passing=True
-                        )
+                        index, entries = await connection.health.service(self.service, index=index, wait=f"{WAIT_S}s")
                 except Exception as error:  # noqa: BLE001 - whatever it is, the last list stays
                     index = None
                     reason = f"{type(error).__name__}: {error}"
@@ -73,7 +71,10 @@ class Discovery:
                     self._take(entries)
 
     def _take(self, entries: list[Any]) -> None:
-        found = tuple(sorted((instance(entry) for entry in entries), key=lambda i: i.id))
+        # Where none passes, it is more likely that the checks are wrong, as those of a Consul that has just started, than every
+        # instance: all of them are tried then, as Envoy does below its panic threshold.
+        chosen = [entry for entry in entries if passing(entry)] or entries
+        found = tuple(sorted((instance(entry) for entry in chosen), key=lambda i: i.id))
         if found != self.instances:
             log.info("Instances changed", extra={"upstream": self.service, "instances": [i.id for i in found]})
         self.instances = found
@@ -83,3 +84,8 @@ def instance(entry: dict[str, Any]) -> Instance:
     """An entry of Consul's health API."""
     service = entry["Service"]
     return Instance(service["ID"], service["Address"] or entry["Node"]["Address"], service["Port"])
+
+
+def passing(entry: dict[str, Any]) -> bool:
+    """Whether every check of an entry of Consul's health API passes."""
+    return all(check["Status"] == "passing" for check in entry["Checks"])

@@ -29,7 +29,6 @@ def create_app(agent: str, registration: Registration) -> Proxy:
         await proxy.open()
         for discovery in discoveries.values():
             await discovery.start()
-        await registration.start()
         yield
         for discovery in discoveries.values():
             await discovery.stop()
@@ -53,4 +52,4 @@ def main() -> None:
     port, name, agent = settings.server.port, settings.service.name, settings.service.registry.address
     registration = Registration(agent, name, socket.gethostname(), settings.service.address, port)
     observed = Observed(create_app(agent, registration), name, trust_request_id=False)
-    serve(observed, settings.server.host, port, leave=registration.stop)
+    serve(observed, settings.server.host, port, join=registration.start, leave=registration.stop)

@@ -95,6 +95,7 @@ class Registration:
         check: Any = Check.http(  # pyright: ignore[reportUnknownMemberType]
             f"http://{self.address}:{self.port}/health", **CHECK
         )
+        check["Status"] = "passing"  # it listens; the first check may be ten seconds away
         await connection.agent.service.register(
             self.service, service_id=self.instance, address=self.address, port=self.port, check=check
         )

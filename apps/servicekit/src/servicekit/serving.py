@@ -1,5 +1,6 @@
 """Runs a service: one process, one event loop, and an order in which to leave."""
 
+import asyncio
 import gc
 from collections.abc import Awaitable, Callable
 from socket import socket
@@ -12,34 +13,48 @@ KEEP_ALIVE_S = 75
 """Longer than the gateway keeps an idle connection, so that it is never the service that closes one in use."""
 DRAIN_S = 25
 """For requests in flight; below the pod's grace period less its preStop."""
+SETTLE_S = 1.0
+"""For callers to hear of the leaving before the listener closes; meanwhile every answer ends its connection."""
 
 
 class Server(uvicorn.Server):
-    """uvicorn, with something to do between SIGTERM and the closing of the listener."""
+    """uvicorn, with something to do once it listens, and between SIGTERM and the closing of the listener."""
 
-    def __init__(self, config: uvicorn.Config, leave: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, join: Callable[[], Awaitable[None]], leave: Callable[[], Awaitable[None]]
+    ) -> None:
         super().__init__(config)
+        self.join = join
         self.leave = leave
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
-        """Start, and from then on spare the garbage collector what is there for good: each look at it would be a pause."""
+        """Start to listen, and then join the registry."""
         await super().startup(sockets)
+        # What is there by now is there for good: looking at it again and again would be pauses.
         gc.collect()
         gc.freeze()
+        if not self.should_exit:
+            await self.join()
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         """Leave the registry first, then stop listening and drain."""
         await self.leave()
+        # A new list: uvicorn hands the list itself to requests that are being served.
+        self.server_state.default_headers = [*self.server_state.default_headers, (b"connection", b"close")]
+        await asyncio.sleep(SETTLE_S)
         await super().shutdown(sockets)
 
 
-def serve(app: App, host: str, port: int, leave: Callable[[], Awaitable[None]]) -> None:
+def serve(
+    app: App, host: str, port: int, join: Callable[[], Awaitable[None]], leave: Callable[[], Awaitable[None]]
+) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Args:
         app: the ASGI app.
         host: address to listen on.
         port: to listen on.
+        join: called once it listens.
         leave: called before the listener closes.
     """
     config = uvicorn.Config(
@@ -55,4 +70,4 @@ def serve(app: App, host: str, port: int, leave: Callable[[], Awaitable[None]]) 
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=DRAIN_S,
     )
-    Server(config, leave).run()
+    Server(config, join, leave).run()

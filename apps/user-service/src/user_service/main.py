@@ -31,14 +31,13 @@ TIDY_EVERY_S = 3600
 
 
 def create_app(users: Users, registration: Registration, verifier: Verifier) -> FastAPI:
-    """The app, on users and a registration that are opened when it starts."""
+    """The app, on users that are opened when it starts, and a registration that is asked for its health."""
     database, cache = users.database, users.cache
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         await database.open()
         await cache.open()
-        await registration.start()
         tidying = asyncio.create_task(tidy(users))
         yield
         tidying.cancel()
@@ -90,6 +89,6 @@ def main() -> None:
     # Only the gateway reaches the service, so the request id that it sends is taken over.
     bounded = Bounded(app, settings.server.body_limit_bytes)
     observed = Observed(Head(bounded), name, trust_request_id=True, spans=spans)
-    serve(observed, settings.server.host, port, leave=registration.stop)
+    serve(observed, settings.server.host, port, join=registration.start, leave=registration.stop)
     if spans:
         spans.close()
