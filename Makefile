@@ -87,6 +87,10 @@ lint: uv ## Check format, lint and types
 test-fast: lint ## Everything that needs no cluster: lint, types, unit, estate and policy tests
 	@$(RUN) pytest tests/unit tests/estate tests/policies
 
+.PHONY: fuzz
+fuzz: uv ## Fuzz the running API by its OpenAPI documents   EXAMPLES=300, about six cases each
+	@$(RUN) python -m tests.fuzz $(or $(EXAMPLES),300)
+
 .PHONY: test
 test: test-fast up ## All tests; brings the estate up first
 	@$(RUN) pytest tests/e2e tests/chaos --durations=10

@@ -14,8 +14,12 @@ from user_service.settings import Database
 
 log = logging.getLogger(__name__)
 LOST = (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.CannotConnectNowError,
-        asyncpg.TooManyConnectionsError, asyncpg.AdminShutdownError, asyncpg.CrashShutdownError)  # fmt: skip
-"""Errors that say that the connection is lost or cannot be had, not that the statement was wrong."""
+        asyncpg.TooManyConnectionsError, asyncpg.AdminShutdownError, asyncpg.CrashShutdownError,
+        asyncpg.InternalClientError)  # fmt: skip
+"""Errors that say that the connection is lost or cannot be had, not that the statement was wrong.
+
+InternalClientError is how a connection is met of which the server has just taken leave.
+"""
 UNDONE = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 """Errors after which nothing of the work was done."""
 SLOW = (asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError)

@@ -1,0 +1,15 @@
+"""The API keeps to its documents, whatever it is asked; `make fuzz` asks more."""
+
+import pytest
+
+from tests.fuzz.__main__ import fuzz
+
+EXAMPLES = 20
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_no_answer_is_a_failure_or_undocumented(
+    version: str, urls: dict[str, str], token: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code = fuzz(version, urls["gateway"], token, EXAMPLES)
+    assert code == 0, capfd.readouterr().out
