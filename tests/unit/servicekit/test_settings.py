@@ -38,6 +38,11 @@ def test_a_nested_key_is_reached_from_the_environment(tmp_path: Path) -> None:
     assert (settings.service.registry.address, settings.database.pool.size) == ("consul:8500", 7)
 
 
+def test_another_key_of_a_table_leaves_the_defaults_of_the_service(tmp_path: Path) -> None:
+    settings = load(UserSettings, {"APP_SERVICE_ADDRESS": "10.0.0.1"}, (tmp_path,))
+    assert (settings.service.name, settings.service.address) == ("user-service", "10.0.0.1")
+
+
 def test_a_secret_comes_from_a_file(tmp_path: Path) -> None:
     secret = tmp_path / "password"
     secret.write_text("hunter2\n")

@@ -12,4 +12,4 @@ class Gateway(Service):
 class GatewaySettings(ServiceSettings):
     """All of them: those that every service has."""
 
-    service: Service = Gateway()
+    service: Gateway = Gateway()  # pyright: ignore[reportIncompatibleVariableOverride] - it is frozen

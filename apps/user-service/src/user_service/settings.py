@@ -43,6 +43,6 @@ class UserService(Service):
 class UserSettings(ServiceSettings):
     """All of them."""
 
-    service: Service = UserService()
+    service: UserService = UserService()  # pyright: ignore[reportIncompatibleVariableOverride] - it is frozen
     database: Database = Database()
     cache: Cache = Cache()
