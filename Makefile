@@ -91,6 +91,10 @@ test-fast: lint ## Everything that needs no cluster: lint, types, unit, estate a
 fuzz: uv ## Fuzz the running API by its OpenAPI documents   EXAMPLES=300, about six cases each
 	@$(RUN) python -m tests.fuzz $(or $(EXAMPLES),300)
 
+.PHONY: bench
+bench: uv ## Measure user-service beside an ORM and a Go peer; needs Go and a running estate on this machine
+	@$(RUN) python -m bench
+
 .PHONY: test
 test: test-fast up ## All tests; brings the estate up first
 	@$(RUN) pytest tests/e2e tests/chaos --durations=10
