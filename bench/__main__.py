@@ -115,12 +115,17 @@ def run(of: Backends, database: str, *statements: str) -> None:
     """Statements, each on its own."""
 
     async def all_of_them() -> None:
-        connection: Any = await asyncpg.connect(of.url("postgresql", database))  # pyright: ignore[reportUnknownMemberType]
+        connection = await connect(of.url("postgresql", database))
         for statement in statements:
             await connection.execute(statement)
         await connection.close()
 
     asyncio.run(all_of_them())
+
+
+async def connect(url: str) -> Any:
+    """A connection; asyncpg has no types."""
+    return await asyncpg.connect(url)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
 
 
 def ours(of: Backends, keys: Path) -> dict[str, str]:
