@@ -126,7 +126,8 @@ def bootstrap(suite: str, root: Path, tar: Path) -> None:
     """Install Debian's smallest system into `root`, and pack what of it an image needs."""
     logs = BUILDS / "logs"
     run_logged(["debootstrap", "--variant=minbase", suite, str(root)], logs / "debootstrap.log", "debootstrap")
-    left_out = ("var/cache/apt/*", "var/lib/apt/lists/*", "usr/share/doc/*", "usr/share/man/*", "dev/*")
+    left_out = ("var/cache/apt/*", "var/lib/apt/lists/*", "dev/*")
+    left_out += tuple(f"usr/share/{kind}/*" for kind in ("doc", "info", "locale", "man"))
     excludes = [f"--exclude=./{pattern}" for pattern in left_out]
     pack = ["tar", "--sort=name", "--numeric-owner", *excludes, "-C", str(root), "-cf", str(tar), "."]
     run_logged(pack, logs / "rootfs.log", "packing the Debian base system")
