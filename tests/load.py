@@ -37,7 +37,7 @@ class Load:
     writers: int = 4
     readers: int = 4
     answers: Counter[str] = field(default_factory=Counter[str])
-    """How often each outcome was met: `GET 200`, `PATCH 503`, `GET ReadTimeout`."""
+    """How often each outcome was met: `GET 200`, `PATCH 503 the database is away`, `GET ReadTimeout`."""
     stale: list[str] = field(default_factory=list[str])
     """Reads that were older than a change acknowledged before they began."""
     created: dict[int, str] = field(default_factory=dict[int, str])
@@ -92,7 +92,8 @@ class Load:
         except httpx.TransportError as error:
             self.answers[f"{method} {type(error).__name__}"] += 1
             return None
-        self.answers[f"{method} {answer.status_code}"] += 1
+        why = "" if answer.is_success else f" {answer.text}"
+        self.answers[f"{method} {answer.status_code}{why}"] += 1
         return answer
 
     def _new(self) -> Written:

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from tests.running import create, eventually, reads_back
+from tests.running import Kubectl, create, eventually, reads_back
 from toolchain.cluster import cgroups, layout
 from toolchain.paths import PROJECT
 
@@ -32,21 +32,27 @@ def traces() -> list[str]:
     ]
 
 
+def start_again(client: httpx.Client, user: dict[str, Any], kubectl: Kubectl) -> None:
+    """Start the cluster; return once the user is there and every workload is whole."""
+    make("cluster")
+    eventually(lambda: reads_back(client, user), "the user is read back", 180)
+    for workload in kubectl("get", "deployments,statefulsets", "--output=name").split():
+        kubectl("rollout", "status", workload, "--timeout=120s")
+
+
 def test_it_starts_again_with_its_data_after_everything_was_killed(
-    client: httpx.Client, new_user: dict[str, Any]
+    client: httpx.Client, new_user: dict[str, Any], kubectl: Kubectl
 ) -> None:
     user = create(client, new_user)
     assert cgroups.kill_all() > 20
-    make("cluster")
-    eventually(lambda: reads_back(client, user), "the user is read back", 180)
+    start_again(client, user, kubectl)
 
 
 def test_it_stops_without_a_trace_and_starts_again_with_its_data(
-    client: httpx.Client, new_user: dict[str, Any]
+    client: httpx.Client, new_user: dict[str, Any], kubectl: Kubectl
 ) -> None:
     user = create(client, new_user)
     assert traces()
     make("cluster-stop")
     assert traces() == []
-    make("cluster")
-    eventually(lambda: reads_back(client, user), "the user is read back", 180)
+    start_again(client, user, kubectl)

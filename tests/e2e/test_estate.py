@@ -29,6 +29,12 @@ def test_our_images_run_by_digest(items: Items) -> None:
     assert all("@sha256:" in image for image in images)
 
 
+@pytest.mark.parametrize("app", ["user-service", "api-gateway"])
+def test_our_images_hold_nothing_that_installs_packages(kubectl: Kubectl, app: str) -> None:
+    look = "import pathlib; print(*(p for n in ('pip', 'setuptools', 'uv') for p in pathlib.Path('/').glob(f'[!ps]*/**/{n}')))"
+    assert kubectl("exec", f"deployment/{app}", "--", "/app/.venv/bin/python", "-c", look).split() == []
+
+
 def test_volumes_are_bound_by_the_default_storage_class(items: Items) -> None:
     claims = items("persistentvolumeclaims")
     assert {claim["metadata"]["name"].split("-")[-2] for claim in claims} >= {"postgres", "consul"}

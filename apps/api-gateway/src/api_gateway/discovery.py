@@ -35,6 +35,7 @@ class Discovery:
         self.service = service
         self.instances: tuple[Instance, ...] = ()
         self._problem: str | None = "not asked yet"
+        self._known = False
         self._loop: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -50,6 +51,11 @@ class Discovery:
     async def check(self) -> None:
         """Raise when Consul did not answer the last query."""
         if self._problem:
+            raise ConnectionError(self._problem)
+
+    async def known(self) -> None:
+        """Raise until Consul has answered once: before that, not to know an instance does not mean that there is none."""
+        if not self._known:
             raise ConnectionError(self._problem)
 
     async def _follow(self) -> None:
@@ -68,9 +74,10 @@ class Discovery:
                     await asyncio.sleep(RETRY_S)
                 else:
                     self._problem = None
-                    self._take(entries)
+                    self.take(entries)
 
-    def _take(self, entries: list[Any]) -> None:
+    def take(self, entries: list[Any]) -> None:
+        """Have the instances of these entries of Consul's health API from now on."""
         # Where none passes, it is more likely that the checks are wrong, as those of a Consul that has just started, than every
         # instance: all of them are tried then, as Envoy does below its panic threshold.
         chosen = [entry for entry in entries if passing(entry)] or entries
@@ -78,6 +85,7 @@ class Discovery:
         if found != self.instances:
             log.info("Instances changed", extra={"upstream": self.service, "instances": [i.id for i in found]})
         self.instances = found
+        self._known = True
 
 
 def instance(entry: dict[str, Any]) -> Instance:

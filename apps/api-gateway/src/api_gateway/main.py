@@ -40,7 +40,11 @@ def create_app(agent: str, registration: Registration) -> Proxy:
         f"discovery of {service}": discovery.check for service, discovery in discoveries.items()
     }
     checks["registration"] = registration.check
-    routing.add(own, endpoints.router(Health(checks), ready=(), vital=tuple(checks)))
+    vital = tuple(checks)
+    known: dict[str, Check] = {
+        f"first list of {service}": discovery.known for service, discovery in discoveries.items()
+    }
+    routing.add(own, endpoints.router(Health(checks | known), ready=tuple(known), vital=vital))
     proxy = Proxy(own, discoveries)
     return proxy
 
