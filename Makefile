@@ -85,7 +85,7 @@ lint: uv ## Check format, lint and types
 
 .PHONY: test-fast
 test-fast: lint ## Everything that needs no cluster: lint, types, unit, estate and policy tests
-	@$(RUN) pytest tests/unit tests/estate tests/policies
+	@$(RUN) pytest tests/unit tests/proxy tests/estate tests/policies
 
 .PHONY: fuzz
 fuzz: uv ## Fuzz the running API by its OpenAPI documents   EXAMPLES=300, about six cases each

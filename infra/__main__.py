@@ -4,6 +4,7 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 
 from infra.consul import Consul
+from infra.gateway_routes import GatewayRoutes
 from infra.images import AppImage
 from infra.ingress import PublicIngress
 from infra.migration import Migration
@@ -43,7 +44,14 @@ users = App(
 )
 user_service = WebService(users, settings.user_service, namespace, depends_on=[migration, consul])
 
-gateway = App("api-gateway", gateway_image.reference, consul.environment)
+routes = GatewayRoutes({users.name: settings.user_service}, settings.ingress, namespace)
+gateway = App(
+    "api-gateway",
+    gateway_image.reference,
+    consul.environment | keys.environment | routes.environment,
+    token_keys=keys.secret,
+    routes=routes.config_map,
+)
 api_gateway = WebService(gateway, settings.api_gateway, namespace, depends_on=[consul])
 
 scraped = [users.name, gateway.name]

@@ -4,7 +4,7 @@ import difflib
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import pulumi
 import yaml
@@ -31,12 +31,35 @@ class Quantities(Settings):
     memory: str
 
 
+class Route(Settings):
+    """A path at which the gateway serves a service, and on which terms."""
+
+    prefix: str = Field(pattern=r"^(/[A-Za-z0-9._~-]+)+$")
+    methods: list[str] | None = None
+    """Absent: all of them."""
+    auth: Literal["none", "optional", "required"] = "required"
+    """Whether a token is needed."""
+    timeout_s: float = Field(default=30, gt=0, le=3600)
+    attempts: int = Field(default=3, ge=1, le=3)
+    """How often an idempotent request is tried at the most."""
+    balance: Literal["least_busy", "round_robin", "consistent_hash"] = "least_busy"
+
+
 class ServiceSettings(Settings):
     """How one of our services runs; defaults from the reference system's Deployment."""
+
+    routes: list[Route] = []
+    """Where the gateway serves it."""
 
     replicas: int = Field(default=3, ge=1)
     requests: Quantities = Quantities(cpu="250m", memory="64Mi")
     limits: Quantities = Quantities(cpu="500m", memory="128Mi")
+
+
+class UserServiceSettings(ServiceSettings):
+    """How user-service runs; its routes are the reference system's."""
+
+    routes: list[Route] = [Route(prefix=prefix) for prefix in ("/api/v1/users", "/api/v2/users", "/users")]
 
 
 class GatewaySettings(ServiceSettings):
@@ -55,6 +78,8 @@ class IngressSettings(Settings):
     """Ingress class; absent: the cluster's default."""
     tls_secret: str | None = None
     """Secret with the certificate; absent: the controller's own."""
+    trusted: list[str] = []
+    """Networks of the controller's pods, whose X-Forwarded-For the gateway believes."""
     wait: bool = True
     """Wait until the controller has published a status; some never do."""
     consoles: bool = False
@@ -95,7 +120,7 @@ class StackSettings(Settings):
     images: Images = Images()
     ingress: IngressSettings = IngressSettings()
     storage: Storage = Storage()
-    user_service: ServiceSettings = ServiceSettings()
+    user_service: UserServiceSettings = UserServiceSettings()
     api_gateway: GatewaySettings = GatewaySettings()
 
     def image_references(self) -> list[str]:

@@ -5,10 +5,10 @@ from typing import Any
 
 import pulumi
 from pulumi_kubernetes.apps.v1 import Deployment
-from pulumi_kubernetes.core.v1 import Secret, Service, ServiceAccount
+from pulumi_kubernetes.core.v1 import ConfigMap, Secret, Service, ServiceAccount
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
-from infra import token_keys
+from infra import gateway_routes, token_keys
 from infra.namespace import EstateNamespace
 from infra.pods import container_security, labels, manifest, metadata, pod_security, selector
 from infra.settings import ServiceSettings
@@ -33,6 +33,8 @@ class App:
     """Files in SECRETS_FOLDER: name and content; another content rolls the pods."""
     token_keys: Secret | None = None
     """Mounted in token_keys.FOLDER; another content reaches the pods as they are."""
+    routes: ConfigMap | None = None
+    """Mounted in gateway_routes.FOLDER; likewise."""
 
 
 class WebService(pulumi.ComponentResource):
@@ -137,10 +139,7 @@ def container(app: App, secret: Secret | None) -> dict[str, Any]:
 
 def pod_of(only: dict[str, Any], app: App, secret: Secret | None) -> dict[str, Any]:
     """A pod of one container of ours."""
-    volumes = [
-        {"name": name, "secret": {"secretName": of.metadata.name, "defaultMode": 0o440}}
-        for name, _, of in mounted(app, secret)
-    ]
+    volumes = [{"name": name} | source for name, _, source in mounted(app, secret)]
     return {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
@@ -150,8 +149,13 @@ def pod_of(only: dict[str, Any], app: App, secret: Secret | None) -> dict[str, A
     }
 
 
-def mounted(app: App, secret: Secret | None) -> list[tuple[str, str, Secret]]:
-    """Name, folder and content of each volume of Secrets."""
-    own = [("secrets", SECRETS_FOLDER, secret)] if secret else []
-    keys = [(token_keys.NAME, token_keys.FOLDER, app.token_keys)] if app.token_keys else []
-    return own + keys
+def mounted(app: App, secret: Secret | None) -> list[tuple[str, str, dict[str, Any]]]:
+    """Name, folder and source of each volume with files of the app's."""
+
+    def of(name: str, folder: str, content: Secret) -> tuple[str, str, dict[str, Any]]:
+        return name, folder, {"secret": {"secretName": content.metadata.name, "defaultMode": 0o440}}
+
+    own = [of("secrets", SECRETS_FOLDER, secret)] if secret else []
+    keys = [of(token_keys.NAME, token_keys.FOLDER, app.token_keys)] if app.token_keys else []
+    routes = app.routes and {"configMap": {"name": app.routes.metadata.name}}
+    return own + keys + ([(gateway_routes.NAME, gateway_routes.FOLDER, routes)] if routes else [])

@@ -3,9 +3,11 @@
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from api_gateway.routes import load as load_routes
 
 from tests.estate.conftest import CANARY, DIGEST, Registered
 
@@ -113,6 +115,18 @@ def test_the_api_and_the_consoles_are_public_over_tls(resources: list[Registered
 
 
 def test_prometheus_scrapes_every_service_and_consul_every_15_s(resources: list[Registered]) -> None:
-    (config,) = [r.inputs["data"]["prometheus.yml"] for r in resources if kind(r) == "ConfigMap"]
+    (config,) = [
+        r.inputs["data"]["prometheus.yml"] for r in resources if (kind(r), r.name) == ("ConfigMap", "prometheus")
+    ]
     assert "scrape_interval: 15s" in config
     assert set(re.findall(r"job_name: (\S+)", config)) == {*OURS, "consul"}
+
+
+def test_every_route_of_a_service_is_one_that_the_gateway_can_read(resources: list[Registered], tmp_path: Path) -> None:
+    (config,) = [r.inputs["data"] for r in resources if (kind(r), r.name) == ("ConfigMap", "gateway-routes")]
+    file = tmp_path / "routes.json"
+    file.write_text(config["routes.json"])
+    table = load_routes(file)
+    assert table.services == {"user-service"}
+    assert {route.prefix for route in table.routes} == {"/users", "/api/v1/users", "/api/v2/users"}
+    assert all(route.auth == "required" for route in table.routes)

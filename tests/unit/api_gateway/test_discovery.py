@@ -1,29 +1,18 @@
+import time
 from typing import Any
 
-import httpx
 import pytest
-from api_gateway.discovery import Discovery, Instance
-from api_gateway.main import create_app
-from servicekit.registration import Registration
+from api_gateway.discovery import EMPTY_S, Discovery, Instance
 
 ENTRY: dict[str, Any] = {
     "Service": {"ID": "a", "Address": "192.0.2.1", "Port": 1},
     "Node": {"Address": ""},
     "Checks": [],
 }
-NOWHERE = "127.0.0.1:1"
-
-
-async def test_a_gateway_is_not_ready_before_consul_has_answered_once() -> None:
-    app = create_app(NOWHERE, Registration(NOWHERE, "api-gateway", "a", "127.0.0.1", 1))
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway") as client:
-        ready = await client.get("/readyz")
-    assert ready.status_code == 503
-    assert ready.json()["checks"]["first list of user-service"]["reason"] == "ConnectionError: not asked yet"
 
 
 async def test_a_gateway_that_has_a_list_stays_ready_without_consul() -> None:
-    discovery = Discovery(NOWHERE, "user-service")
+    discovery = Discovery("127.0.0.1:1", "user-service")
     with pytest.raises(ConnectionError):
         await discovery.known()
     discovery.take([ENTRY])
@@ -31,3 +20,15 @@ async def test_a_gateway_that_has_a_list_stays_ready_without_consul() -> None:
     assert discovery.instances == (Instance("a", "192.0.2.1", 1),)
     with pytest.raises(ConnectionError):
         await discovery.check()
+
+
+def test_an_empty_list_is_believed_only_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    discovery = Discovery("127.0.0.1:1", "user-service")
+    discovery.take([ENTRY])
+    discovery.take([])
+    assert discovery.instances
+    now += EMPTY_S
+    discovery.take([])
+    assert discovery.instances == ()

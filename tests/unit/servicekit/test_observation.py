@@ -38,17 +38,17 @@ async def ask(
 
 async def test_an_id_of_the_caller_is_taken_over_only_where_it_is_trusted() -> None:
     given = [(b"x-request-id", b"abc")]
-    assert (await ask(Observed(answer, "s", trust_request_id=True), given))[b"x-request-id"] == b"abc"
-    assert (await ask(Observed(answer, "s", trust_request_id=False), given))[b"x-request-id"] not in (b"abc", b"forged")
+    assert (await ask(Observed(answer, "s", trusts=lambda _: True), given))[b"x-request-id"] == b"abc"
+    assert (await ask(Observed(answer, "s", trusts=lambda _: False), given))[b"x-request-id"] not in (b"abc", b"forged")
 
 
 async def test_an_insane_id_is_replaced() -> None:
     given = [(b"x-request-id", b"x" * 200)]
-    assert len((await ask(Observed(answer, "s", trust_request_id=True), given))[b"x-request-id"]) == 36
+    assert len((await ask(Observed(answer, "s", trusts=lambda _: True), given))[b"x-request-id"]) == 36
 
 
 async def test_the_endpoint_label_is_the_template_and_the_method_a_known_one() -> None:
-    await ask(Observed(answer, "s", trust_request_id=False), method="BREW")
+    await ask(Observed(answer, "s", trusts=lambda _: False), method="BREW")
     labels = {"method": "OTHER", "endpoint": "/things/{id}", "status_code": "204"}
     assert REGISTRY.get_sample_value("http_request_duration_seconds_count", labels) == 1
 
@@ -58,7 +58,7 @@ async def test_an_error_is_counted_and_raised() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await ask(Observed(fail, "failing", trust_request_id=False))
+        await ask(Observed(fail, "failing", trusts=lambda _: False))
     assert (
         REGISTRY.get_sample_value("service_errors_total", {"service": "failing", "error_type": "ZeroDivisionError"})
         == 1

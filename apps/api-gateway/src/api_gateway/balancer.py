@@ -1,21 +1,71 @@
-"""Which instance gets the next request."""
+"""Which instance gets a request."""
 
-from collections.abc import Iterator, Sequence
+import hashlib
+import random
+from bisect import bisect
+from collections.abc import Callable, Sequence
 from itertools import count
 
-from api_gateway.discovery import Instance
+from api_gateway.upstream import Upstream
+
+Choose = Callable[[Sequence[Upstream], bytes, float], Upstream]
+"""One of several instances, by the request's key and the loop's time."""
+POINTS = 64
+"""Of an instance on the ring: enough that shares differ by a few per cent only."""
+
+
+class PowerOfTwo:
+    """The less busy one of two that are drawn (Mitzenmacher, "The Power of Two Choices", 2001)."""
+
+    def __call__(self, upstreams: Sequence[Upstream], key: bytes, now: float) -> Upstream:  # noqa: ARG002 - any Choose
+        """Choose."""
+        number = len(upstreams)
+        first = int(random.random() * number)  # noqa: S311 - no secret
+        second = int(random.random() * (number - 1))  # noqa: S311
+        one, other = upstreams[first], upstreams[second + (second >= first)]
+        return one if load(one, now) <= load(other, now) else other
 
 
 class RoundRobin:
-    """Each instance in turn."""
+    """Each in turn."""
 
     def __init__(self) -> None:
         self._turn = count()
 
-    def order(self, instances: Sequence[Instance]) -> Iterator[Instance]:
-        """Every instance once, the one whose turn it is first."""
-        if not instances:
-            return
-        first = next(self._turn) % len(instances)
-        yield from instances[first:]
-        yield from instances[:first]
+    def __call__(self, upstreams: Sequence[Upstream], key: bytes, now: float) -> Upstream:  # noqa: ARG002
+        """Choose."""
+        return upstreams[next(self._turn) % len(upstreams)]
+
+
+class ConsistentHash:
+    """The same one for the same key, while it is there (Karger et al., 1997)."""
+
+    def __init__(self) -> None:
+        self._of: tuple[str, ...] = ()
+        self._points: list[int] = []
+        self._owners: list[int] = []
+
+    def __call__(self, upstreams: Sequence[Upstream], key: bytes, now: float) -> Upstream:  # noqa: ARG002
+        """Choose."""
+        names = tuple(upstream.instance.id for upstream in upstreams)
+        if names != self._of:
+            ring = sorted((point(f"{name} {i}".encode()), at) for at, name in enumerate(names) for i in range(POINTS))
+            self._of, self._points, self._owners = names, [p for p, _ in ring], [at for _, at in ring]
+        return upstreams[self._owners[bisect(self._points, point(key)) % len(self._points)]]
+
+
+def load(upstream: Upstream, now: float) -> float:
+    """How busy an instance is for its share."""
+    return (upstream.in_flight + 1) / upstream.weight(now)
+
+
+def point(of: bytes) -> int:
+    """A place on the ring."""
+    return int.from_bytes(hashlib.blake2b(of, digest_size=8).digest())
+
+
+BALANCERS: dict[str, Callable[[], Choose]] = {
+    "least_busy": PowerOfTwo,
+    "round_robin": RoundRobin,
+    "consistent_hash": ConsistentHash,
+}

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +13,8 @@ log = logging.getLogger(__name__)
 WAIT_S = 30
 """A query returns at a change, or after this time: so long is a list good at the most while Consul is there."""
 RETRY_S = 1.0
+EMPTY_S = 60.0
+"""So long is an empty list not believed where there were instances: a Consul that has lost its state is empty until they register again."""
 
 
 @dataclass(frozen=True)
@@ -28,14 +32,19 @@ class Discovery:
     Args:
         agent: host:port of the Consul agent.
         service: name of the service.
+        changed: called with every new list.
     """
 
-    def __init__(self, agent: str, service: str) -> None:
+    def __init__(
+        self, agent: str, service: str, changed: Callable[[Sequence[Instance]], None] = lambda _: None
+    ) -> None:
         self.agent = agent
         self.service = service
         self.instances: tuple[Instance, ...] = ()
         self._problem: str | None = "not asked yet"
         self._known = False
+        self._changed = changed
+        self._empty_since: float | None = None
         self._loop: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -82,10 +91,18 @@ class Discovery:
         # instance: all of them are tried then, as Envoy does below its panic threshold.
         chosen = [entry for entry in entries if passing(entry)] or entries
         found = tuple(sorted((instance(entry) for entry in chosen), key=lambda i: i.id))
+        self._known = True
+        now = time.monotonic()
+        if found:
+            self._empty_since = None
+        elif self.instances:
+            self._empty_since = self._empty_since or now
+            if now - self._empty_since < EMPTY_S:
+                return
         if found != self.instances:
             log.info("Instances changed", extra={"upstream": self.service, "instances": [i.id for i in found]})
-        self.instances = found
-        self._known = True
+            self.instances = found
+            self._changed(found)
 
 
 def instance(entry: dict[str, Any]) -> Instance:

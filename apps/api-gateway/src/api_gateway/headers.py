@@ -10,8 +10,9 @@ HOP_BY_HOP = frozenset(
 )  # fmt: skip
 OURS = frozenset(
     {
-        b"host",
         b"x-request-id",
+        b"x-request-timeout-ms",
+        b"expect",
         b"traceparent",
         b"x-forwarded-for",
         b"x-forwarded-host",
@@ -19,27 +20,35 @@ OURS = frozenset(
         b"forwarded",
     }
 )
-"""Said by the gateway alone: a client could claim anything."""
+"""Said by the gateway alone: a client could claim anything. To Expect its own server has answered."""
+DROPPED = HOP_BY_HOP | OURS
 
 
-def without_hop_by_hop(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
-    """The headers that are for the other end, less those that Connection names."""
-    all_headers = [(name.lower(), value) for name, value in headers]
-    named = {word.strip().lower() for name, value in all_headers if name == b"connection" for word in value.split(b",")}
-    return [(name, value) for name, value in all_headers if name not in HOP_BY_HOP and name not in named]
+def upstream(sent: Iterable[tuple[bytes, bytes]], ours: Headers) -> list[bytes]:
+    """The header lines of a request as its service gets them.
+
+    Args:
+        sent: by the client, names in lower case.
+        ours: said by the gateway.
+    """
+    lines: list[bytes] = []
+    named: frozenset[bytes] = frozenset()
+    for name, value in sent:
+        if name == b"connection" and value.lower() not in (b"keep-alive", b"close"):
+            named |= {word.strip().lower() for word in value.split(b",")}
+    for name, value in sent:
+        if name not in DROPPED and name not in named:
+            lines += (name, b": ", value, b"\r\n")
+    for name, value in ours:
+        lines += (name, b": ", value, b"\r\n")
+    return lines
 
 
-def upstream(
-    headers: Iterable[tuple[bytes, bytes]], client: str, host: bytes, scheme: str, request_id: str, traceparent: str
-) -> Headers:
-    """The headers of a request as its service gets them."""
-    passed = [(name, value) for name, value in without_hop_by_hop(headers) if name not in OURS]
-    return [
-        *passed,
-        (b"host", host),
-        (b"x-forwarded-for", client.encode()),
-        (b"x-forwarded-host", host),
-        (b"x-forwarded-proto", scheme.encode()),
-        (b"x-request-id", request_id.encode()),
-        (b"traceparent", traceparent.encode()),
-    ]
+def downstream(given: Headers) -> Headers:
+    """The headers of an answer as the client gets them, from names in lower case."""
+    named: frozenset[bytes] = frozenset()
+    for name, value in given:
+        if name == b"connection" and value.lower() not in (b"keep-alive", b"close"):
+            named |= {word.strip().lower() for word in value.split(b",")}
+    # The gateway's own server says when; two dates would be one too many.
+    return [pair for pair in given if pair[0] not in HOP_BY_HOP and pair[0] != b"date" and pair[0] not in named]

@@ -5,6 +5,7 @@ import socket
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
 from servicekit import endpoints, logs, problems, routing
@@ -12,48 +13,57 @@ from servicekit.health import Check, Health
 from servicekit.observation import Observed
 from servicekit.registration import Registration
 from servicekit.serving import serve
-from servicekit.settings import load_or_exit
+from servicekit.settings import SettingsError, load_or_exit, refuse
+from servicekit.tokens import Verifier
+from servicekit.tracing import Spans
 
-from api_gateway import routes
-from api_gateway.discovery import Discovery
+from api_gateway.directory import Directory
+from api_gateway.forwarded import Peers
 from api_gateway.proxy import Proxy
 from api_gateway.settings import GatewaySettings
 
 
-def create_app(agent: str, registration: Registration) -> Proxy:
-    """The app, on a Consul agent and a registration that are used from when it starts."""
-    discoveries = {service: Discovery(agent, service) for service in {route.service for route in routes.ROUTES}}
+def create_app(settings: GatewaySettings, registration: Registration) -> Proxy:
+    """The app; what it depends on is used from when it starts.
+
+    Raises:
+        SettingsError: the routes or the keys of tokens are wrong.
+    """
+    directory = Directory(settings.routes.file, settings.service.registry.address)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
+        await directory.start()
         await proxy.open()
-        for discovery in discoveries.values():
-            await discovery.start()
         yield
-        for discovery in discoveries.values():
-            await discovery.stop()
         await proxy.close()
+        await directory.stop()
 
     own = routing.app("api-gateway", lifespan)
     problems.handle(own)
-    checks: dict[str, Check] = {
-        f"discovery of {service}": discovery.check for service, discovery in discoveries.items()
-    }
-    checks["registration"] = registration.check
-    vital = tuple(checks)
-    known: dict[str, Check] = {
-        f"first list of {service}": discovery.known for service, discovery in discoveries.items()
-    }
-    routing.add(own, endpoints.router(Health(checks | known), ready=tuple(known), vital=vital))
-    proxy = Proxy(own, discoveries)
+    vital: dict[str, Check] = {"discovery": directory.consul_answers, "registration": registration.check}
+    others: dict[str, Check] = {"instances": directory.instances_are_known, "routes": directory.routes_are_current}
+
+    def upstreams() -> dict[str, Any]:
+        return {"upstreams": {name: service.described() for name, service in directory.services.items()}}
+
+    routing.add(own, endpoints.router(Health(vital | others), ready=("instances",), vital=tuple(vital), more=upstreams))
+    proxy = Proxy(own, directory, Verifier(settings.auth), Peers(settings.routes.networks()))
     return proxy
 
 
 def main() -> None:
     """Run the gateway."""
     settings = load_or_exit(GatewaySettings, os.environ, sys.argv[1:])
-    logs.configure(settings.service.name)
-    port, name, agent = settings.server.port, settings.service.name, settings.service.registry.address
-    registration = Registration(agent, name, socket.gethostname(), settings.service.address, port)
-    observed = Observed(create_app(agent, registration), name, trust_request_id=False)
+    name, port = settings.service.name, settings.server.port
+    logs.configure(name)
+    registration = Registration(
+        settings.service.registry.address, name, socket.gethostname(), settings.service.address, port
+    )
+    try:
+        proxy = create_app(settings, registration)
+    except (SettingsError, ValueError) as error:
+        refuse(SettingsError(str(error)))
+    spans = Spans(name, settings.telemetry.endpoint) if settings.telemetry.endpoint else None
+    observed = Observed(proxy, name, trusts=proxy.peers.trusted, spans=spans)
     serve(observed, settings.server.host, port, join=registration.start, leave=registration.stop)

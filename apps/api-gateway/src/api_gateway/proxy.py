@@ -1,25 +1,59 @@
 """The proxy: a lean ASGI app that hands a request to an instance and its answer back, both as they come."""
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+import contextlib
+from dataclasses import dataclass, field
 
-import aiohttp
-from multidict import CIMultiDict
+from prometheus_client import Counter
 from servicekit.bodies import refuse
 from servicekit.observation import App, Receive, Scope, Send
 from servicekit.problems import Kind, Problem, unavailable
-from yarl import URL
+from servicekit.tokens import Verifier
 
-from api_gateway import headers, routes
-from api_gateway.balancer import RoundRobin
-from api_gateway.discovery import Discovery, Instance
+from api_gateway import headers, paths
+from api_gateway.connection import ClientGone, Connection, NotSent, TimedOut, UpstreamError
+from api_gateway.directory import Directory
+from api_gateway.forwarded import Peers
+from api_gateway.routes import Route
+from api_gateway.service import RETRIES, UpstreamService
+from api_gateway.upstream import TICK_S, Upstream
 
-CONNECT_TIMEOUT_S = 1.0
-READ_TIMEOUT_S = 30.0
-IDLE_S = 15.0
-"""Shorter than the services keep an idle connection, so that none is used while it is being closed."""
+CONCURRENCY_LIMIT = 1000
+"""Requests at once; more are refused at once, so that those that are served stay fast."""
+WHOLE_BYTES = 64 * 1024
+"""A body up to this size is held until it is whole, so that one that breaks off can be asked for again."""
+PATIENCE_S = 0.2
+"""After so long it is asked whether the client is still there."""
 BAD_GATEWAY = Kind(502, "bad-gateway", "The service failed")
 GATEWAY_TIMEOUT = Kind(504, "gateway-timeout", "The service did not answer in time")
+MALFORMED_REQUEST = Kind(400, "malformed-request", "The request can be read in more than one way")
+METHOD_NOT_ALLOWED = Kind(405, "method-not-allowed", "Method Not Allowed")
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+SHED = Counter(
+    "gateway_shed", "Requests that were refused because there were too many, or the breaker was open", ["reason"]
+)
+
+
+class Again(Exception):  # noqa: N818
+    """Another instance is asked."""
+
+
+@dataclass(slots=True)
+class Exchange:
+    """A request on its way."""
+
+    route: Route
+    scope: Scope
+    receive: Receive
+    started: float
+    body: bytes
+    """The whole body, or its first piece."""
+    more: bool
+    """Whether there is more of it, which then goes to one instance only."""
+    ours: headers.Headers
+    tried: list[Upstream] = field(default_factory=list[Upstream])
+    answered: bool = False
+    """Whether the client has got a part of the answer."""
 
 
 class Proxy:
@@ -27,129 +61,300 @@ class Proxy:
 
     Args:
         own: app of the gateway's own endpoints.
-        discoveries: by name of the service.
+        directory: the routes, and the services that they name.
+        verifier: of tokens.
+        peers: who is trusted.
     """
 
-    def __init__(self, own: App, discoveries: Mapping[str, Discovery]) -> None:
+    def __init__(
+        self,
+        own: App,
+        directory: Directory,
+        verifier: Verifier,
+        peers: Peers,
+    ) -> None:
         self.own = own
-        self.discoveries = discoveries
-        self.balancers = {service: RoundRobin() for service in discoveries}
-        self._session: aiohttp.ClientSession | None = None
+        self.directory = directory
+        self.verifier = verifier
+        self.peers = peers
+        self.active = 0
+        self._waiting: dict[Connection, Receive] = {}
+        self._clock: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Make the client, inside the running loop."""
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=READ_TIMEOUT_S)
-        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_S)
-        self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False)
+        """Let time pass."""
+        self._clock = asyncio.create_task(self._tick())
 
     async def close(self) -> None:
-        """Close the client's connections."""
-        if self._session:
-            await self._session.close()
+        """Let no more time pass."""
+        if self._clock:
+            self._clock.cancel()
+            await asyncio.gather(self._clock, return_exceptions=True)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        route = routes.find(scope["path"]) if scope["type"] == "http" else None
+        route = self.directory.table.find(scope["path"]) if scope["type"] == "http" else None
         if route is None:
             await self.own(scope, receive, send)
             return
         scope["route_template"] = route.template
+        if self.active >= CONCURRENCY_LIMIT:
+            SHED.labels("concurrency").inc()
+            await refuse(unavailable("the gateway has too much to do"), send)
+            return
+        self.active += 1
         try:
-            answer = await self._ask(route.service, scope, receive)
+            await self._serve(route, scope, receive, send)
         except Problem as problem:
             await refuse(problem, send)
-            return
-        async with answer:
-            await relay(answer, scope["method"], send)
+        except ClientGone:
+            pass
+        finally:
+            self.active -= 1
 
-    async def _ask(self, service: str, scope: Scope, receive: Receive) -> aiohttp.ClientResponse:
-        """The answer of the first instance that takes the request.
+    async def _serve(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
+        check(route, scope)
+        if route.auth != "none":
+            self._authenticate(route, scope)
+        body, more = b"", False
+        if has_body(scope):
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body, more = message.get("body", b""), message.get("more_body", False)
+        client, chain, scheme = self.peers.client(scope)
+        ours = [
+            (b"x-forwarded-for", chain),
+            (b"x-forwarded-host", host(scope)),
+            (b"x-forwarded-proto", scheme),
+            (b"x-request-id", scope["request_id"].encode()),
+            (b"traceparent", scope["trace"].traceparent.encode()),
+        ]
+        started = asyncio.get_running_loop().time()
+        await self._forward(Exchange(route, scope, receive, started, body, more, ours), client.encode(), send)
+
+    def _authenticate(self, route: Route, scope: Scope) -> None:
+        given = next((value for name, value in scope["headers"] if name == b"authorization"), None)
+        if given is not None or route.auth == "required":
+            self.verifier.claims(given.decode("latin-1") if given is not None else None)
+
+    async def _forward(self, exchange: Exchange, key: bytes, send: Send) -> None:
+        """Send the request to one instance after the other until one has answered.
 
         Raises:
-            Problem: 503, there is none; 502 or 504, the one that took it failed.
+            Problem: 503, there is none to try; 502 or 504, those that were tried failed.
         """
-        body = Body(scope, receive)
-        sent = headers.upstream(
-            scope["headers"],
-            peer(scope),
-            host(scope),
-            scope.get("scheme", "http"),
-            scope["request_id"],
-            scope["trace"].traceparent,
-        )
-        for instance in self.balancers[service].order(self.discoveries[service].instances):
+        loop = asyncio.get_running_loop()
+        service, route = self.directory.services[exchange.route.service], exchange.route
+        service.budget.earn()
+        if not service.breaker.allows(exchange.started):
+            SHED.labels("breaker").inc()
+            raise unavailable(f"{service.name} fails; it is tried again in some seconds")
+        error: UpstreamError | None = None
+        attempts = 0
+        while upstream := service.choose(route.balance, key, exchange.tried, loop.time()):
+            exchange.tried.append(upstream)
+            attempts += 1
             try:
-                return await self._send(instance, scope, sent, body)
-            except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
-                continue  # nothing was sent, so any request may go to the next one
-            except aiohttp.ServerDisconnectedError as error:
-                # A connection that was closed while idle: safe to repeat where repeating changes nothing.
-                if scope["method"] not in IDEMPOTENT or body.started:
-                    raise Problem(BAD_GATEWAY, f"{service} closed the connection") from error
-            except TimeoutError as error:
-                raise Problem(GATEWAY_TIMEOUT, f"{service} did not answer in time") from error
-            except aiohttp.ClientError as error:
-                raise Problem(BAD_GATEWAY, f"{service} failed: {type(error).__name__}") from error
-        raise unavailable(f"no instance of {service} can be reached")
-
-    async def _send(self, to: Instance, scope: Scope, sent: headers.Headers, body: "Body") -> aiohttp.ClientResponse:
-        assert self._session  # noqa: S101 - opened when the app started
-        path = scope.get("raw_path") or scope["path"].encode()
-        query = scope["query_string"]
-        target = (path + b"?" + query if query else path).decode("latin-1")
-        url = URL(f"http://{to.address}:{to.port}{target}", encoded=True)
-        pairs = CIMultiDict((name.decode("latin-1"), value.decode("latin-1")) for name, value in sent)
-        return await self._session.request(
-            scope["method"],
-            url,
-            headers=pairs,
-            data=body if body.expected else None,
-            allow_redirects=False,
-            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
-        )
-
-
-class Body:
-    """A request's body, as it comes.
-
-    Args:
-        scope: of the request.
-        receive: its channel.
-    """
-
-    def __init__(self, scope: Scope, receive: Receive) -> None:
-        names = {name.lower() for name, _ in scope["headers"]}
-        self.expected = b"content-length" in names or b"transfer-encoding" in names
-        self.started = False
-        self._receive = receive
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Chunks until the end of the body."""
-        self.started = True
-        while True:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                raise ConnectionResetError("the client left before the end of its request")
-            if chunk := message.get("body", b""):
-                yield chunk
-            if not message.get("more_body", False):
+                await self._try(exchange, service, upstream, attempts, send)
+            except Again:
+                continue
+            except NotSent as failure:
+                error = failure  # and no second time, so that any request may go to the next one
+            except UpstreamError as failure:
+                if exchange.answered:
+                    raise ConnectionError("the instance broke off in the middle of its answer") from failure
+                error = failure
+                if not may_repeat(exchange, service, attempts, loop.time()):
+                    break
+            else:
                 return
+        raise problem_of(service.name, error)
+
+    async def _try(
+        self, exchange: Exchange, service: UpstreamService, upstream: Upstream, attempt: int, send: Send
+    ) -> None:
+        """One attempt.
+
+        Raises:
+            Again: the instance answered with an error, and another one is to be asked.
+            UpstreamError: it failed; nothing was sent to the client unless the exchange is `answered`.
+        """
+        loop = asyncio.get_running_loop()
+        connection: Connection | None = None
+        pump: asyncio.Task[None] | None = None
+        try:
+            connection = await upstream.connect()
+            now = loop.time()
+            left_s = time_left_s(exchange, attempt, now)
+            connection.deadline = now + left_s
+            connection.start(request(exchange, left_s), headless=exchange.scope["method"] == "HEAD", now=now)
+            if exchange.more:
+                pump = asyncio.create_task(send_rest(exchange, connection))
+            else:
+                self._waiting[connection] = exchange.receive
+            await connection.head()
+            failed = connection.status >= 500 and connection.status != 501
+            if failed:
+                service.failed(upstream, "status", loop.time(), answered=True)
+                if may_repeat(exchange, service, attempt, loop.time()):
+                    raise Again
+            connection.deadline = loop.time() + exchange.route.timeout_s
+            await relay(exchange, connection, send, loop)
+            if not failed:
+                service.succeeded(upstream, loop.time())
+        except UpstreamError as error:
+            service.failed(upstream, type(error).__name__, loop.time(), answered=False)
+            raise
+        finally:
+            if connection:
+                self._waiting.pop(connection, None)
+                upstream.release(connection)
+            if pump:
+                pump.cancel()
+                await asyncio.gather(pump, return_exceptions=True)
+
+    async def _tick(self) -> None:
+        """Fail what is too late, and let go of what nobody waits for any more."""
+        loop = asyncio.get_running_loop()
+        watched: set[asyncio.Task[None]] = set()
+        while True:
+            await asyncio.sleep(TICK_S)
+            now = loop.time()
+            for service in self.directory.services.values():
+                service.tick(now)
+            for connection, receive in list(self._waiting.items()):
+                if now - connection.started > PATIENCE_S:
+                    del self._waiting[connection]
+                    task = asyncio.create_task(watch(receive, connection))
+                    watched.add(task)
+                    task.add_done_callback(watched.discard)
 
 
-async def relay(answer: aiohttp.ClientResponse, method: str, send: Send) -> None:
-    """Hand an answer to the client, chunk by chunk."""
-    # The gateway's own server says when; two dates would be one too many.
-    passed = [pair for pair in headers.without_hop_by_hop(answer.raw_headers) if pair[0] != b"date"]
-    await send({"type": "http.response.start", "status": answer.status, "headers": passed})
-    if method != "HEAD":
-        async for chunk in answer.content.iter_any():
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-    await send({"type": "http.response.body", "body": b"", "more_body": False})
+def may_repeat(exchange: Exchange, service: UpstreamService, attempts: int, now: float) -> bool:
+    """Whether a request that an instance may have seen is sent to another one: only where twice is as good as once."""
+    safe = exchange.scope["method"] in IDEMPOTENT and not exchange.more and attempts < exchange.route.attempts
+    in_time = now < exchange.started + exchange.route.timeout_s
+    if not (safe and in_time and len(service.upstreams) > len(exchange.tried) and service.budget.spend(now)):
+        return False
+    RETRIES.labels(service.name).inc()
+    return True
 
 
-def peer(scope: Scope) -> str:
-    """Address of the client."""
-    return scope["client"][0] if scope.get("client") else ""
+def time_left_s(exchange: Exchange, attempt: int, now: float) -> float:
+    """How long an attempt may take, so that those after it have their share."""
+    left_s = exchange.started + exchange.route.timeout_s - now
+    repeatable = exchange.scope["method"] in IDEMPOTENT and not exchange.more
+    return max(left_s / (exchange.route.attempts - attempt + 1) if repeatable else left_s, TICK_S)
+
+
+def check(route: Route, scope: Scope) -> None:
+    """Refuse what the gateway and a service could read differently, and what the route does not take.
+
+    Raises:
+        Problem: 400 or 405.
+    """
+    if not paths.plain(scope["raw_path"]):
+        raise Problem(MALFORMED_REQUEST, "the path holds encoded slashes, dot segments or the like")
+    if sum(name == b"host" for name, _ in scope["headers"]) != 1:
+        raise Problem(MALFORMED_REQUEST, "send one Host header")
+    if scope["method"] not in route.methods:
+        allowed = ", ".join(sorted(route.methods))
+        raise Problem(METHOD_NOT_ALLOWED, f"this path takes {allowed}", {"Allow": allowed})
+
+
+def has_body(scope: Scope) -> bool:
+    """Whether a request says that it has one."""
+    return any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
+
+
+def request(exchange: Exchange, left_s: float) -> bytes:
+    """A request as it is sent: its head, and what there is of its body."""
+    scope = exchange.scope
+    target = scope["raw_path"] + b"?" + scope["query_string"] if scope["query_string"] else scope["raw_path"]
+    lines = [scope["method"].encode(), b" ", target, b" HTTP/1.1\r\n"]
+    lines += headers.upstream(scope["headers"], exchange.ours)
+    lines.append(b"x-request-timeout-ms: %d\r\n" % (left_s * 1000))
+    chunked = has_body(scope) and not any(name == b"content-length" for name, _ in scope["headers"])
+    if chunked and exchange.more:
+        lines += (b"transfer-encoding: chunked\r\n\r\n", chunk(exchange.body))
+    elif chunked:
+        lines += (b"content-length: %d\r\n\r\n" % len(exchange.body), exchange.body)
+    else:
+        lines += (b"\r\n", exchange.body)
+    return b"".join(lines)
+
+
+def chunk(data: bytes) -> bytes:
+    """A chunk (RFC 9112, section 7.1); nothing for nothing, which would be the end."""
+    return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+
+
+async def send_rest(exchange: Exchange, connection: Connection) -> None:
+    """Send the rest of a body as it comes, no faster than the instance takes it."""
+    chunked = not any(name == b"content-length" for name, _ in exchange.scope["headers"])
+    more = True
+    while more:
+        message = await exchange.receive()
+        if message["type"] == "http.disconnect":
+            connection.fail(ClientGone())
+            return
+        data, more = message.get("body", b""), message.get("more_body", False)
+        connection.deadline = asyncio.get_running_loop().time() + exchange.route.timeout_s
+        connection.write(chunk(data) if chunked else data)
+        await connection.drained()
+    if chunked:
+        connection.write(b"0\r\n\r\n")
+    await watch(exchange.receive, connection)
+
+
+async def relay(exchange: Exchange, connection: Connection, send: Send, loop: asyncio.AbstractEventLoop) -> None:
+    """Hand an answer to the client: one of a known, small size whole, any other as it comes.
+
+    Raises:
+        UpstreamError: it broke off.
+    """
+    start = {
+        "type": "http.response.start",
+        "status": connection.status,
+        "headers": headers.downstream(connection.headers),
+    }
+    if connection.done or small(connection):
+        body = await connection.whole()
+        exchange.answered = True
+        await send(start)
+        await send({"type": "http.response.body", "body": body})
+        return
+    exchange.answered = True
+    await send(start)
+    while piece := await connection.chunk():
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+        connection.deadline = loop.time() + exchange.route.timeout_s
+    await send({"type": "http.response.body", "body": b""})
+
+
+def small(connection: Connection) -> bool:
+    """Whether an answer says that it is."""
+    size = next((value for name, value in connection.headers if name == b"content-length"), b"")
+    return size.isdigit() and int(size) <= WHOLE_BYTES
+
+
+async def watch(receive: Receive, connection: Connection) -> None:
+    """End an exchange when the client leaves."""
+    with contextlib.suppress(Exception):
+        while (await receive())["type"] != "http.disconnect":
+            pass
+    if not connection.done:
+        connection.fail(ClientGone())
+
+
+def problem_of(service: str, error: UpstreamError | None) -> Problem:
+    """What the client hears when every attempt has failed."""
+    if error is None or isinstance(error, NotSent):
+        return unavailable(f"no instance of {service} can be reached")
+    if isinstance(error, TimedOut):
+        return Problem(GATEWAY_TIMEOUT, f"{service} did not answer in time")
+    return Problem(BAD_GATEWAY, f"{service} broke off before its answer was whole")
 
 
 def host(scope: Scope) -> bytes:

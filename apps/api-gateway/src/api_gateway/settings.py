@@ -1,6 +1,10 @@
 """Settings of api-gateway."""
 
-from servicekit.settings import Service, ServiceSettings
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+
+from pydantic import Field
+from servicekit.settings import Service, ServiceSettings, Settings
 
 
 class Gateway(Service):
@@ -9,7 +13,21 @@ class Gateway(Service):
     name: str = "api-gateway"
 
 
+class Routing(Settings):
+    """What leads where."""
+
+    file: Path = Path("/etc/app/routes/routes.json")
+    """The routes, YAML or JSON; read again when it changes."""
+    trusted: str = ""
+    """Networks, separated by commas, whose X-Forwarded-… and X-Request-ID are believed: those of the Ingress."""
+
+    def networks(self) -> list[IPv4Network | IPv6Network]:
+        """The trusted networks."""
+        return [ip_network(word.strip()) for word in self.trusted.split(",") if word.strip()]
+
+
 class GatewaySettings(ServiceSettings):
-    """All of them: those that every service has."""
+    """All of them: those that every service has, and the routes."""
 
     service: Gateway = Gateway()  # pyright: ignore[reportIncompatibleVariableOverride] - it is frozen
+    routes: Routing = Field(default=Routing())

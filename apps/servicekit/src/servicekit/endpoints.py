@@ -1,5 +1,6 @@
 """The endpoints that every service has: /livez, /readyz, /health, /health/details, /metrics."""
 
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter
@@ -9,13 +10,16 @@ from servicekit import metrics
 from servicekit.health import Health, Result
 
 
-def router(health: Health, ready: tuple[str, ...], vital: tuple[str, ...]) -> APIRouter:
+def router(
+    health: Health, ready: tuple[str, ...], vital: tuple[str, ...], more: Callable[[], dict[str, Any]] = dict
+) -> APIRouter:
     """The router of these endpoints.
 
     Args:
         health: the checks of the service.
         ready: names of those without which it cannot serve.
         vital: names of those without which it is unhealthy; without any other it is degraded.
+        more: what else the details tell.
     """
     routes = APIRouter(include_in_schema=False)
 
@@ -40,7 +44,7 @@ def router(health: Health, ready: tuple[str, ...], vital: tuple[str, ...]) -> AP
             name: described(result) | {"vital": name in vital, "latency_ms": round(result.latency_s * 1000, 3)}
             for name, result in results.items()
         }
-        return JSONResponse({"status": status, "checks": checks}, 503 if status == "unhealthy" else 200)
+        return JSONResponse({"status": status, "checks": checks} | more(), 503 if status == "unhealthy" else 200)
 
     @routes.get("/metrics")
     async def scrape() -> Response:  # pyright: ignore[reportUnusedFunction]

@@ -1,9 +1,10 @@
 """Pure ASGI middleware: request id, trace, log and metrics of every request."""
 
 import time
-import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
+
+import uuid_utils
 
 from servicekit import logs, metrics
 from servicekit.tracing import Spans, Trace, continued
@@ -28,14 +29,14 @@ class Observed:
     Args:
         app: the app.
         service: name of the service, for the metrics.
-        trust_request_id: take over the id that the caller sends; only behind a gateway of our own.
+        trusts: whether the id that the caller of a request sends is taken over: one of our own.
         spans: exports spans; None where only ids are wanted.
     """
 
-    def __init__(self, app: App, service: str, *, trust_request_id: bool, spans: Spans | None = None) -> None:
+    def __init__(self, app: App, service: str, *, trusts: Callable[[Scope], bool], spans: Spans | None = None) -> None:
         self.app = app
         self.service = service
-        self.trust_request_id = trust_request_id
+        self.trusts = trusts
         self.spans = spans
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -47,7 +48,7 @@ class Observed:
         started = time.perf_counter()
         method, path, headers = scope["method"], scope["path"], dict(scope["headers"])
         loud = path not in QUIET
-        request_id = scope["request_id"] = self.request_id(headers.get(HEADER, b""))
+        request_id = scope["request_id"] = self.request_id(scope, headers.get(HEADER, b""))
         trace = scope["trace"] = self.trace(headers, method) if loud else None
         about = {"method": method, "url": path, "request_id": request_id}
         if trace:
@@ -82,13 +83,13 @@ class Observed:
             if trace and self.spans:
                 self.spans.end(trace, method, endpoint, status)
 
-    def request_id(self, given: bytes) -> str:
-        """The caller's id where it is trusted and sane, else a new one."""
-        if self.trust_request_id and given and len(given) <= MAX_ID_BYTES:
+    def request_id(self, scope: Scope, given: bytes) -> str:
+        """The caller's id where it is trusted and sane, else a new one, which sorts by time (RFC 9562, UUIDv7)."""
+        if given and len(given) <= MAX_ID_BYTES and self.trusts(scope):
             text = given.decode("latin-1")
             if text.isascii() and text.isprintable():
                 return text
-        return str(uuid.uuid4())
+        return str(uuid_utils.uuid7())
 
     def trace(self, headers: dict[bytes, bytes], method: str) -> Trace:
         """The request's trace, which the caller may have begun."""

@@ -57,7 +57,12 @@ def serve(
         join: called once it listens.
         leave: called before the listener closes.
     """
-    config = uvicorn.Config(
+    Server(configured(app, host, port), join, leave).run()
+
+
+def configured(app: App, host: str, port: int) -> uvicorn.Config:
+    """How uvicorn serves an app."""
+    return uvicorn.Config(
         app,
         host=host,
         port=port,
@@ -70,4 +75,3 @@ def serve(
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=DRAIN_S,
     )
-    Server(config, join, leave).run()

@@ -88,7 +88,7 @@ def main() -> None:
     spans = Spans(name, settings.telemetry.endpoint) if settings.telemetry.endpoint else None
     # Only the gateway reaches the service, so the request id that it sends is taken over.
     bounded = Bounded(app, settings.server.body_limit_bytes)
-    observed = Observed(Head(bounded), name, trust_request_id=True, spans=spans)
+    observed = Observed(Head(bounded), name, trusts=lambda _: True, spans=spans)
     serve(observed, settings.server.host, port, join=registration.start, leave=registration.stop)
     if spans:
         spans.close()

@@ -1,0 +1,254 @@
+"""A connection to an instance: HTTP/1.1 as a protocol of asyncio's, one exchange at a time.
+
+Not a client library: beside uvicorn, aiohttp took more than half of the gateway's time (docs/benchmarks.md has the figures).
+"""
+
+import asyncio
+from collections import deque
+from typing import Any, cast
+
+import httptools
+
+Headers = list[tuple[bytes, bytes]]
+READ_AHEAD_BYTES = 256 * 1024
+"""Of an answer that the client takes more slowly than the instance gives it; then the instance has to wait."""
+HEAD_LIMIT_BYTES = 64 * 1024
+CLOSED_EARLY = "the instance closed the connection before its answer was whole"
+
+
+class UpstreamError(Exception):
+    """The instance did not answer as it should."""
+
+
+class NotSent(UpstreamError):  # noqa: N818 - says what happened
+    """No connection was made, so nothing was sent."""
+
+
+class Broken(UpstreamError):  # noqa: N818
+    """The connection was lost, or what came over it is not HTTP."""
+
+
+class TimedOut(UpstreamError):  # noqa: N818
+    """The answer, or its next piece, did not come in time."""
+
+
+class ClientGone(Exception):  # noqa: N818
+    """Who asked has left."""
+
+
+class Connection(asyncio.Protocol):
+    """A connection, used for one exchange after the other.
+
+    The instance's answer is in `status` and `headers` (names in lower case) once `send` has returned.
+    """
+
+    def __init__(self) -> None:
+        self.transport: asyncio.Transport | None = None
+        self.status = 0
+        self.headers: Headers = []
+        self.deadline = 0.0
+        """Loop time at which the exchange fails."""
+        self.started = 0.0
+        self.idle_since = 0.0
+        self.busy = False
+        self.reusable = False
+        self.done = True
+        self._parser: Any = None
+        self._chunks: deque[bytes] = deque()
+        self._ahead_bytes = 0
+        self._paused = False
+        self._head_bytes = 0
+        self._to_end = False
+        self._error: Exception | None = None
+        self._headless = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._writable: asyncio.Event | None = None
+
+    # What the gateway asks for.
+
+    def start(self, head: bytes, *, headless: bool, now: float) -> None:
+        """Send a request's head, with its body where that is already here.
+
+        Args:
+            head: what is sent.
+            headless: whether the answer has no body whatever its headers say, as to HEAD.
+            now: loop time.
+        """
+        self._parser = httptools.HttpResponseParser(self)
+        self.status = 0
+        self.headers = []
+        self.started = now
+        self.busy, self.done, self.reusable = True, False, False
+        self._headless = headless
+        self._head_bytes = 0
+        self._to_end = False
+        self._error = None
+        self.write(head)
+
+    def write(self, data: bytes) -> None:
+        """Send more."""
+        if self.transport is None or self.transport.is_closing():
+            self.fail(Broken(CLOSED_EARLY))
+        else:
+            self.transport.write(data)
+
+    async def drained(self) -> None:
+        """Return when more may be written."""
+        if self._writable:
+            await self._writable.wait()
+
+    async def head(self) -> None:
+        """Return when status and headers are there.
+
+        Raises:
+            UpstreamError: they will not come.
+            ClientGone: nobody waits for them any more.
+        """
+        while not self.status:
+            await self._wait()
+
+    async def chunk(self) -> bytes:
+        """The next piece of the body; empty at its end.
+
+        Raises:
+            UpstreamError: the rest will not come.
+            ClientGone: nobody waits for it any more.
+        """
+        while not self._chunks:
+            if self.done:
+                return b""
+            await self._wait()
+        piece = self._chunks.popleft() if len(self._chunks) == 1 else b"".join(self._chunks)
+        self._chunks.clear()
+        self._ahead_bytes = 0
+        if self._paused and self.transport:
+            self._paused = False
+            self.transport.resume_reading()
+        return piece
+
+    async def whole(self) -> bytes:
+        """The whole body."""
+        while not self.done:
+            await self._wait()
+        body = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        self._chunks.clear()
+        self._ahead_bytes = 0
+        return body
+
+    def fail(self, error: Exception) -> None:
+        """End the exchange, and the connection with it."""
+        if self._error is None:
+            self._error = error
+        self.reusable = False
+        self.close()
+        self._wake()
+
+    def close(self) -> None:
+        """End the connection."""
+        if self.transport is not None:
+            self.transport.abort()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be used once more."""
+        return self.transport is not None and not self.transport.is_closing()
+
+    async def _wait(self) -> None:
+        if self._error:
+            raise self._error
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+        if self._error and not self.done:
+            raise self._error
+
+    def _wake(self) -> None:
+        if self._waiter and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    # What asyncio tells.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """It is open."""
+        self.transport = cast("asyncio.Transport", transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is closed: the end of an answer that says no length, too early for any other."""
+        self.transport = None
+        if not self.done and self.status and self._to_end and exc is None and self._error is None:
+            self.done = True
+        elif not self.done and self._error is None:
+            self._error = Broken(CLOSED_EARLY)
+        if self._writable:
+            self._writable.set()
+        self._wake()
+
+    def data_received(self, data: bytes) -> None:
+        """More of the answer."""
+        if self.done:  # nobody asked
+            self.close()
+            return
+        if not self.status:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_LIMIT_BYTES and b"\r\n\r\n" not in data:
+                self.fail(Broken("the head of the answer is too large"))
+                return
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            if not self.done:
+                self.fail(Broken("the answer is not HTTP"))
+            return
+        if self._ahead_bytes > READ_AHEAD_BYTES and not self._paused and self.transport:
+            self._paused = True
+            self.transport.pause_reading()
+        if self._waiter is not None and (self.status or self.done):
+            self._wake()
+
+    def pause_writing(self) -> None:
+        """The instance takes a body more slowly than the client gives it."""
+        self._writable = asyncio.Event()
+
+    def resume_writing(self) -> None:
+        """It has caught up."""
+        if self._writable:
+            self._writable.set()
+            self._writable = None
+
+    # What the parser tells.
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header; those after the body, trailers, are dropped."""
+        if not self.status:
+            self.headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        """The head is there; that of an interim answer is not the one that is waited for."""
+        status = self._parser.get_status_code()
+        if status < 200:
+            self.headers = []
+            return
+        self.status = status
+        if self._headless:
+            self._finish()
+        else:
+            names = {name for name, _ in self.headers}
+            self._to_end = b"content-length" not in names and b"transfer-encoding" not in names
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body."""
+        if not self._headless:
+            self._chunks.append(body)
+            self._ahead_bytes += len(body)
+
+    def on_message_complete(self) -> None:
+        """The answer is whole, unless it was an interim one."""
+        if self.status:
+            self._finish()
+
+    def _finish(self) -> None:
+        if not self.done:
+            self.done = True
+            self.reusable = bool(self._parser.should_keep_alive())

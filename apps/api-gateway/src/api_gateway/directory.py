@@ -1,0 +1,106 @@
+"""What the gateway knows of the services: the routes to them, and where their instances are. The routes are followed as they change."""
+
+import asyncio
+import logging
+from pathlib import Path
+
+from prometheus_client import Counter
+from servicekit.settings import SettingsError
+
+from api_gateway.discovery import Discovery
+from api_gateway.routes import load
+from api_gateway.service import UpstreamService
+
+log = logging.getLogger(__name__)
+LOOK_EVERY_S = 1.0
+RELOADS = Counter("gateway_routes_reloads", "Changes of the routes file", ["result"])
+
+
+class Directory:
+    """Routes and services.
+
+    Args:
+        file: of routes.
+        agent: host:port of the Consul agent.
+
+    Raises:
+        SettingsError: the file cannot be read, or is wrong.
+    """
+
+    def __init__(self, file: Path, agent: str) -> None:
+        self.file = file
+        self.agent = agent
+        self.services: dict[str, UpstreamService] = {}
+        self.discoveries: dict[str, Discovery] = {}
+        self._seen = self._version()
+        self.table = load(file)
+        self._problem: str | None = None
+        self._loop: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Follow Consul and the file from now on."""
+        await self._apply()
+        self._loop = asyncio.create_task(self._follow())
+
+    async def stop(self) -> None:
+        """Follow them no more."""
+        if self._loop:
+            self._loop.cancel()
+            await asyncio.gather(self._loop, return_exceptions=True)
+        for name in list(self.services):
+            await self._forget(name)
+
+    async def look(self) -> None:
+        """Take over the file if it has changed; one that is wrong is refused with the reason, and the routes stay."""
+        try:
+            version = self._version()
+            if version == self._seen:
+                return
+            self._seen = version
+            self.table = load(self.file)
+        except SettingsError as error:
+            if self._problem != str(error):
+                self._problem = str(error)
+                RELOADS.labels("refused").inc()
+                log.error("The new routes are refused; the old ones stay", extra={"reason": str(error)})  # noqa: TRY400
+        else:
+            await self._apply()
+            self._problem = None
+            RELOADS.labels("taken").inc()
+            log.info("The routes have changed", extra={"routes": [route.prefix for route in self.table.routes]})
+
+    async def routes_are_current(self) -> None:
+        """Raise when the file as it is was refused."""
+        if self._problem:
+            raise ValueError(self._problem)
+
+    async def consul_answers(self) -> None:
+        """Raise when Consul did not answer the last query."""
+        await asyncio.gather(*(discovery.check() for discovery in self.discoveries.values()))
+
+    async def instances_are_known(self) -> None:
+        """Raise until Consul has answered once for every service."""
+        await asyncio.gather(*(discovery.known() for discovery in self.discoveries.values()))
+
+    async def _follow(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            await self.look()
+
+    async def _apply(self) -> None:
+        for name in self.table.services - self.services.keys():
+            service = self.services[name] = UpstreamService(name)
+            self.discoveries[name] = Discovery(self.agent, name, service.set_instances)
+            await self.discoveries[name].start()
+        for name in self.services.keys() - self.table.services:
+            await self._forget(name)
+
+    async def _forget(self, name: str) -> None:
+        await self.discoveries.pop(name).stop()
+        self.services.pop(name).close()
+
+    def _version(self) -> int:
+        try:
+            return self.file.stat().st_mtime_ns
+        except OSError as error:
+            raise SettingsError(f"routes file {self.file} cannot be read: {error.strerror}") from error

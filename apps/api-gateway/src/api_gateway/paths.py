@@ -1,0 +1,14 @@
+"""Which paths are let through: those that the gateway and every service behind it read alike."""
+
+import re
+
+TRICKS = re.compile(
+    rb"%2f|%5c|%2e|%00|%25|\\|//|/\.\.?(?:/|$|;)|;|[\x00-\x20\x7f-\xff]|%(?![0-9a-f]{2})", re.IGNORECASE
+)
+"""Encoded slashes, dots, percents and nulls, backslashes, empty and dot segments, path parameters, what is not ASCII: read one way here
+and another there, they reach what the route's rules were to keep from them (CWE-22, CWE-436)."""
+
+
+def plain(raw_path: bytes) -> bool:
+    """Whether a path, as it was sent, has one meaning only."""
+    return raw_path.startswith(b"/") and TRICKS.search(raw_path) is None

@@ -1,0 +1,106 @@
+"""The gateway's proxy as a process would run it, on loopback, before instances that behave as a test wants."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import uvicorn
+from api_gateway.directory import Directory
+from api_gateway.discovery import Instance
+from api_gateway.forwarded import Peers
+from api_gateway.proxy import Proxy
+from api_gateway.routes import Route, RouteTable
+from api_gateway.service import UpstreamService
+from servicekit.bodies import refuse
+from servicekit.observation import Observed, Receive, Scope, Send
+from servicekit.problems import Kind, Problem
+from servicekit.serving import configured
+from servicekit.settings import Auth
+from servicekit.tokens import Verifier
+
+Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+Gateway = Callable[..., Awaitable[int]]
+
+
+def answering(status: int = 200, body: bytes = b"ok") -> Behaviour:
+    """An instance that answers every request alike."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await head(reader):
+            writer.write(b"HTTP/1.1 %d X\r\ncontent-length: %d\r\n\r\n%b" % (status, len(body), body))
+
+    return serve
+
+
+async def head(reader: asyncio.StreamReader) -> bytes:
+    """The head of a request; nothing when there is no more."""
+    try:
+        return await reader.readuntil(b"\r\n\r\n")
+    except asyncio.IncompleteReadError:
+        return b""
+
+
+async def own(scope: Scope, receive: Receive, send: Send) -> None:
+    """The gateway's own endpoints: none."""
+    if scope["type"] == "lifespan":
+        while True:
+            message = await receive()
+            await send({"type": f"{message['type']}.complete"})
+            if message["type"] == "lifespan.shutdown":
+                return
+    await refuse(Problem(Kind(404, "not-found", "Not Found"), "no such path"), send)
+
+
+@pytest.fixture
+async def gateway() -> AsyncIterator[Gateway]:
+    """Starts a gateway before instances; returns its port."""
+    async with AsyncExitStack() as stack:
+
+        async def start(*behaviours: Behaviour, **terms: Any) -> int:
+            instances: list[Instance] = []
+            for number, behaviour in enumerate(behaviours):
+                server = await asyncio.start_server(closing(behaviour), "127.0.0.1", 0)
+                stack.callback(server.close)
+                instances.append(Instance(str(number), "127.0.0.1", server.sockets[0].getsockname()[1]))
+            service = UpstreamService("s")
+            service.set_instances(instances)
+            route = Route.model_validate({"prefix": "/s", "service": "s", "auth": "none"} | terms)
+            directory = SimpleNamespace(table=RouteTable((route,)), services={"s": service})
+            proxy = Proxy(own, cast("Directory", directory), Verifier(Auth(required=False)), Peers(()))
+            await proxy.open()
+            stack.push_async_callback(proxy.close)
+            return await serve(stack, Observed(proxy, "api-gateway", trusts=lambda _: False))
+
+        yield start
+
+
+def closing(behaviour: Behaviour) -> Behaviour:
+    """Closes the connection after a behaviour."""
+
+    async def run(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await behaviour(reader, writer)
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+    return run
+
+
+async def serve(stack: AsyncExitStack, app: Observed) -> int:
+    """Serve an app as the services do; the port."""
+    server = uvicorn.Server(configured(app, "127.0.0.1", 0))
+    task = asyncio.create_task(server.serve())
+
+    async def stop() -> None:
+        server.should_exit = server.force_exit = True
+        await task
+
+    stack.push_async_callback(stop)
+    while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+        await asyncio.sleep(0.01)
+    return server.servers[0].sockets[0].getsockname()[1]
