@@ -275,3 +275,43 @@ async def test_a_refusal_in_the_middle_of_a_body_reaches_the_client(gateway: Gat
     async with asyncio.timeout(3):
         assert status(await reader.readuntil(b"\r\n\r\n")) == 413
     writer.close()
+
+
+async def test_what_is_left_of_a_refused_body_is_nobodys_request(gateway: Gateway) -> None:
+    async def refuse_large(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while received := await head(reader):
+            if b"content-length: 1000000" in received:
+                writer.write(b"HTTP/1.1 413 No\r\ncontent-length: 0\r\n\r\n")
+                await reader.readexactly(1000000)
+            else:
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+
+    port = await gateway(refuse_large, timeout_s=2)
+    for _ in range(3):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST /s HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 1000)
+        assert status(await reader.readuntil(b"\r\n\r\n")) == 413
+        assert await statuses(port, 2) == [200, 200]
+        writer.close()
+
+
+async def test_who_has_waited_long_does_not_end_the_request_of_the_next_one(gateway: Gateway) -> None:
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while received := await head(reader):
+            await asyncio.sleep(0.3 if b"/s/slow" in received else 0)
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+
+    port = await gateway(slow)
+
+    async def again_and_again(request: bytes, number: int) -> list[int]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        found: list[int] = []
+        for _ in range(number):
+            writer.write(request)
+            found.append(status(await reader.readuntil(b"ok")))
+        writer.close()
+        return found
+
+    slow_ones = [again_and_again(GET.replace(b"/s/1", b"/s/slow"), 4) for _ in range(30)]
+    quick_ones = [again_and_again(GET, 400) for _ in range(4)]
+    assert {code for codes in await asyncio.gather(*slow_ones, *quick_ones) for code in codes} == {200}

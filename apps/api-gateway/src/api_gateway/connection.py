@@ -51,6 +51,8 @@ class Connection(asyncio.Protocol):
         self.started = 0.0
         self.idle_since = 0.0
         self.busy = False
+        self.sent = False
+        """Whether the whole request was sent: the rest of a body would be read as the next request."""
         self.reusable = False
         self.done = True
         self._parser: Any = None
@@ -66,12 +68,13 @@ class Connection(asyncio.Protocol):
 
     # What the gateway asks for.
 
-    def start(self, head: bytes, *, headless: bool, now: float) -> None:
+    def start(self, head: bytes, *, headless: bool, whole: bool, now: float) -> None:
         """Send a request's head, with its body where that is already here.
 
         Args:
             head: what is sent.
             headless: whether the answer has no body whatever its headers say, as to HEAD.
+            whole: whether that is all of the request.
             now: loop time.
         """
         self._parser = httptools.HttpResponseParser(self)
@@ -79,6 +82,7 @@ class Connection(asyncio.Protocol):
         self.headers = []
         self.started = now
         self.busy, self.done, self.reusable = True, False, False
+        self.sent = whole
         self._headless = headless
         self._head_bytes = 0
         self._to_end = False

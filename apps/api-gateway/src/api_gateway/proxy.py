@@ -79,6 +79,7 @@ class Proxy:
         self.peers = peers
         self.active = 0
         self._waiting: dict[Connection, Receive] = {}
+        self._watchers: dict[Connection, asyncio.Task[None]] = {}
         self._clock: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -188,7 +189,9 @@ class Proxy:
             now = loop.time()
             left_s = time_left_s(exchange, attempt, now)
             connection.deadline = now + left_s
-            connection.start(request(exchange, left_s), headless=exchange.scope["method"] == "HEAD", now=now)
+            connection.start(
+                request(exchange, left_s), headless=exchange.scope["method"] == "HEAD", whole=not exchange.more, now=now
+            )
             if exchange.more:
                 pump = asyncio.create_task(send_rest(exchange, connection))
             else:
@@ -209,15 +212,15 @@ class Proxy:
         finally:
             if connection:
                 self._waiting.pop(connection, None)
+                if watcher := self._watchers.pop(connection, None):
+                    watcher.cancel()
+                if pump:
+                    pump.cancel()
                 upstream.release(connection)
-            if pump:
-                pump.cancel()
-                await asyncio.gather(pump, return_exceptions=True)
 
     async def _tick(self) -> None:
         """Fail what is too late, and let go of what nobody waits for any more."""
         loop = asyncio.get_running_loop()
-        watched: set[asyncio.Task[None]] = set()
         while True:
             await asyncio.sleep(TICK_S)
             now = loop.time()
@@ -226,9 +229,7 @@ class Proxy:
             for connection, receive in list(self._waiting.items()):
                 if now - connection.started > PATIENCE_S:
                     del self._waiting[connection]
-                    task = asyncio.create_task(watch(receive, connection))
-                    watched.add(task)
-                    task.add_done_callback(watched.discard)
+                    self._watchers[connection] = asyncio.create_task(watch(receive, connection))
 
 
 def may_repeat(exchange: Exchange, service: UpstreamService, attempts: int, now: float) -> bool:
@@ -305,6 +306,7 @@ async def send_rest(exchange: Exchange, connection: Connection) -> None:
         await connection.drained()
     if chunked:
         connection.write(b"0\r\n\r\n")
+    connection.sent = True
     await watch(exchange.receive, connection)
 
 

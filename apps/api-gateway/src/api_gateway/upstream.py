@@ -81,7 +81,7 @@ class Upstream:
         """Take a connection back; one whose exchange did not come to its end is closed."""
         self.active.discard(connection)
         connection.busy = False
-        if connection.done and connection.reusable and connection.alive:
+        if connection.done and connection.sent and connection.reusable and connection.alive:
             connection.idle_since = self.loop.time()
             self._idle.append(connection)
         else:
