@@ -95,6 +95,10 @@ fuzz: uv ## Fuzz the running API by its OpenAPI documents   EXAMPLES=300, about 
 bench: uv ## Measure user-service beside an ORM and a Go peer; needs Go and a running estate on this machine
 	@$(RUN) python -m bench
 
+.PHONY: bench-gateway
+bench-gateway: uv ## Measure api-gateway beside nginx and Go gateways; needs nginx, wrk and Go on this machine
+	@$(RUN) python -m bench.gateway
+
 .PHONY: test
 test: test-fast up ## All tests; brings the estate up first
 	@$(RUN) pytest tests/e2e tests/chaos --durations=10

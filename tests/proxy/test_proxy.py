@@ -3,7 +3,7 @@ import resource
 
 import pytest
 
-from tests.proxy.conftest import Gateway, answering, head
+from tests.proxy.conftest import Behaviour, Gateway, answering, head
 
 GET = b"GET /s/1 HTTP/1.1\r\nHost: h\r\n\r\n"
 
@@ -90,6 +90,22 @@ async def test_the_services_own_error_is_what_the_client_gets_when_every_instanc
     answer = await ask(await gateway(answering(500, b"mine"), answering(500, b"mine")))
     assert status(answer) == 500
     assert answer.endswith(b"mine")
+
+
+async def test_an_error_that_was_passed_over_is_in_nobodys_answer(gateway: Gateway) -> None:
+    def now_and_then() -> Behaviour:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while received := await head(reader):
+                code, body = (500, b"never seen") if b"/s/bad" in received else (200, b"ok")
+                writer.write(b"HTTP/1.1 %d X\r\ncontent-length: %d\r\n\r\n%b" % (code, len(body), body))
+
+        return serve
+
+    port = await gateway(now_and_then(), now_and_then())
+    for _ in range(5):
+        assert (await ask(port, GET.replace(b"/s/1", b"/s/bad"))).endswith(b"never seen")
+        for _ in range(4):
+            assert (await ask(port)).endswith(b"\r\n\r\nok")
 
 
 async def test_a_service_that_only_fails_is_left_alone_after_a_while(gateway: Gateway) -> None:

@@ -87,6 +87,9 @@ class Connection(asyncio.Protocol):
         self._head_bytes = 0
         self._to_end = False
         self._error = None
+        self._chunks.clear()  # of an answer that nobody wanted
+        self._ahead_bytes = 0
+        self._read_on()
         self.write(head)
 
     def write(self, data: bytes) -> None:
@@ -125,9 +128,7 @@ class Connection(asyncio.Protocol):
         piece = self._chunks.popleft() if len(self._chunks) == 1 else b"".join(self._chunks)
         self._chunks.clear()
         self._ahead_bytes = 0
-        if self._paused and self.transport:
-            self._paused = False
-            self.transport.resume_reading()
+        self._read_on()
         return piece
 
     async def whole(self) -> bytes:
@@ -156,6 +157,11 @@ class Connection(asyncio.Protocol):
     def alive(self) -> bool:
         """Whether it can be used once more."""
         return self.transport is not None and not self.transport.is_closing()
+
+    def _read_on(self) -> None:
+        if self._paused and self.transport:
+            self._paused = False
+            self.transport.resume_reading()
 
     async def _wait(self) -> None:
         if self._error:
