@@ -2,7 +2,7 @@ import time
 from typing import Any
 
 import pytest
-from api_gateway.discovery import EMPTY_S, Discovery, Instance
+from api_gateway.discovery import EMPTY_S, Discovery, Instance, following
 
 ENTRY: dict[str, Any] = {
     "Service": {"ID": "a", "Address": "192.0.2.1", "Port": 1},
@@ -32,3 +32,10 @@ def test_an_empty_list_is_believed_only_after_a_while(monkeypatch: pytest.Monkey
     now += EMPTY_S
     discovery.take([])
     assert discovery.instances == ()
+
+
+@pytest.mark.parametrize(
+    ("index", "new", "next_"), [(None, "7", "7"), ("7", "9", "9"), ("7", "7", "7"), ("7", "5", None), ("7", "0", None)]
+)
+def test_an_index_that_goes_back_starts_anew(index: str | None, new: str, next_: str | None) -> None:
+    assert following(index, new) == next_

@@ -13,6 +13,8 @@ log = logging.getLogger(__name__)
 WAIT_S = 30
 """A query returns at a change, or after this time: so long is a list good at the most while Consul is there."""
 RETRY_S = 1.0
+LEAST_S = 0.1
+"""Between two queries: a return is not a change, and they may come thick and fast (https://developer.hashicorp.com/consul/api-docs/features/blocking)."""
 EMPTY_S = 60.0
 """So long is an empty list not believed where there were instances: a Consul that has lost its state is empty until they register again."""
 
@@ -73,7 +75,7 @@ class Discovery:
             while True:
                 try:
                     async with asyncio.timeout(WAIT_S + 5):
-                        index, entries = await connection.health.service(self.service, index=index, wait=f"{WAIT_S}s")
+                        new, entries = await connection.health.service(self.service, index=index, wait=f"{WAIT_S}s")
                 except Exception as error:  # noqa: BLE001 - whatever it is, the last list stays
                     index = None
                     reason = f"{type(error).__name__}: {error}"
@@ -84,6 +86,8 @@ class Discovery:
                 else:
                     self._problem = None
                     self.take(entries)
+                    index = following(index, new)
+                    await asyncio.sleep(LEAST_S)
 
     def take(self, entries: list[Any]) -> None:
         """Have the instances of these entries of Consul's health API from now on."""
@@ -103,6 +107,13 @@ class Discovery:
             log.info("Instances changed", extra={"upstream": self.service, "instances": [i.id for i in found]})
             self.instances = found
             self._changed(found)
+
+
+def following(index: str | None, new: str | None) -> str | None:
+    """The index of the next query: from the start where it went back, as after a restored snapshot, or makes no sense."""
+    if new is None or int(new) < 1 or (index is not None and int(new) < int(index)):
+        return None
+    return new
 
 
 def instance(entry: dict[str, Any]) -> Instance:
