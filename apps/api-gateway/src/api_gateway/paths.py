@@ -2,6 +2,8 @@
 
 import re
 
+USUAL = re.compile(rb"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+/?")
+"""What most paths are; found out at a fifth of the time."""
 TRICKS = re.compile(
     rb"%2f|%5c|%2e|%00|%25|\\|//|/\.\.?(?:/|$|;)|;|[\x00-\x20\x7f-\xff]|%(?![0-9a-f]{2})", re.IGNORECASE
 )
@@ -11,4 +13,6 @@ and another there, they reach what the route's rules were to keep from them (CWE
 
 def plain(raw_path: bytes) -> bool:
     """Whether a path, as it was sent, has one meaning only."""
+    if USUAL.fullmatch(raw_path):
+        return True
     return raw_path.startswith(b"/") and TRICKS.search(raw_path) is None

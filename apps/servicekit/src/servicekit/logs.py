@@ -1,8 +1,10 @@
 """Logs as JSON lines with RFC 3339 times, those of libraries included."""
 
+import asyncio
 import logging
 import sys
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -10,6 +12,7 @@ import orjson
 STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE
 _service = {"service": ""}
+_unwritten: list[bytes] = []
 
 
 class JsonFormatter(logging.Formatter):
@@ -35,15 +38,37 @@ def line(at_s: float, level: str, logger: str, message: str, fields: dict[str, A
         message: what happened.
         fields: what belongs to it.
     """
-    time = datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds")
-    head = {"time": f"{time[:-6]}Z", "level": level, "logger": logger, "message": message}
-    return orjson.dumps(head | _service | fields, default=str, option=OPTIONS)
+    fields = {"time": rfc3339(at_s), "level": level, "logger": logger, "message": message} | _service | fields
+    return orjson.dumps(fields, default=str, option=OPTIONS)
+
+
+def rfc3339(at_s: float) -> str:
+    """A Unix time with milliseconds; most of it is that of the line before."""
+    second = int(at_s)
+    return f"{to_the_second(second)}.{int((at_s - second) * 1000):03d}Z"
+
+
+@lru_cache(maxsize=2)
+def to_the_second(second: int) -> str:
+    """A time without its fraction."""
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def event(at_s: float, message: str, fields: dict[str, Any]) -> None:
-    """Write a line about a request: as a logger would, at a fifth of the time, which every request takes twice."""
-    sys.stdout.write(line(at_s, "info", "request", message, fields).decode())
+    """Write a line about a request: as a logger would, at a fifth of the time, which every request takes twice.
+
+    What is written while the event loop does one round leaves in one go.
+    """
+    if not _unwritten:
+        asyncio.get_running_loop().call_soon(write)
+    _unwritten.append(line(at_s, "info", "request", message, fields))
+
+
+def write() -> None:
+    """Write the events that wait for it."""
+    sys.stdout.write(b"".join(_unwritten).decode())
     sys.stdout.flush()
+    _unwritten.clear()
 
 
 def configure(service: str) -> None:

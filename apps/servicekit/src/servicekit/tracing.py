@@ -1,6 +1,6 @@
 """W3C Trace Context (https://www.w3.org/TR/trace-context/): which trace a request belongs to; its spans, where they are wanted."""
 
-import os
+import random
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -29,8 +29,13 @@ def continued(header: str) -> Trace:
     """The trace that the caller's traceparent names, or a new one where it is missing or malformed."""
     found = TRACEPARENT.fullmatch(header) if header else None
     if found is None:
-        return Trace(os.urandom(16).hex(), os.urandom(8).hex(), sampled=False)
-    return Trace(found[1], os.urandom(8).hex(), sampled=int(found[3], 16) & 1 == 1, parent_id=found[2])
+        return Trace(f"{random.getrandbits(128):032x}", new_span_id(), sampled=False)
+    return Trace(found[1], new_span_id(), sampled=int(found[3], 16) & 1 == 1, parent_id=found[2])
+
+
+def new_span_id() -> str:
+    """Random, as the ids have to be; nobody has to fear that they are guessed, so that the kernel need not be asked."""
+    return f"{random.getrandbits(64):016x}"
 
 
 class Spans:
