@@ -50,6 +50,8 @@ class Exchange:
     """The whole body, or its first piece."""
     more: bool
     """Whether there is more of it, which then goes to one instance only."""
+    chunked: bool
+    """Whether the client has not said how long its body is."""
     ours: headers.Headers
     tried: list[Upstream] = field(default_factory=list[Upstream])
     answered: bool = False
@@ -114,11 +116,13 @@ class Proxy:
             self.active -= 1
 
     async def _serve(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
-        check(route, scope)
+        names = [name for name, _ in scope["headers"]]
+        check(route, scope, names)
         if route.auth != "none":
             self._authenticate(route, scope)
         body, more = b"", False
-        if has_body(scope):
+        length, chunked = b"content-length" in names, b"transfer-encoding" in names
+        if length or chunked:
             message = await receive()
             if message["type"] == "http.disconnect":
                 return
@@ -132,7 +136,9 @@ class Proxy:
             (b"traceparent", scope["trace"].traceparent.encode()),
         ]
         started = asyncio.get_running_loop().time()
-        await self._forward(Exchange(route, scope, receive, started, body, more, ours), client.encode(), send)
+        await self._forward(
+            Exchange(route, scope, receive, started, body, more, chunked and not length, ours), client.encode(), send
+        )
 
     def _authenticate(self, route: Route, scope: Scope) -> None:
         given = next((value for name, value in scope["headers"] if name == b"authorization"), None)
@@ -249,7 +255,7 @@ def time_left_s(exchange: Exchange, attempt: int, now: float) -> float:
     return max(left_s / (exchange.route.attempts - attempt + 1) if repeatable else left_s, TICK_S)
 
 
-def check(route: Route, scope: Scope) -> None:
+def check(route: Route, scope: Scope, names: list[bytes]) -> None:
     """Refuse what the gateway and a service could read differently, and what the route does not take.
 
     Raises:
@@ -257,16 +263,11 @@ def check(route: Route, scope: Scope) -> None:
     """
     if not paths.plain(scope["raw_path"]):
         raise Problem(MALFORMED_REQUEST, "the path holds encoded slashes, dot segments or the like")
-    if sum(name == b"host" for name, _ in scope["headers"]) != 1:
+    if names.count(b"host") != 1:
         raise Problem(MALFORMED_REQUEST, "send one Host header")
     if scope["method"] not in route.methods:
         allowed = ", ".join(sorted(route.methods))
         raise Problem(METHOD_NOT_ALLOWED, f"this path takes {allowed}", {"Allow": allowed})
-
-
-def has_body(scope: Scope) -> bool:
-    """Whether a request says that it has one."""
-    return any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
 
 
 def request(exchange: Exchange, left_s: float) -> bytes:
@@ -276,10 +277,9 @@ def request(exchange: Exchange, left_s: float) -> bytes:
     lines = [scope["method"].encode(), b" ", target, b" HTTP/1.1\r\n"]
     lines += headers.upstream(scope["headers"], exchange.ours)
     lines.append(b"x-request-timeout-ms: %d\r\n" % (left_s * 1000))
-    chunked = has_body(scope) and not any(name == b"content-length" for name, _ in scope["headers"])
-    if chunked and exchange.more:
+    if exchange.chunked and exchange.more:
         lines += (b"transfer-encoding: chunked\r\n\r\n", chunk(exchange.body))
-    elif chunked:
+    elif exchange.chunked:
         lines += (b"content-length: %d\r\n\r\n" % len(exchange.body), exchange.body)
     else:
         lines += (b"\r\n", exchange.body)
@@ -293,7 +293,6 @@ def chunk(data: bytes) -> bytes:
 
 async def send_rest(exchange: Exchange, connection: Connection) -> None:
     """Send the rest of a body as it comes, no faster than the instance takes it."""
-    chunked = not any(name == b"content-length" for name, _ in exchange.scope["headers"])
     more = True
     while more:
         message = await exchange.receive()
@@ -302,9 +301,9 @@ async def send_rest(exchange: Exchange, connection: Connection) -> None:
             return
         data, more = message.get("body", b""), message.get("more_body", False)
         connection.deadline = asyncio.get_running_loop().time() + exchange.route.timeout_s
-        connection.write(chunk(data) if chunked else data)
+        connection.write(chunk(data) if exchange.chunked else data)
         await connection.drained()
-    if chunked:
+    if exchange.chunked:
         connection.write(b"0\r\n\r\n")
     connection.sent = True
     await watch(exchange.receive, connection)
