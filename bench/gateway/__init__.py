@@ -1,0 +1,1 @@
+"""How fast api-gateway forwards, beside nginx and other gateways on the same core: `make bench-gateway`."""
