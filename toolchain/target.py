@@ -42,7 +42,7 @@ def embedded_target() -> Target:
         )
     own = images.environment(box) | {"PULUMI_HOME": str(box.pulumi_home)}
     environment = own | pulumi_environment(layout.KUBECONFIG, layout.CONTEXT)
-    return Target(layout.KUBECONFIG, layout.CONTEXT, environment, embedded=True)
+    return Target(layout.KUBECONFIG, layout.CONTEXT, with_uv(environment), embedded=True)
 
 
 def system_target() -> Target:
@@ -64,7 +64,14 @@ def system_target() -> Target:
         raise ToolchainError(
             f"the Kubernetes of context {context} in {kubeconfig} does not answer: {found.stderr.strip()}"
         )
-    return Target(kubeconfig, context, os.environ | pulumi_environment(kubeconfig, context), embedded=False)
+    environment = os.environ | pulumi_environment(kubeconfig, context)
+    return Target(kubeconfig, context, with_uv(environment), embedded=False)
+
+
+def with_uv(environment: dict[str, str]) -> dict[str, str]:
+    """The environment in which Pulumi finds uv: on PATH, where a machine without it has none; `uv run` says where its own is."""
+    uv = os.environ.get("UV")
+    return environment | {"PATH": f"{environment['PATH']}:{Path(uv).parent}"} if uv else environment
 
 
 def pulumi_environment(kubeconfig: Path, context: str) -> dict[str, str]:
