@@ -11,6 +11,7 @@ import uvicorn
 from api_gateway.directory import Directory
 from api_gateway.discovery import Instance
 from api_gateway.forwarded import Peers
+from api_gateway.limits import RateLimits
 from api_gateway.proxy import Proxy
 from api_gateway.routes import Route, RouteTable
 from api_gateway.service import UpstreamService
@@ -18,7 +19,7 @@ from servicekit.bodies import refuse
 from servicekit.observation import Observed, Receive, Scope, Send
 from servicekit.problems import Kind, Problem
 from servicekit.serving import configured
-from servicekit.settings import Auth
+from servicekit.settings import Auth, Cache
 from servicekit.tokens import Verifier
 
 Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -69,7 +70,9 @@ async def gateway() -> AsyncIterator[Gateway]:
             service.set_instances(instances)
             route = Route.model_validate({"prefix": "/s", "service": "s", "auth": "none"} | terms)
             directory = SimpleNamespace(table=RouteTable((route,)), services={"s": service})
-            proxy = Proxy(own, cast("Directory", directory), Verifier(Auth(required=False)), Peers(()))
+            proxy = Proxy(
+                own, cast("Directory", directory), Verifier(Auth(required=False)), Peers(()), RateLimits(Cache())
+            )
             await proxy.open()
             stack.push_async_callback(proxy.close)
             return await serve(stack, Observed(proxy, "api-gateway", trusts=lambda _: False))

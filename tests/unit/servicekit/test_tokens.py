@@ -7,7 +7,7 @@ from typing import Any
 
 import jwt
 import pytest
-from servicekit import tokens
+from servicekit import following
 from servicekit.problems import Problem
 from servicekit.settings import Auth, SettingsError
 from servicekit.tokens import Verifier
@@ -40,7 +40,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def verifier(file: Path, monkeypatch: pytest.MonkeyPatch) -> Verifier:
-    monkeypatch.setattr(tokens, "LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr(following, "LOOK_EVERY_S", 0.0)
     return Verifier(Auth(keys_file=file))
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from fastapi import FastAPI
 from servicekit import endpoints, logs, problems, routing
+from servicekit.bodies import Bounded
+from servicekit.following import Followed
 from servicekit.health import Check, Health
 from servicekit.observation import Observed
 from servicekit.registration import Registration
@@ -17,8 +19,10 @@ from servicekit.settings import SettingsError, load_or_exit, refuse
 from servicekit.tokens import Verifier
 from servicekit.tracing import Spans
 
+from api_gateway import issuing
 from api_gateway.directory import Directory
 from api_gateway.forwarded import Peers
+from api_gateway.limits import RateLimits
 from api_gateway.proxy import Proxy
 from api_gateway.settings import GatewaySettings
 
@@ -27,28 +31,40 @@ def create_app(settings: GatewaySettings, registration: Registration) -> Proxy:
     """The app; what it depends on is used from when it starts.
 
     Raises:
-        SettingsError: the routes or the keys of tokens are wrong.
+        SettingsError: the routes, the keys of tokens or the clients are wrong.
     """
     directory = Directory(settings.routes.file, settings.service.registry.address)
+    verifier, limits, peers = Verifier(settings.auth), RateLimits(settings.cache), Peers(settings.routes.networks())
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         await directory.start()
+        verifier.start()
+        await limits.start()
         await proxy.open()
         yield
         await proxy.close()
+        await limits.stop()
+        await verifier.stop()
         await directory.stop()
 
     own = routing.app("api-gateway", lifespan)
     problems.handle(own)
     vital: dict[str, Check] = {"discovery": directory.consul_answers, "registration": registration.check}
-    others: dict[str, Check] = {"instances": directory.instances_are_known, "routes": directory.routes_are_current}
+    others: dict[str, Check] = {
+        "instances": directory.instances_are_known,
+        "routes": directory.routes_are_current,
+        "keys": verifier.check,
+    }
 
     def upstreams() -> dict[str, Any]:
         return {"upstreams": {name: service.described() for name, service in directory.services.items()}}
 
     routing.add(own, endpoints.router(Health(vital | others), ready=("instances",), vital=tuple(vital), more=upstreams))
-    proxy = Proxy(own, directory, Verifier(settings.auth), Peers(settings.routes.networks()))
+    if settings.clients.file:
+        clients = Followed("clients.file", settings.clients.file, issuing.parse_clients)
+        routing.add(own, issuing.router(issuing.Issuer(settings.auth, verifier, clients), limits, peers))
+    proxy = Proxy(Bounded(own, settings.server.body_limit_bytes), directory, verifier, peers, limits)
     return proxy
 
 

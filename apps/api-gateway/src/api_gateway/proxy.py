@@ -8,12 +8,13 @@ from prometheus_client import Counter
 from servicekit.bodies import refuse
 from servicekit.observation import App, Receive, Scope, Send
 from servicekit.problems import Kind, Problem, unavailable
-from servicekit.tokens import Verifier
+from servicekit.tokens import Claims, Verifier
 
 from api_gateway import headers, paths
 from api_gateway.connection import ClientGone, Connection, NotSent, TimedOut, UpstreamError
 from api_gateway.directory import Directory
 from api_gateway.forwarded import Peers
+from api_gateway.limits import RateLimits
 from api_gateway.routes import Route
 from api_gateway.service import RETRIES, UpstreamService
 from api_gateway.upstream import TICK_S, Upstream
@@ -53,6 +54,8 @@ class Exchange:
     chunked: bool
     """Whether the client has not said how long its body is."""
     ours: headers.Headers
+    limited: headers.Headers
+    """Where the client stands with its rate limit."""
     tried: list[Upstream] = field(default_factory=list[Upstream])
     answered: bool = False
     """Whether the client has got a part of the answer."""
@@ -66,6 +69,7 @@ class Proxy:
         directory: the routes, and the services that they name.
         verifier: of tokens.
         peers: who is trusted.
+        limits: how much a client may ask.
     """
 
     def __init__(
@@ -74,11 +78,13 @@ class Proxy:
         directory: Directory,
         verifier: Verifier,
         peers: Peers,
+        limits: RateLimits,
     ) -> None:
         self.own = own
         self.directory = directory
         self.verifier = verifier
         self.peers = peers
+        self.limits = limits
         self.active = 0
         self._waiting: dict[Connection, Receive] = {}
         self._watchers: dict[Connection, asyncio.Task[None]] = {}
@@ -118,8 +124,9 @@ class Proxy:
     async def _serve(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
         names = [name for name, _ in scope["headers"]]
         check(route, scope, names)
-        if route.auth != "none":
-            self._authenticate(route, scope)
+        claims = None if route.auth == "none" else await self._authenticate(route, scope)
+        client, chain, scheme = self.peers.client(scope)
+        limited = self._limited(route, claims, client) if route.rate_limit else []
         body, more = b"", False
         length, chunked = b"content-length" in names, b"transfer-encoding" in names
         if length or chunked:
@@ -127,7 +134,6 @@ class Proxy:
             if message["type"] == "http.disconnect":
                 return
             body, more = message.get("body", b""), message.get("more_body", False)
-        client, chain, scheme = self.peers.client(scope)
         ours = [
             (b"x-forwarded-for", chain),
             (b"x-forwarded-host", host(scope)),
@@ -137,13 +143,21 @@ class Proxy:
         ]
         started = asyncio.get_running_loop().time()
         await self._forward(
-            Exchange(route, scope, receive, started, body, more, chunked and not length, ours), client.encode(), send
+            Exchange(route, scope, receive, started, body, more, chunked and not length, ours, limited),
+            client.encode(),
+            send,
         )
 
-    def _authenticate(self, route: Route, scope: Scope) -> None:
+    async def _authenticate(self, route: Route, scope: Scope) -> Claims | None:
         given = next((value for name, value in scope["headers"] if name == b"authorization"), None)
-        if given is not None or route.auth == "required":
-            self.verifier.claims(given.decode("latin-1") if given is not None else None)
+        if given is None and route.auth == "optional":
+            return None
+        return await self.verifier.authenticate(given.decode("latin-1") if given is not None else None)
+
+    def _limited(self, route: Route, claims: Claims | None, client: str) -> headers.Headers:
+        assert route.rate_limit  # noqa: S101 - asked for only where there is one
+        who = f"sub:{claims.get('sub')}" if claims else f"address:{client}"
+        return self.limits.take(route.prefix, route.rate_limit, who)
 
     async def _forward(self, exchange: Exchange, key: bytes, send: Send) -> None:
         """Send the request to one instance after the other until one has answered.
@@ -318,7 +332,7 @@ async def relay(exchange: Exchange, connection: Connection, send: Send, loop: as
     start = {
         "type": "http.response.start",
         "status": connection.status,
-        "headers": headers.downstream(connection.headers),
+        "headers": headers.downstream(connection.headers) + exchange.limited,
     }
     if connection.done or small(connection):
         body = await connection.whole()

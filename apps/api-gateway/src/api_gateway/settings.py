@@ -4,7 +4,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
 from pydantic import Field
-from servicekit.settings import Service, ServiceSettings, Settings
+from servicekit.settings import Cache, Service, ServiceSettings, Settings
 
 
 class Gateway(Service):
@@ -26,8 +26,18 @@ class Routing(Settings):
         return [ip_network(word.strip()) for word in self.trusted.split(",") if word.strip()]
 
 
+class Clients(Settings):
+    """Who may have tokens."""
+
+    file: Path | None = None
+    """JSON; absent: nobody."""
+
+
 class GatewaySettings(ServiceSettings):
     """All of them: those that every service has, and the routes."""
 
     service: Gateway = Gateway()  # pyright: ignore[reportIncompatibleVariableOverride] - it is frozen
     routes: Routing = Field(default=Routing())
+    clients: Clients = Clients()
+    cache: Cache = Cache()
+    """Where the counts of rate limits are shared; nowhere without a host."""

@@ -26,7 +26,8 @@ class ApiRoute(APIRoute):
         has_body = self.body_field is not None
 
         async def handle(request: Request) -> Response:
-            request.state.claims = request.app.state.verifier.claims(request.headers.get("authorization"))
+            verifier = request.app.state.verifier
+            request.state.claims = await verifier.authenticate(request.headers.get("authorization"))
             if has_body:
                 sent = request.headers.get("content-type", "").partition(";")[0].strip().lower()
                 if sent not in accepted:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 PREFIX = "APP"
 FOLDERS = (Path("config"), Path("/etc/app"), Path.home() / ".app")
@@ -47,15 +47,41 @@ class Service(Settings):
     registry: Registry = Registry()
 
 
+class Jwks(Settings):
+    """Another issuer, whose tokens are accepted beside our own."""
+
+    url: str | None = Field(default=None, pattern=r"^https?://")
+    """Of its JWK Set; absent: there is none."""
+    issuer: str = ""
+    """Its name, which its tokens have as `iss`."""
+
+    @model_validator(mode="after")
+    def issuer_is_named(self) -> "Jwks":
+        """Refuse keys of nobody: they would be good for tokens in anybody's name."""
+        if self.url and not self.issuer:
+            raise ValueError("auth.jwks.issuer is needed where auth.jwks.url is given")
+        return self
+
+
 class Auth(Settings):
     """Who may call."""
 
     required: bool = True
     """Whether a request without a token is refused."""
     keys_file: Path | None = None
-    """JWK Set that tokens are verified by."""
+    """JWK Set that our own tokens are verified by; the first secret key in it signs."""
+    jwks: Jwks = Jwks()
     issuer: str = "estate"
     audience: str = "estate"
+
+
+class Cache(Settings):
+    """The Redis that services share."""
+
+    host: str | None = None
+    """Absent: there is none."""
+    port: int = Field(default=6379, ge=1, le=65535)
+    password: SecretStr = SecretStr("")
 
 
 class Telemetry(Settings):

@@ -1,27 +1,21 @@
-"""JSON Web Tokens (RFC 7519), verified as RFC 8725 wants it: fixed algorithm, every claim required, keys long enough."""
+"""JSON Web Tokens (RFC 7519), verified as RFC 8725 wants it: each key with one algorithm and one issuer, every claim required."""
 
-import json
-import logging
 import time
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import jwt
-from jwt.utils import base64url_decode
 
-from servicekit.problems import INVALID_TOKEN, MISSING_TOKEN, Problem
+from servicekit.following import Followed
+from servicekit.jwks import Key, Keys, RemoteKeys, parse
+from servicekit.problems import INVALID_TOKEN, MISSING_TOKEN, Problem, unavailable
 from servicekit.settings import Auth, SettingsError
 
-log = logging.getLogger(__name__)
-ALGORITHM = "HS256"
 REQUIRED = ["exp", "iat", "iss", "aud"]
+TYPES = ("JWT", "AT+JWT")
 LEEWAY_S = 5
 """By how much clocks may differ."""
-LEAST_KEY_BYTES = 32
-"""RFC 7518, section 3.2: a key is not shorter than the hash."""
-LOOK_EVERY_S = 2.0
-"""How often the file of keys is looked at."""
+TOKEN_LIMIT_CHARACTERS = 4096
 REMEMBERED = 4096
 """Tokens whose signature need not be computed again."""
 
@@ -29,7 +23,7 @@ Claims = dict[str, Any]
 
 
 class Verifier:
-    """Verifies tokens by the keys in a JWK Set (RFC 7517), which is read again when its file changes.
+    """Verifies our own tokens by the keys in a file, and those of another issuer by the keys at its URL.
 
     Several keys are valid at once, told apart by `kid`, so that keys rotate without a restart: add the new one everywhere, sign
     with it, take the old one away.
@@ -43,87 +37,131 @@ class Verifier:
 
     def __init__(self, settings: Auth) -> None:
         self.settings = settings
-        self._looked_at = time.monotonic()
-        self._changed_at = 0
-        if settings.required and not settings.keys_file:
+        if settings.required and not settings.keys_file and not settings.jwks.url:
             raise SettingsError("auth.keys_file: is needed where auth.required is true (APP_AUTH_KEYS_FILE)")
-        self._verified = self._cached(self._read()) if settings.keys_file else None
+        if settings.jwks.issuer and settings.jwks.issuer == settings.issuer:
+            raise SettingsError(
+                "auth.jwks.issuer: is our own (auth.issuer): keys of one issuer may not sign for another"
+            )
+        self.own = Followed("auth.keys_file", settings.keys_file, parse) if settings.keys_file else None
+        self.remote = RemoteKeys(settings.jwks.url) if settings.jwks.url else None
+        self._keys: tuple[Keys, Keys] | None = None
+        self._verified: Any = None
 
-    def claims(self, authorization: str | None) -> Claims | None:
+    def start(self) -> None:
+        """Follow the keys of the other issuer, if there is one."""
+        if self.remote:
+            self.remote.start()
+
+    async def stop(self) -> None:
+        """Follow them no more."""
+        if self.remote:
+            await self.remote.stop()
+
+    async def check(self) -> None:
+        """Raise when the keys of the other issuer could not be fetched."""
+        if self.remote and self.remote.problem:
+            raise ConnectionError(self.remote.problem)
+
+    async def authenticate(self, authorization: str | None) -> Claims | None:
         """Claims of the token in an Authorization header; None where there is none and none is needed.
 
         Raises:
-            Problem: 401, the token is missing or not valid.
+            Problem: 401, the token is missing or not valid; 503, the keys of its issuer were never there.
+        """
+        try:
+            return self.claims(authorization)
+        except UnknownKeyError as unknown:
+            if self.remote and unknown.issuer == self.settings.jwks.issuer:
+                if await self.remote.refresh():
+                    return self.claims(authorization)
+                if not self.remote.keys:
+                    raise unavailable("the keys of the token's issuer cannot be fetched") from unknown
+            raise
+
+    def claims(self, authorization: str | None) -> Claims | None:
+        """As authenticate, by the keys that are there.
+
+        Raises:
+            UnknownKeyError: 401, the key is not among them.
+            Problem: 401, for any other reason.
         """
         if not authorization:
             if self.settings.required:
                 raise Problem(MISSING_TOKEN, "send Authorization: Bearer <token>", {"WWW-Authenticate": "Bearer"})
             return None
         scheme, _, token = authorization.partition(" ")
-        if scheme.lower() != "bearer" or self._verified is None:
-            raise invalid("the Authorization header holds no bearer token that can be verified here")
-        self._look()
+        if scheme.lower() != "bearer":
+            raise invalid("the Authorization header holds no bearer token")
+        keys = (self.own.content() if self.own else {}), (self.remote.keys if self.remote else {})
+        if keys != self._keys:
+            self._keys, self._verified = keys, lru_cache(maxsize=REMEMBERED)(self._verify)
         try:
-            claims = self._verified(token.strip())
+            claims: Claims = self._verified(token.strip(" "))
         except jwt.PyJWTError as error:
             raise invalid(str(error)) from error
+        except (ValueError, TypeError, OverflowError, RecursionError) as error:
+            raise invalid("the token is malformed") from error
         if claims["exp"] <= time.time() - LEEWAY_S:  # it was remembered, and has expired since
             raise invalid("Signature has expired")
         return claims
 
-    def _look(self) -> None:
-        """Take over the file of keys when it has changed; one that is wrong is logged, and the keys stay."""
-        now = time.monotonic()
-        if now - self._looked_at < LOOK_EVERY_S:
-            return
-        self._looked_at = now
-        try:
-            if self.file.stat().st_mtime_ns != self._changed_at:
-                self._verified = self._cached(self._read())
-                log.info("The keys have changed")
-        except (OSError, SettingsError) as error:
-            log.error("The keys cannot be read; the old ones stay", extra={"reason": str(error)})  # noqa: TRY400
+    def _verify(self, token: str) -> Claims:
+        if len(token) > TOKEN_LIMIT_CHARACTERS:
+            raise jwt.DecodeError("the token is too long")
+        header, issuer = told(token)
+        key = self._key(str(header.get("kid")), issuer)
+        claims: Claims = jwt.decode(  # pyright: ignore[reportUnknownMemberType]
+            token,
+            key.material,
+            algorithms=[key.algorithm],
+            issuer=issuer,
+            audience=self.settings.audience,
+            leeway=LEEWAY_S,
+            options={"require": REQUIRED},
+        )
+        if not all(type(claims[name]) in (int, float) for name in ("exp", "iat")):
+            raise jwt.DecodeError("exp and iat are no numbers")
+        return claims
 
-    @property
-    def file(self) -> Path:
-        """The file of keys."""
-        assert self.settings.keys_file  # noqa: S101 - asked for only where there is one
-        return self.settings.keys_file
+    def _key(self, kid: str, issuer: str) -> Key:
+        """The key of an issuer: of those that it may sign with, and no other's."""
+        assert self._keys is not None  # noqa: S101 - set by who calls
+        own, remote = self._keys
+        issuers = {self.settings.issuer: own, self.settings.jwks.issuer: remote}
+        if issuer not in issuers or not issuer:
+            raise jwt.InvalidIssuerError("Invalid issuer")
+        if kid not in issuers[issuer]:
+            raise UnknownKeyError(issuer)
+        return issuers[issuer][kid]
 
-    def _read(self) -> dict[str, bytes]:
-        """Keys by `kid`."""
-        try:
-            changed_at = self.file.stat().st_mtime_ns
-            found = json.loads(self.file.read_text())["keys"]
-            keys = {str(key["kid"]): base64url_decode(key["k"]) for key in found if key["kty"] == "oct"}
-        except OSError as error:
-            raise SettingsError(f"auth.keys_file: {self.file} cannot be read: {error.strerror}") from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise SettingsError(f"auth.keys_file: {self.file} is not a JWK Set (RFC 7517) of `oct` keys") from error
-        if not keys:
-            raise SettingsError(f"auth.keys_file: {self.file} holds no key")
-        for kid, key in keys.items():
-            if len(key) < LEAST_KEY_BYTES:
-                raise SettingsError(f"auth.keys_file: key {kid!r} in {self.file} has less than {LEAST_KEY_BYTES} bytes")
-        self._changed_at = changed_at
-        return keys
 
-    def _cached(self, keys: dict[str, bytes]) -> Any:
-        def verify(token: str) -> Claims:
-            key = keys.get(jwt.get_unverified_header(token).get("kid", ""))
-            if key is None:
-                raise jwt.InvalidKeyError("the token is signed by a key that is not known here")
-            return jwt.decode(  # pyright: ignore[reportUnknownMemberType]
-                token,
-                key,
-                algorithms=[ALGORITHM],
-                issuer=self.settings.issuer,
-                audience=self.settings.audience,
-                leeway=LEEWAY_S,
-                options={"require": REQUIRED},
-            )
+class UnknownKeyError(Problem):
+    """401: the token is signed by a key that is not known here.
 
-        return lru_cache(maxsize=REMEMBERED)(verify)
+    Args:
+        issuer: whom the token names as its issuer.
+    """
+
+    def __init__(self, issuer: str) -> None:
+        refused = invalid("the token is signed by a key that is not known here")
+        super().__init__(refused.kind, refused.detail, refused.headers)
+        self.issuer = issuer
+
+
+def told(token: str) -> tuple[dict[str, Any], str]:
+    """What a token says of itself, unverified: header and issuer.
+
+    Raises:
+        jwt.DecodeError: it is malformed, or of a kind that is not accepted.
+    """
+    unverified: Any = jwt.decode_complete(token, options={"verify_signature": False})  # pyright: ignore[reportUnknownMemberType]
+    header = unverified["header"]
+    if "crit" in header:
+        raise jwt.DecodeError("the token has critical headers, and none is known here")
+    if str(header.get("typ", "JWT")).upper() not in TYPES:
+        raise jwt.DecodeError("the token is of another type than JWT")
+    return header, str(unverified["payload"].get("iss"))
 
 
 def invalid(detail: str) -> Problem:

@@ -21,17 +21,13 @@ from typing import Any, cast
 
 import orjson
 from prometheus_client import Counter
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from servicekit import shared
 
 from user_service.database import Postgres
 from user_service.settings import Cache as CacheSettings
 
 log = logging.getLogger(__name__)
-ANSWER_S = 0.1
-"""Longer than that, Redis is no help."""
 PAUSE_S = 1.0
 """How long Redis is left alone after it failed."""
 FILL_S = 10.0
@@ -99,15 +95,7 @@ class Cache:
         """Make the client, which connects on first use, and follow the generation."""
         if self.settings.host is None:
             return
-        self._redis = Redis(
-            host=self.settings.host,
-            port=self.settings.port,
-            password=self.settings.password.get_secret_value() or None,
-            socket_timeout=ANSWER_S,
-            socket_connect_timeout=ANSWER_S,
-            retry=Retry(NoBackoff(), 0),
-            protocol=2,
-        )
+        self._redis = shared.connect(self.settings)
         self._lease: Any = self._redis.register_script(LEASE)
         self._fill: Any = self._redis.register_script(FILL)
         self._learning = asyncio.create_task(self._learn())

@@ -38,9 +38,11 @@ def create_app(users: Users, registration: Registration, verifier: Verifier) -> 
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         await database.open()
         await cache.open()
+        verifier.start()
         tidying = asyncio.create_task(tidy(users))
         yield
         tidying.cancel()
+        await verifier.stop()
         await cache.close()
         await database.close()
 
@@ -49,7 +51,9 @@ def create_app(users: Users, registration: Registration, verifier: Verifier) -> 
     problems.handle(app)
     for routes in (v1.router(users), v2.router(users), v1.router(users, "/users", documented=False)):
         routing.add(app, routes)
-    health = Health({"database": database.ping, "registration": registration.check, "cache": cache.ping})
+    health = Health(
+        {"database": database.ping, "registration": registration.check, "cache": cache.ping, "keys": verifier.check}
+    )
     routing.add(app, endpoints.router(health, ready=("database",), vital=("database", "registration")))
 
     @app.get("/openapi/{version}.json", include_in_schema=False)

@@ -1,6 +1,7 @@
 """Settings of user-service."""
 
 from pydantic import Field, SecretStr
+from servicekit.settings import Cache as SharedCache
 from servicekit.settings import Service, ServiceSettings, Settings
 
 
@@ -23,13 +24,9 @@ class Database(Settings):
     statement_timeout_s: float = Field(default=5.0, gt=0)
 
 
-class Cache(Settings):
-    """The Redis that remembers users."""
+class Cache(SharedCache):
+    """The Redis that remembers users; without a host nothing is remembered."""
 
-    host: str | None = None
-    """Absent: nothing is remembered."""
-    port: int = Field(default=6379, ge=1, le=65535)
-    password: SecretStr = SecretStr("")
     ttl_s: int = Field(default=60, ge=1)
     """Bounds how long an entry outlives a process that was killed between its commit and its answer."""
 

@@ -1,0 +1,230 @@
+"""POST /auth/token: tokens for clients that know their secret (RFC 6749, section 4.4)."""
+
+import asyncio
+import base64
+import binascii
+import json
+import time
+import uuid
+from dataclasses import dataclass
+from typing import Annotated, Any
+from urllib.parse import unquote_plus
+
+import jwt
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from fastapi import APIRouter, Form, Header, Request
+from fastapi.responses import JSONResponse
+from prometheus_client import Counter
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from servicekit.following import Followed
+from servicekit.problems import UNAVAILABLE, Problem, documented, unavailable
+from servicekit.settings import Auth
+from servicekit.tokens import Verifier
+
+from api_gateway.forwarded import Peers
+from api_gateway.limits import TOO_MANY_REQUESTS, RateLimits
+from api_gateway.routes import RateLimit
+
+PATH = "/auth/token"
+TOKEN_S = 24 * 3600
+ATTEMPTS = RateLimit(requests=30, per_s=60)
+"""Of one address: enough for every program behind it, too few to guess."""
+AT_ONCE = 16
+"""Secrets that wait for being verified, one after the other; more are told to come again."""
+ISSUED = Counter("gateway_tokens_issued", "Answers to who asked for a token", ["result"])
+NOT_STORED = {"Cache-Control": "no-store"}
+NOBODYS = PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1)
+"""OWASP's least for Argon2id: secrets are long and random here, and a pod has little memory."""
+
+
+class Client(BaseModel):
+    """Who may have tokens."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str = Field(min_length=1)
+    secret_hash: str = Field(pattern=r"^\$argon2id\$")
+    user_id: int
+    username: str
+
+
+class Clients(BaseModel):
+    """All of them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    clients: tuple[Client, ...]
+
+
+class Granted(BaseModel):
+    """A token (RFC 6749, section 5.1)."""
+
+    access_token: str
+    token_type: str = "Bearer"  # noqa: S105 - its kind
+    expires_in: int = Field(default=TOKEN_S, description="Seconds.")
+
+
+class Refused(BaseModel):
+    """Why there is none (RFC 6749, section 5.2)."""
+
+    error: str = Field(examples=["invalid_client"])
+    error_description: str
+
+
+class RefusalError(Exception):
+    """A request for a token that is refused.
+
+    Args:
+        status: of the answer.
+        error: RFC 6749's word for it.
+        description: what to do.
+    """
+
+    def __init__(self, status: int, error: str, description: str) -> None:
+        super().__init__(description)
+        self.status = status
+        self.refused = Refused(error=error, error_description=description)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a client says of itself."""
+
+    grant: str | None
+    id: str
+    secret: str
+
+
+class Issuer:
+    """Issues tokens, signed by the first key in the file of keys.
+
+    Args:
+        settings: whose tokens they are, and for whom.
+        verifier: has the keys.
+        clients: who may have tokens.
+    """
+
+    def __init__(self, settings: Auth, verifier: Verifier, clients: Followed[dict[str, Client]]) -> None:
+        self.settings = settings
+        self.verifier = verifier
+        self.clients = clients
+        self._waiting = 0
+        self._one = asyncio.Semaphore(1)
+        self._unknown = NOBODYS.hash(uuid.uuid4().hex)
+
+    async def token(self, asked: Asked) -> str:
+        """A token for a client.
+
+        Raises:
+            RefusalError: it is not the client that it says to be, or asks for something else.
+            Problem: 503, too many ask at once.
+        """
+        if asked.grant is None:
+            raise RefusalError(400, "invalid_request", "send grant_type=client_credentials as a form")
+        if asked.grant != "client_credentials":
+            raise RefusalError(400, "unsupported_grant_type", "grant_type is client_credentials")
+        client = self.clients.content().get(asked.id)
+        # As long for a client that is not known: its answer tells nothing.
+        if not await self._verified(client.secret_hash if client else self._unknown, asked.secret) or client is None:
+            raise RefusalError(401, "invalid_client", "client id or secret is wrong")
+        return self.sign(client)
+
+    def sign(self, client: Client) -> str:
+        """The token of a client."""
+        assert self.verifier.own  # noqa: S101 - there are clients only where there are keys
+        key = next(key for key in self.verifier.own.content().values() if key.algorithm == "HS256")
+        now = int(time.time())
+        claims = {
+            "iss": self.settings.issuer,
+            "aud": self.settings.audience,
+            "sub": client.id,
+            "user_id": client.user_id,
+            "username": client.username,
+            "iat": now,
+            "exp": now + TOKEN_S,
+            "jti": str(uuid.uuid4()),
+        }
+        return jwt.encode(claims, key.material, key.algorithm, {"kid": key.kid})  # pyright: ignore[reportUnknownMemberType]
+
+    async def _verified(self, secret_hash: str, secret: str) -> bool:
+        if self._waiting >= AT_ONCE:
+            raise unavailable("too many ask for a token at once")
+        self._waiting += 1
+        try:
+            async with self._one:
+                return await asyncio.to_thread(matches, secret_hash, secret)
+        finally:
+            self._waiting -= 1
+
+
+def matches(secret_hash: str, secret: str) -> bool:
+    """Whether a secret is the one that was hashed."""
+    try:
+        return NOBODYS.verify(secret_hash, secret)
+    except (VerificationError, InvalidHashError):
+        return False
+
+
+def parse_clients(text: str) -> dict[str, Client]:
+    """The clients in a file, by id.
+
+    Raises:
+        ValueError: it is malformed; with what is wrong, and no hash.
+    """
+    try:
+        return {client.id: client for client in Clients.model_validate(json.loads(text)).clients}
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise ValueError(f"holds a client that is wrong: {wrong}") from error
+
+
+def credentials(authorization: str | None, client_id: str | None, client_secret: str | None) -> tuple[str, str]:
+    """Id and secret, from the header or the form, never both (RFC 6749, section 2.3).
+
+    Raises:
+        RefusalError: they are in both, or malformed.
+    """
+    if authorization is None:
+        return client_id or "", client_secret or ""
+    scheme, _, encoded = authorization.partition(" ")
+    if scheme.lower() != "basic" or client_secret is not None:
+        raise RefusalError(
+            400, "invalid_request", "send client id and secret by HTTP Basic or in the form, one of them"
+        )
+    try:
+        user, _, password = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError) as error:
+        raise RefusalError(401, "invalid_client", "the Authorization header is malformed") from error
+    return unquote_plus(user), unquote_plus(password)
+
+
+def router(issuer: Issuer, limits: RateLimits, peers: Peers) -> APIRouter:
+    """The endpoint."""
+    routes = APIRouter(tags=["tokens"])
+    kinds = documented(TOO_MANY_REQUESTS, UNAVAILABLE)
+    refusals: dict[int | str, dict[str, Any]] = {400: {"model": Refused}, 401: {"model": Refused}}
+
+    @routes.post(PATH, response_model=Granted, responses=kinds | refusals, summary="A token for a client")
+    async def issue(  # pyright: ignore[reportUnusedFunction]
+        request: Request,
+        grant_type: Annotated[str | None, Form()] = None,
+        client_id: Annotated[str | None, Form()] = None,
+        client_secret: Annotated[str | None, Form(max_length=1024)] = None,
+        authorization: Annotated[str | None, Header(description="HTTP Basic with client id and secret")] = None,
+    ) -> JSONResponse:
+        limits.take("auth-token", ATTEMPTS, peers.client(request.scope)[0])
+        try:
+            user, password = credentials(authorization, client_id, client_secret)
+            token = await issuer.token(Asked(grant_type, user, password))
+        except RefusalError as refusal:
+            ISSUED.labels(refusal.refused.error).inc()
+            challenge = {"WWW-Authenticate": 'Basic realm="tokens"'} if refusal.status == 401 else {}
+            return JSONResponse(refusal.refused.model_dump(), refusal.status, NOT_STORED | challenge)
+        except Problem:
+            ISSUED.labels("busy").inc()
+            raise
+        ISSUED.labels("granted").inc()
+        return JSONResponse(Granted(access_token=token).model_dump(), 200, NOT_STORED)
+
+    return routes

@@ -1,0 +1,180 @@
+"""Rate limits: how much a client may ask, counted by all replicas together.
+
+A request is decided by what this replica knows, without asking: its own count, and that of all replicas as Redis told it last. Counts are
+exchanged while there are any, SYNC_S apart at least; so replicas together may let through what arrives within that time beyond the limit.
+While Redis is away each replica counts alone.
+
+The window slides: what was asked in the window before counts by the share of it that is still within reach
+(https://blog.cloudflare.com/counting-things-a-lot-of-different-things/).
+"""
+
+import asyncio
+import logging
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from prometheus_client import Counter
+from redis.exceptions import RedisError
+from servicekit import shared
+from servicekit.problems import Kind, Problem
+from servicekit.settings import Cache
+
+from api_gateway.routes import RateLimit
+
+log = logging.getLogger(__name__)
+SYNC_S = 0.02
+PAUSE_S = 1.0
+"""How long Redis is left alone after it failed."""
+PREFIX = "api-gateway:limit"
+TOO_MANY_REQUESTS = Kind(429, "too-many-requests", "Too many requests")
+LIMITED = Counter("gateway_rate_limited", "Requests that were refused for their number", ["route"])
+ALONE = Counter("gateway_rate_limit_sync_failures", "Exchanges of counts that Redis did not answer")
+Headers = list[tuple[bytes, bytes]]
+
+
+@dataclass(slots=True)
+class Window:
+    """What a client has asked of a route."""
+
+    limit: RateLimit
+    number: int
+    """Of windows since 1970."""
+    before: int = 0
+    """Requests in the window before, of all replicas."""
+    others: int = 0
+    """Requests in this one that Redis knows of, of all replicas."""
+    unsent: int = 0
+    """Those that it does not know of yet."""
+
+    def used(self, now: float) -> float:
+        """Requests that count at a time."""
+        elapsed = now / self.limit.per_s - self.number
+        return self.before * max(1 - elapsed, 0) + self.others + self.unsent
+
+    def advance(self, number: int) -> None:
+        """Be in another window."""
+        if number != self.number:
+            self.before = self.others + self.unsent if number == self.number + 1 else 0
+            self.number, self.others, self.unsent = number, 0, 0
+
+    def free_after_s(self, now: float) -> int:
+        """Seconds until one more request is let through: when enough of the window before has slid away, or this one has begun to."""
+        elapsed = now / self.limit.per_s - self.number
+        here = self.others + self.unsent
+        if here < self.limit.requests:
+            wait = 1 - (self.limit.requests - 1 - here) / self.before - elapsed
+        else:
+            wait = 1 - elapsed + 1 - (self.limit.requests - 1) / here
+        return max(math.ceil(wait * self.limit.per_s), 1)
+
+
+class RateLimits:
+    """The counts of every client and route.
+
+    Args:
+        settings: of Redis; without a host this replica counts alone.
+    """
+
+    def __init__(self, settings: Cache) -> None:
+        self._redis: Any = shared.connect(settings) if settings.host else None
+        self._windows: dict[str, Window] = {}
+        self._unsent: set[str] = set()
+        self._wake = asyncio.Event()
+        self._alone = False
+        self._loop: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Exchange counts from now on."""
+        self._loop = asyncio.create_task(self._follow())
+
+    async def stop(self) -> None:
+        """Exchange them no more."""
+        if self._loop:
+            self._loop.cancel()
+            await asyncio.gather(self._loop, return_exceptions=True)
+        if self._redis:
+            await self._redis.aclose()
+
+    def take(self, name: str, limit: RateLimit, client: str) -> Headers:
+        """Count a request; the headers that tell the client where it stands (draft-ietf-httpapi-ratelimit-headers-10).
+
+        Args:
+            name: of what is limited.
+            limit: how much of it.
+            client: who asks.
+
+        Raises:
+            Problem: 429, that was one too many; it is not counted.
+        """
+        now = time.time()
+        key = f"{name}:{limit.per_s}:{client}"
+        number = int(now // limit.per_s)
+        window = self._windows.get(key)
+        if window is None:
+            window = self._windows[key] = Window(limit, number)
+        else:
+            window.limit = limit
+            window.advance(number)
+        used = window.used(now)
+        policy = f'"{name}";q={limit.requests};w={limit.per_s}'
+        if used + 1 > limit.requests:
+            LIMITED.labels(name).inc()
+            wait_s = window.free_after_s(now)
+            told = {"Retry-After": str(wait_s), "RateLimit": f'"{name}";r=0;t={wait_s}', "RateLimit-Policy": policy}
+            raise Problem(TOO_MANY_REQUESTS, f"at most {limit.requests} in {limit.per_s} s; wait {wait_s} s", told)
+        window.unsent += 1
+        self._unsent.add(key)
+        self._wake.set()
+        reset_s = math.ceil((number + 1) * limit.per_s - now)
+        left = int(limit.requests - used - 1)
+        return [(b"ratelimit", f'"{name}";r={left};t={reset_s}'.encode()), (b"ratelimit-policy", policy.encode())]
+
+    async def _follow(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            await asyncio.sleep(SYNC_S if await self._exchange() else PAUSE_S)
+            if len(self._windows) > 1000:
+                self._forget()
+
+    async def _exchange(self) -> bool:
+        """Tell Redis what it does not know, and hear what others did; whether it answered."""
+        keys, self._unsent = list(self._unsent), set()
+        if self._redis is None or not keys:
+            return True
+        windows = [self._windows[key] for key in keys]
+        sent = [(window.number, window.unsent) for window in windows]
+        pipeline = self._redis.pipeline(transaction=False)
+        for key, window in zip(keys, windows, strict=True):
+            name = f"{PREFIX}:{key}:"
+            pipeline.incrby(f"{name}{window.number}", window.unsent)
+            pipeline.expire(f"{name}{window.number}", 2 * window.limit.per_s)
+            pipeline.get(f"{name}{window.number - 1}")
+        try:
+            answers = await pipeline.execute()
+        except (RedisError, OSError, TimeoutError) as error:
+            ALONE.inc()
+            if not self._alone:
+                log.warning("Redis does not answer; limits are this replica's own", extra={"reason": str(error)})
+            self._alone = True
+            self._unsent.update(keys)
+            return False
+        for at, (window, (number, count)) in enumerate(zip(windows, sent, strict=True)):
+            if window.number == number:  # else it is another window by now
+                window.unsent -= count
+                # A Redis that lost its state knows less than we did.
+                window.others = max(window.others + count, int(answers[3 * at]))
+                window.before = max(window.before, int(answers[3 * at + 2] or 0))
+        self._alone = False
+        return True
+
+    def _forget(self) -> None:
+        """Forget who has not asked for long."""
+        now = time.time()
+        old = [
+            key for key, w in self._windows.items() if now / w.limit.per_s - w.number > 2 and key not in self._unsent
+        ]
+        for key in old:
+            del self._windows[key]

@@ -1,0 +1,174 @@
+"""Keys that tokens are verified by: JWK Sets (RFC 7517), from a file or from the URL of another issuer."""
+
+import asyncio
+import json
+import logging
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import jwt
+
+log = logging.getLogger(__name__)
+ALGORITHMS = {("oct", None): "HS256", ("RSA", None): "RS256", ("EC", "P-256"): "ES256", ("OKP", "Ed25519"): "EdDSA"}
+"""The one algorithm that a key of each type and curve is used with, whatever a token says (RFC 8725, section 3.1)."""
+LEAST_SECRET_BYTES = 32
+"""RFC 7518, section 3.2: a key is not shorter than the hash."""
+LEAST_RSA_BITS = 2048
+"""RFC 7518, section 3.3."""
+REFRESH_S = 300.0
+LEAST_BETWEEN_S = 10.0
+"""Between two fetches, whoever asks: tokens with keys that nobody knows would be a way to make us fetch."""
+FETCH_TIMEOUT_S = 5.0
+SET_LIMIT_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key, and what it is used for."""
+
+    kid: str
+    algorithm: str
+    material: Any
+
+
+Keys = dict[str, Key]
+
+
+def parse(text: str) -> Keys:
+    """The keys of a set, by `kid`, in its order.
+
+    Raises:
+        ValueError: it is no JWK Set, it is empty, or a key is too short or of a type that is not supported; with which.
+    """
+    found = {key.kid: key for key in map(parsed, members(text))}
+    if not found:
+        raise ValueError("holds no key")
+    return found
+
+
+def parse_public(text: str) -> Keys:
+    """The public keys of a set that are good for signatures; others, which issuers publish for other ends, are passed over.
+
+    Secret keys are passed over too: published, they are nobody's secret.
+
+    Raises:
+        ValueError: it is no JWK Set, or holds no such key.
+    """
+    found: Keys = {}
+    for member in members(text):
+        if member.get("use", "sig") == "sig" and member.get("kty") != "oct":
+            try:
+                key = parsed(member)
+            except ValueError as error:
+                log.warning("A key is passed over", extra={"reason": str(error)})
+            else:
+                found[key.kid] = key
+    if not found:
+        raise ValueError("holds no public key for signatures")
+    return found
+
+
+def members(text: str) -> list[dict[str, Any]]:
+    """The keys of a set as they are written.
+
+    Raises:
+        ValueError: it is no JWK Set.
+    """
+    try:
+        keys = json.loads(text)["keys"]
+        return [dict(key) for key in keys]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError("is not a JWK Set (RFC 7517)") from error
+
+
+def parsed(member: dict[str, Any]) -> Key:
+    """A key.
+
+    Raises:
+        ValueError: it is not one that can be used.
+    """
+    kid, kind, curve = member.get("kid"), member.get("kty"), member.get("crv")
+    algorithm = ALGORITHMS.get((str(kind), curve))
+    if not isinstance(kid, str) or not kid:
+        raise ValueError("holds a key without kid")
+    if algorithm is None or member.get("alg", algorithm) != algorithm:
+        known = ", ".join(sorted(ALGORITHMS.values()))
+        raise ValueError(f"holds key {kid!r} for another algorithm than {known}")
+    try:
+        material = jwt.PyJWK(member, algorithm).key
+    except (jwt.PyJWTError, ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"holds key {kid!r}, which is malformed: {error}") from error
+    if kind == "oct" and len(material) < LEAST_SECRET_BYTES:
+        raise ValueError(f"holds key {kid!r} of less than {LEAST_SECRET_BYTES} bytes")
+    if kind == "RSA" and material.key_size < LEAST_RSA_BITS:
+        raise ValueError(f"holds key {kid!r} of less than {LEAST_RSA_BITS} bits")
+    return Key(kid, algorithm, material)
+
+
+class RemoteKeys:
+    """Public keys of another issuer; the last good ones are kept when they cannot be fetched.
+
+    Args:
+        url: of the JWK Set.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.keys: Keys = {}
+        self.problem: str | None = "not fetched yet"
+        self._fetched_at = -LEAST_BETWEEN_S
+        self._fetching: asyncio.Task[None] | None = None
+        self._loop: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Fetch them now, and again and again."""
+        self._loop = asyncio.create_task(self._follow())
+
+    async def stop(self) -> None:
+        """Fetch them no more."""
+        tasks = [task for task in (self._loop, self._fetching) if task]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def refresh(self) -> bool:
+        """Fetch them, unless that was done just now; whether they are others than before. Who asks meanwhile waits for the same fetch."""
+        if self._fetching is None:
+            if time.monotonic() - self._fetched_at < LEAST_BETWEEN_S:
+                return False
+            self._fetched_at = time.monotonic()
+            self._fetching = asyncio.create_task(self._fetch())
+        before = self.keys
+        try:
+            await asyncio.shield(self._fetching)
+        finally:
+            if self._fetching and self._fetching.done():
+                self._fetching = None
+        return self.keys is not before
+
+    async def _follow(self) -> None:
+        while True:
+            await self.refresh()
+            await asyncio.sleep(LEAST_BETWEEN_S if self.problem else REFRESH_S)
+
+    async def _fetch(self) -> None:
+        try:
+            timeout = aiohttp.ClientTimeout(total=FETCH_TIMEOUT_S)
+            async with aiohttp.ClientSession(timeout=timeout) as session, session.get(self.url) as answer:
+                answer.raise_for_status()
+                text = b""
+                async for piece in answer.content.iter_any():
+                    text += piece
+                    if len(text) > SET_LIMIT_BYTES:
+                        raise ValueError(f"the JWK Set has more than {SET_LIMIT_BYTES} bytes")  # noqa: TRY301
+            keys = parse_public(text.decode())
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            self.problem = f"{self.url}: {type(error).__name__}: {error}"
+            log.warning("Keys cannot be fetched; the last good ones stay", extra={"reason": self.problem})
+        else:
+            self.problem = None
+            if keys.keys() != self.keys.keys():
+                log.info("The keys of another issuer have changed", extra={"url": self.url, "kids": list(keys)})
+            self.keys = keys
