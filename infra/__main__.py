@@ -32,30 +32,18 @@ consul = Consul(settings.images.consul, settings.storage.consul, namespace)
 
 keys = TokenKeys(secrets.token_key, settings.ingress.url(settings.ingress.host), namespace)
 
-migrating = App("user-service", user_image.reference, postgres.environment, postgres.secrets)
+migrating = App("user-service", user_image.reference, needs=(postgres,))
 migrate = ["/app/.venv/bin/python", "-m", "user_service.migrate"]
 migration = Migration(migrating, migrate, namespace, depends_on=[postgres])
-users = App(
-    "user-service",
-    user_image.reference,
-    postgres.environment | redis.environment | consul.environment | keys.environment,
-    postgres.secrets | redis.secrets,
-    keys.secret,
-)
+users = App("user-service", user_image.reference, needs=(postgres, redis, consul), token_keys=keys)
 user_service = WebService(users, settings.user_service, namespace, depends_on=[migration, consul])
 
 routes = GatewayRoutes({users.name: settings.user_service}, settings.ingress, namespace)
-gateway = App(
-    "api-gateway",
-    gateway_image.reference,
-    consul.environment | keys.environment | routes.environment,
-    token_keys=keys.secret,
-    routes=routes.config_map,
-)
+gateway = App("api-gateway", gateway_image.reference, needs=(consul,), token_keys=keys, routes=routes)
 api_gateway = WebService(gateway, settings.api_gateway, namespace, depends_on=[consul])
 
-scraped = [users.name, gateway.name]
-prometheus = Prometheus(settings.images.prometheus, settings.storage.prometheus, scraped, consul.address, namespace)
+scraped = [user_service.endpoint, api_gateway.endpoint]
+prometheus = Prometheus(settings.images.prometheus, settings.storage.prometheus, scraped, consul.endpoint, namespace)
 
 ingress = PublicIngress(settings.ingress, api_gateway, {"consul": consul, "prometheus": prometheus}, namespace)
 

@@ -7,6 +7,7 @@ from pulumi_kubernetes.apps.v1 import StatefulSet
 from pulumi_kubernetes.core.v1 import Service
 
 from infra.namespace import EstateNamespace
+from infra.network_policy import Endpoint
 from infra.pods import container_security, labels, manifest, metadata, pod_security, resources, selector
 from infra.postgres import volume_claim
 from infra.waiting import ROLLOUT
@@ -32,11 +33,12 @@ COMMAND = [
 class Consul(pulumi.ComponentResource):
     """A service registry of one server, on a volume of its own."""
 
-    address = f"{NAME}:{PORT}"
+    endpoint = Endpoint(NAME, PORT)
+    calls_back = True  # it checks the health of what registers
     environment: dict[str, str]
     """What a service that registers has in its environment."""
+    secrets: dict[str, pulumi.Output[str]]
     service: Service
-    port = PORT
 
     def __init__(self, image: str, storage: str, namespace: EstateNamespace) -> None:
         """Create the registry.
@@ -68,7 +70,8 @@ class Consul(pulumi.ComponentResource):
             ),
             opts=pulumi.ResourceOptions(parent=self, custom_timeouts=ROLLOUT),
         )
-        self.environment = {"APP_SERVICE_REGISTRY_ADDRESS": self.address}
+        self.environment = {"APP_SERVICE_REGISTRY_ADDRESS": self.endpoint.address}
+        self.secrets = {}
         self.register_outputs({})
 
 

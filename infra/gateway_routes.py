@@ -19,6 +19,8 @@ class GatewayRoutes(pulumi.ComponentResource):
     """Routes that the gateway has mounted. The ConfigMap keeps its name, so that new routes reach running pods without a restart."""
 
     config_map: ConfigMap
+    services: list[str]
+    """Names of those that a route leads to."""
     environment: dict[str, str]
     """What the gateway has in its environment."""
 
@@ -39,6 +41,7 @@ class GatewayRoutes(pulumi.ComponentResource):
             data={FILE: rendered(services)},
             opts=pulumi.ResourceOptions(parent=self),
         )
+        self.services = [name for name, service in services.items() if service.routes]
         self.environment = {
             "APP_ROUTES_FILE": f"{FOLDER}/{FILE}",
             "APP_ROUTES_TRUSTED": ",".join(ingress.trusted),

@@ -7,8 +7,9 @@ from pulumi_kubernetes.core.v1 import Service
 from pulumi_kubernetes.networking.v1 import Ingress
 
 from infra.namespace import EstateNamespace
+from infra.network_policy import Endpoint, entering
 from infra.pods import MANAGED_BY, manifest
-from infra.settings import IngressSettings
+from infra.settings import IngressSettings, SettingsError
 from infra.waiting import ROLLOUT
 
 API_PATHS = ("/api/v1/users", "/api/v2/users", "/users", "/health")
@@ -17,8 +18,12 @@ API_PATHS = ("/api/v1/users", "/api/v2/users", "/users", "/health")
 class Backend(Protocol):
     """What an Ingress can send to."""
 
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where its pods listen."""
+        ...
+
     service: Service
-    port: int
 
 
 class PublicIngress(pulumi.ComponentResource):
@@ -37,6 +42,9 @@ class PublicIngress(pulumi.ComponentResource):
             gateway: answers the API. All of it goes through the gateway, so that no request comes in past its rules.
             consoles: by name; published only where the stack says so.
             namespace: where the backends run.
+
+        Raises:
+            SettingsError: the stack does not say where the Ingress controller is.
         """
         super().__init__("estate:ingress:PublicIngress", "public", {}, pulumi.ResourceOptions(parent=namespace))
         domain = settings.host.partition(".")[2]
@@ -57,7 +65,9 @@ class PublicIngress(pulumi.ComponentResource):
         paths: tuple[str, ...],
         namespace: EstateNamespace,
     ) -> None:
-        to = {"service": {"name": backend.service.metadata.name, "port": {"number": backend.port}}}
+        child = pulumi.ResourceOptions(parent=self)
+        policy = entering(backend.endpoint, "ingress", controller(settings), namespace.name, child)
+        to = {"service": {"name": backend.service.metadata.name, "port": {"number": backend.endpoint.port}}}
         Ingress(
             name,
             metadata=manifest(
@@ -81,8 +91,25 @@ class PublicIngress(pulumi.ComponentResource):
                     ],
                 }
             ),
-            opts=pulumi.ResourceOptions(parent=self, custom_timeouts=ROLLOUT),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[policy], custom_timeouts=ROLLOUT),
         )
+
+
+def controller(settings: IngressSettings) -> list[dict[str, Any]]:
+    """Where the Ingress controller connects from.
+
+    Raises:
+        SettingsError: the stack does not say.
+    """
+    networks = [{"ipBlock": {"cidr": network}} for network in settings.trusted]
+    selected = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": settings.namespace}}}
+    peers = [*networks, *([selected] if settings.namespace else [])]
+    if not peers:
+        raise SettingsError(
+            "the stack does not say who may connect from outside: set ingress.namespace to the Ingress controller's "
+            "namespace, or ingress.trusted to its networks"
+        )
+    return peers
 
 
 def tls(settings: IngressSettings, host: str) -> dict[str, Any]:

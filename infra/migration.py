@@ -6,7 +6,7 @@ from pulumi_kubernetes.batch.v1 import Job
 from infra.namespace import EstateNamespace
 from infra.pods import labels, manifest, resources
 from infra.waiting import ROLLOUT
-from infra.web_service import App, app_secret, container, pod_of
+from infra.web_service import App, app_secret, container, flows, pod_of
 
 
 class Migration(pulumi.ComponentResource):
@@ -48,6 +48,8 @@ class Migration(pulumi.ComponentResource):
                     },
                 }
             ),
-            opts=pulumi.ResourceOptions(parent=self, custom_timeouts=ROLLOUT),
+            opts=pulumi.ResourceOptions(
+                parent=self, depends_on=flows(name, app, namespace, self), custom_timeouts=ROLLOUT
+            ),
         )
         self.register_outputs({})

@@ -1,8 +1,9 @@
-"""The namespace of a stack, which admits only pods that ask for nothing."""
+"""The namespace of a stack, which admits only pods that ask for nothing, and lets none connect that is not named."""
 
 import pulumi
 from pulumi_kubernetes.core.v1 import Namespace
 
+from infra.network_policy import deny_by_default
 from infra.pods import MANAGED_BY, manifest
 
 
@@ -25,6 +26,6 @@ class EstateNamespace(pulumi.ComponentResource):
             metadata=manifest({"name": name, "labels": MANAGED_BY | security}),
             opts=pulumi.ResourceOptions(parent=self, custom_timeouts=pulumi.CustomTimeouts(delete="5m")),
         )
-        # What names the namespace by this waits for it.
-        self.name = namespace.metadata.name
+        # What names the namespace by this waits for it, and for the denial.
+        self.name = deny_by_default(namespace.metadata.name, self).metadata.namespace
         self.register_outputs({"name": self.name})

@@ -7,6 +7,7 @@ from pulumi_kubernetes.apps.v1 import StatefulSet
 from pulumi_kubernetes.core.v1 import Secret, Service
 
 from infra.namespace import EstateNamespace
+from infra.network_policy import Endpoint
 from infra.pods import container_security, labels, manifest, metadata, pod_security, resources, selector
 from infra.waiting import ROLLOUT
 
@@ -20,6 +21,8 @@ READY = ["pg_isready", "--host=127.0.0.1", f"--username={USER}", f"--dbname={DAT
 class Postgres(pulumi.ComponentResource):
     """A database, and how our services reach it."""
 
+    endpoint = Endpoint(NAME, PORT)
+    calls_back = False
     environment: dict[str, str]
     """What a service that uses the database has in its environment."""
     secrets: dict[str, pulumi.Output[str]]

@@ -7,8 +7,8 @@ import yaml
 from pulumi_kubernetes.apps.v1 import StatefulSet
 from pulumi_kubernetes.core.v1 import ConfigMap, Service
 
-from infra import web_service
 from infra.namespace import EstateNamespace
+from infra.network_policy import Endpoint, Flow
 from infra.pods import container_security, labels, manifest, metadata, pod_security, resources, selector
 from infra.postgres import volume_claim
 from infra.waiting import ROLLOUT
@@ -22,17 +22,19 @@ RETENTION = "15d"
 class Prometheus(pulumi.ComponentResource):
     """Metrics of the namespace."""
 
+    endpoint = Endpoint(NAME, PORT)
     service: Service
-    port = PORT
 
-    def __init__(self, image: str, storage: str, services: list[str], consul: str, namespace: EstateNamespace) -> None:
+    def __init__(
+        self, image: str, storage: str, services: list[Endpoint], consul: Endpoint, namespace: EstateNamespace
+    ) -> None:
         """Create the server.
 
         Args:
             image: reference of the upstream image or of one like it.
             storage: size of the volume, a Kubernetes quantity.
-            services: names of those to scrape.
-            consul: host:port of the registry, scraped too.
+            services: those to scrape.
+            consul: the registry, scraped too.
             namespace: where it runs.
         """
         super().__init__("estate:prometheus:Prometheus", NAME, {}, pulumi.ResourceOptions(parent=namespace))
@@ -50,6 +52,7 @@ class Prometheus(pulumi.ComponentResource):
             spec=manifest({"selector": selector(NAME), "ports": [{"name": "http", "port": PORT}]}),
             opts=child,
         )
+        flows = [Flow(NAME, scraped, namespace.name, self) for scraped in (*services, consul)]
         StatefulSet(
             NAME,
             metadata=named,
@@ -66,31 +69,31 @@ class Prometheus(pulumi.ComponentResource):
                     "volumeClaimTemplates": [volume_claim(storage)],
                 }
             ),
-            opts=pulumi.ResourceOptions(parent=self, custom_timeouts=ROLLOUT),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=flows, custom_timeouts=ROLLOUT),
         )
         self.register_outputs({})
 
 
-def scrapes(services: list[str], consul: str) -> str:
+def scrapes(services: list[Endpoint], consul: Endpoint) -> str:
     """prometheus.yml: a job per service, whose pods DNS names.
 
     Args:
-        services: names of the services.
-        consul: host:port of the registry.
+        services: each with a headless Service beside its own.
+        consul: the registry.
     """
-    pods = [{"job_name": name, "dns_sd_configs": [every_pod(name)]} for name in services]
+    pods = [{"job_name": service.name, "dns_sd_configs": [every_pod(service)]} for service in services]
     registry = {
         "job_name": "consul",
         "metrics_path": "/v1/agent/metrics",
         "params": {"format": ["prometheus"]},
-        "static_configs": [{"targets": [consul]}],
+        "static_configs": [{"targets": [consul.address]}],
     }
     return yaml.safe_dump({"global": {"scrape_interval": "15s"}, "scrape_configs": [*pods, registry]})
 
 
-def every_pod(service: str) -> dict[str, Any]:
+def every_pod(service: Endpoint) -> dict[str, Any]:
     """The addresses of a service's pods; asked for more often than they are scraped."""
-    return {"names": [f"{service}-pods"], "type": "A", "port": web_service.PORT, "refresh_interval": "5s"}
+    return {"names": [f"{service.name}-pods"], "type": "A", "port": service.port, "refresh_interval": "5s"}
 
 
 def pod(image: str, configuration: pulumi.Input[str]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pulumi_kubernetes.apps.v1 import Deployment
 from pulumi_kubernetes.core.v1 import Secret, Service
 
 from infra.namespace import EstateNamespace
+from infra.network_policy import Endpoint
 from infra.pods import container_security, labels, manifest, metadata, pod_security, resources, selector
 from infra.waiting import ROLLOUT
 
@@ -27,6 +28,8 @@ dir /tmp
 class Redis(pulumi.ComponentResource):
     """A cache, and how our services reach it."""
 
+    endpoint = Endpoint(NAME, PORT)
+    calls_back = False
     environment: dict[str, str]
     """What a service that uses the cache has in its environment."""
     secrets: dict[str, pulumi.Output[str]]

@@ -79,7 +79,9 @@ class IngressSettings(Settings):
     tls_secret: str | None = None
     """Secret with the certificate; absent: the controller's own."""
     trusted: list[str] = []
-    """Networks of the controller's pods, whose X-Forwarded-For the gateway believes."""
+    """Networks of the controller's pods, which may connect and whose X-Forwarded-For the gateway believes."""
+    namespace: str | None = None
+    """Namespace of the controller's pods, which may connect: for clusters whose network policies do not know pods by their networks."""
     wait: bool = True
     """Wait until the controller has published a status; some never do."""
     consoles: bool = False

@@ -1,17 +1,20 @@
 """One of our services: its pods, how they are probed and replaced, and its address in the cluster."""
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import pulumi
 from pulumi_kubernetes.apps.v1 import Deployment
-from pulumi_kubernetes.core.v1 import ConfigMap, Secret, Service, ServiceAccount
+from pulumi_kubernetes.core.v1 import Secret, Service, ServiceAccount
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
 from infra import gateway_routes, token_keys
+from infra.gateway_routes import GatewayRoutes
 from infra.namespace import EstateNamespace
+from infra.network_policy import Endpoint, Flow
 from infra.pods import container_security, labels, manifest, metadata, pod_security, selector
 from infra.settings import ServiceSettings
+from infra.token_keys import TokenKeys
 from infra.waiting import ROLLOUT
 
 UID = 10001
@@ -21,6 +24,23 @@ DRAIN_S = 5
 """Between a pod's leaving the endpoints and SIGTERM: proxies still send to it for a moment."""
 
 
+class Dependency(Protocol):
+    """What a service can need."""
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where it listens."""
+        ...
+
+    @property
+    def calls_back(self) -> bool:
+        """Whether it connects to what needs it, too."""
+        ...
+
+    environment: dict[str, str]
+    secrets: dict[str, pulumi.Output[str]]
+
+
 @dataclass(frozen=True)
 class App:
     """What a service's pods are made of; its migration runs in the same."""
@@ -28,20 +48,30 @@ class App:
     name: str
     image: pulumi.Output[str]
     """Reference by digest."""
-    environment: dict[str, str]
-    secrets: dict[str, pulumi.Output[str]] = field(default_factory=dict[str, pulumi.Output[str]])
-    """Files in SECRETS_FOLDER: name and content; another content rolls the pods."""
-    token_keys: Secret | None = None
+    needs: tuple[Dependency, ...]
+    """What it connects to, and has in its environment."""
+    token_keys: TokenKeys | None = None
     """Mounted in token_keys.FOLDER; another content reaches the pods as they are."""
-    routes: ConfigMap | None = None
+    routes: GatewayRoutes | None = None
     """Mounted in gateway_routes.FOLDER; likewise."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What its parts put into its environment."""
+        parts = (*self.needs, self.token_keys, self.routes)
+        return {name: value for part in parts if part for name, value in part.environment.items()}
+
+    @property
+    def secrets(self) -> dict[str, pulumi.Output[str]]:
+        """Files in SECRETS_FOLDER: name and content; another content rolls the pods."""
+        return {name: content for need in self.needs for name, content in need.secrets.items()}
 
 
 class WebService(pulumi.ComponentResource):
     """A service that answers HTTP."""
 
+    endpoint: Endpoint
     service: Service
-    port = PORT
 
     def __init__(
         self,
@@ -65,6 +95,7 @@ class WebService(pulumi.ComponentResource):
             pulumi.ResourceOptions(parent=namespace, depends_on=depends_on),
         )
         child = pulumi.ResourceOptions(parent=self)
+        self.endpoint = Endpoint(app.name, PORT)
         named = metadata(app.name, namespace.name)
         account = ServiceAccount(app.name, metadata=named, automount_service_account_token=False, opts=child)
         behind = {"selector": selector(app.name), "ports": [{"name": "http", "port": PORT, "targetPort": "http"}]}
@@ -96,9 +127,29 @@ class WebService(pulumi.ComponentResource):
                     "template": template,
                 }
             ),
-            opts=pulumi.ResourceOptions(parent=self, custom_timeouts=ROLLOUT),
+            opts=pulumi.ResourceOptions(
+                parent=self, depends_on=flows(app.name, app, namespace, self), custom_timeouts=ROLLOUT
+            ),
         )
         self.register_outputs({})
+
+
+def flows(name: str, app: App, namespace: EstateNamespace, parent: pulumi.Resource) -> list[Flow]:
+    """What the app's needs and routes let it connect to, and let connect to it.
+
+    Args:
+        name: of the workload that runs the app.
+        app: what runs.
+        namespace: where.
+        parent: of the policies.
+    """
+    routed = [Endpoint(service, PORT) for service in app.routes.services] if app.routes else []
+    to = [*(need.endpoint for need in app.needs), *routed]
+    callers = [need.endpoint.name for need in app.needs if need.calls_back]
+    return [
+        *(Flow(name, endpoint, namespace.name, parent) for endpoint in to),
+        *(Flow(caller, Endpoint(name, PORT), namespace.name, parent) for caller in callers),
+    ]
 
 
 def app_secret(name: str, app: App, namespace: EstateNamespace, parent: pulumi.Resource) -> Secret | None:
@@ -156,6 +207,6 @@ def mounted(app: App, secret: Secret | None) -> list[tuple[str, str, dict[str, A
         return name, folder, {"secret": {"secretName": content.metadata.name, "defaultMode": 0o440}}
 
     own = [of("secrets", SECRETS_FOLDER, secret)] if secret else []
-    keys = [of(token_keys.NAME, token_keys.FOLDER, app.token_keys)] if app.token_keys else []
-    routes = app.routes and {"configMap": {"name": app.routes.metadata.name}}
+    keys = [of(token_keys.NAME, token_keys.FOLDER, app.token_keys.secret)] if app.token_keys else []
+    routes = app.routes and {"configMap": {"name": app.routes.config_map.metadata.name}}
     return own + keys + ([(gateway_routes.NAME, gateway_routes.FOLDER, routes)] if routes else [])

@@ -18,8 +18,11 @@ def make(target: str) -> str:
 
 
 def traces() -> list[str]:
-    """What of the cluster is on the machine: processes, mounts, links, rules."""
-    rules = subprocess.run(["iptables-save"], capture_output=True, text=True, check=True).stdout
+    """What of the cluster is on the machine: processes, mounts, links, rules, address sets."""
+    rules, sets = (
+        subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        for command in (["iptables-save"], ["ipset", "list", "-name"])
+    )
     return [
         *(f"process {pid}" for pid in cgroups.processes()),
         *(
@@ -29,6 +32,7 @@ def traces() -> list[str]:
         ),
         *(f"link {link.name}" for link in Path("/sys/class/net").iterdir() if link.name.startswith(("estate", "veth"))),
         *(line for line in rules.splitlines() if "KUBE-" in line or "ESTATE-" in line),
+        *(f"set {name}" for name in sets.splitlines() if name.startswith(("KUBE-", "TMP-"))),
     ]
 
 

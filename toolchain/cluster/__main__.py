@@ -89,6 +89,10 @@ def start() -> None:
             supervision.start_supervisor(box)
         for component in components():
             with step(component.name):
+                if (
+                    component.name == "kube-router"
+                ):  # of the host processes the only one that Kubernetes knows no role for
+                    addons.apply_access(box)
                 supervision.start(box, component)
         with step("system images"):
             references = images.publish_system(box)

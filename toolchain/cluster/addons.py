@@ -61,6 +61,11 @@ def render(images: dict[str, str]) -> str:
     return "\n---\n".join(Template(path.read_text()).substitute(values) for path in sorted(MANIFESTS.glob("*.yaml")))
 
 
+def apply_access(box: Toolbox) -> None:
+    """Allow what the host processes need that are users of their own."""
+    kubectl(box, "apply", "--server-side", "--force-conflicts", "-f", str(MANIFESTS / "rbac.yaml"))
+
+
 def apply(box: Toolbox, images: dict[str, str]) -> None:
     """Bring the add-ons to what the manifests say."""
     kubectl(box, "apply", "--server-side", "--force-conflicts", "-f", "-", stdin=render(images))

@@ -39,6 +39,7 @@ def components() -> list[Component]:
                   lambda: answers(f"http://{NODE}:10248/healthz")),
         Component("kube-proxy", ["kube-proxy", f"--config={CONFIG / 'kube-proxy.yaml'}", f"--hostname-override={NODE_NAME}"],
                   lambda: answers(f"http://{NODE}:10256/livez")),
+        Component("kube-router", policy_enforcement(), lambda: answers(f"http://{NODE}:20245/metrics")),
     ]  # fmt: skip
 
 
@@ -128,6 +129,23 @@ def scheduler() -> list[str]:
         f"--authentication-kubeconfig={kubeconfig}",
         f"--authorization-kubeconfig={kubeconfig}",
         "--leader-elect=false",
+    ]
+
+
+def policy_enforcement() -> list[str]:
+    """kube-router as nothing but what enforces network policies."""
+    return [
+        "kube-router",
+        "--run-firewall=true",
+        "--run-loadbalancer=false",
+        "--run-router=false",
+        "--run-service-proxy=false",
+        "--health-port=0",  # it would listen on every address of the machine
+        f"--hostname-override={NODE_NAME}",
+        f"--kubeconfig={KUBECONFIGS / 'kube-router.conf'}",
+        f"--metrics-addr={NODE}",
+        "--metrics-port=20245",
+        f"--service-cluster-ip-range={SERVICES}",
     ]
 
 

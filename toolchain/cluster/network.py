@@ -1,5 +1,7 @@
 """The cluster's part of the machine's network: one bridge with the node's address, and rules in chains of its own."""
 
+import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -13,6 +15,8 @@ CHAINS = {
     ("nat", "POSTROUTING", "ESTATE-EGRESS"): [["-s", str(PODS), "!", "-d", str(OWN), "-j", "MASQUERADE"]],
 }
 OWN_PREFIXES = ("KUBE-", "ESTATE-")
+OWN_SETS = re.compile(r"KUBE-(?:SRC|DST)-\w+|TMP-[A-Z2-7]{16}")
+"""Address sets of kube-router; the latter are there for a moment, or after it was killed in that moment."""
 
 
 def run(*command: str, stdin: str | None = None) -> str:
@@ -54,6 +58,9 @@ def tear_down() -> None:
     """Remove the rules, the bridge, pods' network namespaces and interfaces, and give the forwarding switch back."""
     for family in ("iptables", "ip6tables"):
         remove_own_rules(family)
+    if shutil.which("ipset"):
+        for name in own_among(run("ipset", "list", "-name").splitlines()):
+            run("ipset", "destroy", name)
     if bridge_exists():
         run("ip", "link", "delete", BRIDGE)
     if FORWARD_BEFORE.exists():
@@ -76,6 +83,11 @@ def without_own(rules: list[str]) -> list[str]:
         for line in rules
         if not any(f" {prefix}" in line or line.startswith(f":{prefix}") for prefix in OWN_PREFIXES)
     ]
+
+
+def own_among(sets: list[str]) -> list[str]:
+    """Those names of address sets that are ours."""
+    return [name for name in sets if OWN_SETS.fullmatch(name)]
 
 
 def foreign_kubernetes() -> bool:

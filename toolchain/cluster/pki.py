@@ -40,9 +40,12 @@ def create(box: Toolbox) -> None:
         kubeadm(
             box, "init", "phase", "kubeconfig", "all", "--config", str(config), "--kubeconfig-dir", str(KUBECONFIGS)
         )
-        proxy = kubeadm(box, "kubeconfig", "user", "--client-name", "system:kube-proxy", "--config", str(config))
-        write_private(KUBECONFIGS / "proxy.conf", proxy)
         complete.touch()
+    for name, user in (("proxy", "system:kube-proxy"), ("kube-router", "kube-router")):
+        file = KUBECONFIGS / f"{name}.conf"
+        if not file.exists():
+            words = ("kubeconfig", "user", "--client-name", user, "--config", str(ROOT / "kubeadm.yaml"))
+            write_private(file, kubeadm(box, *words))
     write_private(KUBECONFIG, own_kubeconfig((KUBECONFIGS / "super-admin.conf").read_text()))
     if not CA_CERTIFICATE.exists():
         create_ingress_certificate()

@@ -23,6 +23,11 @@ def test_only_chains_of_our_own_are_removed() -> None:
     assert network.without_own(rules) == [rules[0], rules[1], rules[6], rules[7]]
 
 
+def test_only_address_sets_of_our_own_are_removed() -> None:
+    own = ["KUBE-SRC-AGTR5EDJTVDQ2D7Z", "KUBE-DST-3YNVZWWGX3UQQ4VQ", "TMP-7NOTZDOMLXBX6DAJ"]
+    assert network.own_among([*own, "KUBE-LOOP-BACK", "blocklist", "TMP-blocklist"]) == own
+
+
 def test_the_holder_of_a_port_is_found() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

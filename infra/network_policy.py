@@ -1,0 +1,112 @@
+"""Who may connect to whom: nobody, but for names, and for the flows that follow from what the program declares."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+from pulumi_kubernetes.networking.v1 import NetworkPolicy
+
+from infra.pods import MANAGED_BY, manifest, metadata, selector
+
+DNS = {
+    "to": [
+        {
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
+            "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}},
+        }
+    ],
+    # Policies see the pod's port, not the Service's: 1053 where the servers run without root.
+    "ports": [{"protocol": protocol, "port": port} for port in (53, 1053) for protocol in ("UDP", "TCP")],
+}
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a workload listens: its pods, by their name, and their port."""
+
+    name: str
+    port: int
+
+    @property
+    def address(self) -> str:
+        """host:port of its Service."""
+        return f"{self.name}:{self.port}"
+
+    @property
+    def ports(self) -> list[dict[str, Any]]:
+        """Its port, as policies have it."""
+        return [{"protocol": "TCP", "port": self.port}]
+
+
+def deny_by_default(namespace: pulumi.Input[str], parent: pulumi.Resource) -> NetworkPolicy:
+    """Deny the pods of a namespace every connection but to DNS."""
+    return NetworkPolicy(
+        "default-deny",
+        metadata=manifest({"name": "default-deny", "namespace": namespace, "labels": MANAGED_BY}),
+        spec=manifest({"podSelector": {}, "policyTypes": ["Ingress", "Egress"], "egress": [DNS]}),
+        opts=pulumi.ResourceOptions(parent=parent),
+    )
+
+
+class Flow(pulumi.ComponentResource):
+    """The pods of one workload may connect to those of another: as egress of the one, and ingress of the other."""
+
+    def __init__(self, source: str, to: Endpoint, namespace: pulumi.Input[str], parent: pulumi.Resource) -> None:
+        """Create the two policies.
+
+        Args:
+            source: name of the workload that connects.
+            to: what it connects to.
+            namespace: of both.
+            parent: who needs the flow.
+        """
+        name = f"{source}-to-{to.name}"
+        super().__init__("estate:network_policy:Flow", name, {}, pulumi.ResourceOptions(parent=parent))
+        child = pulumi.ResourceOptions(parent=self)
+        leaving = {"to": [{"podSelector": {"matchLabels": selector(to.name)}}], "ports": to.ports}
+        NetworkPolicy(
+            name,
+            metadata=metadata(name, namespace),
+            spec=manifest(
+                {
+                    "podSelector": {"matchLabels": selector(source)},
+                    "policyTypes": ["Egress"],
+                    "egress": [leaving],
+                }
+            ),
+            opts=child,
+        )
+        entering(to, source, [{"podSelector": {"matchLabels": selector(source)}}], namespace, child)
+        self.register_outputs({})
+
+
+def entering(
+    to: Endpoint,
+    source: str,
+    peers: Sequence[dict[str, Any]],
+    namespace: pulumi.Input[str],
+    opts: pulumi.ResourceOptions,
+) -> NetworkPolicy:
+    """Let peers connect to a workload's pods.
+
+    Args:
+        to: the workload.
+        source: what the peers are called in the policy's name.
+        peers: NetworkPolicyPeers; never empty, which would be everybody.
+        namespace: of the workload.
+        opts: resource options.
+    """
+    name = f"{to.name}-from-{source}"
+    return NetworkPolicy(
+        name,
+        metadata=metadata(name, namespace),
+        spec=manifest(
+            {
+                "podSelector": {"matchLabels": selector(to.name)},
+                "policyTypes": ["Ingress"],
+                "ingress": [{"from": peers, "ports": to.ports}],
+            }
+        ),
+        opts=opts,
+    )

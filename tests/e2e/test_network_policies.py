@@ -1,0 +1,44 @@
+"""Who reaches whom in the running estate: each pair is tried from inside the pods."""
+
+import socket
+
+import pytest
+
+from tests.flows import FLOWS, PORTS
+from tests.running import Kubectl
+from toolchain.cluster import layout
+
+STATEFUL = {"postgres", "consul", "prometheus"}
+NAMES = f"{layout.DNS}:53"
+API = ("kubernetes.default.svc:443", f"{layout.NODE}:6443")
+# Upstream's images of Consul and Prometheus have busybox in place of bash.
+REACHED = """
+for to; do
+  host=${to%:*} port=${to#*:}
+  if command -v bash >/dev/null
+  then timeout 3 bash -c "</dev/tcp/$host/$port"
+  else nc -z -w 3 $host $port
+  fi 2>/dev/null && echo $to
+done
+true
+"""
+
+
+def reached(kubectl: Kubectl, source: str, *targets: str) -> set[str]:
+    """Those of `targets` (host:port) that a pod of `source` can connect to."""
+    workload = f"{'statefulset' if source in STATEFUL else 'deployment'}/{source}"
+    return set(kubectl("exec", workload, "--", "sh", "-c", REACHED, "sh", *targets).split())
+
+
+@pytest.mark.parametrize("source", sorted(FLOWS))
+def test_a_workload_reaches_names_and_what_it_needs_and_nothing_else(kubectl: Kubectl, source: str) -> None:
+    others = [f"{name}:{port}" for name, port in PORTS.items() if name != source]
+    allowed = {f"{name}:{PORTS[name]}" for name in FLOWS[source]}
+    assert reached(kubectl, source, NAMES, *others) == {NAMES, *allowed}
+
+
+@pytest.mark.parametrize("source", sorted(FLOWS))
+def test_a_workload_reaches_neither_the_kubernetes_api_nor_the_machine(kubectl: Kubectl, source: str) -> None:
+    with socket.create_server((str(layout.NODE), 0)) as server:
+        machine = f"{layout.NODE}:{server.getsockname()[1]}"
+        assert reached(kubectl, source, NAMES, *API, machine) == {NAMES}

@@ -1,0 +1,124 @@
+"""What the network policies of the estate come to, computed as a cluster does: by the labels of its pods."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from infra.ingress import controller
+from infra.network_policy import DNS
+from infra.settings import IngressSettings, SettingsError
+from tests.estate.conftest import Registered
+from tests.estate.test_program import WORKLOADS, kind
+from tests.flows import FLOWS, MIGRATION, PORTS, PUBLIC
+
+Labels = Mapping[str, str]
+Policy = dict[str, Any]
+Connection = tuple[str, str, int]
+
+
+@pytest.fixture
+def pods(resources: list[Registered]) -> dict[str, Labels]:
+    """Labels of the pods of each workload."""
+    return {
+        resource.name: resource.inputs["spec"]["template"]["metadata"]["labels"]
+        for resource in resources
+        if kind(resource) in WORKLOADS
+    }
+
+
+@pytest.fixture
+def policies(resources: list[Registered]) -> dict[str, Policy]:
+    return {resource.name: resource.inputs["spec"] for resource in resources if kind(resource) == "NetworkPolicy"}
+
+
+def chosen(selector: dict[str, Any], pods: dict[str, Labels]) -> list[str]:
+    """Workloads whose pods a selector chooses."""
+    wanted = selector.get("matchLabels", {})
+    return [name for name, labels in pods.items() if wanted.items() <= labels.items()]
+
+
+def peers(spec: Policy, direction: str, pods: dict[str, Labels]) -> Iterator[tuple[str, str, int]]:
+    """What a policy allows between pods and peers: workload, peer, port of the one that is connected to."""
+    side = "from" if direction == "ingress" else "to"
+    for rule in spec.get(direction, []):
+        for peer in rule[side]:
+            outside = peer.get("ipBlock", {}).get("cidr")
+            others = [outside] if outside else chosen(peer["podSelector"], pods)
+            for port in rule["ports"]:
+                assert port["protocol"] == "TCP"
+                yield from ((own, other, port["port"]) for own in chosen(spec["podSelector"], pods) for other in others)
+
+
+def entering(policies: dict[str, Policy], pods: dict[str, Labels]) -> set[Connection]:
+    """Connections that the pods at their end allow."""
+    return {
+        (source, own, port)
+        for spec in policies.values()
+        if "Ingress" in spec["policyTypes"]
+        for own, source, port in peers(spec, "ingress", pods)
+    }
+
+
+def leaving(policies: dict[str, Policy], pods: dict[str, Labels]) -> set[Connection]:
+    """Connections that the pods at their start allow; DNS, which all have, aside."""
+    return {
+        (own, to, port)
+        for name, spec in policies.items()
+        if "Egress" in spec["policyTypes"] and name != "default-deny"
+        for own, to, port in peers(spec, "egress", pods)
+    }
+
+
+def expected() -> set[Connection]:
+    between = {(source, to) for source, targets in FLOWS.items() for to in targets} | {MIGRATION}
+    return {(source, to, PORTS[to]) for source, to in between}
+
+
+def test_every_pod_is_under_the_default_of_nothing_but_dns(
+    policies: dict[str, Policy], pods: dict[str, Labels]
+) -> None:
+    default = policies["default-deny"]
+    assert chosen(default["podSelector"], pods) == list(pods)
+    assert set(default["policyTypes"]) == {"Ingress", "Egress"}
+    assert "ingress" not in default
+    assert default["egress"] == [DNS]
+
+
+def test_what_may_leave_is_exactly_what_is_needed(policies: dict[str, Policy], pods: dict[str, Labels]) -> None:
+    assert leaving(policies, pods) == expected()
+
+
+def test_what_may_enter_is_exactly_that_and_what_the_ingress_leads_to(
+    policies: dict[str, Policy], pods: dict[str, Labels]
+) -> None:
+    assert entering(policies, pods) == expected() | {("10.213.0.1/32", to, PORTS[to]) for to in PUBLIC}
+
+
+def test_every_policy_chooses_one_workload_and_one_peer(policies: dict[str, Policy], pods: dict[str, Labels]) -> None:
+    for name, spec in policies.items():
+        if name != "default-deny":
+            assert len(chosen(spec["podSelector"], pods)) == 1, name
+            (direction,) = [policy_type.lower() for policy_type in spec["policyTypes"]]
+            assert len(list(peers(spec, direction, pods))) == 1, name
+
+
+@pytest.mark.parametrize(
+    ("settings", "wanted"),
+    [
+        (IngressSettings(trusted=["192.0.2.0/24"]), [{"ipBlock": {"cidr": "192.0.2.0/24"}}]),
+        (
+            IngressSettings(namespace="ingress-nginx"),
+            [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress-nginx"}}}],
+        ),
+    ],
+)
+def test_the_ingress_controller_is_known_by_its_networks_or_its_namespace(
+    settings: IngressSettings, wanted: list[Policy]
+) -> None:
+    assert controller(settings) == wanted
+
+
+def test_a_stack_that_names_no_ingress_controller_is_refused_with_what_to_do() -> None:
+    with pytest.raises(SettingsError, match=r"set ingress\.namespace"):
+        controller(IngressSettings())
