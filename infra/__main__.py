@@ -13,6 +13,7 @@ from infra.postgres import Postgres
 from infra.prometheus import Prometheus
 from infra.redis import Redis
 from infra.settings import load_cluster, load_secrets, load_settings
+from infra.token_clients import TokenClients
 from infra.token_keys import TokenKeys
 from infra.web_service import App, WebService
 
@@ -30,7 +31,9 @@ postgres = Postgres(settings.images.postgres, settings.storage.postgres, secrets
 redis = Redis(settings.images.redis, secrets.redis_password, namespace)
 consul = Consul(settings.images.consul, settings.storage.consul, namespace)
 
-keys = TokenKeys(secrets.token_key, settings.ingress.url(settings.ingress.host), namespace)
+issuer = settings.ingress.url(settings.ingress.host)
+keys = TokenKeys(secrets.token_keys, issuer, settings.jwks, namespace)
+clients = TokenClients(secrets.operator_secret, settings.api_gateway.clients, namespace)
 
 migrating = App("user-service", user_image.reference, needs=(postgres,))
 migrate = ["/app/.venv/bin/python", "-m", "user_service.migrate"]
@@ -39,7 +42,9 @@ users = App("user-service", user_image.reference, needs=(postgres, redis, consul
 user_service = WebService(users, settings.user_service, namespace, depends_on=[migration, consul])
 
 routes = GatewayRoutes({users.name: settings.user_service}, settings.ingress, namespace)
-gateway = App("api-gateway", gateway_image.reference, needs=(consul,), token_keys=keys, routes=routes)
+gateway = App(
+    "api-gateway", gateway_image.reference, needs=(consul, redis), token_keys=keys, clients=clients, routes=routes
+)
 api_gateway = WebService(gateway, settings.api_gateway, namespace, depends_on=[consul])
 
 scraped = [user_service.endpoint, api_gateway.endpoint]

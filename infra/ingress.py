@@ -12,7 +12,7 @@ from infra.pods import MANAGED_BY, manifest
 from infra.settings import IngressSettings, SettingsError
 from infra.waiting import ROLLOUT
 
-API_PATHS = ("/api/v1/users", "/api/v2/users", "/users", "/health")
+API_PATHS = ("/api/v1/users", "/api/v2/users", "/users", "/auth/token", "/health")
 
 
 class Backend(Protocol):

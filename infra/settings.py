@@ -10,8 +10,10 @@ import pulumi
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-GENERATED_SECRETS = ("postgresPassword", "redisPassword", "tokenKey")
+GENERATED_SECRETS = ("postgresPassword", "redisPassword", "tokenKey", "operatorSecret")
 """Pulumi config secrets (`estate:<name>`) that every stack needs, and `make up` generates where they are missing."""
+OTHER_TOKEN_KEYS = ("nextTokenKey", "previousTokenKey")
+"""Secrets that are there while keys are rotated: tokens by these are accepted too."""
 
 
 class SettingsError(Exception):
@@ -31,6 +33,14 @@ class Quantities(Settings):
     memory: str
 
 
+class RateLimit(Settings):
+    """How much one client may ask: whom its token names, or its address where it has none."""
+
+    requests: int = Field(ge=1)
+    per_s: int = Field(default=60, ge=1, le=3600)
+    """Seconds of the window."""
+
+
 class Route(Settings):
     """A path at which the gateway serves a service, and on which terms."""
 
@@ -43,6 +53,8 @@ class Route(Settings):
     attempts: int = Field(default=3, ge=1, le=3)
     """How often an idempotent request is tried at the most."""
     balance: Literal["least_busy", "round_robin", "consistent_hash"] = "least_busy"
+    rate_limit: RateLimit | None = None
+    """Absent: none."""
 
 
 class ServiceSettings(Settings):
@@ -62,10 +74,30 @@ class UserServiceSettings(ServiceSettings):
     routes: list[Route] = [Route(prefix=prefix) for prefix in ("/api/v1/users", "/api/v2/users", "/users")]
 
 
+class ClientSettings(Settings):
+    """A program that may have tokens by POST /auth/token; `make client` makes one."""
+
+    id: str = Field(min_length=1)
+    secret_hash: str = Field(pattern=r"^\$argon2id\$")
+    user_id: int
+    username: str
+
+
+class JwksSettings(Settings):
+    """Another issuer, whose tokens are accepted beside our own."""
+
+    url: str = Field(pattern=r"^https?://")
+    """Of its JWK Set."""
+    issuer: str = Field(min_length=1)
+    """What its tokens have as `iss`."""
+
+
 class GatewaySettings(ServiceSettings):
     """How the gateway runs."""
 
     replicas: int = Field(default=2, ge=1)
+    clients: list[ClientSettings] = []
+    """Who may have tokens, beside the operator."""
 
 
 class IngressSettings(Settings):
@@ -124,6 +156,8 @@ class StackSettings(Settings):
     storage: Storage = Storage()
     user_service: UserServiceSettings = UserServiceSettings()
     api_gateway: GatewaySettings = GatewaySettings()
+    jwks: JwksSettings | None = None
+    """Another issuer of tokens; absent: the gateway alone."""
 
     def image_references(self) -> list[str]:
         """Every third-party image that the stack uses."""
@@ -219,7 +253,9 @@ class Secrets:
 
     postgres_password: pulumi.Output[str]
     redis_password: pulumi.Output[str]
-    token_key: pulumi.Output[str]
+    token_keys: tuple[pulumi.Output[str], ...]
+    """The first one signs."""
+    operator_secret: pulumi.Output[str]
 
 
 def load_settings() -> StackSettings:
@@ -239,12 +275,14 @@ def load_secrets() -> Secrets:
         SettingsError: one is missing.
     """
     config = pulumi.Config("estate")
-    found: list[pulumi.Output[str]] = []
+    found: dict[str, pulumi.Output[str]] = {}
     for name in GENERATED_SECRETS:
         value = config.get_secret(name)
         if value is None:
             raise SettingsError(
                 f"the secret {name} is missing: pulumi config set --secret estate:{name} (make up generates it)"
             )
-        found.append(value)
-    return Secrets(*found)
+        found[name] = value
+    others = [value for name in OTHER_TOKEN_KEYS if (value := config.get_secret(name)) is not None]
+    keys = (found["tokenKey"], *others)
+    return Secrets(found["postgresPassword"], found["redisPassword"], keys, found["operatorSecret"])

@@ -1,12 +1,15 @@
 """The keys that tokens are signed and verified by, as a JWK Set (RFC 7517) in a Secret."""
 
+import hashlib
 import json
+from collections.abc import Sequence
 
 import pulumi
 from pulumi_kubernetes.core.v1 import Secret
 
 from infra.namespace import EstateNamespace
 from infra.pods import metadata
+from infra.settings import JwksSettings
 
 NAME = "token-keys"
 FOLDER = "/run/secrets/token-keys"
@@ -20,25 +23,36 @@ class TokenKeys(pulumi.ComponentResource):
     environment: dict[str, str]
     """What a service that verifies tokens has in its environment."""
 
-    def __init__(self, key: pulumi.Output[str], issuer: str, namespace: EstateNamespace) -> None:
+    def __init__(
+        self, keys: Sequence[pulumi.Output[str]], issuer: str, jwks: JwksSettings | None, namespace: EstateNamespace
+    ) -> None:
         """Create the Secret.
 
         Args:
-            key: 32 bytes or more, as base64url without padding.
+            keys: 32 bytes or more each, as base64url without padding; the first one signs.
             issuer: who signs: the public URL of the estate.
+            jwks: another issuer, whose tokens are accepted too.
             namespace: where the services run.
         """
         super().__init__("estate:token_keys:TokenKeys", NAME, {}, pulumi.ResourceOptions(parent=namespace))
         self.secret = Secret(
             NAME,
             metadata=metadata(NAME, namespace.name),
-            string_data={FILE: key.apply(key_set)},
+            string_data={FILE: pulumi.Output.all(*keys).apply(key_set)},
             opts=pulumi.ResourceOptions(parent=self),
         )
-        self.environment = {"APP_AUTH_KEYS_FILE": f"{FOLDER}/{FILE}", "APP_AUTH_ISSUER": issuer}
+        other = {"APP_AUTH_JWKS_URL": jwks.url, "APP_AUTH_JWKS_ISSUER": jwks.issuer} if jwks else {}
+        self.environment = {"APP_AUTH_KEYS_FILE": f"{FOLDER}/{FILE}", "APP_AUTH_ISSUER": issuer} | other
         self.register_outputs({})
 
 
-def key_set(key: str) -> str:
-    """The JWK Set of one key."""
-    return json.dumps({"keys": [{"kty": "oct", "kid": "1", "use": "sig", "alg": "HS256", "k": key}]})
+def key_set(keys: Sequence[str]) -> str:
+    """The JWK Set of some keys, in their order."""
+    return json.dumps(
+        {"keys": [{"kty": "oct", "kid": kid(key), "use": "sig", "alg": "HS256", "k": key} for key in keys]}
+    )
+
+
+def kid(key: str) -> str:
+    """The name of a key: it tells keys apart, and of a random key nothing else."""
+    return hashlib.sha256(f"kid:{key}".encode()).hexdigest()[:16]

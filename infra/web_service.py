@@ -8,12 +8,13 @@ from pulumi_kubernetes.apps.v1 import Deployment
 from pulumi_kubernetes.core.v1 import Secret, Service, ServiceAccount
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
-from infra import gateway_routes, token_keys
+from infra import gateway_routes, token_clients, token_keys
 from infra.gateway_routes import GatewayRoutes
 from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint, Flow
 from infra.pods import container_security, labels, manifest, metadata, pod_security, selector
 from infra.settings import ServiceSettings
+from infra.token_clients import TokenClients
 from infra.token_keys import TokenKeys
 from infra.waiting import ROLLOUT
 
@@ -52,13 +53,15 @@ class App:
     """What it connects to, and has in its environment."""
     token_keys: TokenKeys | None = None
     """Mounted in token_keys.FOLDER; another content reaches the pods as they are."""
+    clients: TokenClients | None = None
+    """Mounted in token_clients.FOLDER; likewise."""
     routes: GatewayRoutes | None = None
     """Mounted in gateway_routes.FOLDER; likewise."""
 
     @property
     def environment(self) -> dict[str, str]:
         """What its parts put into its environment."""
-        parts = (*self.needs, self.token_keys, self.routes)
+        parts = (*self.needs, self.token_keys, self.clients, self.routes)
         return {name: value for part in parts if part for name, value in part.environment.items()}
 
     @property
@@ -208,5 +211,6 @@ def mounted(app: App, secret: Secret | None) -> list[tuple[str, str, dict[str, A
 
     own = [of("secrets", SECRETS_FOLDER, secret)] if secret else []
     keys = [of(token_keys.NAME, token_keys.FOLDER, app.token_keys.secret)] if app.token_keys else []
+    clients = [of(token_clients.NAME, token_clients.FOLDER, app.clients.secret)] if app.clients else []
     routes = app.routes and {"configMap": {"name": app.routes.config_map.metadata.name}}
-    return own + keys + ([(gateway_routes.NAME, gateway_routes.FOLDER, routes)] if routes else [])
+    return own + keys + clients + ([(gateway_routes.NAME, gateway_routes.FOLDER, routes)] if routes else [])

@@ -14,6 +14,7 @@ import httpx
 import jwt
 from jwt.utils import base64url_decode
 
+from infra.token_keys import kid
 from toolchain.build import toolbox
 from toolchain.cluster import __main__ as cluster
 from toolchain.cluster import layout
@@ -89,8 +90,8 @@ def new_token(stack: Stack) -> str:
         "iat": now,
         "exp": now + TOKEN_S,
     }
-    key = base64url_decode(secret(stack, "tokenKey"))
-    return jwt.encode(claims, key, "HS256", {"kid": "1"})  # pyright: ignore[reportUnknownMemberType]
+    key = secret(stack, "tokenKey")
+    return jwt.encode(claims, base64url_decode(key), "HS256", {"kid": kid(key)})  # pyright: ignore[reportUnknownMemberType]
 
 
 def show_urls(stack: Stack) -> None:
