@@ -11,16 +11,19 @@ from toolchain.cluster import layout
 STATEFUL = {"postgres", "consul", "prometheus"}
 NAMES = f"{layout.DNS}:53"
 API = ("kubernetes.default.svc:443", f"{layout.NODE}:6443")
-# Upstream's images of Consul and Prometheus have busybox in place of bash.
+# All at once: a refusal may take its time, since the kernel limits how many it sends. Upstream's images of Consul and
+# Prometheus have busybox in place of bash.
 REACHED = """
 for to; do
   host=${to%:*} port=${to#*:}
-  if command -v bash >/dev/null
-  then timeout 3 bash -c "</dev/tcp/$host/$port"
-  else nc -z -w 3 $host $port
-  fi 2>/dev/null && echo $to
+  {
+    if command -v bash >/dev/null
+    then timeout 3 bash -c "</dev/tcp/$host/$port"
+    else nc -z -w 3 $host $port
+    fi 2>/dev/null && echo $to
+  } &
 done
-true
+wait
 """
 
 
