@@ -17,6 +17,7 @@ from servicekit.settings import SettingsError, load_or_exit, refuse
 from servicekit.tokens import Verifier
 from servicekit.tracing import Spans
 
+from api_gateway import documentation
 from api_gateway.directory import Directory
 from api_gateway.forwarded import Peers
 from api_gateway.proxy import Proxy
@@ -48,6 +49,7 @@ def create_app(settings: GatewaySettings, registration: Registration) -> Proxy:
         return {"upstreams": {name: service.described() for name, service in directory.services.items()}}
 
     routing.add(own, endpoints.router(Health(vital | others), ready=("instances",), vital=tuple(vital), more=upstreams))
+    routing.add(own, documentation.router(own, directory))
     proxy = Proxy(own, directory, Verifier(settings.auth), Peers(settings.routes.networks()))
     return proxy
 
