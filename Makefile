@@ -99,6 +99,10 @@ bench: uv ## Measure user-service beside an ORM and a Go peer; needs Go and a ru
 bench-gateway: uv ## Measure api-gateway beside nginx, haproxy, fabio and others; needs nginx, haproxy, wrk, curl and Go
 	@$(RUN) python -m bench.gateway
 
+.PHONY: browser
+browser: uv
+	@$(RUN) python -m toolchain.browser
+
 .PHONY: test
-test: test-fast up ## All tests; brings the estate up first
+test: test-fast up browser ## All tests; brings the estate up first
 	@$(RUN) pytest tests/e2e tests/chaos --durations=10

@@ -12,7 +12,7 @@ from infra.pods import MANAGED_BY, manifest
 from infra.settings import IngressSettings, SettingsError
 from infra.waiting import ROLLOUT
 
-API_PATHS = ("/api/v1/users", "/api/v2/users", "/users", "/auth/token", "/health")
+API_PATHS = ("/api/v1/users", "/api/v2/users", "/users", "/auth/token", "/health", "/docs", "/openapi.json")
 
 
 class Backend(Protocol):

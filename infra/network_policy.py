@@ -81,6 +81,31 @@ class Flow(pulumi.ComponentResource):
         self.register_outputs({})
 
 
+def leaving(
+    source: str, to: str, networks: Sequence[str], port: int, namespace: pulumi.Input[str], opts: pulumi.ResourceOptions
+) -> NetworkPolicy:
+    """Let a workload's pods connect to what is outside the cluster.
+
+    Args:
+        source: name of the workload.
+        to: what it connects to, for the policy's name.
+        networks: where that is, as CIDRs; never empty.
+        port: of it.
+        namespace: of the workload.
+        opts: resource options.
+    """
+    name = f"{source}-to-{to}"
+    outside = {"to": [{"ipBlock": {"cidr": cidr}} for cidr in networks], "ports": [{"protocol": "TCP", "port": port}]}
+    return NetworkPolicy(
+        name,
+        metadata=metadata(name, namespace),
+        spec=manifest(
+            {"podSelector": {"matchLabels": selector(source)}, "policyTypes": ["Egress"], "egress": [outside]}
+        ),
+        opts=opts,
+    )
+
+
 def entering(
     to: Endpoint,
     source: str,

@@ -5,6 +5,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
+from urllib.parse import urlsplit
 
 import pulumi
 import yaml
@@ -90,6 +91,14 @@ class JwksSettings(Settings):
     """Of its JWK Set."""
     issuer: str = Field(min_length=1)
     """What its tokens have as `iss`."""
+    networks: list[str] = Field(default=["0.0.0.0/0"], min_length=1)
+    """Where its host is, as CIDRs: who verifies tokens may connect there, on the URL's port."""
+
+    @property
+    def port(self) -> int:
+        """Of the URL."""
+        parts = urlsplit(self.url)
+        return parts.port or {"http": 80, "https": 443}[parts.scheme]
 
 
 class GatewaySettings(ServiceSettings):

@@ -34,6 +34,7 @@ class TokenKeys(pulumi.ComponentResource):
             jwks: another issuer, whose tokens are accepted too.
             namespace: where the services run.
         """
+        self.jwks = jwks
         super().__init__("estate:token_keys:TokenKeys", NAME, {}, pulumi.ResourceOptions(parent=namespace))
         self.secret = Secret(
             NAME,

@@ -11,7 +11,7 @@ from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 from infra import gateway_routes, token_clients, token_keys
 from infra.gateway_routes import GatewayRoutes
 from infra.namespace import EstateNamespace
-from infra.network_policy import Endpoint, Flow
+from infra.network_policy import Endpoint, Flow, leaving
 from infra.pods import container_security, labels, manifest, metadata, pod_security, selector
 from infra.settings import ServiceSettings
 from infra.token_clients import TokenClients
@@ -137,7 +137,7 @@ class WebService(pulumi.ComponentResource):
         self.register_outputs({})
 
 
-def flows(name: str, app: App, namespace: EstateNamespace, parent: pulumi.Resource) -> list[Flow]:
+def flows(name: str, app: App, namespace: EstateNamespace, parent: pulumi.Resource) -> list[pulumi.Resource]:
     """What the app's needs and routes let it connect to, and let connect to it.
 
     Args:
@@ -149,7 +149,10 @@ def flows(name: str, app: App, namespace: EstateNamespace, parent: pulumi.Resour
     routed = [Endpoint(service, PORT) for service in app.routes.services] if app.routes else []
     to = [*(need.endpoint for need in app.needs), *routed]
     callers = [need.endpoint.name for need in app.needs if need.calls_back]
+    jwks = app.token_keys.jwks if app.token_keys else None
+    child = pulumi.ResourceOptions(parent=parent)
     return [
+        *([leaving(name, "jwks", jwks.networks, jwks.port, namespace.name, child)] if jwks else []),
         *(Flow(name, endpoint, namespace.name, parent) for endpoint in to),
         *(Flow(caller, Endpoint(name, PORT), namespace.name, parent) for caller in callers),
     ]

@@ -11,7 +11,7 @@ PORTS = {
 """The one port on which each workload is connected to."""
 
 FLOWS = {
-    "api-gateway": {"consul", "user-service"},
+    "api-gateway": {"consul", "redis", "user-service"},
     "user-service": {"postgres", "redis", "consul"},
     "consul": {"user-service", "api-gateway"},  # its health checks
     "prometheus": {"user-service", "api-gateway", "consul"},

@@ -5,6 +5,7 @@ import platform
 import shutil
 import socket
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -41,7 +42,7 @@ def check(*, running: bool) -> None:
     """
     problems = missing_of_the_machine()
     if not problems:
-        install_packages()
+        install_packages(load()[1].installed)
         problems = missing_of_the_network(running=running)
     if problems:
         refuse(problems)
@@ -105,15 +106,14 @@ def port_holder(port: int) -> str | None:
     return None
 
 
-def install_packages() -> None:
-    """Install what is missing of the programs that the cluster calls; none of them is a service."""
-    _, debian = load()
+def install_packages(packages: Sequence[str]) -> None:
+    """Install what is missing of Debian packages; none of them starts a service."""
     query = subprocess.run(
-        ["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n", *debian.installed],
+        ["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n", *packages],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     present = {line.split()[0] for line in query.stdout.splitlines() if line.endswith(" installed")}
-    missing = [package for package in debian.installed if package not in present]
+    missing = [package for package in packages if package not in present]
     if not missing:
         return
     say(f"  installing Debian packages: {' '.join(missing)}")

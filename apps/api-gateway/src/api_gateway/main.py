@@ -19,7 +19,7 @@ from servicekit.settings import SettingsError, load_or_exit, refuse
 from servicekit.tokens import Verifier
 from servicekit.tracing import Spans
 
-from api_gateway import issuing
+from api_gateway import documentation, issuing
 from api_gateway.directory import Directory
 from api_gateway.forwarded import Peers
 from api_gateway.limits import RateLimits
@@ -64,6 +64,7 @@ def create_app(settings: GatewaySettings, registration: Registration) -> Proxy:
     if settings.clients.file:
         clients = Followed("clients.file", settings.clients.file, issuing.parse_clients)
         routing.add(own, issuing.router(issuing.Issuer(settings.auth, verifier, clients), limits, peers))
+    routing.add(own, documentation.router(own, directory))
     proxy = Proxy(Bounded(own, settings.server.body_limit_bytes), directory, verifier, peers, limits)
     return proxy
 

@@ -1,14 +1,18 @@
 """OpenAPI 3.1 documents, one for each version of an API."""
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
 from servicekit.problems import ProblemDetails
 
 REF = "#/components/schemas/{model}"
+INDEX = "/openapi.json"
+"""Where a service tells which documents it has: {"documents": [path, …]}. The gateway asks every service there."""
 FASTAPIS = {"HTTPValidationError", "ValidationError"}
 """FastAPI's own form of validation errors, which nobody gets: every error is a problem."""
 
@@ -41,3 +45,16 @@ def document(app: FastAPI, title: str, version: str, prefix: str, servers: tuple
             answers.get("304", {}).pop("content", None)
     made["components"]["schemas"] = dict(sorted(schemas.items()))
     return made
+
+
+def router(documents: dict[str, Callable[[], dict[str, Any]]]) -> APIRouter:
+    """The router of documents, and of the index of them.
+
+    Args:
+        documents: what makes each, by the path that it is served at.
+    """
+    routes = APIRouter(include_in_schema=False)
+    routes.add_api_route(INDEX, lambda: {"documents": list(documents)}, response_model=None)
+    for path, make in documents.items():
+        routes.add_api_route(path, cache(make), response_model=None)
+    return routes

@@ -7,10 +7,10 @@ import socket
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Any
+from functools import partial
 
-from fastapi import FastAPI, HTTPException
-from servicekit import endpoints, logs, problems, routing
+from fastapi import FastAPI
+from servicekit import endpoints, logs, openapi, problems, routing
 from servicekit.bodies import Bounded, Head
 from servicekit.health import Health
 from servicekit.observation import Observed
@@ -56,12 +56,10 @@ def create_app(users: Users, registration: Registration, verifier: Verifier) -> 
     )
     routing.add(app, endpoints.router(health, ready=("database",), vital=("database", "registration")))
 
-    @app.get("/openapi/{version}.json", include_in_schema=False)
-    async def document(version: str) -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
-        if version not in documents.VERSIONS:
-            raise HTTPException(404)
-        return documents.document(app, version)
-
+    of_version = {
+        f"/openapi/{version}.json": partial(documents.document, app, version) for version in documents.VERSIONS
+    }
+    routing.add(app, openapi.router(of_version))
     return app
 
 

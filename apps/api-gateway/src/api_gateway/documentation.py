@@ -1,0 +1,180 @@
+"""/docs and /openapi.json: every operation behind the gateway in one document, asked of the services themselves, and a page to try them."""
+
+import asyncio
+import logging
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+from fastapi import APIRouter, FastAPI, HTTPException
+from fastapi.responses import FileResponse, Response
+from pydantic import BaseModel, Field, StringConstraints
+from servicekit import openapi
+
+from api_gateway.connection import NotSent, UpstreamError
+from api_gateway.directory import Directory
+from api_gateway.merging import OWN, Source, merge, parse
+from api_gateway.service import UpstreamService
+from api_gateway.upstream import Upstream
+
+log = logging.getLogger(__name__)
+CACHE_S = 10.0
+TIMEOUT_S = 2.0
+"""For all documents of a service; the services are asked at the same time."""
+ATTEMPTS = 3
+DOCUMENT_LIMIT_BYTES = 1024 * 1024
+OURS = Path(__file__).parent / "static"
+# Of the packages that carry Swagger UI, this one follows its releases within days (5.34, with OpenAPI 3.1), and needs FastAPI only.
+# fastapi-offline is as light but holds ReDoc too, swagger-ui-py comes with Jinja and older files, swagger-ui-bundle ends at 4.15.
+SWAGGER_UI = Path(str(files("fastapi_swagger"))) / "resources"
+ASSETS = {
+    file.name: file
+    for folder in (OURS, SWAGGER_UI)
+    for file in folder.iterdir()
+    if file.suffix in {".js", ".css", ".png"}
+}
+# The images that Swagger UI's style sheet holds are data: URLs; it needs neither inline scripts nor inline styles.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+SAFE = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+
+
+class Index(BaseModel):
+    """What a service answers at openapi.INDEX."""
+
+    documents: list[Annotated[str, StringConstraints(pattern=r"^(/[A-Za-z0-9._~-]+)+$")]] = Field(max_length=16)
+
+
+class Documents:
+    """The merged document, made when it is asked for and kept for CACHE_S.
+
+    A service that does not answer as it should is there as it last did, and named.
+
+    Args:
+        own: app of the gateway's own endpoints.
+        directory: the routes, and the services that they name.
+    """
+
+    def __init__(self, own: FastAPI, directory: Directory) -> None:
+        self.own = own
+        self.directory = directory
+        self._good: dict[str, list[Source]] = {}
+        self._problems: dict[str, str] = {}
+        self._merged = b""
+        self._good_until = 0.0
+        self._flight: asyncio.Task[None] | None = None
+
+    async def merged(self) -> bytes:
+        """The document as JSON."""
+        if self._flight is None and asyncio.get_running_loop().time() >= self._good_until:
+            self._flight = asyncio.create_task(self._make())
+        if self._flight:
+            await asyncio.shield(self._flight)  # others wait for it as well
+        return self._merged
+
+    async def _make(self) -> None:
+        try:
+            services = dict(self.directory.services)
+            remarks = await asyncio.gather(*(self._ask(service) for service in services.values()))
+            self._good = {name: sources for name, sources in self._good.items() if name in services}
+            sources = [source for name in sorted(self._good) for source in self._good[name]]
+            sources.append(Source(OWN, openapi.document(self.own, "Gateway", "1", "/")))
+            said = sorted(remark for remark in remarks if remark)
+            # In a thread, so that no request has to wait for large documents.
+            document = await asyncio.to_thread(merge, sources, self.directory.table, said)
+            self._merged = orjson.dumps(document)
+        finally:
+            self._good_until = asyncio.get_running_loop().time() + CACHE_S
+            self._flight = None
+
+    async def _ask(self, service: UpstreamService) -> str | None:
+        """Take over a service's documents; what is to be remarked on where that cannot be done."""
+        try:
+            self._good[service.name] = await documents(service)
+        except (UpstreamError, TimeoutError, ValueError) as error:
+            reason = f"{type(error).__name__}: {error}"
+            if self._problems.get(service.name) != reason:
+                log.warning("A service gives no documents", extra={"upstream": service.name, "reason": reason})
+            self._problems[service.name] = reason
+            kept = "shown as it was last known" if service.name in self._good else "not shown"
+            return f"**{service.name}** does not tell what it can do just now; it is {kept}."
+        self._problems.pop(service.name, None)
+        return None
+
+
+async def documents(service: UpstreamService) -> list[Source]:
+    """A service's documents.
+
+    Raises:
+        UpstreamError: an instance does not answer as it should.
+        TimeoutError: not in time.
+        ValueError: what is answered is no document.
+    """
+    async with asyncio.timeout(TIMEOUT_S):
+        index = Index.model_validate_json(await get(service, openapi.INDEX))
+        return [Source(service.name, parse(await get(service, path))) for path in index.documents]
+
+
+async def get(service: UpstreamService, path: str) -> bytes:
+    """What an instance of a service answers; another one is asked where one cannot be reached.
+
+    Raises:
+        UpstreamError: none can be reached, or the answer is not as it should be.
+    """
+    loop = asyncio.get_running_loop()
+    tried: list[Upstream] = []
+    while len(tried) < ATTEMPTS and (upstream := service.choose("least_busy", b"", tried, loop.time())):
+        tried.append(upstream)
+        try:
+            connection = await upstream.connect()
+        except NotSent:
+            continue
+        try:
+            now = loop.time()
+            connection.deadline = now + TIMEOUT_S
+            head = f"GET {path} HTTP/1.1\r\nhost: {service.name}\r\naccept: application/json\r\n\r\n"
+            connection.start(head.encode(), headless=False, whole=True, now=now)
+            await connection.head()
+            if connection.status != 200:
+                raise UpstreamError(f"{path}: {connection.status} in place of 200")
+            body = b""
+            while piece := await connection.chunk():
+                body += piece
+                if len(body) > DOCUMENT_LIMIT_BYTES:
+                    raise UpstreamError(f"{path}: more than {DOCUMENT_LIMIT_BYTES} bytes")
+            return body
+        finally:
+            upstream.release(connection)
+    raise NotSent("no instance can be reached")
+
+
+def router(own: FastAPI, directory: Directory) -> APIRouter:
+    """The router of the page and its document.
+
+    Args:
+        own: app of the gateway's own endpoints.
+        directory: the routes, and the services that they name.
+    """
+    routes = APIRouter(include_in_schema=False)
+    merged = Documents(own, directory)
+
+    @routes.get("/openapi.json")
+    async def document() -> Response:  # pyright: ignore[reportUnusedFunction]
+        fresh = SAFE | {"Cache-Control": "no-cache"}
+        return Response(await merged.merged(), media_type="application/json", headers=fresh)
+
+    @routes.get("/docs")
+    async def page() -> Response:  # pyright: ignore[reportUnusedFunction]
+        headers = SAFE | {"Cache-Control": "no-cache", "Content-Security-Policy": POLICY}
+        return FileResponse(OURS / "docs.html", headers=headers)
+
+    @routes.get("/docs/{name}")
+    async def asset(name: str) -> Response:  # pyright: ignore[reportUnusedFunction]
+        if name not in ASSETS:
+            raise HTTPException(404)
+        return FileResponse(ASSETS[name], headers=SAFE | {"Cache-Control": "public, max-age=3600"})
+
+    return routes

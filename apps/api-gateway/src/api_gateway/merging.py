@@ -1,0 +1,228 @@
+"""One OpenAPI document of many: what can be asked for through the gateway, and nothing else."""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from api_gateway.routes import Route, RouteTable
+
+Tree = dict[str, Any]
+Name = tuple[str, str]
+"""Section and name of a component."""
+Rename = Callable[[Name], str]
+OWN = "api-gateway"
+SHARED = frozenset({"parameters", "summary", "description"})
+"""What a path says of all its operations. Not `servers`: every operation is asked for at the gateway."""
+BEARER = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+REFERENCE = re.compile(r"#/components/(\w+)/([^/]+)(.*)")
+
+
+class Part(BaseModel):
+    """Common to every part of a document: what is not named here is taken over as it is."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class Info(Part):
+    """What a document is called."""
+
+    title: str
+    version: str
+
+
+class Operation(Part):
+    """What can be asked for."""
+
+    operationId: str = ""  # noqa: N815 - as OpenAPI has it
+    security: list[dict[str, list[str]]] = []
+
+
+class PathItem(Part):
+    """The operations of a path."""
+
+    get: Operation | None = None
+    put: Operation | None = None
+    post: Operation | None = None
+    delete: Operation | None = None
+    options: Operation | None = None
+    head: Operation | None = None
+    patch: Operation | None = None
+    trace: Operation | None = None
+
+
+METHODS = PathItem.model_fields.keys()
+
+
+class Document(Part):
+    """As much of an OpenAPI document as has to be right for it to be merged."""
+
+    openapi: str = Field(pattern=r"^3\.1\.\d+$")
+    info: Info
+    paths: dict[str, PathItem] = {}
+    components: dict[str, dict[str, Any]] = {}
+    security: list[dict[str, list[str]]] = []
+
+
+@dataclass(frozen=True)
+class Source:
+    """A document of a service."""
+
+    service: str
+    document: Tree
+
+
+@dataclass(frozen=True)
+class Share:
+    """What of a source goes into the merged document."""
+
+    source: Source
+    label: str
+    """Sets its components apart from others of the same name."""
+    paths: dict[str, Tree]
+    components: dict[Name, Any]
+
+
+def parse(text: bytes) -> Tree:
+    """A document.
+
+    Raises:
+        ValueError: it is none, or not of OpenAPI 3.1.
+    """
+    return Document.model_validate_json(text).model_dump(exclude_unset=True)
+
+
+def merge(sources: Sequence[Source], table: RouteTable, remarks: Iterable[str] = ()) -> Tree:
+    """The document of all operations that the routes lead to, and of the gateway's own.
+
+    Args:
+        sources: the services' documents; the gateway's own is one of service OWN.
+        table: the routes.
+        remarks: on the document, for its reader.
+    """
+    made = [shared(source, label, table) for source, label in zip(sources, labels(sources), strict=True)]
+    shares = [share for share in made if share.paths]
+    clashing = clashes(shares)
+    paths: dict[str, Tree] = {}
+    components: dict[str, Tree] = {}
+    titles: dict[str, list[str]] = {}
+    ids: set[str] = set()
+    for share in shares:
+
+        def rename(name: Name, label: str = share.label) -> str:
+            return f"{label}.{name[1]}" if name in clashing else name[1]
+
+        info = share.source.document["info"]
+        titles.setdefault(share.source.service, []).append(f"{info['title']} {info['version']}")
+        for path, item in share.paths.items():
+            for key, value in renamed(item, rename).items():
+                if key in METHODS and (operation_id := value.get("operationId")):
+                    if operation_id in ids:
+                        value["operationId"] = f"{share.label}.{operation_id}"
+                    ids.add(operation_id)
+                paths.setdefault(path, {}).setdefault(key, value)
+        for name, content in share.components.items():
+            components.setdefault(name[0], {})[rename(name)] = renamed(content, rename)
+    components.setdefault("securitySchemes", {})["bearer"] = BEARER
+    description = "\n\n".join(["Every operation that the gateway leads to.", *remarks])
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "API", "version": "1", "description": description},
+        "servers": [{"url": "/"}],
+        "tags": [{"name": service, "description": ", ".join(of)} for service, of in titles.items()],
+        "paths": paths,
+        "components": components,
+    }
+
+
+def labels(sources: Sequence[Source]) -> list[str]:
+    """A name for each source: its service and version, with a number where that is not enough."""
+    names = [f"{source.service}-{source.document['info']['version']}" for source in sources]
+    plain = [re.sub(r"[^A-Za-z0-9._-]", "-", name) for name in names]
+    return [f"{name}-{number}" if name in plain[:number] else name for number, name in enumerate(plain)]
+
+
+def shared(source: Source, label: str, table: RouteTable) -> Share:
+    """What of a source can be asked for, and the components that this needs."""
+    document = source.document
+    paths: dict[str, Tree] = {}
+    for path, item in document.get("paths", {}).items():
+        route = table.find(path)
+        if (route.service if route else OWN) != source.service:
+            continue
+        operations = {
+            method: described(operation, source, route)
+            for method in METHODS
+            if (operation := item.get(method)) and (not route or method.upper() in route.methods)
+        }
+        if operations:
+            paths[path] = {key: item[key] for key in item.keys() & SHARED} | operations
+    return Share(source, label, paths, reached(paths, document.get("components", {})))
+
+
+def described(operation: Tree, source: Source, route: Route | None) -> Tree:
+    """An operation as one of its service, and with the token that the route to it wants."""
+    made = {key: value for key, value in operation.items() if key != "servers"} | {"tags": [source.service]}
+    if route and route.auth != "none":
+        made["security"] = [{"bearer": []}, *([{}] if route.auth == "optional" else [])]
+    elif "security" not in made and "security" in source.document:
+        made["security"] = source.document["security"]
+    return made
+
+
+def reached(paths: Tree, components: dict[str, Tree]) -> dict[Name, Any]:
+    """The components that paths refer to, and those that these refer to: others may tell of what is not for everyone."""
+    found: dict[Name, Any] = {}
+    open_names = references(paths)
+    while open_names:
+        section, name = key = open_names.pop()
+        if key not in found and name in components.get(section, {}):
+            found[key] = components[section][name]
+            open_names |= references(found[key])
+    return dict(sorted(found.items()))
+
+
+def clashes(shares: Sequence[Share]) -> set[Name]:
+    """Components that have the same name and are not the same, be it only in what they refer to."""
+    contents: dict[Name, list[Any]] = {}
+    for share in shares:
+        for name, content in share.components.items():
+            contents.setdefault(name, []).append(content)
+    common = {name: found for name, found in contents.items() if len(found) > 1}
+    clashing = {name for name, found in common.items() if any(content != found[0] for content in found)}
+    while more := {name for name in common.keys() - clashing if references(common[name][0]) & clashing}:
+        clashing |= more
+    return clashing
+
+
+def references(tree: Any) -> set[Name]:
+    """The components that a part of a document refers to."""
+    found: set[Name] = set()
+
+    def note(name: Name) -> str:
+        found.add(name)
+        return name[1]
+
+    renamed(tree, note)
+    return found
+
+
+def renamed(tree: Any, rename: Rename) -> Any:
+    """A copy of a part of a document, its references by other names: those by path, and those of `security`, by name."""
+    if isinstance(tree, str):
+        found = REFERENCE.fullmatch(tree)
+        return f"#/components/{found[1]}/{rename((found[1], found[2]))}{found[3]}" if found else tree
+    if isinstance(tree, list):
+        return [renamed(item, rename) for item in cast("list[Any]", tree)]
+    if isinstance(tree, dict):
+        made = {key: renamed(value, rename) for key, value in cast("Tree", tree).items()}
+        if isinstance(needs := made.get("security"), list):
+            made["security"] = [
+                {rename(("securitySchemes", name)): scopes for name, scopes in need.items()}
+                for need in cast("list[Tree]", needs)
+                if isinstance(need, dict)  # pyright: ignore[reportUnnecessaryIsInstance] - an example can hold anything
+            ]
+        return made
+    return tree

@@ -1,0 +1,2 @@
+// Without the validator, which is somebody else's server.
+SwaggerUIBundle({ dom_id: "#swagger-ui", url: "/openapi.json", deepLinking: true, validatorUrl: null });
