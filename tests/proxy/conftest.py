@@ -7,7 +7,6 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-import uvicorn
 from api_gateway.directory import Directory
 from api_gateway.discovery import Instance
 from api_gateway.forwarded import Peers
@@ -15,10 +14,11 @@ from api_gateway.limits import RateLimits
 from api_gateway.proxy import Proxy
 from api_gateway.routes import Route, RouteTable
 from api_gateway.service import UpstreamService
+from servicekit import serving
 from servicekit.bodies import refuse
 from servicekit.observation import Observed, Receive, Scope, Send
 from servicekit.problems import Kind, Problem
-from servicekit.serving import configured
+from servicekit.serving import Server, configured
 from servicekit.settings import Auth, Cache
 from servicekit.tokens import Verifier
 
@@ -56,8 +56,9 @@ async def own(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @pytest.fixture
-async def gateway() -> AsyncIterator[Gateway]:
+async def gateway(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Gateway]:
     """Starts a gateway before instances; returns its port."""
+    monkeypatch.setattr(serving, "SETTLE_S", 0)  # nobody has to hear of its leaving
     async with AsyncExitStack() as stack:
 
         async def start(*behaviours: Behaviour, **terms: Any) -> int:
@@ -94,9 +95,13 @@ def closing(behaviour: Behaviour) -> Behaviour:
     return run
 
 
+async def nothing() -> None:
+    """There is no registry to join or to leave."""
+
+
 async def serve(stack: AsyncExitStack, app: Observed) -> int:
     """Serve an app as the services do; the port."""
-    server = uvicorn.Server(configured(app, "127.0.0.1", 0))
+    server = Server(configured(app, "127.0.0.1", 0), nothing, nothing)
     task = asyncio.create_task(server.serve())
 
     async def stop() -> None:

@@ -126,6 +126,7 @@ async def test_a_service_that_only_fails_is_left_alone_after_a_while(gateway: Ga
         b"POST /s HTTP/1.1\r\nHost: h\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
         b"GET /s HTTP/1.1\r\nHost: h\r\nX: a\rb\r\n\r\n",
         b"GET /s HTTP/1.1\r\nHost: h\r\n X: folded\r\n\r\n",
+        b"GET /s HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer a\r\nAuthorization: Bearer b\r\n\r\n",
         b"GET /s\x00 HTTP/1.1\r\nHost: h\r\n\r\n",
         b"CONNECT /s HTTP/1.1\r\nHost: h\r\n\r\n",
     ],

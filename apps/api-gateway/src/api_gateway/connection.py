@@ -5,14 +5,19 @@ Not a client library: beside uvicorn, aiohttp took more than half of the gateway
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
+from math import inf
 from typing import Any, cast
 
 import httptools
+from servicekit.http1 import Corked
 
 Headers = list[tuple[bytes, bytes]]
 READ_AHEAD_BYTES = 256 * 1024
 """Of an answer that the client takes more slowly than the instance gives it; then the instance has to wait."""
 HEAD_LIMIT_BYTES = 64 * 1024
+FOREVER = inf
+"""A deadline while it is the client who is waited for."""
 CLOSED_EARLY = "the instance closed the connection before its answer was whole"
 
 
@@ -36,6 +41,10 @@ class ClientGone(Exception):  # noqa: N818
     """Who asked has left."""
 
 
+class ClientTooSlow(ClientGone):
+    """Who asked does not send the rest of its request."""
+
+
 class Connection(asyncio.Protocol):
     """A connection, used for one exchange after the other.
 
@@ -43,7 +52,7 @@ class Connection(asyncio.Protocol):
     """
 
     def __init__(self) -> None:
-        self.transport: asyncio.Transport | None = None
+        self.transport: Corked | None = None
         self.status = 0
         self.headers: Headers = []
         self.deadline = 0.0
@@ -63,6 +72,8 @@ class Connection(asyncio.Protocol):
         self._to_end = False
         self._error: Exception | None = None
         self._headless = False
+        self.heard: Callable[[], None] | None = None
+        """Called once there is something to hear, in place of waiting for it; until it is taken away."""
         self._waiter: asyncio.Future[None] | None = None
         self._writable: asyncio.Event | None = None
 
@@ -77,11 +88,13 @@ class Connection(asyncio.Protocol):
             whole: whether that is all of the request.
             now: loop time.
         """
-        self._parser = httptools.HttpResponseParser(self)
+        if self._parser is None or not self.reusable:
+            self._parser = httptools.HttpResponseParser(self)
         self.status = 0
         self.headers = []
         self.started = now
         self.busy, self.done, self.reusable = True, False, False
+        self.heard = None
         self.sent = whole
         self._headless = headless
         self._head_bytes = 0
@@ -135,10 +148,7 @@ class Connection(asyncio.Protocol):
         """The whole body."""
         while not self.done:
             await self._wait()
-        body = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
-        self._chunks.clear()
-        self._ahead_bytes = 0
-        return body
+        return self.taken()
 
     def fail(self, error: Exception) -> None:
         """End the exchange, and the connection with it."""
@@ -152,6 +162,18 @@ class Connection(asyncio.Protocol):
         """End the connection."""
         if self.transport is not None:
             self.transport.abort()
+
+    @property
+    def failed(self) -> bool:
+        """Whether the answer, or its rest, will not come."""
+        return self._error is not None
+
+    def taken(self) -> bytes:
+        """The body, which is whole."""
+        body = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        self._chunks.clear()
+        self._ahead_bytes = 0
+        return body
 
     @property
     def alive(self) -> bool:
@@ -175,14 +197,16 @@ class Connection(asyncio.Protocol):
             raise self._error
 
     def _wake(self) -> None:
-        if self._waiter and not self._waiter.done():
+        if self.heard:
+            self.heard()
+        elif self._waiter and not self._waiter.done():
             self._waiter.set_result(None)
 
     # What asyncio tells.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """It is open."""
-        self.transport = cast("asyncio.Transport", transport)
+        self.transport = Corked(cast("asyncio.Transport", transport))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is closed: the end of an answer that says no length, too early for any other."""
@@ -214,7 +238,7 @@ class Connection(asyncio.Protocol):
         if self._ahead_bytes > READ_AHEAD_BYTES and not self._paused and self.transport:
             self._paused = True
             self.transport.pause_reading()
-        if self._waiter is not None and (self.status or self.done):
+        if (self._waiter is not None or self.heard) and (self.status or self.done):
             self._wake()
 
     def pause_writing(self) -> None:
@@ -262,3 +286,5 @@ class Connection(asyncio.Protocol):
         if not self.done:
             self.done = True
             self.reusable = bool(self._parser.should_keep_alive())
+            if self._headless:  # it may wait for the body of which the headers speak
+                self._parser = None

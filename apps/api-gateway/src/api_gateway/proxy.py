@@ -3,18 +3,21 @@
 import asyncio
 import contextlib
 from dataclasses import dataclass, field
+from typing import cast
 
 from prometheus_client import Counter
-from servicekit.bodies import refuse
-from servicekit.observation import App, Receive, Scope, Send
+from servicekit.bodies import encoded, refuse
+from servicekit.http1 import Cycle
+from servicekit.observation import App, Message, Receive, Respond, Scope, Send
 from servicekit.problems import Kind, Problem, unavailable
-from servicekit.tokens import Claims, Verifier
+from servicekit.tokens import Claims, UnknownKeyError, Verifier
 
 from api_gateway import headers, paths
-from api_gateway.connection import ClientGone, Connection, NotSent, TimedOut, UpstreamError
+from api_gateway.connection import FOREVER, ClientGone, ClientTooSlow, Connection, NotSent, TimedOut, UpstreamError
 from api_gateway.directory import Directory
 from api_gateway.forwarded import Peers
 from api_gateway.limits import RateLimits
+from api_gateway.resilience import State
 from api_gateway.routes import Route
 from api_gateway.service import RETRIES, UpstreamService
 from api_gateway.upstream import TICK_S, Upstream
@@ -25,6 +28,9 @@ WHOLE_BYTES = 64 * 1024
 """A body up to this size is held until it is whole, so that one that breaks off can be asked for again."""
 PATIENCE_S = 0.2
 """After so long it is asked whether the client is still there."""
+CLIENT_S = 20.0
+"""For a client to send the next piece of its body."""
+CLIENT_TOO_SLOW = Kind(408, "request-timeout", "The request did not come in time")
 BAD_GATEWAY = Kind(502, "bad-gateway", "The service failed")
 GATEWAY_TIMEOUT = Kind(504, "gateway-timeout", "The service did not answer in time")
 MALFORMED_REQUEST = Kind(400, "malformed-request", "The request can be read in more than one way")
@@ -47,18 +53,42 @@ class Exchange:
     scope: Scope
     receive: Receive
     started: float
-    body: bytes
-    """The whole body, or its first piece."""
-    more: bool
-    """Whether there is more of it, which then goes to one instance only."""
     chunked: bool
     """Whether the client has not said how long its body is."""
+    key: bytes
+    """Of the client, for balancers that look at it."""
     ours: headers.Headers
     limited: headers.Headers
     """Where the client stands with its rate limit."""
+    body: bytes = b""
+    """The whole body, or its first piece."""
+    more: bool = False
+    """Whether there is more of it, which then goes to one instance only."""
     tried: list[Upstream] = field(default_factory=list[Upstream])
     answered: bool = False
     """Whether the client has got a part of the answer."""
+
+
+@dataclass(slots=True)
+class Begun:
+    """An exchange that has been sent to its first instance."""
+
+    exchange: Exchange
+    service: UpstreamService
+    upstream: Upstream
+    connection: Connection
+
+
+@dataclass(slots=True)
+class Told:
+    """What the headers of a request say that matters here."""
+
+    hosts: int = 0
+    host: bytes = b""
+    authorizations: int = 0
+    authorization: str | None = None
+    length: bool = False
+    chunked: bool = False
 
 
 class Proxy:
@@ -85,6 +115,7 @@ class Proxy:
         self.verifier = verifier
         self.peers = peers
         self.limits = limits
+        self.loop: asyncio.AbstractEventLoop
         self.active = 0
         self._waiting: dict[Connection, Receive] = {}
         self._watchers: dict[Connection, asyncio.Task[None]] = {}
@@ -92,6 +123,7 @@ class Proxy:
 
     async def open(self) -> None:
         """Let time pass."""
+        self.loop = asyncio.get_running_loop()
         self._clock = asyncio.create_task(self._tick())
 
     async def close(self) -> None:
@@ -102,82 +134,160 @@ class Proxy:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        route = self.directory.table.find(scope["path"]) if scope["type"] == "http" else None
+        begun: Begun | None = scope.get("begun")
+        route = begun.exchange.route if begun else self._route(scope)
         if route is None:
             await self.own(scope, receive, send)
             return
-        scope["route_template"] = route.template
-        if self.active >= CONCURRENCY_LIMIT:
+        if begun is None and self.active >= CONCURRENCY_LIMIT:
             SHED.labels("concurrency").inc()
             await refuse(unavailable("the gateway has too much to do"), send)
             return
-        self.active += 1
+        self.active += begun is None
+        exchange = None
         try:
-            await self._serve(route, scope, receive, send)
-        except Problem as problem:
-            await refuse(problem, send)
+            exchange = begun.exchange if begun else await self._enter(route, scope, receive)
+            await self._forward(exchange, send, begun)
+        except ClientTooSlow:
+            if exchange is None or not exchange.answered:
+                detail = f"no more of the body came for {CLIENT_S:g} s"
+                await refuse(Problem(CLIENT_TOO_SLOW, detail, {"Connection": "close"}), send)
         except ClientGone:
             pass
+        except Problem as problem:
+            await refuse(problem, send)
         finally:
             self.active -= 1
 
-    async def _serve(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
-        names = [name for name, _ in scope["headers"]]
-        check(route, scope, names)
-        claims = None if route.auth == "none" else await self._authenticate(route, scope)
-        client, chain, scheme = self.peers.client(scope)
-        limited = self._limited(route, claims, client) if route.rate_limit else []
-        body, more = b"", False
-        length, chunked = b"content-length" in names, b"transfer-encoding" in names
-        if length or chunked:
-            message = await receive()
-            if message["type"] == "http.disconnect":
+    def at_once(self, scope: Scope, cycle: Cycle, respond: Respond) -> bool:
+        """Serve a request without a task, which costs half as much: one without a body, to an instance with a connection at hand, whose
+        answer comes whole. Whatever else happens is left to `_forward`, from where it is."""
+        route = self._route(scope)
+        if route is None or self.active >= CONCURRENCY_LIMIT:
+            return False
+        told = tell(scope)
+        if told.length or told.chunked:
+            return False
+        try:
+            check(route, scope, told)
+            claims = self.verifier.claims(told.authorization) if asks(route, told) else None
+            exchange = scope["admitted"] = self._admit(route, scope, cast("Receive", cycle.receive), told, claims)
+        except UnknownKeyError:  # it may become known
+            return False
+        except Problem as problem:
+            respond(*encoded(problem))
+            return True
+        begun = scope["begun"] = self._begin(exchange)
+        if begun is None:
+            return False
+        self._hear(begun, cycle, respond)
+        return True
+
+    def _begin(self, exchange: Exchange) -> Begun | None:
+        """Send a request to its first instance; None where that takes more than a connection at hand."""
+        route = exchange.route
+        service = self.directory.services[route.service]
+        if service.breaker.state is not State.CLOSED:
+            return None
+        upstream = service.choose(route.balance, exchange.key, (), exchange.started)
+        connection = upstream.idle() if upstream else None
+        if upstream is None or connection is None:
+            return None
+        self.active += 1
+        service.budget.earn()
+        exchange.tried.append(upstream)
+        self._send(exchange, connection, 1, exchange.started)
+        return Begun(exchange, service, upstream, connection)
+
+    def _hear(self, begun: Begun, cycle: Cycle, respond: Respond) -> None:
+        """Answer as soon as the instance has; whatever else it does is heard of in a task."""
+        exchange, service, upstream, connection = begun.exchange, begun.service, begun.upstream, begun.connection
+
+        def heard() -> None:
+            good = not connection.failed and connection.status < 500
+            if good and not connection.done and small(connection):
                 return
-            body, more = message.get("body", b""), message.get("more_body", False)
+            connection.heard = None
+            if not (good and connection.done):
+                cycle.go_on()
+                return
+            self.active -= 1
+            service.succeeded(upstream, self.loop.time())
+            given = headers.downstream(connection.headers) + exchange.limited
+            status, body = connection.status, connection.taken()
+            self._release(connection, upstream)
+            respond(status, given, body)
+
+        if connection.failed:
+            cycle.go_on()
+        else:
+            connection.heard = heard
+
+    def _route(self, scope: Scope) -> Route | None:
+        route = self.directory.table.find(scope["path"]) if scope["type"] == "http" else None
+        if route:
+            scope["route_template"] = route.template
+        return route
+
+    async def _enter(self, route: Route, scope: Scope, receive: Receive) -> Exchange:
+        """A request that is let through, with as much of its body as is here."""
+        if "admitted" in scope:
+            return scope["admitted"]
+        told = tell(scope)
+        check(route, scope, told)
+        claims = await self.verifier.authenticate(told.authorization) if asks(route, told) else None
+        exchange = self._admit(route, scope, receive, told, claims)
+        if told.length or told.chunked:
+            message = await piece(receive)
+            exchange.body, exchange.more = message.get("body", b""), message.get("more_body", False)
+        return exchange
+
+    def _admit(self, route: Route, scope: Scope, receive: Receive, told: Told, claims: Claims | None) -> Exchange:
+        """Let a request through.
+
+        Raises:
+            Problem: 429, the client has asked too much.
+        """
+        client, chain, scheme = self.peers.client(scope)
+        limited: headers.Headers = []
+        if route.rate_limit:
+            who = f"sub:{claims.get('sub')}" if claims else f"address:{client}"
+            limited = self.limits.take(route.prefix, route.rate_limit, who)
         ours = [
             (b"x-forwarded-for", chain),
-            (b"x-forwarded-host", host(scope)),
+            (b"x-forwarded-host", told.host),
             (b"x-forwarded-proto", scheme),
             (b"x-request-id", scope["request_id"].encode()),
             (b"traceparent", scope["trace"].traceparent.encode()),
         ]
-        started = asyncio.get_running_loop().time()
-        await self._forward(
-            Exchange(route, scope, receive, started, body, more, chunked and not length, ours, limited),
-            client.encode(),
-            send,
-        )
+        chunked = told.chunked and not told.length
+        return Exchange(route, scope, receive, self.loop.time(), chunked, client.encode(), ours, limited)
 
-    async def _authenticate(self, route: Route, scope: Scope) -> Claims | None:
-        given = next((value for name, value in scope["headers"] if name == b"authorization"), None)
-        if given is None and route.auth == "optional":
-            return None
-        return await self.verifier.authenticate(given.decode("latin-1") if given is not None else None)
-
-    def _limited(self, route: Route, claims: Claims | None, client: str) -> headers.Headers:
-        assert route.rate_limit  # noqa: S101 - asked for only where there is one
-        who = f"sub:{claims.get('sub')}" if claims else f"address:{client}"
-        return self.limits.take(route.prefix, route.rate_limit, who)
-
-    async def _forward(self, exchange: Exchange, key: bytes, send: Send) -> None:
+    async def _forward(self, exchange: Exchange, send: Send, begun: Begun | None) -> None:
         """Send the request to one instance after the other until one has answered.
+
+        Args:
+            exchange: the request.
+            send: to the client.
+            begun: where it was sent to the first one already.
 
         Raises:
             Problem: 503, there is none to try; 502 or 504, those that were tried failed.
         """
-        loop = asyncio.get_running_loop()
-        service, route = self.directory.services[exchange.route.service], exchange.route
-        service.budget.earn()
-        if not service.breaker.allows(exchange.started):
-            SHED.labels("breaker").inc()
-            raise unavailable(f"{service.name} fails; it is tried again in some seconds")
+        service = self.directory.services[exchange.route.service]
+        if begun is None:
+            service.budget.earn()
+            if not service.breaker.allows(exchange.started):
+                SHED.labels("breaker").inc()
+                raise unavailable(f"{service.name} fails; it is tried again in some seconds")
         error: UpstreamError | None = None
         attempts = 0
-        while upstream := service.choose(route.balance, key, exchange.tried, loop.time()):
-            exchange.tried.append(upstream)
+        while upstream := begun.upstream if begun else self._choose(service, exchange):
+            sent = begun.connection if begun else None
+            begun = None
             attempts += 1
             try:
-                await self._try(exchange, service, upstream, attempts, send)
+                await self._try(exchange, service, upstream, attempts, send, sent)
             except Again:
                 continue
             except NotSent as failure:
@@ -186,14 +296,40 @@ class Proxy:
                 if exchange.answered:
                     raise ConnectionError("the instance broke off in the middle of its answer") from failure
                 error = failure
-                if not may_repeat(exchange, service, attempts, loop.time()):
+                if not may_repeat(exchange, service, attempts, self.loop.time()):
                     break
             else:
                 return
         raise problem_of(service.name, error)
 
+    def _choose(self, service: UpstreamService, exchange: Exchange) -> Upstream | None:
+        upstream = service.choose(exchange.route.balance, exchange.key, exchange.tried, self.loop.time())
+        if upstream:
+            exchange.tried.append(upstream)
+        return upstream
+
+    def _send(self, exchange: Exchange, connection: Connection, attempt: int, now: float) -> None:
+        """Send what is here of a request, and watch for a client that leaves."""
+        left_s = time_left_s(exchange, attempt, now)
+        connection.deadline = now + left_s
+        self._waiting[connection] = exchange.receive
+        headless = exchange.scope["method"] == "HEAD"
+        connection.start(request(exchange, left_s), headless=headless, whole=not exchange.more, now=now)
+
+    def _release(self, connection: Connection, upstream: Upstream) -> None:
+        self._waiting.pop(connection, None)
+        if watcher := self._watchers.pop(connection, None):
+            watcher.cancel()
+        upstream.release(connection)
+
     async def _try(
-        self, exchange: Exchange, service: UpstreamService, upstream: Upstream, attempt: int, send: Send
+        self,
+        exchange: Exchange,
+        service: UpstreamService,
+        upstream: Upstream,
+        attempt: int,
+        send: Send,
+        sent: Connection | None,
     ) -> None:
         """One attempt.
 
@@ -201,49 +337,40 @@ class Proxy:
             Again: the instance answered with an error, and another one is to be asked.
             UpstreamError: it failed; nothing was sent to the client unless the exchange is `answered`.
         """
-        loop = asyncio.get_running_loop()
-        connection: Connection | None = None
+        connection = sent
         pump: asyncio.Task[None] | None = None
         try:
-            connection = await upstream.connect()
-            now = loop.time()
-            left_s = time_left_s(exchange, attempt, now)
-            connection.deadline = now + left_s
-            connection.start(
-                request(exchange, left_s), headless=exchange.scope["method"] == "HEAD", whole=not exchange.more, now=now
-            )
+            if connection is None:
+                connection = await upstream.connect()
+                self._send(exchange, connection, attempt, self.loop.time())
             if exchange.more:
+                del self._waiting[connection]
                 pump = asyncio.create_task(send_rest(exchange, connection))
-            else:
-                self._waiting[connection] = exchange.receive
             await connection.head()
             failed = connection.status >= 500 and connection.status != 501
             if failed:
-                service.failed(upstream, "status", loop.time(), answered=True)
-                if may_repeat(exchange, service, attempt, loop.time()):
+                service.failed(upstream, "status", self.loop.time(), answered=True)
+                if may_repeat(exchange, service, attempt, self.loop.time()):
                     raise Again
-            connection.deadline = loop.time() + exchange.route.timeout_s
-            await relay(exchange, connection, send, loop)
+            if not pump:
+                connection.deadline = self.loop.time() + exchange.route.timeout_s
+            await relay(exchange, connection, send, self.loop)
             if not failed:
-                service.succeeded(upstream, loop.time())
+                service.succeeded(upstream, self.loop.time())
         except UpstreamError as error:
-            service.failed(upstream, type(error).__name__, loop.time(), answered=False)
+            service.failed(upstream, type(error).__name__, self.loop.time(), answered=False)
             raise
         finally:
             if connection:
-                self._waiting.pop(connection, None)
-                if watcher := self._watchers.pop(connection, None):
-                    watcher.cancel()
                 if pump:
                     pump.cancel()
-                upstream.release(connection)
+                self._release(connection, upstream)
 
     async def _tick(self) -> None:
         """Fail what is too late, and let go of what nobody waits for any more."""
-        loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(TICK_S)
-            now = loop.time()
+            now = self.loop.time()
             for service in self.directory.services.values():
                 service.tick(now)
             for connection, receive in list(self._waiting.items()):
@@ -269,7 +396,29 @@ def time_left_s(exchange: Exchange, attempt: int, now: float) -> float:
     return max(left_s / (exchange.route.attempts - attempt + 1) if repeatable else left_s, TICK_S)
 
 
-def check(route: Route, scope: Scope, names: list[bytes]) -> None:
+def tell(scope: Scope) -> Told:
+    """What a request's headers say."""
+    told = Told()
+    for name, value in scope["headers"]:
+        if name == b"host":
+            told.hosts += 1
+            told.host = value
+        elif name == b"authorization":
+            told.authorizations += 1
+            told.authorization = value.decode("latin-1")
+        elif name == b"content-length":
+            told.length = True
+        elif name == b"transfer-encoding":
+            told.chunked = True
+    return told
+
+
+def asks(route: Route, told: Told) -> bool:
+    """Whether a route wants to see the token."""
+    return route.auth == "required" or (route.auth == "optional" and told.authorization is not None)
+
+
+def check(route: Route, scope: Scope, told: Told) -> None:
     """Refuse what the gateway and a service could read differently, and what the route does not take.
 
     Raises:
@@ -277,11 +426,28 @@ def check(route: Route, scope: Scope, names: list[bytes]) -> None:
     """
     if not paths.plain(scope["raw_path"]):
         raise Problem(MALFORMED_REQUEST, "the path holds encoded slashes, dot segments or the like")
-    if names.count(b"host") != 1:
-        raise Problem(MALFORMED_REQUEST, "send one Host header")
+    if told.hosts != 1 or told.authorizations > 1:
+        raise Problem(MALFORMED_REQUEST, "send one Host header, and one Authorization header at the most")
     if scope["method"] not in route.methods:
         allowed = ", ".join(sorted(route.methods))
         raise Problem(METHOD_NOT_ALLOWED, f"this path takes {allowed}", {"Allow": allowed})
+
+
+async def piece(receive: Receive) -> Message:
+    """The next piece of a body.
+
+    Raises:
+        ClientTooSlow: it did not come in time.
+        ClientGone: it will not come.
+    """
+    try:
+        async with asyncio.timeout(CLIENT_S):
+            message = await receive()
+    except TimeoutError:
+        raise ClientTooSlow from None
+    if message["type"] == "http.disconnect":
+        raise ClientGone
+    return message
 
 
 def request(exchange: Exchange, left_s: float) -> bytes:
@@ -306,17 +472,20 @@ def chunk(data: bytes) -> bytes:
 
 
 async def send_rest(exchange: Exchange, connection: Connection) -> None:
-    """Send the rest of a body as it comes, no faster than the instance takes it."""
-    more = True
-    while more:
-        message = await exchange.receive()
-        if message["type"] == "http.disconnect":
-            connection.fail(ClientGone())
-            return
-        data, more = message.get("body", b""), message.get("more_body", False)
-        connection.deadline = asyncio.get_running_loop().time() + exchange.route.timeout_s
-        connection.write(chunk(data) if exchange.chunked else data)
-        await connection.drained()
+    """Send the rest of a body as it comes, no faster than the instance takes it. A client that is slow is no fault of the instance's."""
+    timeout_s = exchange.route.timeout_s
+    try:
+        more = True
+        while more:
+            connection.deadline = FOREVER
+            message = await piece(exchange.receive)
+            connection.deadline = asyncio.get_running_loop().time() + timeout_s
+            data, more = message.get("body", b""), message.get("more_body", False)
+            connection.write(chunk(data) if exchange.chunked else data)
+            await connection.drained()
+    except ClientGone as gone:
+        connection.fail(gone)
+        return
     if exchange.chunked:
         connection.write(b"0\r\n\r\n")
     connection.sent = True
@@ -342,8 +511,11 @@ async def relay(exchange: Exchange, connection: Connection, send: Send, loop: as
         return
     exchange.answered = True
     await send(start)
-    while piece := await connection.chunk():
-        await send({"type": "http.response.body", "body": piece, "more_body": True})
+    while part := await connection.chunk():
+        connection.deadline = (
+            FOREVER  # while it is the client who is slow, no fault of the instance's; see http1.STALL_S
+        )
+        await send({"type": "http.response.body", "body": part, "more_body": True})
         connection.deadline = loop.time() + exchange.route.timeout_s
     await send({"type": "http.response.body", "body": b""})
 
@@ -370,8 +542,3 @@ def problem_of(service: str, error: UpstreamError | None) -> Problem:
     if isinstance(error, TimedOut):
         return Problem(GATEWAY_TIMEOUT, f"{service} did not answer in time")
     return Problem(BAD_GATEWAY, f"{service} broke off before its answer was whole")
-
-
-def host(scope: Scope) -> bytes:
-    """The host that the client asked for."""
-    return next((value for name, value in scope["headers"] if name == b"host"), b"")

@@ -55,17 +55,23 @@ class Upstream:
         """Whether it rests."""
         return now < self.ejected_until
 
+    def idle(self) -> Connection | None:
+        """A connection that is there already, and in use from now on; None where there is none."""
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.alive:
+                self.active.add(connection)
+                return connection
+        return None
+
     async def connect(self) -> Connection:
         """A connection that is in use from now on.
 
         Raises:
             NotSent: none can be made.
         """
-        while self._idle:
-            connection = self._idle.pop()
-            if connection.alive:
-                self.active.add(connection)
-                return connection
+        if connection := self.idle():
+            return connection
         self._waiting += 1
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):

@@ -2,7 +2,7 @@
 
 import json
 
-from servicekit.observation import App, Message, Receive, Scope, Send
+from servicekit.observation import App, Headers, Message, Receive, Scope, Send
 from servicekit.problems import BODY_TOO_LARGE, MEDIA_TYPE, Problem
 
 
@@ -75,11 +75,17 @@ def replay(body: bytes, receive: Receive) -> Receive:
     return again
 
 
-async def refuse(problem: Problem, send: Send) -> None:
-    """Answer with a problem, from outside any framework."""
+def encoded(problem: Problem) -> tuple[int, Headers, bytes]:
+    """Status, headers and body of a problem, for answers from outside any framework."""
     body = json.dumps(problem.body()).encode()
     fixed = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode())]
     extra = [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
-    start: Message = {"type": "http.response.start", "status": problem.kind.status, "headers": [*fixed, *extra]}
+    return problem.kind.status, [*fixed, *extra], body
+
+
+async def refuse(problem: Problem, send: Send) -> None:
+    """Answer with a problem."""
+    status, headers, body = encoded(problem)
+    start: Message = {"type": "http.response.start", "status": status, "headers": headers}
     await send(start)
     await send({"type": "http.response.body", "body": body})

@@ -38,14 +38,16 @@ def line(at_s: float, level: str, logger: str, message: str, fields: dict[str, A
         message: what happened.
         fields: what belongs to it.
     """
-    fields = {"time": rfc3339(at_s), "level": level, "logger": logger, "message": message} | _service | fields
+    fields = (
+        {"time": rfc3339(int(at_s * 1000)), "level": level, "logger": logger, "message": message} | _service | fields
+    )
     return orjson.dumps(fields, default=str, option=OPTIONS)
 
 
-def rfc3339(at_s: float) -> str:
-    """A Unix time with milliseconds; most of it is that of the line before."""
-    second = int(at_s)
-    return f"{to_the_second(second)}.{int((at_s - second) * 1000):03d}Z"
+@lru_cache(maxsize=16)
+def rfc3339(at_ms: int) -> str:
+    """A Unix time in milliseconds; many lines share one."""
+    return f"{to_the_second(at_ms // 1000)}.{at_ms % 1000:03d}Z"
 
 
 @lru_cache(maxsize=2)
@@ -54,14 +56,25 @@ def to_the_second(second: int) -> str:
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
-def event(at_s: float, message: str, fields: dict[str, Any]) -> None:
+def members(fields: dict[str, Any]) -> bytes:
+    """Fields for `event`, encoded once for several lines; the service's name is among them."""
+    return orjson.dumps(_service | fields)[1:-1]
+
+
+def event(at_s: float, message: str, fields: bytes) -> None:
     """Write a line about a request: as a logger would, at a fifth of the time, which every request takes twice.
 
     What is written while the event loop does one round leaves in one go.
+
+    Args:
+        at_s: Unix time.
+        message: what happened; plain ASCII.
+        fields: what belongs to it, as `members` gives it.
     """
     if not _unwritten:
         asyncio.get_running_loop().call_soon(write)
-    _unwritten.append(line(at_s, "info", "request", message, fields))
+    head = f'{{"time":"{rfc3339(int(at_s * 1000))}","level":"info","logger":"request","message":"{message}",'
+    _unwritten.append(head.encode() + fields + b"}\n")
 
 
 def write() -> None:

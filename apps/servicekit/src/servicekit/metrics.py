@@ -9,6 +9,9 @@ DURATION = Histogram(
     "http_request_duration_seconds", "Time from request to end of answer", ["method", "endpoint", "status_code"]
 )
 ACTIVE = Gauge("active_requests", "Requests being answered")
+active = 0
+"""Counted here, and told when it is asked for."""
+ACTIVE.set_function(lambda: active)
 ERRORS = Counter("service_errors", "Errors that are the service's own", ["service", "error_type"])
 REGISTERED = Gauge("service_registered", "1 while the service is registered in Consul, 0 while not")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

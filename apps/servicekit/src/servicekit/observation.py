@@ -1,9 +1,12 @@
 """Pure ASGI middleware: request id, trace, log and metrics of every request."""
 
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
+import orjson
 import uuid_utils
 
 from servicekit import logs, metrics
@@ -14,11 +17,28 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+Respond = Callable[[int, Headers, bytes], None]
+"""Answers with status, headers and the whole body."""
+AtOnce = Callable[[Scope, Any, Respond], bool]
 
 HEADER = b"x-request-id"
 QUIET = frozenset({"/livez", "/readyz", "/health", "/health/details", "/metrics"})
 """Asked every few seconds by machines; only their failures are worth a line."""
 MAX_ID_BYTES = 128
+MAX_AGENT = 512
+
+
+@dataclass(slots=True)
+class Seen:
+    """A request that has come."""
+
+    started: float
+    request_id: str
+    trace: Trace | None
+    """None for those that are quiet."""
+    about: bytes
+    """What every line about it says."""
 
 
 class Observed:
@@ -27,7 +47,7 @@ class Observed:
     The app finds the request's id in `scope["request_id"]` and its trace in `scope["trace"]`.
 
     Args:
-        app: the app.
+        app: the app; if it has `at_once`, see `serving.Cycle`.
         service: name of the service, for the metrics.
         trusts: whether the id that the caller of a request sends is taken over: one of our own.
         spans: exports spans; None where only ids are wanted.
@@ -38,6 +58,7 @@ class Observed:
         self.service = service
         self.trusts = trusts
         self.spans = spans
+        self._at_once: AtOnce | None = getattr(app, "at_once", None)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -45,43 +66,59 @@ class Observed:
             await self.app(scope, receive, send)
             return
         status = 500
-        started = time.perf_counter()
-        method, path, headers = scope["method"], scope["path"], dict(scope["headers"])
-        loud = path not in QUIET
-        request_id = scope["request_id"] = self.request_id(scope, headers.get(HEADER, b""))
-        trace = scope["trace"] = self.trace(headers, method) if loud else None
-        about = {"method": method, "url": path, "request_id": request_id}
-        if trace:
-            about["trace_id"] = trace.trace_id
-            about["span_id"] = trace.span_id
-            agent = headers.get(b"user-agent", b"").decode("latin-1")
-            logs.event(time.time(), "Request started", about | {"remote": remote(scope), "user_agent": agent})
+        seen: Seen = scope.get("seen") or self._begin(scope)
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                passed = [pair for pair in message.get("headers", ()) if pair[0].lower() != HEADER]
-                passed.append((HEADER, request_id.encode()))
-                message["headers"] = passed
+                message["headers"] = with_id(message.get("headers", ()), seen)
             await send(message)
 
-        metrics.ACTIVE.inc()
         try:
             await self.app(scope, receive, send_with_id)
         except Exception as error:
             metrics.ERRORS.labels(self.service, type(error).__name__).inc()
             raise
         finally:
-            metrics.ACTIVE.dec()
-            duration_s = time.perf_counter() - started
-            endpoint = template(scope)
-            metrics.observe(method, endpoint, status, duration_s)
-            if loud or status >= 500:
-                outcome = {"endpoint": endpoint, "status": status, "duration": round(duration_s, 6)}
-                logs.event(time.time(), "Request completed", about | outcome)
-            if trace and self.spans:
-                self.spans.end(trace, method, endpoint, status)
+            self._end(scope, seen, status)
+
+    def at_once(self, scope: Scope, cycle: Any) -> bool:
+        """Serve a request without a task, if the app can; else it is served as any other."""
+        if self._at_once is None:
+            return False
+        seen = scope["seen"] = self._begin(scope)
+
+        def respond(status: int, headers: Headers, body: bytes) -> None:
+            cycle.respond(status, with_id(headers, seen), body)
+            self._end(scope, seen, status)
+
+        return self._at_once(scope, cycle, respond)
+
+    def _begin(self, scope: Scope) -> Seen:
+        metrics.active += 1
+        started = time.perf_counter()
+        method, path, headers = scope["method"], scope["path"], dict(scope["headers"])
+        request_id = scope["request_id"] = self.request_id(scope, headers.get(HEADER, b""))
+        trace = scope["trace"] = None if path in QUIET else self.trace(headers, method)
+        about = {"method": method, "url": path, "request_id": request_id}
+        if trace is None:
+            return Seen(started, request_id, trace, logs.members(about))
+        said = logs.members(about | {"trace_id": trace.trace_id, "span_id": trace.span_id})
+        agent = headers.get(b"user-agent", b"").decode("latin-1")
+        logs.event(time.time(), "Request started", said + caller(remote(scope), agent))
+        return Seen(started, request_id, trace, said)
+
+    def _end(self, scope: Scope, seen: Seen, status: int) -> None:
+        metrics.active -= 1
+        duration_s = time.perf_counter() - seen.started
+        endpoint, method = template(scope), scope["method"]
+        metrics.observe(method, endpoint, status, duration_s)
+        if seen.trace or status >= 500:
+            outcome = f',"endpoint":{quoted(endpoint)},"status":{status},"duration":{duration_s:.6f}'
+            logs.event(time.time(), "Request completed", seen.about + outcome.encode())
+        if seen.trace and self.spans:
+            self.spans.end(seen.trace, method, endpoint, status)
 
     def request_id(self, scope: Scope, given: bytes) -> str:
         """The caller's id where it is trusted and sane, else a new one, which sorts by time (RFC 9562, UUIDv7)."""
@@ -95,6 +132,25 @@ class Observed:
         """The request's trace, which the caller may have begun."""
         header = headers.get(b"traceparent", b"").decode("latin-1")
         return self.spans.start(header, method) if self.spans else continued(header)
+
+
+def with_id(headers: Iterable[tuple[bytes, bytes]], seen: Seen) -> Headers:
+    """Headers of an answer with the request's id, and no other."""
+    passed = [pair for pair in headers if pair[0].lower() != HEADER]
+    passed.append((HEADER, seen.request_id.encode()))
+    return passed
+
+
+@lru_cache(maxsize=1024)
+def caller(address: str, agent: str) -> bytes:
+    """Who asks, as members of a line; the same ones ask again."""
+    return b"," + orjson.dumps({"remote": address, "user_agent": agent[:MAX_AGENT]})[1:-1]
+
+
+@lru_cache(maxsize=1024)
+def quoted(text: str) -> str:
+    """A text as JSON."""
+    return orjson.dumps(text).decode()
 
 
 def remote(scope: Scope) -> str:

@@ -4,69 +4,17 @@ import asyncio
 import gc
 from collections.abc import Awaitable, Callable
 from socket import socket
-from typing import Any, cast
+from typing import cast
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from servicekit.http1 import KEEP_ALIVE_S, Protocol
 from servicekit.observation import App
 
-KEEP_ALIVE_S = 75
-"""Longer than the gateway keeps an idle connection, so that it is never the service that closes one in use."""
 DRAIN_S = 25
 """For requests in flight; below the pod's grace period less its preStop."""
 SETTLE_S = 1.0
 """For callers to hear of the leaving before the listener closes; meanwhile every answer ends its connection."""
-
-
-CORK_BYTES = 64 * 1024
-
-
-class Corked:
-    """A transport that sends what is written while the event loop does one round in one go.
-
-    uvicorn writes head and body of an answer one after the other; a system call is what a small answer costs most.
-
-    Args:
-        transport: the connection's.
-    """
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self._unsent: list[bytes] = []
-        self._unsent_bytes = 0
-        self._loop = asyncio.get_running_loop()
-
-    def write(self, data: bytes) -> None:
-        """Send bytes, soon."""
-        if not self._unsent:
-            self._loop.call_soon(self._send)
-        self._unsent.append(data)
-        self._unsent_bytes += len(data)
-        if self._unsent_bytes > CORK_BYTES:  # the transport has to know, so that it can say stop
-            self._send()
-
-    def close(self) -> None:
-        """Send what is left, and close."""
-        self._send()
-        self._transport.close()
-
-    def _send(self) -> None:
-        if self._unsent and not self._transport.is_closing():
-            self._transport.write(b"".join(self._unsent))
-        self._unsent.clear()
-        self._unsent_bytes = 0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-
-class Protocol(HttpToolsProtocol):
-    """uvicorn's, on a corked transport."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A client has connected."""
-        super().connection_made(cast("asyncio.Transport", Corked(cast("asyncio.Transport", transport))))
 
 
 class Server(uvicorn.Server):
@@ -88,6 +36,14 @@ class Server(uvicorn.Server):
         if not self.should_exit:
             await self.join()
 
+    async def on_tick(self, counter: int) -> bool:
+        """Look at the connections once a second."""
+        if counter % 10 == 0:
+            now = asyncio.get_running_loop().time()
+            for connection in cast("list[Protocol]", list(self.server_state.connections)):
+                connection.expire(now)
+        return await super().on_tick(counter)
+
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         """Leave the registry first, then stop listening and drain."""
         await self.leave()
@@ -98,7 +54,12 @@ class Server(uvicorn.Server):
 
 
 def serve(
-    app: App, host: str, port: int, join: Callable[[], Awaitable[None]], leave: Callable[[], Awaitable[None]]
+    app: App,
+    host: str,
+    port: int,
+    join: Callable[[], Awaitable[None]],
+    leave: Callable[[], Awaitable[None]],
+    protocol: type[Protocol] = Protocol,
 ) -> None:
     """Serve until SIGTERM or SIGINT.
 
@@ -108,18 +69,19 @@ def serve(
         port: to listen on.
         join: called once it listens.
         leave: called before the listener closes.
+        protocol: of connections.
     """
-    Server(configured(app, host, port), join, leave).run()
+    Server(configured(app, host, port, protocol), join, leave).run()
 
 
-def configured(app: App, host: str, port: int) -> uvicorn.Config:
+def configured(app: App, host: str, port: int, protocol: type[Protocol] = Protocol) -> uvicorn.Config:
     """How uvicorn serves an app."""
     return uvicorn.Config(
         app,
         host=host,
         port=port,
         loop="uvloop",
-        http=Protocol,
+        http=protocol,
         access_log=False,  # requests are logged by Observed
         log_config=None,
         server_header=False,

@@ -29,7 +29,8 @@ def continued(header: str) -> Trace:
     """The trace that the caller's traceparent names, or a new one where it is missing or malformed."""
     found = TRACEPARENT.fullmatch(header) if header else None
     if found is None:
-        return Trace(f"{random.getrandbits(128):032x}", new_span_id(), sampled=False)
+        ids = f"{random.getrandbits(192):048x}"
+        return Trace(ids[:32], ids[32:], sampled=False)
     return Trace(found[1], new_span_id(), sampled=int(found[3], 16) & 1 == 1, parent_id=found[2])
 
 
