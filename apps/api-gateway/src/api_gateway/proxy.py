@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import cast
 
 from prometheus_client import Counter
@@ -12,7 +13,7 @@ from servicekit.observation import App, Message, Receive, Respond, Scope, Send
 from servicekit.problems import Kind, Problem, unavailable
 from servicekit.tokens import Claims, UnknownKeyError, Verifier
 
-from api_gateway import headers, paths
+from api_gateway import headers, paths, tunnel
 from api_gateway.connection import FOREVER, ClientGone, ClientTooSlow, Connection, NotSent, TimedOut, UpstreamError
 from api_gateway.directory import Directory
 from api_gateway.forwarded import Peers
@@ -102,6 +103,8 @@ class Proxy:
         limits: how much a client may ask.
     """
 
+    upgrades = True
+
     def __init__(
         self,
         own: App,
@@ -147,7 +150,10 @@ class Proxy:
         exchange = None
         try:
             exchange = begun.exchange if begun else await self._enter(route, scope, receive)
-            await self._forward(exchange, send, begun)
+            if "take" in scope:
+                await self._tunnel(exchange, send)
+            else:
+                await self._forward(exchange, send, begun)
         except ClientTooSlow:
             if exchange is None or not exchange.answered:
                 detail = f"no more of the body came for {CLIENT_S:g} s"
@@ -302,6 +308,37 @@ class Proxy:
                 return
         raise problem_of(service.name, error)
 
+    async def _tunnel(self, exchange: Exchange, send: Send) -> None:
+        """Open a WebSocket to an instance, and hand bytes to and fro until one side has closed it.
+
+        Raises:
+            Problem: there is no instance that opens one.
+        """
+        service = self.directory.services[exchange.route.service]
+        error: UpstreamError | None = None
+        while upstream := self._choose(service, exchange):
+            upstream.tunnels += 1
+            try:
+                end, status, given = await tunnel.connect(upstream, upgrading(exchange), exchange.route.timeout_s)
+                if not tunnel.accepted(status, given):
+                    tunnel.close(end)
+                    raise refused(service.name, status)
+                await send({"type": "http.response.start", "status": status, "headers": opening(given, exchange)})
+                client = tunnel.End()
+                exchange.scope["take"](client)
+                await tunnel.last(end, client)
+            except NotSent as failure:
+                service.failed(upstream, "NotSent", self.loop.time(), answered=False)
+                error = failure
+            except UpstreamError as failure:
+                service.failed(upstream, type(failure).__name__, self.loop.time(), answered=False)
+                raise problem_of(service.name, failure) from failure
+            else:
+                return
+            finally:
+                upstream.tunnels -= 1
+        raise problem_of(service.name, error)
+
     def _choose(self, service: UpstreamService, exchange: Exchange) -> Upstream | None:
         upstream = service.choose(exchange.route.balance, exchange.key, exchange.tried, self.loop.time())
         if upstream:
@@ -450,12 +487,35 @@ async def piece(receive: Receive) -> Message:
     return message
 
 
-def request(exchange: Exchange, left_s: float) -> bytes:
-    """A request as it is sent: its head, and what there is of its body."""
+def head(exchange: Exchange) -> list[bytes]:
+    """The lines that the head of every request has."""
     scope = exchange.scope
     target = scope["raw_path"] + b"?" + scope["query_string"] if scope["query_string"] else scope["raw_path"]
     lines = [scope["method"].encode(), b" ", target, b" HTTP/1.1\r\n"]
-    lines += headers.upstream(scope["headers"], exchange.ours)
+    return lines + headers.upstream(scope["headers"], exchange.ours)
+
+
+def upgrading(exchange: Exchange) -> bytes:
+    """A request for a WebSocket as it is sent."""
+    return b"".join([*head(exchange), b"connection: upgrade\r\nupgrade: websocket\r\n\r\n"])
+
+
+def opening(given: headers.Headers, exchange: Exchange) -> headers.Headers:
+    """The headers by which the client learns that its WebSocket is open."""
+    return [*headers.downstream(given), (b"upgrade", b"websocket"), *exchange.limited]
+
+
+def refused(service: str, status: int) -> Problem:
+    """What the client hears when a service opens no WebSocket: the service's own status where it is the client's fault."""
+    if 400 <= status < 500:
+        phrase = HTTPStatus(status).phrase if status in list(HTTPStatus) else "Refused"
+        return Problem(Kind(status, "websocket-refused", phrase), f"{service} opens no WebSocket here")
+    return Problem(BAD_GATEWAY, f"{service} opened no WebSocket; it answered {status}")
+
+
+def request(exchange: Exchange, left_s: float) -> bytes:
+    """A request as it is sent: its head, and what there is of its body."""
+    lines = head(exchange)
     lines.append(b"x-request-timeout-ms: %d\r\n" % (left_s * 1000))
     if exchange.chunked and exchange.more:
         lines += (b"transfer-encoding: chunked\r\n\r\n", chunk(exchange.body))

@@ -32,6 +32,7 @@ class Upstream:
         self.instance = instance
         self.loop = asyncio.get_running_loop()
         self.active: set[Connection] = set()
+        self.tunnels = 0
         self.failures = 0
         """In a row."""
         self.ejections = 0
@@ -43,7 +44,7 @@ class Upstream:
     @property
     def in_flight(self) -> int:
         """Requests that it has not answered yet."""
-        return len(self.active) + self._waiting
+        return len(self.active) + self._waiting + self.tunnels
 
     def weight(self, now: float) -> float:
         """Its share, from LEAST_WEIGHT to 1."""

@@ -4,8 +4,9 @@ without a task where the app has them at once."""
 import asyncio
 import urllib.parse
 from collections.abc import Callable
+from http import HTTPStatus
 from math import inf
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -44,7 +45,7 @@ class Corked:
     """
 
     def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
+        self.raw = transport
         self._unsent: list[bytes] = []
         self._unsent_bytes = 0
         self._loop = asyncio.get_running_loop()
@@ -64,21 +65,22 @@ class Corked:
     def close(self) -> None:
         """Send what is left, and close."""
         self.flush()
-        self._transport.close()
+        self.raw.close()
 
     def flush(self) -> None:
         """Send what waits."""
         unsent = self._unsent
         if unsent:
             if not self.is_closing():
-                self._transport.write(unsent[0] if len(unsent) == 1 else b"".join(unsent))
+                self.raw.write(unsent[0] if len(unsent) == 1 else b"".join(unsent))
             unsent.clear()
             self._unsent_bytes = 0
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
+        return getattr(self.raw, name)
 
 
+C = TypeVar("C", bound="Cycle")
 AtOnce = Callable[[Scope, "Cycle"], bool]
 
 
@@ -117,6 +119,32 @@ class Cycle(RequestResponseCycle):
         self.protocol.start_task(self)
 
 
+class Upgrade(Cycle):
+    """A request for a WebSocket (RFC 6455). An app that has `upgrades` finds `scope["take"]`; when it has sent a 101 it may take over the
+    connection by that: `take(protocol)` makes it another protocol's."""
+
+    async def send(self, message: Any) -> None:
+        """Send a part of the answer."""
+        if message["type"] == "http.response.start" and message["status"] == HTTPStatus.SWITCHING_PROTOCOLS:
+            lines = [STATUS_LINE[101], b"connection: upgrade\r\n"]
+            for name, value in message["headers"]:
+                lines += (name, b": ", value, b"\r\n")
+            self.response_started = self.response_complete = True
+            self.transport.write(b"".join([*lines, b"\r\n"]))
+        else:
+            await super().send(message)
+
+    def take(self, protocol: asyncio.BaseProtocol) -> None:
+        """Make the connection another protocol's."""
+        transport = cast("Corked", self.transport)
+        transport.flush()
+        raw = transport.raw
+        self.protocol.connections.discard(self.protocol)
+        raw.set_protocol(protocol)
+        protocol.connection_made(raw)
+        self.flow.resume_reading()
+
+
 class Protocol(HttpToolsProtocol):
     """A client's connection."""
 
@@ -146,15 +174,24 @@ class Protocol(HttpToolsProtocol):
         version = parser.get_http_version()
         scope["method"] = parser.get_method().decode("ascii")
         scope["http_version"] = version
-        if parser.should_upgrade() and self._should_upgrade():
-            return
         url = httptools.parse_url(self.url)
         scope["raw_path"] = raw_path = url.path
         path = raw_path.decode("ascii")
         scope["path"] = urllib.parse.unquote(path) if "%" in path else path
         scope["query_string"] = url.query or b""
+        if parser.should_upgrade() and self._should_upgrade():
+            return
         before = cast("Cycle | None", self.cycle)
-        self.cycle = cycle = Cycle(
+        keep_alive = version != "1.0" and parser.should_keep_alive()
+        self.cycle = cycle = self._cycle(Cycle, keep_alive=keep_alive)
+        if before is None or before.response_complete:
+            self._start_asgi_task(cycle, self._app)
+        else:  # pipelined
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cycle, self._app))
+
+    def _cycle(self, kind: type[C], *, keep_alive: bool) -> C:
+        cycle = kind(
             scope=self.scope,
             transport=self.transport,
             flow=self.flow,
@@ -164,15 +201,23 @@ class Protocol(HttpToolsProtocol):
             default_headers=self.server_state.default_headers,
             message_event=asyncio.Event(),
             expect_100_continue=self.expect_100_continue,
-            keep_alive=version != "1.0" and parser.should_keep_alive(),
+            keep_alive=keep_alive,
             on_response=self.on_response_complete,
         )
         cycle.protocol = self
-        if before is None or before.response_complete:
-            self._start_asgi_task(cycle, self._app)
-        else:  # pipelined
-            self.flow.pause_reading()
-            self.pipeline.appendleft((cycle, self._app))
+        return cycle
+
+    def _should_upgrade_to_ws(self) -> bool:
+        before = cast("Cycle | None", self.cycle)
+        return getattr(self._app, "upgrades", False) and (before is None or before.response_complete)
+
+    def handle_websocket_upgrade(self) -> None:
+        """The client asks for a WebSocket; nothing more is read until somebody takes the connection."""
+        self.flow.pause_reading()
+        cycle = self._cycle(Upgrade, keep_alive=False)
+        self.cycle = cycle
+        cast("dict[str, Any]", self.scope)["take"] = cycle.take
+        self.start_task(cycle)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         if self._at_once is None or not self._at_once(cast("Scope", cycle.scope), cast("Cycle", cycle)):

@@ -58,6 +58,7 @@ class Observed:
         self.service = service
         self.trusts = trusts
         self.spans = spans
+        self.upgrades: bool = getattr(app, "upgrades", False)
         self._at_once: AtOnce | None = getattr(app, "at_once", None)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
