@@ -1,6 +1,6 @@
 """Which headers pass the gateway (RFC 9110, section 7.6.1)."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -21,6 +21,7 @@ OURS = frozenset(
     }
 )
 """Said by the gateway alone: a client could claim anything. To Expect its own server has answered."""
+USUAL = (b"keep-alive", b"close")
 DROPPED = HOP_BY_HOP | OURS
 
 
@@ -32,10 +33,7 @@ def upstream(sent: Iterable[tuple[bytes, bytes]], ours: Headers) -> list[bytes]:
         ours: said by the gateway.
     """
     lines: list[bytes] = []
-    named: frozenset[bytes] = frozenset()
-    for name, value in sent:
-        if name == b"connection" and value.lower() not in (b"keep-alive", b"close"):
-            named |= {word.strip().lower() for word in value.split(b",")}
+    named = named_in(value for name, value in sent if name == b"connection")
     for name, value in sent:
         if name not in DROPPED and name not in named:
             lines += (name, b": ", value, b"\r\n")
@@ -44,11 +42,14 @@ def upstream(sent: Iterable[tuple[bytes, bytes]], ours: Headers) -> list[bytes]:
     return lines
 
 
+def named_in(connection: Iterable[bytes]) -> Collection[bytes]:
+    """The headers that Connection headers name, which are for the next hop alone."""
+    words = [word for value in connection if value.lower() not in USUAL for word in value.split(b",")]
+    return {word.strip().lower() for word in words} if words else ()
+
+
 def downstream(given: Headers) -> Headers:
     """The headers of an answer as the client gets them, from names in lower case."""
-    named: frozenset[bytes] = frozenset()
-    for name, value in given:
-        if name == b"connection" and value.lower() not in (b"keep-alive", b"close"):
-            named |= {word.strip().lower() for word in value.split(b",")}
+    named = named_in(value for name, value in given if name == b"connection")
     # The gateway's own server says when; two dates would be one too many.
     return [pair for pair in given if pair[0] not in HOP_BY_HOP and pair[0] != b"date" and pair[0] not in named]

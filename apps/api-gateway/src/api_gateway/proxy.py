@@ -137,7 +137,7 @@ class Proxy:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        begun: Begun | None = scope.get("begun")
+        begun: Begun | None = scope.pop("begun", None)
         route = begun.exchange.route if begun else self._route(scope)
         if route is None:
             await self.own(scope, receive, send)
@@ -217,6 +217,8 @@ class Proxy:
             if not (good and connection.done):
                 cycle.go_on()
                 return
+            # They know the scope, and it would know them: work for the garbage collector.
+            del exchange.scope["begun"], exchange.scope["admitted"]
             self.active -= 1
             service.succeeded(upstream, self.loop.time())
             given = headers.downstream(connection.headers) + exchange.limited
@@ -237,8 +239,8 @@ class Proxy:
 
     async def _enter(self, route: Route, scope: Scope, receive: Receive) -> Exchange:
         """A request that is let through, with as much of its body as is here."""
-        if "admitted" in scope:
-            return scope["admitted"]
+        if admitted := scope.pop("admitted", None):
+            return admitted
         told = tell(scope)
         check(route, scope, told)
         claims = await self.verifier.authenticate(told.authorization) if asks(route, told) else None
