@@ -96,7 +96,7 @@ bench: uv ## Measure user-service beside an ORM and a Go peer; needs Go and a ru
 	@$(RUN) python -m bench
 
 .PHONY: bench-gateway
-bench-gateway: uv ## Measure api-gateway beside nginx, haproxy, fabio and others; needs nginx, haproxy, wrk, curl and Go
+bench-gateway: uv ## Measure api-gateway beside nginx, haproxy, fabio and others; needs nginx, haproxy, Redis, wrk, curl and Go
 	@$(RUN) python -m bench.gateway
 
 .PHONY: browser

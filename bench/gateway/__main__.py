@@ -20,7 +20,7 @@ from jwt.utils import base64url_encode
 
 from bench.__main__ import BINARIES, CLIENT_CPU, SERVER_CPU
 from bench.gateway import latency, streaming, throughput
-from bench.gateway.peers import BODY, GATEWAY, NGINX, PATH, SINK_PORT, UPSTREAM_PORT, answering, peers
+from bench.gateway.peers import BODY, GATEWAY, NGINX, PATH, REDIS_PORT, SINK_PORT, UPSTREAM_PORT, answering, peers
 from bench.gateway.processes import running
 from toolchain.console import ToolchainError, run_command, say, step, wait_until
 from toolchain.paths import PROJECT
@@ -28,6 +28,7 @@ from toolchain.paths import PROJECT
 NEEDED = {
     "nginx": "nginx-light",
     "haproxy": "haproxy",
+    "redis-server": "redis-server",
     "wrk": "wrk",
     "curl": "curl",
     "go": "golang",
@@ -87,6 +88,8 @@ def main() -> None:
         token = signed(keys)
         stack.enter_context(running(answering(folder), CLIENT_CPU, {}))
         stack.enter_context(running([str(BINARIES / "sink")], CLIENT_CPU, {"LISTEN": f"127.0.0.1:{SINK_PORT}"}))
+        redis = ["redis-server", "--bind", "127.0.0.1", "--port", str(REDIS_PORT), "--save", ""]
+        stack.enter_context(running(redis, CLIENT_CPU, {}))
         compared = {
             peer: stack.enter_context(running(peer.command, SERVER_CPU, peer.environment))
             for peer in peers(folder, keys)

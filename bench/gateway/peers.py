@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.__main__ import BINARIES
 
-UPSTREAM_PORT, CONSUL_PORT, SINK_PORT = 9300, 9310, 9320
+UPSTREAM_PORT, CONSUL_PORT, SINK_PORT, REDIS_PORT = 9300, 9310, 9320, 9330
 GATEWAY, OFF, NGINX = (
     "api-gateway, every feature on",
     "api-gateway, no token, no limit",
@@ -70,8 +70,8 @@ def peers(folder: Path, keys: Path) -> list[Peer]:
 
 def every_feature(folder: Path, keys: Path, port: int) -> dict[str, str]:
     """Environment of the gateway with all that it can do: whatever it learns to do is turned on here."""
-    route: dict[str, object] = {"auth": "required"}
-    environment: dict[str, str] = {}
+    route: dict[str, object] = {"auth": "required", "rate_limit": {"requests": 10**9, "per_s": 60}}
+    environment = {"APP_CACHE_HOST": "127.0.0.1", "APP_CACHE_PORT": str(REDIS_PORT)}
     return gateway(folder, keys, port, route) | environment
 
 
