@@ -44,12 +44,17 @@ def up(name: str) -> None:
     if os.environ.get("TOOLS", "embedded") == "embedded":
         cluster.start()
     with opened(name) as stack:
-        if stack.target.embedded:
-            with step("third-party images"):
-                publish_missing(toolbox(), stack.settings.image_references())
-        with settling(stack) as refresh:
-            stack.pulumi_shown("up", "--yes", "--skip-preview", "--suppress-outputs", *POLICIES, *refresh, *on(stack))
+        update(stack)
         show_urls(stack)
+
+
+def update(stack: Stack) -> None:
+    """Make the cluster what the stack says."""
+    if stack.target.embedded:
+        with step("third-party images"):
+            publish_missing(toolbox(), stack.settings.image_references())
+    with settling(stack) as refresh:
+        stack.pulumi_shown("up", "--yes", "--skip-preview", "--suppress-outputs", *POLICIES, *refresh, *on(stack))
 
 
 def down(name: str) -> None:
