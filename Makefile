@@ -51,6 +51,10 @@ url: uv ## Print one URL   OF=gateway|prometheus|consul STACK=local
 token: uv ## Print a token for the API, good for a day   STACK=local
 	@$(RUN) python -m toolchain.estate token $(STACK)
 
+.PHONY: operator-secret
+operator-secret: uv ## Print the secret by which the client operator gets tokens   STACK=local
+	@$(RUN) python -m toolchain.estate operator-secret $(STACK)
+
 .PHONY: rotate-keys
 rotate-keys: uv ## Sign tokens by a new key; the old one stays valid until retire-key   STACK=local
 	@$(RUN) python -m toolchain.rotation rotate $(STACK)

@@ -1,4 +1,4 @@
-"""`make up`, `down`, `preview`, `status`, `url`, `token` and `logs`."""
+"""`make up`, `down`, `preview`, `status`, `url`, `token`, `operator-secret` and `logs`."""
 
 import json
 import os
@@ -81,6 +81,11 @@ def url(name: str, of: str) -> None:
 def token(name: str) -> None:
     """Print a token for trying things out, good for a day."""
     say(new_token(Stack(name, load(name), target())))
+
+
+def operator_secret(name: str) -> None:
+    """Print the secret by which the client operator gets tokens."""
+    say(secret(Stack(name, load(name), target()), "operatorSecret"))
 
 
 def new_token(stack: Stack) -> str:
@@ -182,6 +187,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "status": status,
     "url": url,
     "token": token,
+    "operator-secret": operator_secret,
     "logs": logs,
 }
 

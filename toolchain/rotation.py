@@ -115,7 +115,13 @@ def take_over(stack: Stack, keys: Keys) -> None:
 
 
 def roll_out(stack: Stack) -> None:
-    """Update the stack, and wait until every pod has the keys that are stored."""
+    """Update the stack, and wait until every pod has the keys that are stored.
+
+    A service looks at its file every two seconds: it has them before another update could bring others.
+
+    Raises:
+        ToolchainError: some pod does not get them.
+    """
     update(stack)
     wanted = stored(stack).kids
     shown = ""
@@ -132,7 +138,8 @@ def roll_out(stack: Stack) -> None:
         return having == len(pods)
 
     with step("every pod has the keys"):
-        wait_until(everywhere, "that every pod has the keys of the stack", PODS_DEADLINE_S, every_s=3)
+        what = f"that every pod has the keys (make status STACK={stack.name} says what is not ready; then the same command again)"
+        wait_until(everywhere, what, PODS_DEADLINE_S, every_s=3)
 
 
 def mounting(pods: list[dict[str, Any]]) -> list[str]:
