@@ -51,6 +51,22 @@ url: uv ## Print one URL   OF=gateway|prometheus|consul STACK=local
 token: uv ## Print a token for the API, good for a day   STACK=local
 	@$(RUN) python -m toolchain.estate token $(STACK)
 
+.PHONY: operator-secret
+operator-secret: uv ## Print the secret by which the client operator gets tokens   STACK=local
+	@$(RUN) python -m toolchain.estate operator-secret $(STACK)
+
+.PHONY: rotate-keys
+rotate-keys: uv ## Sign tokens by a new key; the old one stays valid until retire-key   STACK=local
+	@$(RUN) python -m toolchain.rotation rotate $(STACK)
+
+.PHONY: retire-key
+retire-key: uv ## Accept tokens by the old key no more   STACK=local
+	@$(RUN) python -m toolchain.rotation retire $(STACK)
+
+.PHONY: client
+client: uv ## Make a secret for a program that asks for tokens   ID=billing USERNAME=billing USER_ID=7 STACK=local
+	@$(RUN) python -m toolchain.clients $(STACK) '$(ID)' '$(USERNAME)' '$(USER_ID)'
+
 .PHONY: logs
 logs: uv ## Follow the logs of an app   APP=user-service STACK=local
 	@$(RUN) python -m toolchain.estate logs $(STACK) $(or $(APP),user-service)

@@ -21,7 +21,14 @@ settings = load_settings()
 secrets = load_secrets()
 cluster = load_cluster()
 
-provider = kubernetes.Provider("cluster", kubeconfig=cluster.kubeconfig, context=cluster.context)
+# A Secret or ConfigMap changes in place unless it is immutable. Pulumi's default, replacing every one, first deletes the pods that mount it.
+provider = kubernetes.Provider(
+    "cluster",
+    kubeconfig=cluster.kubeconfig,
+    context=cluster.context,
+    enable_config_map_mutable=True,
+    enable_secret_mutable=True,
+)
 namespace = EstateNamespace(f"estate-{pulumi.get_stack()}", pulumi.ResourceOptions(providers=[provider]))
 
 user_image = AppImage("user-service", settings)

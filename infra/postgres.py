@@ -40,7 +40,11 @@ class Postgres(pulumi.ComponentResource):
         super().__init__("estate:postgres:Postgres", NAME, {}, pulumi.ResourceOptions(parent=namespace))
         child = pulumi.ResourceOptions(parent=self)
         secret = Secret(
-            NAME, metadata=manifest({"namespace": namespace.name}), string_data={"password": password}, opts=child
+            NAME,
+            metadata=manifest({"namespace": namespace.name}),
+            string_data={"password": password},
+            immutable=True,
+            opts=child,
         )
         service = Service(
             NAME,

@@ -44,6 +44,7 @@ class Prometheus(pulumi.ComponentResource):
             NAME,
             metadata=manifest({"namespace": namespace.name, "labels": labels(NAME)}),
             data={"prometheus.yml": scrapes(services, consul)},
+            immutable=True,
             opts=child,
         )
         self.service = Service(

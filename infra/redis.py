@@ -50,6 +50,7 @@ class Redis(pulumi.ComponentResource):
             NAME,
             metadata=manifest({"namespace": namespace.name}),
             string_data={"redis.conf": configuration},
+            immutable=True,
             opts=child,
         )
         Service(

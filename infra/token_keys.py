@@ -48,10 +48,9 @@ class TokenKeys(pulumi.ComponentResource):
 
 
 def key_set(keys: Sequence[str]) -> str:
-    """The JWK Set of some keys, in their order."""
-    return json.dumps(
-        {"keys": [{"kty": "oct", "kid": kid(key), "use": "sig", "alg": "HS256", "k": key} for key in keys]}
-    )
+    """The JWK Set of some keys, in their order; a key that is there twice, as it is amid a rotation, is in it once."""
+    members = [{"kty": "oct", "kid": kid(key), "use": "sig", "alg": "HS256", "k": key} for key in dict.fromkeys(keys)]
+    return json.dumps({"keys": members})
 
 
 def kid(key: str) -> str:

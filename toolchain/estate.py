@@ -1,4 +1,4 @@
-"""`make up`, `down`, `preview`, `status`, `url`, `token` and `logs`."""
+"""`make up`, `down`, `preview`, `status`, `url`, `token`, `operator-secret` and `logs`."""
 
 import json
 import os
@@ -44,12 +44,17 @@ def up(name: str) -> None:
     if os.environ.get("TOOLS", "embedded") == "embedded":
         cluster.start()
     with opened(name) as stack:
-        if stack.target.embedded:
-            with step("third-party images"):
-                publish_missing(toolbox(), stack.settings.image_references())
-        with settling(stack) as refresh:
-            stack.pulumi_shown("up", "--yes", "--skip-preview", "--suppress-outputs", *POLICIES, *refresh, *on(stack))
+        update(stack)
         show_urls(stack)
+
+
+def update(stack: Stack) -> None:
+    """Make the cluster what the stack says."""
+    if stack.target.embedded:
+        with step("third-party images"):
+            publish_missing(toolbox(), stack.settings.image_references())
+    with settling(stack) as refresh:
+        stack.pulumi_shown("up", "--yes", "--skip-preview", "--suppress-outputs", *POLICIES, *refresh, *on(stack))
 
 
 def down(name: str) -> None:
@@ -76,6 +81,11 @@ def url(name: str, of: str) -> None:
 def token(name: str) -> None:
     """Print a token for trying things out, good for a day."""
     say(new_token(Stack(name, load(name), target())))
+
+
+def operator_secret(name: str) -> None:
+    """Print the secret by which the client operator gets tokens."""
+    say(secret(Stack(name, load(name), target()), "operatorSecret"))
 
 
 def new_token(stack: Stack) -> str:
@@ -177,6 +187,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "status": status,
     "url": url,
     "token": token,
+    "operator-secret": operator_secret,
     "logs": logs,
 }
 

@@ -146,24 +146,67 @@ def has_own_secrets_provider(file: Path) -> bool:
 
 def generate_secrets(stack: Stack) -> None:
     """Generate the stack's passwords that this machine does not have yet, encrypted by its passphrase."""
-    file = OWN_STACKS / f"Pulumi.{stack.name}.yaml"
-    present: dict[str, Any] = read_yaml(file).get("config", {}) if file.exists() else {}
+    present = stored_secrets(stack)
     for key in GENERATED_SECRETS:
-        if f"estate:{key}" in present:
-            continue
-        command = ["pulumi", "--non-interactive", "config", "set", "--secret", f"estate:{key}", "--stack", stack.name]
-        # By standard input: arguments are for everybody to see.
-        done = subprocess.run(
-            command,
-            input=secrets.token_urlsafe(32),
-            env=stack.target.environment,
-            cwd=OWN_STACKS,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode != 0:
-            raise ToolchainError(f"the secret {key} could not be stored in {file}: {done.stderr.strip()}")
+        if key not in present:
+            store_secret(stack, key, secrets.token_urlsafe(32))
+
+
+def secrets_file(stack: Stack) -> Path:
+    """Where the stack's secrets are: in its own file, or on this machine."""
+    return stack.file if has_own_secrets_provider(stack.file) else OWN_STACKS / f"Pulumi.{stack.name}.yaml"
+
+
+def stored_secrets(stack: Stack) -> set[str]:
+    """Names of everything that is stored where the stack's secrets are."""
+    file = secrets_file(stack)
+    found: dict[str, Any] = read_yaml(file).get("config", {}) if file.exists() else {}
+    return {key.removeprefix("estate:") for key in found}
+
+
+def store_secret(stack: Stack, key: str, value: str) -> None:
+    """Store one of the stack's secrets, encrypted.
+
+    Raises:
+        ToolchainError: Pulumi refuses; with its words.
+    """
+    # By standard input: arguments are for everybody to see.
+    change_secret(stack, ["set", "--secret", f"estate:{key}"], f"the secret {key} could not be stored", value)
+
+
+def remove_secret(stack: Stack, key: str) -> None:
+    """Remove one of the stack's secrets, if it is there.
+
+    Raises:
+        ToolchainError: Pulumi refuses; with its words.
+    """
+    change_secret(stack, ["rm", f"estate:{key}"], f"the secret {key} could not be removed")
+
+
+def change_secret(stack: Stack, words: list[str], failed: str, value: str = "") -> None:
+    """Run `pulumi config` on where the stack's secrets are.
+
+    Args:
+        stack: whose they are.
+        words: what to do.
+        failed: what has not happened if it fails.
+        value: for its standard input.
+
+    Raises:
+        ToolchainError: it failed.
+    """
+    file = secrets_file(stack)
+    done = subprocess.run(
+        ["pulumi", "--non-interactive", "config", *words, "--stack", stack.name, "--config-file", str(file)],
+        input=value,
+        env=stack.target.environment,
+        cwd=PROJECT if file == stack.file else OWN_STACKS,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise ToolchainError(f"{failed} ({file}): {done.stderr.strip()}")
 
 
 def secret(stack: Stack, key: str) -> str:

@@ -107,6 +107,18 @@ def test_secrets_are_in_secrets_alone(resources: list[Registered]) -> None:
             assert CANARY not in json.dumps(resource.inputs, default=str), resource.name
 
 
+def test_content_changes_in_place_where_its_name_is_fixed_and_rolls_the_pods_where_it_is_not(
+    resources: list[Registered],
+) -> None:
+    (provider,) = [resource for resource in resources if resource.type == "pulumi:providers:kubernetes"]
+    assert {provider.inputs.get(f"enable{name}Mutable") for name in ("Secret", "ConfigMap")} == {"true"}
+    held = [resource for resource in resources if kind(resource) in ("Secret", "ConfigMap")]
+    fixed = {resource.name for resource in held if "name" in resource.inputs["metadata"]}
+    assert fixed == {"token-keys", "token-clients", "gateway-routes"}
+    for resource in held:
+        assert resource.inputs.get("immutable", False) == (resource.name not in fixed), resource.name
+
+
 def test_the_api_and_the_consoles_are_public_over_tls(resources: list[Registered]) -> None:
     ingresses = {resource.name: resource.inputs["spec"] for resource in resources if kind(resource) == "Ingress"}
     hosts = {name: spec["rules"][0]["host"] for name, spec in ingresses.items()}

@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import binascii
 import json
 import time
 import uuid
@@ -187,14 +186,16 @@ def credentials(authorization: str | None, client_id: str | None, client_secret:
     """
     if authorization is None:
         return client_id or "", client_secret or ""
-    scheme, _, encoded = authorization.partition(" ")
-    if scheme.lower() != "basic" or client_secret is not None:
+    if client_secret is not None:
         raise RefusalError(
             400, "invalid_request", "send client id and secret by HTTP Basic or in the form, one of them"
         )
+    scheme, _, encoded = authorization.partition(" ")
+    if scheme.lower() != "basic":
+        raise RefusalError(401, "invalid_client", "the Authorization header is for HTTP Basic here")
     try:
         user, _, password = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise RefusalError(401, "invalid_client", "the Authorization header is malformed") from error
     return unquote_plus(user), unquote_plus(password)
 
@@ -210,7 +211,7 @@ def router(issuer: Issuer, limits: RateLimits, peers: Peers) -> APIRouter:
         request: Request,
         grant_type: Annotated[str | None, Form()] = None,
         client_id: Annotated[str | None, Form()] = None,
-        client_secret: Annotated[str | None, Form(max_length=1024)] = None,
+        client_secret: Annotated[str | None, Form()] = None,
         authorization: Annotated[str | None, Header(description="HTTP Basic with client id and secret")] = None,
     ) -> JSONResponse:
         limits.take("auth-token", ATTEMPTS, peers.client(request.scope)[0])

@@ -2,7 +2,7 @@
 
 A request is decided by what this replica knows, without asking: its own count, and that of all replicas as Redis told it last. Counts are
 exchanged while there are any, SYNC_S apart at least; so replicas together may let through what arrives within that time beyond the limit.
-While Redis is away each replica counts alone.
+While Redis is away each replica counts alone. A replica remembers those who asked last, REMEMBERED of them at most.
 
 The window slides: what was asked in the window before counts by the share of it that is still within reach
 (https://blog.cloudflare.com/counting-things-a-lot-of-different-things/).
@@ -13,6 +13,7 @@ import logging
 import math
 import time
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from prometheus_client import Counter
@@ -27,6 +28,10 @@ log = logging.getLogger(__name__)
 SYNC_S = 0.02
 PAUSE_S = 1.0
 """How long Redis is left alone after it failed."""
+AT_ONCE = 500
+"""Counts in one exchange: more would keep requests waiting while they are written."""
+REMEMBERED = 20_000
+"""Counts that a replica keeps, some 10 MB; those who have not asked for longest are forgotten, and Redis is asked when they return."""
 PREFIX = "api-gateway:limit"
 TOO_MANY_REQUESTS = Kind(429, "too-many-requests", "Too many requests")
 LIMITED = Counter("gateway_rate_limited", "Requests that were refused for their number", ["route"])
@@ -111,12 +116,12 @@ class RateLimits:
         now = time.time()
         key = f"{name}:{limit.per_s}:{client}"
         number = int(now // limit.per_s)
-        window = self._windows.get(key)
-        if window is None:
-            window = self._windows[key] = Window(limit, number)
-        else:
-            window.limit = limit
-            window.advance(number)
+        window = self._windows.pop(key, None) or Window(limit, number)
+        self._windows[key] = window  # last in order: it is forgotten last
+        if len(self._windows) > REMEMBERED:
+            self._forget(next(iter(self._windows)))
+        window.limit = limit
+        window.advance(number)
         used = window.used(now)
         policy = f'"{name}";q={limit.requests};w={limit.per_s}'
         if used + 1 > limit.requests:
@@ -136,12 +141,13 @@ class RateLimits:
             await self._wake.wait()
             self._wake.clear()
             await asyncio.sleep(SYNC_S if await self._exchange() else PAUSE_S)
-            if len(self._windows) > 1000:
-                self._forget()
+            if self._unsent:
+                self._wake.set()
 
     async def _exchange(self) -> bool:
         """Tell Redis what it does not know, and hear what others did; whether it answered."""
-        keys, self._unsent = list(self._unsent), set()
+        keys = list(islice(self._unsent, AT_ONCE))
+        self._unsent.difference_update(keys)
         if self._redis is None or not keys:
             return True
         windows = [self._windows[key] for key in keys]
@@ -153,28 +159,24 @@ class RateLimits:
             pipeline.expire(f"{name}{window.number}", 2 * window.limit.per_s)
             pipeline.get(f"{name}{window.number - 1}")
         try:
-            answers = await pipeline.execute()
-        except (RedisError, OSError, TimeoutError) as error:
+            answers = [int(answer or 0) for answer in await pipeline.execute()]
+        except (RedisError, OSError, TimeoutError, ValueError) as error:
             ALONE.inc()
             if not self._alone:
                 log.warning("Redis does not answer; limits are this replica's own", extra={"reason": str(error)})
             self._alone = True
-            self._unsent.update(keys)
+            self._unsent.update(key for key in keys if key in self._windows)
             return False
         for at, (window, (number, count)) in enumerate(zip(windows, sent, strict=True)):
             if window.number == number:  # else it is another window by now
                 window.unsent -= count
                 # A Redis that lost its state knows less than we did.
-                window.others = max(window.others + count, int(answers[3 * at]))
-                window.before = max(window.before, int(answers[3 * at + 2] or 0))
+                window.others = max(window.others + count, answers[3 * at])
+                window.before = max(window.before, answers[3 * at + 2])
         self._alone = False
         return True
 
-    def _forget(self) -> None:
-        """Forget who has not asked for long."""
-        now = time.time()
-        old = [
-            key for key, w in self._windows.items() if now / w.limit.per_s - w.number > 2 and key not in self._unsent
-        ]
-        for key in old:
-            del self._windows[key]
+    def _forget(self, key: str) -> None:
+        """Forget a count, and what Redis does not know of it."""
+        del self._windows[key]
+        self._unsent.discard(key)

@@ -1,0 +1,179 @@
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import yaml
+from api_gateway.issuing import matches
+
+from infra.settings import parse
+from infra.token_keys import NAME, kid
+from toolchain import rotation
+from toolchain.clients import entry, new_client
+from toolchain.console import ToolchainError
+from toolchain.rotation import CURRENT, NEXT, PREVIOUS, Keys, mounting
+
+OLD, NEW, OLDER = "o" * 43, "n" * 43, "x" * 43
+
+
+class InterruptionError(Exception):
+    """Ctrl-C."""
+
+
+@dataclass
+class Stored:
+    """Where a stack keeps its secrets, and what its pods were given last."""
+
+    secrets: dict[str, str]
+    rolled_out: list[Keys] = field(default_factory=list[Keys])
+    steps_left: int = 1000
+    """Until an interruption."""
+
+    def step(self) -> None:
+        if self.steps_left == 0:
+            raise InterruptionError
+        self.steps_left -= 1
+
+    def keys(self) -> Keys:
+        return Keys(self.secrets[CURRENT], self.secrets.get(NEXT), self.secrets.get(PREVIOUS))
+
+
+@pytest.fixture
+def stack(monkeypatch: pytest.MonkeyPatch) -> Stored:
+    """The stack whose secrets the commands change."""
+    stored = Stored({CURRENT: OLD})
+
+    class Opened:
+        def __init__(self, _name: str) -> None: ...
+
+        def __enter__(self) -> Stored:
+            return stored
+
+        def __exit__(self, *_: object) -> None: ...
+
+    def store(_stack: Stored, key: str, value: str) -> None:
+        stored.step()
+        stored.secrets[key] = value
+
+    def remove(_stack: Stored, key: str) -> None:
+        stored.step()
+        stored.secrets.pop(key, None)
+
+    def roll_out(_stack: Stored) -> None:
+        stored.step()
+        stored.rolled_out.append(stored.keys())
+        stored.step()
+
+    def nothing(_stack: Stored) -> None: ...
+
+    replaced: dict[str, Any] = {
+        "opened": Opened, "outputs": nothing, "stored": Stored.keys, "store_secret": store,
+        "remove_secret": remove, "roll_out": roll_out, "say_commit": nothing,
+    }  # fmt: skip
+    for name, function in replaced.items():
+        monkeypatch.setattr(rotation, name, function)
+    return stored
+
+
+def test_a_key_is_accepted_everywhere_before_it_signs_and_after_it_did(stack: Stored) -> None:
+    rotation.rotate("local")
+    announced, signing = stack.rolled_out
+    new = stack.secrets[CURRENT]
+    assert announced.kids == [kid(OLD), kid(new)]
+    assert signing.kids == [kid(new), kid(OLD)]
+    assert stack.secrets == {CURRENT: new, PREVIOUS: OLD}
+
+
+def test_what_pods_have_at_the_end_is_what_the_next_update_gives_them(stack: Stored) -> None:
+    rotation.rotate("local")
+    assert stack.keys().kids == stack.rolled_out[-1].kids
+
+
+@pytest.mark.parametrize("steps", range(8))
+def test_a_rotation_that_was_interrupted_goes_on_from_there(stack: Stored, steps: int) -> None:
+    stack.steps_left = steps
+    with pytest.raises(InterruptionError):
+        rotation.rotate("local")
+    stack.steps_left = 1000
+    rotation.rotate("local")
+    new = stack.secrets[CURRENT]
+    assert stack.secrets == {CURRENT: new, PREVIOUS: OLD}
+    assert {key for keys in stack.rolled_out for key in keys.kids} == {kid(OLD), kid(new)}, "one new key, not two"
+    first = next(n for n, keys in enumerate(stack.rolled_out) if keys.current == new)
+    assert first > 0
+    assert kid(new) in stack.rolled_out[first - 1].kids
+
+
+def test_a_key_that_was_replaced_has_to_be_retired_before_another_is(stack: Stored) -> None:
+    stack.secrets[PREVIOUS] = OLDER
+    with pytest.raises(ToolchainError, match="make retire-key STACK=local first"):
+        rotation.rotate("local")
+    assert stack.secrets == {CURRENT: OLD, PREVIOUS: OLDER}
+
+
+def test_a_retired_key_is_gone_from_the_pods(stack: Stored) -> None:
+    stack.secrets[PREVIOUS] = OLDER
+    rotation.retire("local")
+    assert stack.rolled_out == [Keys(OLD)]
+
+
+def test_no_key_is_retired_amid_a_rotation(stack: Stored) -> None:
+    stack.secrets |= {NEXT: NEW}
+    with pytest.raises(ToolchainError, match="make rotate-keys STACK=local ends it"):
+        rotation.retire("local")
+
+
+@pytest.mark.parametrize(
+    ("keys", "taken_over", "unretired"),
+    [
+        (Keys(OLD), False, False),
+        (Keys(OLD, NEW), False, False),
+        (Keys(OLD, NEW, OLD), False, False),
+        (Keys(NEW, NEW, OLD), True, False),
+        (Keys(NEW, None, OLD), False, True),
+        (Keys(NEW, OLDER, OLD), False, True),
+    ],
+)
+def test_where_a_rotation_is_follows_from_what_is_stored(keys: Keys, *, taken_over: bool, unretired: bool) -> None:
+    assert (keys.taken_over, keys.unretired) == (taken_over, unretired)
+
+
+def pod(name: str, secret: str = NAME, phase: str = "Running", **metadata: str) -> dict[str, Any]:
+    volumes: list[dict[str, Any]] = [
+        {"name": "tmp", "emptyDir": {}},
+        {"name": "keys", "secret": {"secretName": secret}},
+    ]
+    return {"metadata": {"name": name} | metadata, "spec": {"volumes": volumes}, "status": {"phase": phase}}
+
+
+def test_pods_that_have_the_keys_mounted_are_waited_for() -> None:
+    leaving = pod("leaving", deletionTimestamp="2026-01-01T00:00:00Z")
+    pods = [
+        pod("gateway"),
+        pod("starting", phase="Pending"),
+        pod("postgres", "other"),
+        leaving,
+        pod("done", phase="Succeeded"),
+    ]
+    assert mounting(pods) == ["gateway", "starting"]
+
+
+def test_a_new_client_is_an_entry_of_the_stack_file() -> None:
+    client, client_secret = new_client("billing", "Billing: all of it", "7")
+    (listed,) = yaml.safe_load(entry(client))
+    settings = parse({"registry": "r", "api_gateway": {"clients": [listed]}}, "here")
+    assert settings.api_gateway.clients == [client]
+    assert matches(client.secret_hash, client_secret)
+    assert client_secret not in entry(client)
+
+
+def test_no_two_clients_have_one_secret() -> None:
+    assert new_client("billing", "Billing", "7")[1] != new_client("billing", "Billing", "7")[1]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [(("", "b", "7"), "ID is missing"), (("b", "", ""), "USERNAME, USER_ID is missing"), (("b", "b", "x"), "USER_ID=x is not a number")],
+)  # fmt: skip
+def test_what_a_new_client_lacks_is_named_with_the_whole_command(given: tuple[str, str, str], said: str) -> None:
+    with pytest.raises(ToolchainError, match=f"{said}: make client ID="):
+        new_client(*given)

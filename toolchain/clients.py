@@ -1,0 +1,60 @@
+"""`make client`: a program that may ask for tokens. Its secret is shown once and kept nowhere; the stack file holds a hash."""
+
+import secrets
+import sys
+import textwrap
+
+import yaml
+
+from infra.settings import ClientSettings
+from infra.token_clients import OPERATOR, hashed
+from toolchain.console import ToolchainError, run_command, say
+from toolchain.stack import load
+
+USAGE = "make client ID=billing USERNAME=billing USER_ID=7 STACK=local"
+
+
+def new_client(client_id: str, username: str, user_id: str) -> tuple[ClientSettings, str]:
+    """A client and its secret.
+
+    Args:
+        client_id: what the program calls itself when it asks for a token.
+        username: whom its tokens name.
+        user_id: likewise.
+
+    Raises:
+        ToolchainError: one is missing or wrong; with which.
+    """
+    given = {"ID": client_id, "USERNAME": username, "USER_ID": user_id}
+    if missing := [name for name, value in given.items() if not value.strip()]:
+        raise ToolchainError(f"{', '.join(missing)} is missing: {USAGE}")
+    try:
+        number = int(user_id)
+    except ValueError:
+        raise ToolchainError(f"USER_ID={user_id} is not a number: {USAGE}") from None
+    client_secret = secrets.token_urlsafe(32)
+    secret_hash = hashed(client_secret, client_id)
+    return ClientSettings(id=client_id, user_id=number, username=username, secret_hash=secret_hash), client_secret
+
+
+def entry(client: ClientSettings) -> str:
+    """A client as the stack file lists it."""
+    values = client.model_dump(include={"id", "user_id", "username", "secret_hash"})
+    return textwrap.indent(yaml.safe_dump([values], sort_keys=False, width=1000), " " * 8)
+
+
+def main() -> None:
+    if len(sys.argv) != 5:
+        raise ToolchainError(f"usage: {USAGE}")
+    name, client_id, username, user_id = sys.argv[1:]
+    settings = load(name)
+    if client_id in {OPERATOR, *(client.id for client in settings.api_gateway.clients)}:
+        raise ToolchainError(f"stack {name} has a client {client_id!r} already: choose another ID, or remove it first")
+    client, client_secret = new_client(client_id, username, user_id)
+    say(f"The secret of {client_id}, which is shown this once: {client_secret}")
+    say(f"Put this into stacks/Pulumi.{name}.yaml, below api_gateway: clients:, then make up STACK={name}")
+    say(entry(client).rstrip())
+
+
+if __name__ == "__main__":
+    run_command(main)
