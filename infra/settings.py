@@ -105,6 +105,8 @@ class GatewaySettings(ServiceSettings):
     """How the gateway runs."""
 
     replicas: int = Field(default=2, ge=1)
+    limits: Quantities = Quantities(cpu="500m", memory="256Mi")
+    """More memory than others: it verifies secrets with Argon2, and holds what slow clients do not take."""
     clients: list[ClientSettings] = []
     """Who may have tokens, beside the operator."""
 
