@@ -89,8 +89,8 @@ def parsed(member: dict[str, Any]) -> Key:
     Raises:
         ValueError: it is not one that can be used.
     """
-    kid, kind, curve = member.get("kid"), member.get("kty"), member.get("crv")
-    algorithm = ALGORITHMS.get((str(kind), curve))
+    kid, kind = member.get("kid"), member.get("kty")
+    algorithm = ALGORITHMS.get((str(kind), str(member["crv"]) if "crv" in member else None))
     if not isinstance(kid, str) or not kid:
         raise ValueError("holds a key without kid")
     if algorithm is None or member.get("alg", algorithm) != algorithm:
