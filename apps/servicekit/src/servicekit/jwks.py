@@ -9,6 +9,7 @@ from typing import Any
 
 import aiohttp
 import jwt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 log = logging.getLogger(__name__)
 ALGORITHMS = {("oct", None): "HS256", ("RSA", None): "RS256", ("EC", "P-256"): "ES256", ("OKP", "Ed25519"): "EdDSA"}
@@ -17,6 +18,15 @@ LEAST_SECRET_BYTES = 32
 """RFC 7518, section 3.2: a key is not shorter than the hash."""
 LEAST_RSA_BITS = 2048
 """RFC 7518, section 3.3."""
+P = 2**255 - 19
+SMALL_ORDER = {0, 1, P - 1, P, P + 1} | {
+    int.from_bytes(bytes.fromhex(y), "little")
+    for y in (
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+    )
+}
+"""Of points of order 8 and less, y as it can be written (https://eprint.iacr.org/2020/1244, table 6)."""
 REFRESH_S = 300.0
 LEAST_BETWEEN_S = 10.0
 """Between two fetches, whoever asks: tokens with keys that nobody knows would be a way to make us fetch."""
@@ -51,14 +61,14 @@ def parse(text: str) -> Keys:
 def parse_public(text: str) -> Keys:
     """The public keys of a set that are good for signatures; others, which issuers publish for other ends, are passed over.
 
-    Secret keys are passed over too: published, they are nobody's secret.
+    Secret and private keys are passed over too: published, they are nobody's secret.
 
     Raises:
         ValueError: it is no JWK Set, or holds no such key.
     """
     found: Keys = {}
     for member in members(text):
-        if member.get("use", "sig") == "sig" and member.get("kty") != "oct":
+        if signs(member) and member.get("kty") != "oct" and "d" not in member:
             try:
                 key = parsed(member)
             except ValueError as error:
@@ -68,6 +78,11 @@ def parse_public(text: str) -> Keys:
     if not found:
         raise ValueError("holds no public key for signatures")
     return found
+
+
+def signs(member: dict[str, Any]) -> bool:
+    """Whether a public key is for signatures (RFC 7517, sections 4.2 and 4.3)."""
+    return member.get("use", "sig") == "sig" and "verify" in member.get("key_ops", ["verify"])
 
 
 def members(text: str) -> list[dict[str, Any]]:
@@ -104,7 +119,16 @@ def parsed(member: dict[str, Any]) -> Key:
         raise ValueError(f"holds key {kid!r} of less than {LEAST_SECRET_BYTES} bytes")
     if kind == "RSA" and material.key_size < LEAST_RSA_BITS:
         raise ValueError(f"holds key {kid!r} of less than {LEAST_RSA_BITS} bits")
+    if kind == "OKP" and small_order(material):
+        raise ValueError(f"holds key {kid!r}, by which anything is signed")
     return Key(kid, algorithm, material)
+
+
+def small_order(key: Any) -> bool:
+    """Whether an Ed25519 key is one of the few for which a signature can be made that fits any message."""
+    raw = bytearray((key if isinstance(key, Ed25519PublicKey) else key.public_key()).public_bytes_raw())
+    raw[31] &= 0x7F  # the sign
+    return int.from_bytes(raw, "little") in SMALL_ORDER
 
 
 class RemoteKeys:

@@ -5,6 +5,7 @@ from functools import lru_cache
 from typing import Any
 
 import jwt
+from jwt.utils import base64url_decode, base64url_encode
 
 from servicekit.following import Followed
 from servicekit.jwks import Key, Keys, RemoteKeys, parse
@@ -109,8 +110,8 @@ class Verifier:
     def _verify(self, token: str) -> Claims:
         if len(token) > TOKEN_LIMIT_CHARACTERS:
             raise jwt.DecodeError("the token is too long")
-        header, issuer = told(token)
-        key = self._key(str(header.get("kid")), issuer)
+        kid, issuer = told(token)
+        key = self._key(kid, issuer)
         claims: Claims = jwt.decode(  # pyright: ignore[reportUnknownMemberType]
             token,
             key.material,
@@ -120,8 +121,8 @@ class Verifier:
             leeway=LEEWAY_S,
             options={"require": REQUIRED},
         )
-        if not all(type(claims[name]) in (int, float) for name in ("exp", "iat")):
-            raise jwt.DecodeError("exp and iat are no numbers")
+        if not all(type(claims.get(name, 0)) in (int, float) for name in ("exp", "iat", "nbf")):
+            raise jwt.DecodeError("exp, iat and nbf are numbers")
         return claims
 
     def _key(self, kid: str, issuer: str) -> Key:
@@ -149,19 +150,28 @@ class UnknownKeyError(Problem):
         self.issuer = issuer
 
 
-def told(token: str) -> tuple[dict[str, Any], str]:
-    """What a token says of itself, unverified: header and issuer.
+def told(token: str) -> tuple[str, str]:
+    """What a token says of itself, unverified: the names of its key and of its issuer.
 
     Raises:
         jwt.DecodeError: it is malformed, or of a kind that is not accepted.
     """
+    if not all(canonical(part) for part in token.split(".")):
+        raise jwt.DecodeError("the token is not base64url as RFC 7515 has it")
     unverified: Any = jwt.decode_complete(token, options={"verify_signature": False})  # pyright: ignore[reportUnknownMemberType]
-    header = unverified["header"]
+    header, issuer = unverified["header"], unverified["payload"].get("iss")
     if "crit" in header:
         raise jwt.DecodeError("the token has critical headers, and none is known here")
     if str(header.get("typ", "JWT")).upper() not in TYPES:
         raise jwt.DecodeError("the token is of another type than JWT")
-    return header, str(unverified["payload"].get("iss"))
+    if not isinstance(header.get("kid"), str) or not isinstance(issuer, str):
+        raise jwt.DecodeError("the token names no key or no issuer")
+    return header["kid"], issuer
+
+
+def canonical(part: str) -> bool:
+    """Whether a part of a token is the one way to write what it means: no padding, no spare bits (RFC 7515, appendix C)."""
+    return part.isascii() and base64url_encode(base64url_decode(part)) == part.encode()
 
 
 def invalid(detail: str) -> Problem:
