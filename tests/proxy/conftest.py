@@ -57,11 +57,11 @@ async def own(scope: Scope, receive: Receive, send: Send) -> None:
 
 @pytest.fixture
 async def gateway(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Gateway]:
-    """Starts a gateway before instances; returns its port."""
+    """Starts a gateway before instances, with a verifier where tokens matter; returns its port."""
     monkeypatch.setattr(serving, "SETTLE_S", 0)  # nobody has to hear of its leaving
     async with AsyncExitStack() as stack:
 
-        async def start(*behaviours: Behaviour, **terms: Any) -> int:
+        async def start(*behaviours: Behaviour, verifier: Verifier | None = None, **terms: Any) -> int:
             instances: list[Instance] = []
             for number, behaviour in enumerate(behaviours):
                 server = await asyncio.start_server(closing(behaviour), "127.0.0.1", 0)
@@ -71,9 +71,8 @@ async def gateway(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Gateway]:
             service.set_instances(instances)
             route = Route.model_validate({"prefix": "/s", "service": "s", "auth": "none"} | terms)
             directory = SimpleNamespace(table=RouteTable((route,)), services={"s": service})
-            proxy = Proxy(
-                own, cast("Directory", directory), Verifier(Auth(required=False)), Peers(()), RateLimits(Cache())
-            )
+            verifier = verifier or Verifier(Auth(required=False))
+            proxy = Proxy(own, cast("Directory", directory), verifier, Peers(()), RateLimits(Cache()))
             await proxy.open()
             stack.push_async_callback(proxy.close)
             return await serve(stack, Observed(proxy, "api-gateway", trusts=lambda _: False))

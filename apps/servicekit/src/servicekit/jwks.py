@@ -12,7 +12,12 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 log = logging.getLogger(__name__)
-ALGORITHMS = {("oct", None): "HS256", ("RSA", None): "RS256", ("EC", "P-256"): "ES256", ("OKP", "Ed25519"): "EdDSA"}
+ALGORITHMS: dict[tuple[str, str | None], str] = {
+    ("oct", None): "HS256",
+    ("RSA", None): "RS256",
+    ("EC", "P-256"): "ES256",
+    ("OKP", "Ed25519"): "EdDSA",
+}
 """The one algorithm that a key of each type and curve is used with, whatever a token says (RFC 8725, section 3.1)."""
 LEAST_SECRET_BYTES = 32
 """RFC 7518, section 3.2: a key is not shorter than the hash."""
