@@ -36,7 +36,7 @@ def client(urls: dict[str, str], token: str) -> Iterator[httpx.Client]:
         yield client
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def kubectl(stack: Stack) -> Kubectl:
     """Output of kubectl in the stack's namespace."""
 

@@ -54,12 +54,12 @@ def secret(kid: str, key: bytes) -> dict[str, Any]:
 def public(kid: str, key: Any, **more: Any) -> dict[str, Any]:
     """A private key's public half, as an issuer publishes it."""
     algorithm = {rsa.RSAPrivateKey: RSAAlgorithm, ec.EllipticCurvePrivateKey: ECAlgorithm}
-    kind = next((algorithm[base] for base in algorithm if isinstance(key, base)), OKPAlgorithm)
+    kind: Any = next((algorithm[base] for base in algorithm if isinstance(key, base)), OKPAlgorithm)
     return {**kind.to_jwk(key.public_key(), as_dict=True), "kid": kid} | more
 
 
 OWN_SET = {"keys": [secret("own", SECRET), secret("shared", SHARED), secret("None", SECRET)]}
-OTHER_SET = {
+OTHER_SET: dict[str, Any] = {
     "keys": [
         public("rsa", RSA),
         public("ec", EC),
@@ -203,7 +203,7 @@ MINE_JWK = public("mine", MINE)
 INJECTED = {
     f"my {name}, and {'a known' if kid == 'own' else 'my'} kid": token(MINE, "EdDSA", kid, **{name: value})
     for kid in ("own", "mine")
-    for name, value in {
+    for name, value in {  # pyright: ignore[reportUnknownVariableType] - values of every type
         "jwk": MINE_JWK,
         "jku": "https://mine.example/jwks.json",
         "x5u": "https://mine.example/certificate.pem",
@@ -375,7 +375,7 @@ SIGNATURES = {
 CLAIMS = (
     {
         f"exp {name}": claiming(exp=value)
-        for name, value in {
+        for name, value in {  # pyright: ignore[reportUnknownVariableType] - values of every type
             "a string": str(NOW + DAY_S),
             "a date": "2999-01-01T00:00:00Z",
             "a list": [NOW + DAY_S],
@@ -400,7 +400,7 @@ CLAIMS = (
     | {
         f"{claim} {name}": claiming(**{claim: value})
         for claim in ("iat", "nbf")
-        for name, value in {
+        for name, value in {  # pyright: ignore[reportUnknownVariableType] - values of every type
             "a string": str(NOW - 10),
             "a list": [NOW],
             "a dict": {},
@@ -413,7 +413,7 @@ CLAIMS = (
     | {
         f"{claim} {name}": claiming(**{claim: value})
         for claim in ("iss", "aud")
-        for name, value in {
+        for name, value in {  # pyright: ignore[reportUnknownVariableType] - values of every type
             "missing": ...,
             "null": None,
             "empty": "",
@@ -673,7 +673,7 @@ def respell(chance: random.Random, text: str) -> str:
         name = chance.choice(list(members))
     except (ValueError, TypeError, IndexError):
         return replace(chance, text)
-    values = [None, "", "none", "HS256", "own", [], {}, 0, -1, 2**70, True, OTHER, "estate", members[name]]
+    values: list[Any] = [None, "", "none", "HS256", "own", [], {}, 0, -1, 2**70, True, OTHER, "estate", members[name]]
     members[name] = chance.choice(values)
     if chance.random() < 0.2:
         del members[name]
