@@ -1,0 +1,96 @@
+"""The keys of tokens are replaced, with users at work all the while: some whose token is old, some who ask for a new one again and again."""
+
+import subprocess
+import threading
+import time
+from collections.abc import Generator, Iterator
+
+import httpx
+import jwt
+import pytest
+
+from infra.token_keys import kid
+from tests.load import Load
+from tests.running import STACK, connect, eventually
+from toolchain.estate import new_token
+from toolchain.paths import PROJECT
+from toolchain.rotation import stored
+from toolchain.stack import Stack, secret
+
+RENEW_S = 5.0
+"""Twelve in a minute: the gateway lets one address have thirty."""
+AFTER_S = 10.0
+ROW = 30
+"""Requests in a row, so that every pod has answered some."""
+
+
+class Renewed(httpx.Auth):
+    """Tokens by POST /auth/token, another one every RENEW_S."""
+
+    def __init__(self, gateway: httpx.Client, operator_secret: str) -> None:
+        self.gateway = gateway
+        self.secret = operator_secret
+        self.kids: list[str] = []
+        """Names of the keys that signed them, in order."""
+        self._one = threading.Lock()
+        self._token, self._until = "", 0.0
+
+    def token(self) -> str:
+        with self._one:
+            if time.monotonic() > self._until:
+                answer = self.gateway.post(
+                    "/auth/token", data={"grant_type": "client_credentials"}, auth=("operator", self.secret)
+                )
+                assert answer.status_code == 200, answer.text
+                self._token, self._until = answer.json()["access_token"], time.monotonic() + RENEW_S
+                self.kids.append(jwt.get_unverified_header(self._token)["kid"])
+            return self._token
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response]:
+        request.headers["Authorization"] = f"Bearer {self.token()}"
+        yield request
+
+
+@pytest.fixture
+def renewed(stack: Stack, urls: dict[str, str]) -> Iterator[Renewed]:
+    with connect(urls["gateway"]) as gateway:
+        yield Renewed(gateway, secret(stack, "operatorSecret"))
+
+
+def make(target: str) -> None:
+    started = time.monotonic()
+    done = subprocess.run(["make", target, f"STACK={STACK}"], cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    print(f"{target}: {time.monotonic() - started:.0f} s")
+
+
+def statuses(client: httpx.Client) -> set[int]:
+    return {client.get("/api/v1/users?limit=1").status_code for _ in range(ROW)}
+
+
+@pytest.mark.timeout(1800)  # a kubelet takes its time, three times
+def test_keys_are_replaced_without_a_refusal_until_the_old_one_is_retired(
+    stack: Stack, urls: dict[str, str], renewed: Renewed
+) -> None:
+    if stored(stack).unretired:
+        make("retire-key")
+    first = stored(stack).current
+    with connect(urls["gateway"], new_token(stack)) as old, connect(urls["gateway"]) as new:
+        new.auth = renewed
+        loads = Load(old, writers=1, readers=2), Load(new, writers=1, readers=2)
+        with loads[0], loads[1]:
+            make("rotate-keys")
+            loads[0].run(AFTER_S)
+        for load in loads:
+            load.tidy()
+            assert load.failures() == {}
+            assert load.stale == []
+            print(dict(load.answers))
+        second = stored(stack).current
+        assert first != second
+        assert set(renewed.kids) == {kid(first), kid(second)}
+        assert renewed.kids[-1] == kid(second)
+
+        make("retire-key")
+        eventually(lambda: statuses(old) == {401}, "every pod refuses tokens by the old key", 30)
+        assert statuses(new) == {200}
