@@ -58,13 +58,21 @@ async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
         await asyncio.sleep(0.2)
 
 
+async def drip_body(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await head(reader)
+    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n")
+    for _ in range(100):
+        writer.write(b"x")
+        await asyncio.sleep(0.2)
+
+
 async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     await head(reader)
     writer.write(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")
     await reader.read()
 
 
-@pytest.mark.parametrize("failing", [answering(500), reset, hang, truncate, drip, babble])
+@pytest.mark.parametrize("failing", [answering(500), reset, hang, truncate, drip, drip_body, babble])
 async def test_one_instance_of_three_that_fails_is_noticed_by_nobody(gateway: Gateway, failing: object) -> None:
     port = await gateway(failing, answering(), answering(), timeout_s=1.5)
     assert set(await statuses(port, 60)) == {200}

@@ -391,7 +391,7 @@ class Proxy:
                 service.failed(upstream, "status", self.loop.time(), answered=True)
                 if may_repeat(exchange, service, attempt, self.loop.time()):
                     raise Again
-            if not pump:
+            if not pump and not held(connection):
                 connection.deadline = self.loop.time() + exchange.route.timeout_s
             await relay(exchange, connection, send, self.loop)
             if not failed:
@@ -565,7 +565,7 @@ async def relay(exchange: Exchange, connection: Connection, send: Send, loop: as
         "status": connection.status,
         "headers": headers.downstream(connection.headers) + exchange.limited,
     }
-    if connection.done or small(connection):
+    if held(connection):
         body = await connection.whole()
         exchange.answered = True
         await send(start)
@@ -580,6 +580,11 @@ async def relay(exchange: Exchange, connection: Connection, send: Send, loop: as
         await send({"type": "http.response.body", "body": part, "more_body": True})
         connection.deadline = loop.time() + exchange.route.timeout_s
     await send({"type": "http.response.body", "body": b""})
+
+
+def held(connection: Connection) -> bool:
+    """Whether an answer is held until it is whole; that it has the attempt's time for, since another one may follow."""
+    return connection.done or small(connection)
 
 
 def small(connection: Connection) -> bool:

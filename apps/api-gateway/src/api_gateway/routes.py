@@ -34,7 +34,7 @@ class Route(Table):
     methods: frozenset[Method] = frozenset(get_args(Method))
     auth: Literal["none", "optional", "required"] = "required"
     timeout_s: float = Field(default=30, gt=0, le=3600)
-    """Until the head of the answer, over all attempts; and between two pieces of its body."""
+    """Until the head of the answer, or the whole of one that is held, over all attempts; and between two pieces of its body."""
     attempts: int = Field(default=3, ge=1, le=3)
     """How often an idempotent request is tried at the most."""
     balance: Literal["least_busy", "round_robin", "consistent_hash"] = "least_busy"
