@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import socket
+import struct
 from collections.abc import Awaitable, Callable
 
 from servicekit.registration import Registration
@@ -19,6 +21,8 @@ async def hang(_: asyncio.StreamWriter) -> None:
 
 
 async def reset(writer: asyncio.StreamWriter) -> None:
+    # Closed without lingering, it is a reset and no end.
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
 
 
@@ -34,12 +38,18 @@ async def slow_loris(writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(1)
 
 
+async def slow_body(writer: asyncio.StreamWriter) -> None:
+    writer.write(WHOLE[:-2])
+    await asyncio.Event().wait()
+
+
 FAULTS: dict[str, Callable[[asyncio.StreamWriter], Awaitable[None]]] = {
     "errors": errors,
     "hang": hang,
     "reset": reset,
     "truncated": truncated,
     "slow_loris": slow_loris,
+    "slow_body": slow_body,
 }
 
 
