@@ -87,7 +87,8 @@ def parse_public(text: str) -> Keys:
 
 def signs(member: dict[str, Any]) -> bool:
     """Whether a public key is for signatures (RFC 7517, sections 4.2 and 4.3)."""
-    return member.get("use", "sig") == "sig" and "verify" in member.get("key_ops", ["verify"])
+    operations: Any = member.get("key_ops", ["verify"])
+    return member.get("use", "sig") == "sig" and isinstance(operations, list) and "verify" in operations
 
 
 def members(text: str) -> list[dict[str, Any]]:
@@ -99,7 +100,7 @@ def members(text: str) -> list[dict[str, Any]]:
     try:
         keys = json.loads(text)["keys"]
         return [dict(key) for key in keys]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError("is not a JWK Set (RFC 7517)") from error
 
 
