@@ -340,3 +340,10 @@ async def test_who_has_waited_long_does_not_end_the_request_of_the_next_one(gate
     slow_ones = [again_and_again(GET.replace(b"/s/1", b"/s/slow"), 4) for _ in range(30)]
     quick_ones = [again_and_again(GET, 400) for _ in range(4)]
     assert {code for codes in await asyncio.gather(*slow_ones, *quick_ones) for code in codes} == {200}
+
+
+async def test_a_route_that_wants_a_token_has_the_last_word(gateway: Gateway) -> None:
+    answer = await ask(await gateway(answering(), auth="required"))  # by a verifier that would do without
+    assert status(answer) == 401
+    assert b"Missing token" in answer
+    assert b"www-authenticate: Bearer" in answer

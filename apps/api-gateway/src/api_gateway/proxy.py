@@ -11,7 +11,7 @@ from servicekit.bodies import encoded, refuse
 from servicekit.http1 import Cycle
 from servicekit.observation import App, Message, Receive, Respond, Scope, Send
 from servicekit.problems import Kind, Problem, unavailable
-from servicekit.tokens import Claims, UnknownKeyError, Verifier
+from servicekit.tokens import Claims, UnknownKeyError, Verifier, missing
 
 from api_gateway import headers, paths, tunnel
 from api_gateway.connection import FOREVER, ClientGone, ClientTooSlow, Connection, NotSent, TimedOut, UpstreamError
@@ -461,7 +461,7 @@ def check(route: Route, scope: Scope, told: Told) -> None:
     """Refuse what the gateway and a service could read differently, and what the route does not take.
 
     Raises:
-        Problem: 400 or 405.
+        Problem: 400, 405, or 401 where the route wants a token and there is none.
     """
     if not paths.plain(scope["raw_path"]):
         raise Problem(MALFORMED_REQUEST, "the path holds encoded slashes, dot segments or the like")
@@ -470,6 +470,8 @@ def check(route: Route, scope: Scope, told: Told) -> None:
     if scope["method"] not in route.methods:
         allowed = ", ".join(sorted(route.methods))
         raise Problem(METHOD_NOT_ALLOWED, f"this path takes {allowed}", {"Allow": allowed})
+    if route.auth == "required" and not told.authorization:
+        raise missing()
 
 
 async def piece(receive: Receive) -> Message:

@@ -89,7 +89,7 @@ class Verifier:
         """
         if not authorization:
             if self.settings.required:
-                raise Problem(MISSING_TOKEN, "send Authorization: Bearer <token>", {"WWW-Authenticate": "Bearer"})
+                raise missing()
             return None
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer":
@@ -172,6 +172,11 @@ def told(token: str) -> tuple[str, str]:
 def canonical(part: str) -> bool:
     """Whether a part of a token is the one way to write what it means: no padding, no spare bits (RFC 7515, appendix C)."""
     return part.isascii() and base64url_encode(base64url_decode(part)) == part.encode()
+
+
+def missing() -> Problem:
+    """401, there is no token."""
+    return Problem(MISSING_TOKEN, "send Authorization: Bearer <token>", {"WWW-Authenticate": "Bearer"})
 
 
 def invalid(detail: str) -> Problem:
