@@ -5,6 +5,7 @@ import logging
 from pathlib import Path
 
 from prometheus_client import Counter
+from servicekit import background
 from servicekit.settings import SettingsError
 
 from api_gateway.discovery import Discovery
@@ -44,9 +45,7 @@ class Directory:
 
     async def stop(self) -> None:
         """Follow them no more."""
-        if self._loop:
-            self._loop.cancel()
-            await asyncio.gather(self._loop, return_exceptions=True)
+        await background.end(self._loop)
         for name in list(self.services):
             await self._forget(name)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from servicekit import background
 from servicekit.registration import client
 
 log = logging.getLogger(__name__)
@@ -55,9 +56,7 @@ class Discovery:
 
     async def stop(self) -> None:
         """Follow it no more."""
-        if self._loop:
-            self._loop.cancel()
-            await asyncio.gather(self._loop, return_exceptions=True)
+        await background.end(self._loop)
 
     async def check(self) -> None:
         """Raise when Consul did not answer the last query."""

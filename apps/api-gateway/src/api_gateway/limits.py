@@ -18,7 +18,7 @@ from typing import Any
 
 from prometheus_client import Counter
 from redis.exceptions import RedisError
-from servicekit import shared
+from servicekit import background, shared
 from servicekit.problems import Kind, Problem
 from servicekit.settings import Cache
 
@@ -96,9 +96,7 @@ class RateLimits:
 
     async def stop(self) -> None:
         """Exchange them no more."""
-        if self._loop:
-            self._loop.cancel()
-            await asyncio.gather(self._loop, return_exceptions=True)
+        await background.end(self._loop)
         if self._redis:
             await self._redis.aclose()
 

@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import cast
 
 from prometheus_client import Counter
+from servicekit import background
 from servicekit.bodies import encoded, refuse
 from servicekit.http1 import Cycle
 from servicekit.observation import App, Message, Receive, Respond, Scope, Send
@@ -131,9 +132,7 @@ class Proxy:
 
     async def close(self) -> None:
         """Let no more time pass."""
-        if self._clock:
-            self._clock.cancel()
-            await asyncio.gather(self._clock, return_exceptions=True)
+        await background.end(self._clock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -166,7 +165,7 @@ class Proxy:
             self.active -= 1
 
     def at_once(self, scope: Scope, cycle: Cycle, respond: Respond) -> bool:
-        """Serve a request without a task, which costs half as much: one without a body, to an instance with a connection at hand, whose
+        """Serve a request without a task, which costs less: one without a body, to an instance with a connection at hand, whose
         answer comes whole. Whatever else happens is left to `_forward`, from where it is."""
         route = self._route(scope)
         if route is None or self.active >= CONCURRENCY_LIMIT:
@@ -576,9 +575,8 @@ async def relay(exchange: Exchange, connection: Connection, send: Send, loop: as
     exchange.answered = True
     await send(start)
     while part := await connection.chunk():
-        connection.deadline = (
-            FOREVER  # while it is the client who is slow, no fault of the instance's; see http1.STALL_S
-        )
+        # While it is the client who is slow, that is no fault of the instance's; http1.STALL_S ends it.
+        connection.deadline = FOREVER
         await send({"type": "http.response.body", "body": part, "more_body": True})
         connection.deadline = loop.time() + exchange.route.timeout_s
     await send({"type": "http.response.body", "body": b""})

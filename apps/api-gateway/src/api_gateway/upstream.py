@@ -108,10 +108,6 @@ class Upstream:
         while self._idle:
             self._idle.popleft().close()
 
-    def succeeded(self) -> None:
-        """It answered as it should."""
-        self.failures = 0
-
     def failed(self, now: float, *, may_eject: bool) -> bool:
         """It did not; whether that was one time too many, and it rests."""
         self.failures += 1

@@ -11,6 +11,8 @@ import aiohttp
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from servicekit import background
+
 log = logging.getLogger(__name__)
 ALGORITHMS: dict[tuple[str, str | None], str] = {
     ("oct", None): "HS256",
@@ -158,10 +160,7 @@ class RemoteKeys:
 
     async def stop(self) -> None:
         """Fetch them no more."""
-        tasks = [task for task in (self._loop, self._fetching) if task]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await background.end(self._loop, self._fetching)
 
     async def refresh(self) -> bool:
         """Fetch them, unless that was done just now; whether they are others than before. Who asks meanwhile waits for the same fetch."""

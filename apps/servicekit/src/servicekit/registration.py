@@ -9,7 +9,7 @@ from typing import Any
 import consul.aio
 from consul import Check
 
-from servicekit import metrics
+from servicekit import background, metrics
 
 log = logging.getLogger(__name__)
 CHECK = {"interval": "10s", "timeout": "5s", "deregister": "1m"}  # Consul's minimum for deregistering is a minute
@@ -60,9 +60,7 @@ class Registration:
 
     async def stop(self) -> None:
         """Leave Consul; done before the listener closes, so that no one is sent to a closed port."""
-        if self._loop:
-            self._loop.cancel()
-            await asyncio.gather(self._loop, return_exceptions=True)
+        await background.end(self._loop)
         self._set("deregistered")
         try:
             async with asyncio.timeout(CALL_TIMEOUT_S), client(self.agent) as connection:

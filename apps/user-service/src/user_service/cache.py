@@ -22,7 +22,7 @@ from typing import Any, cast
 import orjson
 from prometheus_client import Counter
 from redis.exceptions import RedisError
-from servicekit import shared
+from servicekit import background, shared
 
 from user_service.database import Postgres
 from user_service.settings import Cache as CacheSettings
@@ -103,8 +103,7 @@ class Cache:
     async def close(self) -> None:
         """Close the client."""
         if self._learning:
-            self._learning.cancel()
-            await asyncio.gather(self._learning, return_exceptions=True)
+            await background.end(self._learning)
             await self._redis.aclose()
 
     async def ping(self) -> None:
