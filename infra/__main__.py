@@ -6,18 +6,20 @@ import pulumi_kubernetes as kubernetes
 from infra.consul import Consul
 from infra.gateway_routes import GatewayRoutes
 from infra.images import AppImage
-from infra.ingress import PublicIngress
+from infra.ingress import Backend, PublicIngress
 from infra.migration import Migration
 from infra.namespace import EstateNamespace
 from infra.postgres import Postgres
 from infra.prometheus import Prometheus
 from infra.redis import Redis
+from infra.services import GATEWAY, SERVICES, Need, check_names
 from infra.settings import load_cluster, load_secrets, load_settings
 from infra.token_clients import TokenClients
 from infra.token_keys import TokenKeys
-from infra.web_service import App, WebService
+from infra.web_service import App, Dependency, WebService
 
 settings = load_settings()
+check_names(settings)
 secrets = load_secrets()
 cluster = load_cluster()
 
@@ -31,36 +33,37 @@ provider = kubernetes.Provider(
 )
 namespace = EstateNamespace(f"estate-{pulumi.get_stack()}", pulumi.ResourceOptions(providers=[provider]))
 
-user_image = AppImage("user-service", settings)
-gateway_image = AppImage("api-gateway", settings)
+images = {name: AppImage(name, settings).reference for name in (GATEWAY, *(service.name for service in SERVICES))}
 
 postgres = Postgres(settings.images.postgres, settings.storage.postgres, secrets.postgres_password, namespace)
 redis = Redis(settings.images.redis, secrets.redis_password, namespace)
 consul = Consul(settings.images.consul, settings.storage.consul, namespace)
+provided: dict[Need, Dependency] = {"postgres": postgres, "redis": redis, "consul": consul}
 
 issuer = settings.ingress.url(settings.ingress.host)
 keys = TokenKeys(secrets.token_keys, issuer, settings.jwks, namespace)
-clients = TokenClients(secrets.operator_secret, settings.api_gateway.clients, namespace)
+clients = TokenClients(secrets.operator_secret, settings.clients, namespace)
 
-migrating = App("user-service", user_image.reference, needs=(postgres,))
-migrate = ["/app/.venv/bin/python", "-m", "user_service.migrate"]
-migration = Migration(migrating, migrate, namespace, depends_on=[postgres])
-users = App("user-service", user_image.reference, needs=(postgres, redis, consul), token_keys=keys)
-user_service = WebService(users, settings.user_service, namespace, depends_on=[migration, consul])
+running: list[WebService] = []
+for service in SERVICES:
+    needs = tuple(provided[need] for need in service.needs)
+    migration = Migration(service, images[service.name], postgres, namespace) if service.migrates else None
+    app = App(service.name, images[service.name], needs, token_keys=keys)
+    before = [consul, *([migration] if migration else [])]
+    running.append(WebService(app, settings.of(service.name), namespace, depends_on=before))
 
-routes = GatewayRoutes({users.name: settings.user_service}, settings.ingress, namespace)
-gateway = App(
-    "api-gateway", gateway_image.reference, needs=(consul, redis), token_keys=keys, clients=clients, routes=routes
-)
-api_gateway = WebService(gateway, settings.api_gateway, namespace, depends_on=[consul])
+routes = GatewayRoutes({service.name: service.routes(settings) for service in SERVICES}, settings.ingress, namespace)
+gateway_app = App(GATEWAY, images[GATEWAY], (consul, redis), token_keys=keys, clients=clients, routes=routes)
+gateway = WebService(gateway_app, settings.of(GATEWAY), namespace, depends_on=[consul])
 
-scraped = [user_service.endpoint, api_gateway.endpoint]
+scraped = [service.endpoint for service in (*running, gateway)]
 prometheus = Prometheus(settings.images.prometheus, settings.storage.prometheus, scraped, consul.endpoint, namespace)
 
-ingress = PublicIngress(settings.ingress, api_gateway, {"consul": consul, "prometheus": prometheus}, namespace)
+consoles: dict[str, Backend] = {"consul": consul, "prometheus": prometheus}
+ingress = PublicIngress(settings.ingress, routes.paths, gateway, consoles, namespace)
 
 pulumi.export("namespace", namespace.name)
 pulumi.export("gateway_url", ingress.urls["gateway"])
 pulumi.export("urls", ingress.urls)
-pulumi.export("images", {"user-service": user_image.reference, "api-gateway": gateway_image.reference})
+pulumi.export("images", images)
 pulumi.export("versions", settings.images.model_dump())

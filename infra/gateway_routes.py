@@ -1,14 +1,14 @@
 """The routes of the gateway: a file in a ConfigMap, which it reads again when it changes."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pulumi
 from pulumi_kubernetes.core.v1 import ConfigMap
 
 from infra.namespace import EstateNamespace
 from infra.pods import metadata
-from infra.settings import IngressSettings, ServiceSettings
+from infra.settings import IngressSettings, Route
 
 NAME = "gateway-routes"
 FOLDER = "/etc/app/routes"
@@ -21,16 +21,18 @@ class GatewayRoutes(pulumi.ComponentResource):
     config_map: ConfigMap
     services: list[str]
     """Names of those that a route leads to."""
+    paths: list[str]
+    """Prefixes of all routes."""
     environment: dict[str, str]
     """What the gateway has in its environment."""
 
     def __init__(
-        self, services: Mapping[str, ServiceSettings], ingress: IngressSettings, namespace: EstateNamespace
+        self, routes: Mapping[str, Sequence[Route]], ingress: IngressSettings, namespace: EstateNamespace
     ) -> None:
         """Create the ConfigMap.
 
         Args:
-            services: by name.
+            routes: of each service, by its name.
             ingress: in front of the gateway.
             namespace: where the gateway runs.
         """
@@ -38,10 +40,11 @@ class GatewayRoutes(pulumi.ComponentResource):
         self.config_map = ConfigMap(
             NAME,
             metadata=metadata(NAME, namespace.name),
-            data={FILE: rendered(services)},
+            data={FILE: rendered(routes)},
             opts=pulumi.ResourceOptions(parent=self),
         )
-        self.services = [name for name, service in services.items() if service.routes]
+        self.services = [name for name, own in routes.items() if own]
+        self.paths = [route.prefix for own in routes.values() for route in own]
         self.environment = {
             "APP_ROUTES_FILE": f"{FOLDER}/{FILE}",
             "APP_ROUTES_TRUSTED": ",".join(ingress.trusted),
@@ -49,11 +52,7 @@ class GatewayRoutes(pulumi.ComponentResource):
         self.register_outputs({})
 
 
-def rendered(services: Mapping[str, ServiceSettings]) -> str:
+def rendered(routes: Mapping[str, Sequence[Route]]) -> str:
     """The file: every route with the name of its service."""
-    routes = [
-        {"service": name} | route.model_dump(exclude_none=True)
-        for name, settings in services.items()
-        for route in settings.routes
-    ]
-    return json.dumps({"routes": routes}, indent=1)
+    entries = [{"service": name} | route.model_dump(exclude_none=True) for name, own in routes.items() for route in own]
+    return json.dumps({"routes": entries}, indent=1)

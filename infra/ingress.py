@@ -1,5 +1,6 @@
 """How the world reaches the estate."""
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import pulumi
@@ -12,7 +13,8 @@ from infra.pods import MANAGED_BY, manifest
 from infra.settings import IngressSettings, SettingsError
 from infra.waiting import ROLLOUT
 
-API_PATHS = ("/api/v1/users", "/api/v2/users", "/users", "/auth/token", "/health", "/docs", "/openapi.json")
+OWN_PATHS = ("/auth/token", "/health", "/docs", "/openapi.json")
+"""Those that the gateway answers by itself."""
 
 
 class Backend(Protocol):
@@ -33,12 +35,18 @@ class PublicIngress(pulumi.ComponentResource):
     """URL of each host by what it leads to."""
 
     def __init__(
-        self, settings: IngressSettings, gateway: Backend, consoles: dict[str, Backend], namespace: EstateNamespace
+        self,
+        settings: IngressSettings,
+        paths: Sequence[str],
+        gateway: Backend,
+        consoles: dict[str, Backend],
+        namespace: EstateNamespace,
     ) -> None:
         """Create the Ingresses.
 
         Args:
             settings: of the stack.
+            paths: prefixes that the gateway serves.
             gateway: answers the API. All of it goes through the gateway, so that no request comes in past its rules.
             consoles: by name; published only where the stack says so.
             namespace: where the backends run.
@@ -49,7 +57,7 @@ class PublicIngress(pulumi.ComponentResource):
         super().__init__("estate:ingress:PublicIngress", "public", {}, pulumi.ResourceOptions(parent=namespace))
         domain = settings.host.partition(".")[2]
         hosts = {"gateway": settings.host}
-        self._ingress("api", settings, settings.host, gateway, API_PATHS, namespace)
+        self._ingress("api", settings, settings.host, gateway, (*paths, *OWN_PATHS), namespace)
         for name, console in consoles.items() if settings.consoles else ():
             hosts[name] = f"{name}.{domain}"
             self._ingress(name, settings, hosts[name], console, ("/",), namespace)
@@ -62,7 +70,7 @@ class PublicIngress(pulumi.ComponentResource):
         settings: IngressSettings,
         host: str,
         backend: Backend,
-        paths: tuple[str, ...],
+        paths: Sequence[str],
         namespace: EstateNamespace,
     ) -> None:
         child = pulumi.ResourceOptions(parent=self)

@@ -5,6 +5,8 @@ from pulumi_kubernetes.batch.v1 import Job
 
 from infra.namespace import EstateNamespace
 from infra.pods import labels, manifest, resources
+from infra.postgres import Postgres
+from infra.services import Service
 from infra.waiting import ROLLOUT
 from infra.web_service import App, app_secret, container, flows, pod_of
 
@@ -13,21 +15,23 @@ class Migration(pulumi.ComponentResource):
     """The schema of a service's database, brought to what the service's image wants."""
 
     def __init__(
-        self, app: App, command: list[str], namespace: EstateNamespace, depends_on: list[pulumi.Resource]
+        self, service: Service, image: pulumi.Output[str], postgres: Postgres, namespace: EstateNamespace
     ) -> None:
         """Create the Job; its name is Pulumi's, since another image is another Job.
 
         Args:
-            app: the service, whose image and environment the Job has.
-            command: that migrates, once and from any earlier version.
+            service: whose `migrate` it runs: once, and from any earlier version.
+            image: of the service.
+            postgres: the database.
             namespace: where it runs.
-            depends_on: what has to be there before.
         """
+        app = App(service.name, image, needs=(postgres,))
         name = f"{app.name}-migration"
         super().__init__(
-            "estate:migration:Migration", name, {}, pulumi.ResourceOptions(parent=namespace, depends_on=depends_on)
+            "estate:migration:Migration", name, {}, pulumi.ResourceOptions(parent=namespace, depends_on=[postgres])
         )
         secret = app_secret(name, app, namespace, self)
+        command = ["/app/.venv/bin/python", "-m", f"{service.package}.migrate"]
         migrating = container(app, secret) | {"command": command, "resources": resources("50m", "192Mi")}
         Job(
             name,

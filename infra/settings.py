@@ -2,16 +2,19 @@
 
 import difflib
 import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args, get_origin
 from urllib.parse import urlsplit
 
 import pulumi
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-GENERATED_SECRETS = ("postgresPassword", "redisPassword", "tokenKey", "operatorSecret")
+from infra.stages import STAGES, Stage, with_defaults
+
+GENERATED_SECRETS = ("postgresPassword", "redisPassword", "tokenKey", "operatorSecret", "authoritySeed")
 """Pulumi config secrets (`estate:<name>`) that every stack needs, and `make up` generates where they are missing."""
 OTHER_TOKEN_KEYS = ("nextTokenKey", "previousTokenKey")
 """Secrets that are there while keys are rotated: tokens by these are accepted too."""
@@ -58,21 +61,36 @@ class Route(Settings):
     """Absent: none."""
 
 
+class Scaling(Settings):
+    """How many replicas a HorizontalPodAutoscaler keeps."""
+
+    least: int = Field(ge=1)
+    most: int = Field(ge=1)
+    cpu_percent: int = Field(default=70, ge=1, le=100)
+    """Of the CPU request; above it there are more replicas, below it fewer."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Scaling":
+        if self.least > self.most:
+            raise ValueError(f"least ({self.least}) is more than most ({self.most})")
+        return self
+
+
 class ServiceSettings(Settings):
-    """How one of our services runs; defaults from the reference system's Deployment."""
+    """How one of our services runs; defaults are in infra/stages.py."""
 
-    routes: list[Route] = []
-    """Where the gateway serves it."""
+    replicas: int = Field(ge=1)
+    scaling: Scaling | None = None
+    """Absent: `replicas` is what runs."""
+    requests: Quantities
+    limits: Quantities
+    routes: list[Route] | None = None
+    """Where the gateway serves it; absent: as the service declares."""
 
-    replicas: int = Field(default=3, ge=1)
-    requests: Quantities = Quantities(cpu="250m", memory="64Mi")
-    limits: Quantities = Quantities(cpu="500m", memory="128Mi")
-
-
-class UserServiceSettings(ServiceSettings):
-    """How user-service runs; its routes are the reference system's."""
-
-    routes: list[Route] = [Route(prefix=prefix) for prefix in ("/api/v1/users", "/api/v2/users", "/users")]
+    @property
+    def least(self) -> int:
+        """How many replicas there are at the least."""
+        return self.scaling.least if self.scaling else self.replicas
 
 
 class ClientSettings(Settings):
@@ -99,16 +117,6 @@ class JwksSettings(Settings):
         """Of the URL."""
         parts = urlsplit(self.url)
         return parts.port or {"http": 80, "https": 443}[parts.scheme]
-
-
-class GatewaySettings(ServiceSettings):
-    """How the gateway runs."""
-
-    replicas: int = Field(default=2, ge=1)
-    limits: Quantities = Quantities(cpu="500m", memory="256Mi")
-    """More memory than others: it verifies secrets with Argon2, and holds what slow clients do not take."""
-    clients: list[ClientSettings] = []
-    """Who may have tokens, beside the operator."""
 
 
 class IngressSettings(Settings):
@@ -153,9 +161,25 @@ class Storage(Settings):
     prometheus: str = "2Gi"
 
 
+class PostgresSettings(Settings):
+    """Where the database is."""
+
+    kind: Literal["instance", "cluster"] = "instance"
+    """One instance; or three by the operator CloudNativePG, of which one may be lost."""
+
+
+class ConsulSettings(Settings):
+    """The service registry."""
+
+    servers: Literal[1, 3] = 1
+    """Three: with an agent on each node, gossip encryption, ACLs and TLS."""
+
+
 class StackSettings(Settings):
     """The settings of one stack."""
 
+    stage: Stage
+    """Whose defaults it has (infra/stages.py)."""
     registry: str
     """Where our images are pushed: host[:port]/path."""
     build: bool = False
@@ -165,10 +189,20 @@ class StackSettings(Settings):
     images: Images = Images()
     ingress: IngressSettings = IngressSettings()
     storage: Storage = Storage()
-    user_service: UserServiceSettings = UserServiceSettings()
-    api_gateway: GatewaySettings = GatewaySettings()
+    postgres: PostgresSettings = PostgresSettings()
+    consul: ConsulSettings = ConsulSettings()
+    service: ServiceSettings
+    """How every service runs that `services` has nothing about."""
+    services: dict[str, ServiceSettings] = {}
+    """By name; what is left out is as in `service`."""
+    clients: list[ClientSettings] = []
+    """Who may have tokens, beside the operator."""
     jwks: JwksSettings | None = None
     """Another issuer of tokens; absent: the gateway alone."""
+
+    def of(self, service: str) -> ServiceSettings:
+        """How one of our services runs."""
+        return self.services.get(service, self.service)
 
     def image_references(self) -> list[str]:
         """Every third-party image that the stack uses."""
@@ -230,8 +264,11 @@ def parse(values: Any, source: str) -> StackSettings:
     """
     if not isinstance(values, dict):
         raise SettingsError(f"{source} has no settings: put them under config: estate:settings:")
+    given = cast("dict[str, Any]", values)
+    if given.get("stage") not in STAGES:
+        raise SettingsError(f"{source}: stage has to be one of {', '.join(STAGES)} (it is {given.get('stage')!r})")
     try:
-        return StackSettings.model_validate(values)
+        return StackSettings.model_validate(with_defaults(given, given["stage"]))
     except ValidationError as error:
         problems = "; ".join(describe(dict(problem)) for problem in error.errors())
         raise SettingsError(f"{source}: {problems}") from error
@@ -240,21 +277,30 @@ def parse(values: Any, source: str) -> StackSettings:
 def describe(problem: dict[str, Any]) -> str:
     """One problem that pydantic found, for the person who wrote the file."""
     key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "missing":
+        return f"{key} is missing"
     if problem["type"] != "extra_forbidden":
         return f"{key}: {problem['msg'].lower()} (it is {problem['input']!r})"
     *parents, unknown = problem["loc"]
-    names = list(table(tuple(str(p) for p in parents)).model_fields)
-    nearest = difflib.get_close_matches(str(unknown), names, n=1)
-    return f"{key} is not known: " + (f"did you mean {nearest[0]}?" if nearest else f"known are {', '.join(names)}")
+    return f"{key} is not known: {nearest(str(unknown), list(table(parents).model_fields))}"
 
 
-def table(path: tuple[str, ...]) -> type[Settings]:
+def nearest(unknown: str, known: Iterable[str]) -> str:
+    """What somebody may have meant."""
+    names = sorted(known)
+    close = difflib.get_close_matches(unknown, names, n=1)
+    return f"did you mean {close[0]}?" if close else f"known are {', '.join(names)}"
+
+
+def table(path: Sequence[str | int]) -> type[Settings]:
     """The model of the table at `path` of the settings."""
     model: type[Settings] = StackSettings
-    for part in path:
-        annotation = model.model_fields[part].annotation
-        candidates = [annotation, *get_args(annotation)]
-        model = next(c for c in candidates if isinstance(c, type) and issubclass(c, Settings))
+    parts = iter(path)
+    for part in parts:
+        annotation = model.model_fields[str(part)].annotation
+        model = next(c for c in (annotation, *get_args(annotation)) if isinstance(c, type) and issubclass(c, Settings))
+        if get_origin(annotation) in (dict, list):
+            next(parts, None)  # the key or index of the one
     return model
 
 
@@ -267,6 +313,7 @@ class Secrets:
     token_keys: tuple[pulumi.Output[str], ...]
     """The first one signs."""
     operator_secret: pulumi.Output[str]
+    authority_seed: pulumi.Output[str]
 
 
 def load_settings() -> StackSettings:
@@ -296,4 +343,10 @@ def load_secrets() -> Secrets:
         found[name] = value
     others = [value for name in OTHER_TOKEN_KEYS if (value := config.get_secret(name)) is not None]
     keys = (found["tokenKey"], *others)
-    return Secrets(found["postgresPassword"], found["redisPassword"], keys, found["operatorSecret"])
+    return Secrets(
+        postgres_password=found["postgresPassword"],
+        redis_password=found["redisPassword"],
+        token_keys=keys,
+        operator_secret=found["operatorSecret"],
+        authority_seed=found["authoritySeed"],
+    )

@@ -1,10 +1,12 @@
 """One of our services: its pods, how they are probed and replaced, and its address in the cluster."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pulumi
 from pulumi_kubernetes.apps.v1 import Deployment
+from pulumi_kubernetes.autoscaling.v2 import HorizontalPodAutoscaler
 from pulumi_kubernetes.core.v1 import Secret, Service, ServiceAccount
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
@@ -13,7 +15,7 @@ from infra.gateway_routes import GatewayRoutes
 from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint, Flow, leaving
 from infra.pods import container_security, labels, manifest, metadata, pod_security, selector
-from infra.settings import ServiceSettings
+from infra.settings import Scaling, ServiceSettings
 from infra.token_clients import TokenClients
 from infra.token_keys import TokenKeys
 from infra.waiting import ROLLOUT
@@ -21,6 +23,8 @@ from infra.waiting import ROLLOUT
 UID = 10001
 PORT = 8080
 SECRETS_FOLDER = "/run/secrets/app"
+SCRAPED = {"prometheus.io/scrape": "true", "prometheus.io/port": str(PORT), "prometheus.io/path": "/metrics"}
+"""For a Prometheus of the cluster; the stack's own finds the pods by DNS."""
 DRAIN_S = 5
 """Between a pod's leaving the endpoints and SIGTERM: proxies still send to it for a moment."""
 
@@ -81,7 +85,7 @@ class WebService(pulumi.ComponentResource):
         app: App,
         settings: ServiceSettings,
         namespace: EstateNamespace,
-        depends_on: list[pulumi.Resource],
+        depends_on: Sequence[pulumi.Resource],
     ) -> None:
         """Create the service.
 
@@ -107,34 +111,63 @@ class WebService(pulumi.ComponentResource):
         every = f"{app.name}-pods"
         headless = behind | {"clusterIP": "None", "publishNotReadyAddresses": True}
         Service(every, metadata=metadata(every, namespace.name), spec=manifest(headless), opts=child)
-        if settings.replicas > 1:
-            PodDisruptionBudget(
-                app.name,
-                metadata=named,
-                spec=manifest({"maxUnavailable": 1, "selector": {"matchLabels": selector(app.name)}}),
-                opts=child,
-            )
+        if settings.least > 1:
+            budget = {"maxUnavailable": 1, "selector": {"matchLabels": selector(app.name)}}
+            PodDisruptionBudget(app.name, metadata=named, spec=manifest(budget), opts=child)
         secret = app_secret(app.name, app, namespace, self)
-        template = {
-            "metadata": {"labels": labels(app.name)},
-            "spec": pod(app, settings, secret, account.metadata.name),
-        }
         Deployment(
             app.name,
             metadata=named,
-            spec=manifest(
-                {
-                    "replicas": settings.replicas,
-                    "selector": {"matchLabels": selector(app.name)},
-                    "strategy": {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
-                    "template": template,
-                }
-            ),
+            spec=manifest(deployment(app, settings, secret, account.metadata.name)),
             opts=pulumi.ResourceOptions(
                 parent=self, depends_on=flows(app.name, app, namespace, self), custom_timeouts=ROLLOUT
             ),
         )
+        if settings.scaling:
+            HorizontalPodAutoscaler(
+                app.name, metadata=named, spec=manifest(scaled(app.name, settings.scaling)), opts=child
+            )
         self.register_outputs({})
+
+
+def deployment(
+    app: App, settings: ServiceSettings, secret: Secret | None, account: pulumi.Input[str]
+) -> dict[str, Any]:
+    """The service's Deployment; how many replicas there are is the autoscaler's to say where there is one."""
+    return {
+        **({} if settings.scaling else {"replicas": settings.replicas}),
+        "selector": {"matchLabels": selector(app.name)},
+        "strategy": {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+        "template": {
+            "metadata": {"labels": labels(app.name), "annotations": SCRAPED},
+            "spec": pod(app, settings, secret, account),
+        },
+    }
+
+
+def scaled(name: str, scaling: Scaling) -> dict[str, Any]:
+    """The service's HorizontalPodAutoscaler: by CPU, and slow to take replicas away."""
+    utilization = {"type": "Utilization", "averageUtilization": scaling.cpu_percent}
+    return {
+        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
+        "minReplicas": scaling.least,
+        "maxReplicas": scaling.most,
+        "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": utilization}}],
+    }
+
+
+def spread(name: str) -> list[dict[str, Any]]:
+    """Over zones and nodes, where there are any; each version by itself, so that a rollout does not count the old pods."""
+    return [
+        {
+            "topologyKey": key,
+            "maxSkew": 1,
+            "whenUnsatisfiable": "ScheduleAnyway",
+            "labelSelector": {"matchLabels": selector(name)},
+            "matchLabelKeys": ["pod-template-hash"],
+        }
+        for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
+    ]
 
 
 def flows(name: str, app: App, namespace: EstateNamespace, parent: pulumi.Resource) -> list[pulumi.Resource]:
@@ -177,7 +210,11 @@ def pod(app: App, settings: ServiceSettings, secret: Secret | None, account: pul
         "lifecycle": {"preStop": {"sleep": {"seconds": DRAIN_S}}},
         "resources": {"requests": settings.requests.model_dump(), "limits": settings.limits.model_dump()},
     }
-    return pod_of(serving, app, secret) | {"serviceAccountName": account, "terminationGracePeriodSeconds": 40}
+    return pod_of(serving, app, secret) | {
+        "serviceAccountName": account,
+        "terminationGracePeriodSeconds": 40,
+        "topologySpreadConstraints": spread(app.name),
+    }
 
 
 def container(app: App, secret: Secret | None) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def new_client(client_id: str, username: str, user_id: str) -> tuple[ClientSetti
 def entry(client: ClientSettings) -> str:
     """A client as the stack file lists it."""
     values = client.model_dump(include={"id", "user_id", "username", "secret_hash"})
-    return textwrap.indent(yaml.safe_dump([values], sort_keys=False, width=1000), " " * 8)
+    return textwrap.indent(yaml.safe_dump([values], sort_keys=False, width=1000), " " * 6)
 
 
 def main() -> None:
@@ -48,11 +48,11 @@ def main() -> None:
         raise ToolchainError(f"usage: {USAGE}")
     name, client_id, username, user_id = sys.argv[1:]
     settings = load(name)
-    if client_id in {OPERATOR, *(client.id for client in settings.api_gateway.clients)}:
+    if client_id in {OPERATOR, *(client.id for client in settings.clients)}:
         raise ToolchainError(f"stack {name} has a client {client_id!r} already: choose another ID, or remove it first")
     client, client_secret = new_client(client_id, username, user_id)
     say(f"The secret of {client_id}, which is shown this once: {client_secret}")
-    say(f"Put this into stacks/Pulumi.{name}.yaml, below api_gateway: clients:, then make up STACK={name}")
+    say(f"Put this into stacks/Pulumi.{name}.yaml, below clients:, then make up STACK={name}")
     say(entry(client).rstrip())
 
 

@@ -4,8 +4,8 @@ import asyncio
 import importlib
 import json
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, cast
 
 import pulumi
@@ -13,9 +13,11 @@ import pulumi.runtime
 import pytest
 import yaml
 
+from infra.services import GATEWAY, SERVICES
 from infra.settings import GENERATED_SECRETS
 from toolchain.paths import PROJECT
 
+OURS = {GATEWAY, *(service.name for service in SERVICES)}
 CANARY = "canary-of-a-secret"
 DIGEST = "sha256:" + "0" * 64
 
@@ -49,15 +51,15 @@ class Recorder(pulumi.runtime.Mocks):
         raise NotImplementedError(args.token)  # the program calls no function of a provider
 
 
-@pytest.fixture(scope="session")
-def resources() -> Iterator[list[Registered]]:
-    patch = pytest.MonkeyPatch()
-    patch.setenv("ESTATE_KUBECONFIG", "/nowhere/kubeconfig")
-    patch.setenv("ESTATE_KUBE_CONTEXT", "mock")
-    settings = yaml.safe_load((PROJECT / "stacks" / "Pulumi.local.yaml").read_text())["config"]["estate:settings"]
+@cache
+def run_program(stack: str) -> list[Registered]:
+    """What the program registers for a stack; where that does not build, with images by some digest."""
+    content = yaml.safe_load((PROJECT / "stacks" / f"Pulumi.{stack}.yaml").read_text())["config"]["estate:settings"]
+    settings = {"digests": {name: f"registry/{name}@{DIGEST}" for name in OURS}} | content
     recorder = Recorder()
-    asyncio.set_event_loop(asyncio.new_event_loop())
-    pulumi.runtime.set_mocks(recorder, project="estate", stack="local", preview=False)
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    pulumi.runtime.set_mocks(recorder, project="estate", stack=stack, preview=False)
     pulumi.runtime.set_all_config(
         {"estate:settings": json.dumps(settings)} | {f"estate:{name}": CANARY for name in GENERATED_SECRETS},
         [f"estate:{name}" for name in GENERATED_SECRETS],
@@ -68,6 +70,21 @@ def resources() -> Iterator[list[Registered]]:
     def run() -> None:
         importlib.import_module("infra.__main__")
 
-    run()
-    yield recorder.registered
-    patch.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ESTATE_KUBECONFIG", "/nowhere/kubeconfig")
+        patch.setenv("ESTATE_KUBE_CONTEXT", "mock")
+        run()
+    loop.close()
+    return recorder.registered
+
+
+@pytest.fixture
+def resources() -> list[Registered]:
+    """Of stack `local`."""
+    return run_program("local")
+
+
+@pytest.fixture(params=["local", "dev", "staging", "prod"])
+def estate(request: pytest.FixtureRequest) -> list[Registered]:
+    """Of each stack: what holds everywhere."""
+    return run_program(request.param)

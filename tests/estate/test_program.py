@@ -9,14 +9,19 @@ from typing import Any
 import pytest
 from api_gateway.routes import load as load_routes
 
-from tests.estate.conftest import CANARY, DIGEST, Registered
+from tests.estate.conftest import CANARY, DIGEST, OURS, Registered, run_program
 
-OURS = {"user-service", "api-gateway"}
 WORKLOADS = ("Deployment", "StatefulSet", "Job")
 
 
 def kind(resource: Registered) -> str:
     return resource.type.rpartition(":")[2]
+
+
+def one(resources: list[Registered], of: str, name: str) -> Registered:
+    """The resource of a kind and name."""
+    (found,) = [resource for resource in resources if (kind(resource), resource.name) == (of, name)]
+    return found
 
 
 def workloads(resources: list[Registered]) -> Iterator[tuple[Registered, dict[str, Any]]]:
@@ -31,19 +36,20 @@ def test_the_program_makes_the_whole_estate(resources: list[Registered]) -> None
     assert made == {"postgres", "redis", "consul", "prometheus", "user-service-migration", *OURS}
 
 
-def test_everything_is_in_the_stacks_namespace(resources: list[Registered]) -> None:
-    for resource in resources:
+@pytest.mark.parametrize("stack", ["local", "prod"])
+def test_everything_is_in_the_stacks_namespace(stack: str) -> None:
+    for resource in run_program(stack):
         if resource.type.startswith("kubernetes:") and kind(resource) != "Namespace":
-            assert resource.inputs["metadata"]["namespace"] == "estate-local", resource.name
+            assert resource.inputs["metadata"]["namespace"] == f"estate-{stack}", resource.name
 
 
-def test_the_namespace_admits_restricted_pods_only(resources: list[Registered]) -> None:
-    (namespace,) = [resource for resource in resources if kind(resource) == "Namespace"]
+def test_the_namespace_admits_restricted_pods_only(estate: list[Registered]) -> None:
+    (namespace,) = [resource for resource in estate if kind(resource) == "Namespace"]
     assert namespace.inputs["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
-def test_every_pod_gives_up_what_it_does_not_need(resources: list[Registered]) -> None:
-    for resource, pod in workloads(resources):
+def test_every_pod_gives_up_what_it_does_not_need(estate: list[Registered]) -> None:
+    for resource, pod in workloads(estate):
         assert pod["automountServiceAccountToken"] is False, resource.name
         assert pod["enableServiceLinks"] is False, resource.name
         assert pod["securityContext"]["runAsNonRoot"] is True, resource.name
@@ -55,22 +61,22 @@ def test_every_pod_gives_up_what_it_does_not_need(resources: list[Registered]) -
             assert security["capabilities"] == {"drop": ["ALL"]}, resource.name
 
 
-def test_every_container_has_requests_and_limits(resources: list[Registered]) -> None:
-    for resource, pod in workloads(resources):
+def test_every_container_has_requests_and_limits(estate: list[Registered]) -> None:
+    for resource, pod in workloads(estate):
         for container in pod["containers"]:
             for bound in ("requests", "limits"):
                 assert set(container["resources"][bound]) == {"cpu", "memory"}, resource.name
 
 
-def test_everything_that_serves_is_probed(resources: list[Registered]) -> None:
-    for resource, pod in workloads(resources):
+def test_everything_that_serves_is_probed(estate: list[Registered]) -> None:
+    for resource, pod in workloads(estate):
         if kind(resource) != "Job":
             for container in pod["containers"]:
                 assert {"readinessProbe", "livenessProbe"} <= set(container), resource.name
 
 
-def test_our_images_are_named_by_digest(resources: list[Registered]) -> None:
-    for resource, pod in workloads(resources):
+def test_our_images_are_named_by_digest(estate: list[Registered]) -> None:
+    for resource, pod in workloads(estate):
         if resource.name in OURS or kind(resource) == "Job":
             assert pod["containers"][0]["image"].endswith(f"@{DIGEST}"), resource.name
 
@@ -81,28 +87,49 @@ def test_images_are_never_built_for_a_preview_and_never_deleted_from_the_registr
     assert all(image.inputs["push"] is True and image.inputs["buildOnPreview"] is False for image in images)
 
 
-def test_selectors_are_the_names_alone(resources: list[Registered]) -> None:
-    for resource, _ in workloads(resources):
+def test_selectors_are_the_names_alone(estate: list[Registered]) -> None:
+    for resource, _ in workloads(estate):
         if kind(resource) != "Job":
             selector = resource.inputs["spec"]["selector"]["matchLabels"]
             assert selector == {"app.kubernetes.io/name": resource.name}
 
 
 @pytest.mark.parametrize(("name", "replicas"), [("user-service", 3), ("api-gateway", 2)])
-def test_a_service_is_replaced_without_a_gap(resources: list[Registered], name: str, replicas: int) -> None:
-    (deployment,) = [r for r in resources if kind(r) == "Deployment" and r.name == name]
-    assert deployment.inputs["spec"]["replicas"] == replicas
+def test_a_service_has_its_replicas(resources: list[Registered], name: str, replicas: int) -> None:
+    assert one(resources, "Deployment", name).inputs["spec"]["replicas"] == replicas
+
+
+@pytest.mark.parametrize("name", sorted(OURS))
+def test_a_service_is_replaced_without_a_gap(estate: list[Registered], name: str) -> None:
+    deployment = one(estate, "Deployment", name)
     assert deployment.inputs["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
     pod = deployment.inputs["spec"]["template"]["spec"]
     drain_s = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert drain_s > 0
     assert pod["terminationGracePeriodSeconds"] > drain_s + 25  # the app's own draining
-    (budget,) = [r for r in resources if kind(r) == "PodDisruptionBudget" and r.name == name]
-    assert budget.inputs["spec"]["maxUnavailable"] == 1
+    assert one(estate, "PodDisruptionBudget", name).inputs["spec"]["maxUnavailable"] == 1
 
 
-def test_secrets_are_in_secrets_alone(resources: list[Registered]) -> None:
-    for resource in resources:
+@pytest.mark.parametrize("name", sorted(OURS))
+def test_a_service_is_spread_over_zones_and_nodes_each_version_by_itself(estate: list[Registered], name: str) -> None:
+    constraints = one(estate, "Deployment", name).inputs["spec"]["template"]["spec"]["topologySpreadConstraints"]
+    assert [c["topologyKey"] for c in constraints] == ["topology.kubernetes.io/zone", "kubernetes.io/hostname"]
+    for constraint in constraints:
+        assert constraint["labelSelector"]["matchLabels"] == {"app.kubernetes.io/name": name}
+        assert constraint["matchLabelKeys"] == ["pod-template-hash"]
+
+
+@pytest.mark.parametrize("name", sorted(OURS))
+def test_where_an_autoscaler_keeps_the_replicas_the_deployment_says_nothing_of_them(name: str) -> None:
+    prod = run_program("prod")
+    assert "replicas" not in one(prod, "Deployment", name).inputs["spec"]
+    scaler = one(prod, "HorizontalPodAutoscaler", name).inputs["spec"]
+    assert scaler["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": name}
+    assert (scaler["minReplicas"], scaler["maxReplicas"]) == (3, 10)
+
+
+def test_secrets_are_in_secrets_alone(estate: list[Registered]) -> None:
+    for resource in estate:
         if kind(resource) != "Secret":
             assert CANARY not in json.dumps(resource.inputs, default=str), resource.name
 

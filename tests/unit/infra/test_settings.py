@@ -1,8 +1,11 @@
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 
-from infra.settings import SettingsError, load_cluster, load_stack, parse
+from infra.services import check_names
+from infra.settings import SettingsError, StackSettings, load_cluster, load_stack, parse
+from infra.stages import STAGES, Stage
 from toolchain.paths import PROJECT
 
 
@@ -11,25 +14,77 @@ def test_every_stack_file_is_valid() -> None:
         load_stack(file)
 
 
-def test_a_table_that_says_one_thing_leaves_the_other_defaults() -> None:
-    settings = parse({"registry": "r", "api_gateway": {"requests": {"cpu": "1", "memory": "1Mi"}}}, "here")
-    assert settings.api_gateway.replicas == 2
-    assert settings.user_service.replicas == 3
+def parsed(stage: Stage = "local", **values: object) -> StackSettings:
+    return parse({"stage": stage, "registry": "r"} | values, "here")
+
+
+def test_a_service_has_the_stack_over_the_stage_over_what_holds_for_all() -> None:
+    settings = parsed(services={"api-gateway": {"requests": {"cpu": "1"}}})
+    gateway, other = settings.of("api-gateway"), settings.of("anything")
+    assert (gateway.requests.cpu, gateway.requests.memory, gateway.replicas) == ("1", "64Mi", 2)
+    assert (other.requests.cpu, other.replicas, other.limits.memory) == ("50m", 3, "128Mi")
+
+
+def test_what_a_stack_says_of_every_service_gives_way_to_what_it_says_of_one() -> None:
+    settings = parsed(service={"replicas": 5, "limits": {"cpu": "2"}}, services={"user-service": {"replicas": 4}})
+    assert (settings.of("user-service").replicas, settings.of("anything").replicas) == (4, 5)
+    assert (settings.of("user-service").limits.cpu, settings.of("user-service").limits.memory) == ("2", "128Mi")
+
+
+@pytest.mark.parametrize(
+    ("stage", "postgres", "servers"),
+    [("local", "instance", 1), ("dev", "instance", 1), ("staging", "cluster", 3), ("prod", "cluster", 3)],
+)
+def test_a_stage_decides_what_may_be_lost(stage: Stage, postgres: str, servers: int) -> None:
+    settings = parsed(stage)
+    assert (settings.postgres.kind, settings.consul.servers) == (postgres, servers)
+
+
+def test_in_prod_services_grow_with_their_load() -> None:
+    scaling = parsed("prod").of("user-service").scaling
+    assert scaling
+    assert (scaling.least, scaling.most) == (3, 10)
+
+
+def test_only_local_and_dev_build() -> None:
+    assert [stage for stage in STAGES if parsed(stage).build] == ["local", "dev"]
+
+
+def test_every_stage_is_in_the_table() -> None:
+    assert set(STAGES) == set(get_args(Stage))
+
+
+@pytest.mark.parametrize("values", [{"services": {"user-servise": {}}}, {"digests": {"user-servise": "r@sha256:0"}}])
+def test_a_service_that_there_is_not_is_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match=r"there is no service user-servise: did you mean user-service\?"):
+        check_names(parsed(**values))
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"registry": "r", "ingres": {}}, "here: ingres is not known: did you mean ingress?"),
-        ({"registry": "r", "ingress": {"hots": "x"}}, "here: ingress.hots is not known: did you mean host?"),
-        ({"registry": "r", "user_service": {"replicas": 0}}, r"user_service.replicas: .*greater than or equal to 1"),
-        ({}, "here: registry: field required"),
-        (None, "here has no settings: put them under"),
+        ({"ingres": {}}, "here: ingres is not known: did you mean ingress?"),
+        ({"ingress": {"hots": "x"}}, "here: ingress.hots is not known: did you mean host?"),
+        (
+            {"services": {"a": {"requests": {"cpus": "1"}}}},
+            "here: services.a.requests.cpus is not known: did you mean cpu?",
+        ),
+        ({"clients": [{"idd": "x"}]}, "clients.0.idd is not known: did you mean id?"),
+        ({"services": {"a": {"replicas": 0}}}, r"services.a.replicas: .*greater than or equal to 1"),
+        ({"service": {"scaling": {"least": 3, "most": 2}}}, r"least \(3\) is more than most \(2\)"),
+        ({"stage": "stagging"}, r"here: stage has to be one of local, dev, staging, prod \(it is 'stagging'\)"),
     ],
 )
-def test_a_wrong_setting_is_named_with_what_to_do(values: object, message: str) -> None:
+def test_a_wrong_setting_is_named_with_what_to_do(values: dict[str, object], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
-        parse(values, "here")
+        parse({"stage": "local", "registry": "r"} | values, "here")
+
+
+def test_what_is_missing_is_named() -> None:
+    with pytest.raises(SettingsError, match="here: registry is missing"):
+        parse({"stage": "local"}, "here")
+    with pytest.raises(SettingsError, match="here has no settings: put them under"):
+        parse(None, "here")
 
 
 def test_a_file_that_is_not_yaml_is_named_with_the_line(tmp_path: Path) -> None:

@@ -160,8 +160,8 @@ def test_pods_that_have_the_keys_mounted_are_waited_for() -> None:
 def test_a_new_client_is_an_entry_of_the_stack_file() -> None:
     client, client_secret = new_client("billing", "Billing: all of it", "7")
     (listed,) = yaml.safe_load(entry(client))
-    settings = parse({"registry": "r", "api_gateway": {"clients": [listed]}}, "here")
-    assert settings.api_gateway.clients == [client]
+    settings = parse({"stage": "local", "registry": "r", "clients": [listed]}, "here")
+    assert settings.clients == [client]
     assert matches(client.secret_hash, client_secret)
     assert client_secret not in entry(client)
 

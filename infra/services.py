@@ -1,0 +1,54 @@
+"""Our services: each is declared here, once, and all that it takes follows from that."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from infra.settings import Route, SettingsError, StackSettings, nearest
+
+Need = Literal["postgres", "redis", "consul"]
+GATEWAY = "api-gateway"
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service behind the gateway."""
+
+    name: str
+    """Of its folder in apps/, its image and all that runs it."""
+    needs: tuple[Need, ...]
+    """What it connects to."""
+    prefixes: tuple[str, ...]
+    """Paths at which the gateway serves it; the stack may say on which other terms (`routes`)."""
+    migrates: bool = False
+    """Whether `python -m <package>.migrate` has to have run before it does."""
+
+    @property
+    def package(self) -> str:
+        """Of its code."""
+        return self.name.replace("-", "_")
+
+    def routes(self, settings: StackSettings) -> list[Route]:
+        """Its routes in a stack."""
+        own = settings.of(self.name).routes
+        return [Route(prefix=prefix) for prefix in self.prefixes] if own is None else own
+
+
+SERVICES = (
+    Service(
+        "user-service",
+        needs=("postgres", "redis", "consul"),
+        prefixes=("/api/v1/users", "/api/v2/users", "/users"),
+        migrates=True,
+    ),
+)
+
+
+def check_names(settings: StackSettings) -> None:
+    """Refuse settings of a service that there is not.
+
+    Raises:
+        SettingsError: names it, and the nearest known one.
+    """
+    known = {GATEWAY, *(service.name for service in SERVICES)}
+    for name in {*settings.services, *settings.digests} - known:
+        raise SettingsError(f"there is no service {name}: {nearest(name, known)}")

@@ -1,0 +1,43 @@
+"""What the stacks of a stage have in common, in one place; a stack file holds what differs from it."""
+
+from typing import Any, Literal, cast
+
+Stage = Literal["local", "dev", "staging", "prod"]
+Values = dict[str, Any]
+
+SMALL = {"requests": {"cpu": "50m"}}
+ALWAYS_THERE: Values = {"postgres": {"kind": "cluster"}, "consul": {"servers": 3}}
+
+EVERY_STAGE: Values = {
+    # The reference system's Deployment.
+    "service": {
+        "replicas": 3,
+        "requests": {"cpu": "250m", "memory": "64Mi"},
+        "limits": {"cpu": "500m", "memory": "128Mi"},
+    },
+    "services": {
+        # It verifies secrets with Argon2, and holds what slow clients do not take.
+        "api-gateway": {"replicas": 2, "limits": {"memory": "256Mi"}},
+    },
+}
+STAGES: dict[Stage, Values] = {
+    "local": {"build": True, "service": SMALL, "ingress": {"consoles": True}},
+    "dev": {"build": True, "service": SMALL | {"replicas": 2}},
+    "staging": ALWAYS_THERE | {"service": SMALL},
+    "prod": ALWAYS_THERE | {"service": {"scaling": {"least": 3, "most": 10}}},
+}
+
+
+def with_defaults(values: Values, stage: Stage) -> Values:
+    """A stack's settings over those of its stage; each service's over `service`, which holds for all."""
+    merged = over(over(EVERY_STAGE, STAGES[stage]), values)
+    services = {name: over(merged.get("service", {}), own) for name, own in merged["services"].items()}
+    return merged | {"services": services}
+
+
+def over(defaults: Any, values: Any) -> Any:
+    """Values, and defaults where tables have none; a list is replaced as a whole."""
+    if not isinstance(defaults, dict) or not isinstance(values, dict):
+        return values
+    known, given = cast("Values", defaults), cast("Values", values)
+    return known | {key: over(known.get(key), value) for key, value in given.items()}
