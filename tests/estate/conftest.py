@@ -19,6 +19,8 @@ from toolchain.paths import PROJECT
 
 OURS = {GATEWAY, *(service.name for service in SERVICES)}
 CANARY = "canary-of-a-secret"
+LOOP = asyncio.new_event_loop()
+"""One for every run: Pulumi's mocks open another in each thread of its executor, and never close them."""
 DIGEST = "sha256:" + "0" * 64
 
 
@@ -57,8 +59,7 @@ def run_program(stack: str) -> list[Registered]:
     content = yaml.safe_load((PROJECT / "stacks" / f"Pulumi.{stack}.yaml").read_text())["config"]["estate:settings"]
     settings = {"digests": {name: f"registry/{name}@{DIGEST}" for name in OURS}} | content
     recorder = Recorder()
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
+    asyncio.set_event_loop(LOOP)
     pulumi.runtime.set_mocks(recorder, project="estate", stack=stack, preview=False)
     pulumi.runtime.set_all_config(
         {"estate:settings": json.dumps(settings)} | {f"estate:{name}": CANARY for name in GENERATED_SECRETS},
@@ -74,7 +75,6 @@ def run_program(stack: str) -> list[Registered]:
         patch.setenv("ESTATE_KUBECONFIG", "/nowhere/kubeconfig")
         patch.setenv("ESTATE_KUBE_CONTEXT", "mock")
         run()
-    loop.close()
     return recorder.registered
 
 
