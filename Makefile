@@ -35,6 +35,10 @@ up: uv ## Bring the estate up (cluster, images, everything) and print its URLs  
 down: uv ## Remove the estate's resources; the cluster stays   STACK=local
 	@$(RUN) python -m toolchain.estate down $(STACK)
 
+.PHONY: rollback
+rollback: uv ## Bring our services back to the release before the last one   STACK=local
+	@$(RUN) python -m toolchain.rollback $(STACK)
+
 .PHONY: preview
 preview: uv ## Show what `make up` would change   STACK=local
 	@$(RUN) python -m toolchain.estate preview $(STACK)
