@@ -39,6 +39,10 @@ down: uv ## Remove the estate's resources; the cluster stays   STACK=local
 preview: uv ## Show what `make up` would change   STACK=local
 	@$(RUN) python -m toolchain.estate preview $(STACK)
 
+.PHONY: render
+render: uv ## Write the manifests of a stack into build/manifests/STACK, without a cluster   STACK=local
+	@$(RUN) python -m toolchain.render $(STACK)
+
 .PHONY: status
 status: uv ## What runs, ready counts, URLs   STACK=local
 	@$(RUN) python -m toolchain.estate status $(STACK)
@@ -121,4 +125,4 @@ browser: uv
 
 .PHONY: test
 test: test-fast up browser ## All tests; brings the estate up first
-	@$(RUN) pytest tests/e2e tests/chaos --durations=10
+	@$(RUN) pytest tests/score tests/e2e tests/chaos --durations=10
