@@ -119,6 +119,10 @@ bench: uv ## Measure user-service beside an ORM and a Go peer; needs Go and a ru
 bench-gateway: uv ## Measure api-gateway beside nginx, haproxy, fabio and others; needs nginx, haproxy, Redis, wrk, curl and Go
 	@$(RUN) python -m bench.gateway
 
+.PHONY: bench-estate
+bench-estate: uv ## Measure the program, previews, growth, and a rollout under load; needs Go and a stack that is up from this clone   STACK=local
+	@$(RUN) python -m bench.estate $(STACK)
+
 .PHONY: browser
 browser: uv
 	@$(RUN) python -m toolchain.browser
