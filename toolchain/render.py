@@ -19,7 +19,7 @@ from toolchain.build import build_missing
 from toolchain.console import ToolchainError, run_command, say
 from toolchain.paths import PROJECT
 from toolchain.stack import STACKS, load, read_yaml
-from toolchain.target import with_uv
+from toolchain.target import KEEP_BYTECODE, with_uv
 
 PLACEHOLDER = "rendered-without-secrets"
 DIGEST = "sha256:" + "0" * 64
@@ -71,6 +71,7 @@ def rendering_environment(home: Path, folder: Path) -> dict[str, str]:
     return with_uv(
         inherited
         | tools
+        | KEEP_BYTECODE
         | {
             "ESTATE_MANIFESTS": str(folder),
             "PULUMI_BACKEND_URL": f"file://{home}",

@@ -7,6 +7,7 @@ import sys
 from bench.estate.commands import Run, timed
 from toolchain.console import say
 from toolchain.paths import PROJECT
+from toolchain.target import KEEP_BYTECODE
 
 ROUNDS = 5
 
@@ -14,7 +15,7 @@ ROUNDS = 5
 def mocked(services: int | None = None) -> Run:
     """The program of stack `local`, or of so many services."""
     words = [] if services is None else [str(services)]
-    return timed([sys.executable, "-m", "bench.estate.mocked", *words], os.environ, PROJECT)
+    return timed([sys.executable, "-m", "bench.estate.mocked", *words], os.environ | KEEP_BYTECODE, PROJECT)
 
 
 def measure() -> str:

@@ -110,7 +110,7 @@ def table(took_s: float, report: Mapping[str, Any]) -> str:
     """What came of it."""
     if report["rate"] < RPS * 0.99:
         raise ToolchainError(f"the client kept {report['rate']:.0f} of {RPS} requests/s only: free the CPU, try again")
-    answered = ", ".join(f"{count} of {status}" for status, count in sorted(report["status_codes"].items()))
+    answered = ", ".join(f"{count} with {status}" for status, count in sorted(report["status_codes"].items()))
     failed = report["requests"] - report["status_codes"].get("200", 0)
     p99_ms = report["latencies"]["99th"] / 1e6
     return (
