@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from infra.services import GATEWAY, SERVICES
 from infra.settings import GENERATED_SECRETS, StackSettings
 from toolchain.build import build_missing
 from toolchain.console import ToolchainError, run_command, say
@@ -54,8 +55,8 @@ def render(name: str, folder: Path) -> None:
 def configuration(name: str, settings: StackSettings) -> dict[str, Any]:
     """The stack's configuration, with nothing that is secret and nothing to build."""
     config: dict[str, Any] = read_yaml(STACKS / f"Pulumi.{name}.yaml")["config"]
-    apps = [file.parent.name for file in (PROJECT / "apps").glob("*/Dockerfile")]
-    digests = {app: f"{settings.registry}/{app}@{DIGEST}" for app in apps} | settings.digests
+    ours = (GATEWAY, *(service.name for service in SERVICES))
+    digests = {app: f"{settings.registry}/{app}@{DIGEST}" for app in ours} | settings.digests
     changed = {"estate:settings": config["estate:settings"] | {"build": False, "digests": digests}}
     secrets = {f"estate:{secret}": PLACEHOLDER for secret in GENERATED_SECRETS}
     return {key: value for key, value in config.items() if "secure" not in value} | changed | secrets

@@ -6,9 +6,12 @@ import pulumi_kubernetes as kubernetes
 from infra.consul import Consul
 from infra.namespace import EstateNamespace
 from infra.redis import Redis
-from infra.settings import Images, ServiceSettings, load_cluster
+from infra.settings import Images, Quantities, ServiceSettings, load_cluster
 from infra.web_service import App, WebService
 
+SETTINGS = ServiceSettings(
+    replicas=3, requests=Quantities(cpu="250m", memory="64Mi"), limits=Quantities(cpu="500m", memory="128Mi")
+)
 IMAGE = "localhost:5000/estate/synthetic@sha256:" + "0" * 64
 
 cluster = load_cluster()
@@ -20,4 +23,4 @@ redis = Redis(Images().redis, pulumi.Output.secret("synthetic"), namespace)
 consul = Consul(Images().consul, "256Mi", namespace)
 for number in range(pulumi.Config("synthetic").require_int("services")):
     app = App(f"service-{number}", pulumi.Output.from_input(IMAGE), needs=(redis, consul))
-    WebService(app, ServiceSettings(), namespace, depends_on=[consul])
+    WebService(app, SETTINGS, namespace, depends_on=[consul])

@@ -14,7 +14,12 @@ def test_a_stack_is_rendered_without_its_secrets_and_without_building(
 ) -> None:
     file = tmp_path / "Pulumi.team.yaml"
     secret = {"secure": "v1:cannot-be-read-here"}
-    settings = {"registry": "registry.example.com", "build": True, "digests": {"user-service": OWN_DIGEST}}
+    settings = {
+        "stage": "local",
+        "registry": "registry.example.com",
+        "build": True,
+        "digests": {"user-service": OWN_DIGEST},
+    }
     config = {
         "estate:settings": settings,
         "pulumi:disable-default-providers": ["kubernetes"],
