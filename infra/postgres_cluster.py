@@ -52,6 +52,7 @@ class PostgresCluster(pulumi.ComponentResource):
         password: pulumi.Output[str],
         api_server: ApiServer,
         namespace: EstateNamespace,
+        cpu: str = "50m",
     ) -> None:
         """Create the database.
 
@@ -62,6 +63,7 @@ class PostgresCluster(pulumi.ComponentResource):
             password: of the database's owner.
             api_server: where the instances find the Kubernetes API.
             namespace: where it runs.
+            cpu: what each instance has for certain, a Kubernetes quantity.
         """
         super().__init__("estate:postgres_cluster:PostgresCluster", NAME, {}, pulumi.ResourceOptions(parent=namespace))
         child = pulumi.ResourceOptions(parent=self)
@@ -99,7 +101,7 @@ class PostgresCluster(pulumi.ComponentResource):
                     },
                 }
             ),
-            spec=cluster(image, instances, storage, owner.metadata.name),
+            spec=cluster(image, instances, storage, owner.metadata.name, cpu),
             opts=pulumi.ResourceOptions(parent=self, depends_on=policies, custom_timeouts=ROLLOUT),
         )
         self.environment = {
@@ -113,7 +115,7 @@ class PostgresCluster(pulumi.ComponentResource):
         self.register_outputs({})
 
 
-def cluster(image: str, instances: int, storage: str, owner: pulumi.Input[str]) -> dict[str, Any]:
+def cluster(image: str, instances: int, storage: str, owner: pulumi.Input[str], cpu: str) -> dict[str, Any]:
     """What the operator is asked for; the pods it makes are under `restricted` by themselves."""
     return {
         "imageName": image,
@@ -123,7 +125,7 @@ def cluster(image: str, instances: int, storage: str, owner: pulumi.Input[str]) 
         # The operator makes the password: Secret postgres-superuser.
         "enableSuperuserAccess": True,
         "storage": {"size": storage},
-        "resources": resources("50m", "256Mi"),
+        "resources": resources(cpu, "256Mi"),
         "affinity": {
             "enablePodAntiAffinity": True,
             "podAntiAffinityType": "preferred",  # there may be one node only
