@@ -12,7 +12,7 @@ from infra.namespace import EstateNamespace
 from infra.postgres import Postgres
 from infra.prometheus import Prometheus
 from infra.redis import Redis
-from infra.services import GATEWAY, SERVICES, Need, check_names
+from infra.services import GATEWAY, NAMES, SERVICES, Need, check_names
 from infra.settings import load_cluster, load_secrets, load_settings
 from infra.token_clients import TokenClients
 from infra.token_keys import TokenKeys
@@ -33,7 +33,7 @@ provider = kubernetes.Provider(
 )
 namespace = EstateNamespace(f"estate-{pulumi.get_stack()}", pulumi.ResourceOptions(providers=[provider]))
 
-images = {name: AppImage(name, settings).reference for name in (GATEWAY, *(service.name for service in SERVICES))}
+images = {name: AppImage(name, settings).reference for name in NAMES}
 
 postgres = Postgres(settings.images.postgres, settings.storage.postgres, secrets.postgres_password, namespace)
 redis = Redis(settings.images.redis, secrets.redis_password, namespace)

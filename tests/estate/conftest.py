@@ -13,11 +13,11 @@ import pulumi.runtime
 import pytest
 import yaml
 
-from infra.services import GATEWAY, SERVICES
+from infra.services import NAMES
 from infra.settings import GENERATED_SECRETS
 from toolchain.paths import PROJECT
 
-OURS = {GATEWAY, *(service.name for service in SERVICES)}
+OURS = {*NAMES}
 CANARY = "canary-of-a-secret"
 LOOP = asyncio.new_event_loop()
 """One for every run: Pulumi's mocks open another in each thread of its executor, and never close them."""
