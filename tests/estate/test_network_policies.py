@@ -8,9 +8,9 @@ import pytest
 from infra.ingress import controller
 from infra.network_policy import DNS
 from infra.settings import IngressSettings, SettingsError
-from tests.estate.conftest import Registered
 from tests.estate.test_program import WORKLOADS, kind
 from tests.flows import FLOWS, MIGRATIONS, PORTS, PUBLIC
+from toolchain.program import Registered
 
 Labels = Mapping[str, str]
 Policy = dict[str, Any]

@@ -10,7 +10,7 @@ import pytest
 from api_gateway.routes import load as load_routes
 
 from infra.services import SERVICES
-from tests.estate.conftest import CANARY, DIGEST, OURS, Registered, run_program
+from toolchain.program import CANARY, DIGEST, OURS, Registered, run_program
 
 WORKLOADS = ("Deployment", "StatefulSet", "Job")
 
