@@ -75,6 +75,10 @@ retire-key: uv ## Accept tokens by the old key no more   STACK=local
 client: uv ## Make a secret for a program that asks for tokens   ID=billing USERNAME=billing USER_ID=7 STACK=local
 	@$(RUN) python -m toolchain.clients $(STACK) '$(ID)' '$(USERNAME)' '$(USER_ID)'
 
+.PHONY: new-service
+new-service: uv ## Make another service behind the gateway   NAME=orders
+	@$(RUN) python -m toolchain.new_service '$(NAME)'
+
 .PHONY: logs
 logs: uv ## Follow the logs of an app   APP=user-service STACK=local
 	@$(RUN) python -m toolchain.estate logs $(STACK) $(or $(APP),user-service)

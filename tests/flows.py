@@ -1,25 +1,22 @@
 """Who may connect to whom in stack `local`, written down by hand: the policies have to come to exactly this."""
 
-PORTS = {
-    "user-service": 8080,
-    "api-gateway": 8080,
-    "postgres": 5432,
-    "redis": 6379,
-    "consul": 8500,
-    "prometheus": 9090,
-}
+from infra.services import GATEWAY, NAMES, SERVICES
+
+PORTS = {"postgres": 5432, "redis": 6379, "consul": 8500, "prometheus": 9090} | dict.fromkeys(NAMES, 8080)
 """The one port on which each workload is connected to."""
 
-FLOWS = {
-    "api-gateway": {"consul", "redis", "user-service"},
-    "user-service": {"postgres", "redis", "consul"},
-    "consul": {"user-service", "api-gateway"},  # its health checks
-    "prometheus": {"user-service", "api-gateway", "consul"},
-    "postgres": set[str](),
-    "redis": set[str](),
+BEHIND = {service.name: {*service.needs} for service in SERVICES}
+REGISTERED = {GATEWAY, *(service.name for service in SERVICES if "consul" in service.needs)}
+FLOWS: dict[str, set[str]] = {
+    GATEWAY: {"consul", "redis", *BEHIND},
+    **BEHIND,
+    "consul": REGISTERED,  # its health checks
+    "prometheus": {*NAMES, "consul"},
+    "postgres": set(),
+    "redis": set(),
 }
-MIGRATION = ("user-service-migration", "postgres")
-"""The flow of what runs before an update, and is gone after it."""
+MIGRATIONS = {(f"{service.name}-migration", "postgres") for service in SERVICES if service.migrates}
+"""The flows of what runs before an update, and is gone after it."""
 
-PUBLIC = {"api-gateway", "consul", "prometheus"}
+PUBLIC = {GATEWAY, "consul", "prometheus"}
 """To whom the Ingress controller connects."""

@@ -1,5 +1,6 @@
 """The running estate as a user has it: through the Ingress, by its public name, trusting its CA."""
 
+import os
 import ssl
 import subprocess
 import time
@@ -11,7 +12,8 @@ import httpx
 from toolchain.cluster import layout
 from toolchain.stack import Stack
 
-STACK = "local"
+STACK = os.environ.get("STACK", "local")
+"""As `make test STACK=…` has it."""
 Kubectl = Callable[..., str]
 Items = Callable[..., list[dict[str, Any]]]
 

@@ -8,9 +8,9 @@ import pytest
 from infra.ingress import controller
 from infra.network_policy import DNS
 from infra.settings import IngressSettings, SettingsError
-from tests.estate.conftest import Registered
 from tests.estate.test_program import WORKLOADS, kind
-from tests.flows import FLOWS, MIGRATION, PORTS, PUBLIC
+from tests.flows import FLOWS, MIGRATIONS, PORTS, PUBLIC
+from toolchain.program import Registered
 
 Labels = Mapping[str, str]
 Policy = dict[str, Any]
@@ -71,7 +71,7 @@ def leaving(policies: dict[str, Policy], pods: dict[str, Labels]) -> set[Connect
 
 
 def expected() -> set[Connection]:
-    between = {(source, to) for source, targets in FLOWS.items() for to in targets} | {MIGRATION}
+    between = {(source, to) for source, targets in FLOWS.items() for to in targets} | MIGRATIONS
     return {(source, to, PORTS[to]) for source, to in between}
 
 

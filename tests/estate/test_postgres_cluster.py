@@ -1,6 +1,5 @@
 """What the highly available Postgres is made of."""
 
-import asyncio
 import json
 from typing import Any
 
@@ -11,9 +10,9 @@ from infra.namespace import EstateNamespace
 from infra.postgres import Postgres
 from infra.postgres_cluster import ApiServer, PostgresCluster
 from infra.web_service import Dependency
-from tests.estate.conftest import CANARY, Recorder, Registered
 from tests.estate.test_network_policies import Connection, Labels, chosen
 from tests.estate.test_program import kind
+from toolchain.program import CANARY, Registered, against_mocks
 
 PODS: dict[str, Labels] = {
     "postgres": {"cnpg.io/cluster": "postgres", "app.kubernetes.io/name": "postgres"},
@@ -25,19 +24,16 @@ PODS: dict[str, Labels] = {
 @pytest.fixture(scope="module")
 def made() -> tuple[PostgresCluster, list[Registered]]:
     """The component, and every resource that it registers."""
-    recorder, made = Recorder(), list[PostgresCluster]()
-    asyncio.set_event_loop(asyncio.new_event_loop())
-    pulumi.runtime.set_mocks(recorder, project="estate", stack="try", preview=False)
+    made: list[PostgresCluster] = []
 
-    @pulumi.runtime.test  # pyright: ignore[reportUnknownMemberType, reportUntypedFunctionDecorator]
-    def run() -> None:
+    def program() -> None:
         password = pulumi.Output.secret(CANARY)
         made.append(
             PostgresCluster("image:15", 3, "1Gi", password, ApiServer(["192.0.2.1/32"]), EstateNamespace("estate-try"))
         )
 
-    run()
-    return made[0], recorder.registered
+    registered = against_mocks(program, "estate", "try")
+    return made[0], registered
 
 
 @pytest.fixture

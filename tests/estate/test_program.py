@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from api_gateway.routes import load as load_routes
 
-from tests.estate.conftest import CANARY, DIGEST, OURS, Registered, run_program
+from infra.services import SERVICES
+from toolchain.program import CANARY, DIGEST, OURS, Registered, run_program
 
 WORKLOADS = ("Deployment", "StatefulSet", "Job")
 
@@ -33,7 +34,8 @@ def workloads(resources: list[Registered]) -> Iterator[tuple[Registered, dict[st
 
 def test_the_program_makes_the_whole_estate(resources: list[Registered]) -> None:
     made = {resource.name for resource in resources if kind(resource) in WORKLOADS}
-    assert made == {"postgres", "redis", "consul", "prometheus", "user-service-migration", *OURS}
+    migrations = {f"{service.name}-migration" for service in SERVICES if service.migrates}
+    assert made == {"postgres", "redis", "consul", "prometheus", *migrations, *OURS}
 
 
 @pytest.mark.parametrize("stack", ["local", "prod"])
@@ -166,6 +168,6 @@ def test_every_route_of_a_service_is_one_that_the_gateway_can_read(resources: li
     file = tmp_path / "routes.json"
     file.write_text(config["routes.json"])
     table = load_routes(file)
-    assert table.services == {"user-service"}
-    assert {route.prefix for route in table.routes} == {"/users", "/api/v1/users", "/api/v2/users"}
+    found = {(route.service, route.prefix) for route in table.routes}
+    assert found == {(service.name, prefix) for service in SERVICES for prefix in service.prefixes}
     assert all(route.auth == "required" for route in table.routes)
