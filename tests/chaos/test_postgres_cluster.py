@@ -5,14 +5,14 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import asyncpg
 import pulumi
@@ -37,6 +37,7 @@ AGAIN_S = 30.0
 """Within this a write is acknowledged again."""
 
 Kubectl = Callable[..., str]
+T = TypeVar("T")
 
 
 def program(at: Target) -> Callable[[], None]:
@@ -95,33 +96,61 @@ def whole(kubectl: Kubectl) -> bool:
     )
 
 
+@dataclass(frozen=True)
+class Server:
+    """Whichever server is the primary, and the loop in which it is talked to."""
+
+    login: dict[str, Any]
+    loop: asyncio.AbstractEventLoop
+
+    async def connect(self) -> Any:
+        """A connection; asyncpg has no types."""
+        return await asyncpg.connect(**self.login)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+
+    def query(self, *statements: str) -> list[Any]:
+        """Rows of the last of some statements."""
+
+        async def run() -> list[Any]:
+            connection = await self.connect()
+            try:
+                return [await connection.fetch(statement) for statement in statements][-1]
+            finally:
+                connection.terminate()
+
+        return self.start(run()).result()
+
+    def start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Begin some work."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop)
+
+    def started(self) -> Any:
+        """When it was started; none while there is no primary."""
+        with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            return self.query("SELECT pg_postmaster_start_time() AS at")[0]["at"]
+        return None
+
+
+@pytest.fixture(scope="module")
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """A loop that outlives every connection, those too that asyncpg gives up and closes later."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    yield loop
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
 @pytest.fixture
-def server(kubectl: Kubectl) -> dict[str, Any]:
-    """How to connect to the primary from the machine: by its Service's address, which its certificate does not have."""
+def server(loop: asyncio.AbstractEventLoop, kubectl: Kubectl) -> Server:
+    """The primary as the machine reaches it: by its Service's address, which its certificate does not have."""
     authority = kubectl("get", "secret", AUTHORITY, "--output=go-template={{index .data `ca.crt` | base64decode}}")
     trust = ssl.create_default_context(cadata=authority)
     trust.check_hostname = False
     address = kubectl("get", "service", PRIMARY, "--output=jsonpath={.spec.clusterIP}")
     login = {"database": DATABASE, "user": USER, "password": PASSWORD}
-    return login | {"host": address, "port": PORT, "ssl": trust, "timeout": 2, "command_timeout": 3}
-
-
-def query(server: dict[str, Any], *statements: str) -> list[Any]:
-    """Rows of the last of some statements."""
-
-    async def run() -> list[Any]:
-        connection = await connect(server)
-        try:
-            return [await connection.fetch(statement) for statement in statements][-1]
-        finally:
-            await connection.close()
-
-    return asyncio.run(run())
-
-
-async def connect(server: dict[str, Any]) -> Any:
-    """A connection; asyncpg has no types."""
-    return await asyncpg.connect(**server)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    return Server(login | {"host": address, "port": PORT, "ssl": trust, "timeout": 2, "command_timeout": 3}, loop)
 
 
 @dataclass
@@ -133,31 +162,29 @@ class Writers:
         count: how many of them.
     """
 
-    server: dict[str, Any]
+    server: Server
     count: int = 4
     acknowledged: list[tuple[float, int]] = field(default_factory=list[tuple[float, int]])
     """When each row's commit was acknowledged, by the monotonic clock, and the row."""
 
     def __enter__(self) -> Self:
         """Make the table anew, and start."""
-        query(self.server, "DROP TABLE IF EXISTS written", "CREATE TABLE written (id bigserial PRIMARY KEY)")
+        self.server.query("DROP TABLE IF EXISTS written", "CREATE TABLE written (id bigserial PRIMARY KEY)")
         self._end = threading.Event()
-        self._threads = ThreadPoolExecutor(self.count)
-        self._running = [self._threads.submit(asyncio.run, self._write()) for _ in range(self.count)]
+        self._running = [self.server.start(self._write()) for _ in range(self.count)]
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Stop, and raise what a thread raised."""
+        """Stop, and raise what a writer raised."""
         self._end.set()
-        self._threads.shutdown()
-        for thread in self._running:
-            thread.result()
+        for writer in self._running:
+            writer.result()
 
     async def _write(self) -> None:
         while not self._end.is_set():
             connection = None
             try:
-                connection = await connect(self.server)
+                connection = await self.server.connect()
                 while not self._end.is_set():
                     row: int = await connection.fetchval("INSERT INTO written DEFAULT VALUES RETURNING id")
                     self.acknowledged.append((time.monotonic(), row))
@@ -177,7 +204,7 @@ class Writers:
 
     def lost(self) -> set[int]:
         """Rows that were acknowledged and are not there."""
-        there = {row["id"] for row in query(self.server, "SELECT id FROM written")}
+        there = {row["id"] for row in self.server.query("SELECT id FROM written")}
         return {row for _, row in self.acknowledged} - there
 
 
@@ -210,27 +237,18 @@ def processes() -> Iterator[Process]:
             yield Process(int(folder.name), (folder / "comm").read_text().strip(), (folder / "cgroup").read_text())
 
 
-def started(server: dict[str, Any]) -> Any:
-    """When the server that is the primary now was started; none while there is none."""
-    with suppress(OSError, asyncpg.PostgresError):
-        return query(server, "SELECT pg_postmaster_start_time() AS at")[0]["at"]
-    return None
-
-
-# asyncpg leaves it to the collector to close the socket of a connection that did not come about in time.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("kill", [delete_pod, kill_processes])
 def test_a_primary_that_dies_takes_no_acknowledged_write_with_it_and_writes_go_on(
-    kubectl: Kubectl, server: dict[str, Any], kill: Callable[[Kubectl, str], None]
+    kubectl: Kubectl, server: Server, kill: Callable[[Kubectl, str], None]
 ) -> None:
     eventually(lambda: whole(kubectl), "a whole cluster", 180)
-    before = started(server)
+    before = server.started()
     with Writers(server) as writers:
         eventually(lambda: writers.wrote(since=time.monotonic() - 1), "writes before", 30)
         kill(kubectl, primary(kubectl))
         killed = time.monotonic()
-        eventually(lambda: started(server) not in (None, before), "another server", AGAIN_S)
+        eventually(lambda: server.started() not in (None, before), "another server", AGAIN_S)
         served = time.monotonic()
         eventually(lambda: writers.wrote(since=served), "writes again", AGAIN_S)
         eventually(lambda: whole(kubectl), "a whole cluster again", 180)
