@@ -50,7 +50,7 @@ class Prometheus(pulumi.ComponentResource):
         self.service = Service(
             NAME,
             metadata=named,
-            spec=manifest({"selector": selector(NAME), "ports": [{"name": "http", "port": PORT}]}),
+            spec=manifest({"clusterIP": "None", "selector": selector(NAME), "ports": [{"name": "http", "port": PORT}]}),
             opts=child,
         )
         flows = [Flow(NAME, scraped, namespace.name, self) for scraped in (*services, consul)]

@@ -12,7 +12,7 @@ from infra.pods import container_security, labels, manifest, metadata, pod_secur
 from infra.waiting import ROLLOUT
 
 NAME = "redis"
-UID = 999  # of the upstream image
+UID = 10002  # any: it owns nothing
 PORT = 6379
 CONFIGURATION = """\
 port {port}
@@ -94,7 +94,7 @@ def pod(image: str, secret: pulumi.Input[str]) -> dict[str, Any]:
                 "image": image,
                 "command": ["redis-server", "/etc/redis/redis.conf"],
                 "ports": [{"name": NAME, "containerPort": PORT}],
-                "readinessProbe": {"tcpSocket": {"port": NAME}, "periodSeconds": 5},
+                "readinessProbe": {"exec": {"command": ["redis-cli", "ping"]}, "periodSeconds": 5, "timeoutSeconds": 3},
                 "livenessProbe": {"tcpSocket": {"port": NAME}, "periodSeconds": 10, "failureThreshold": 6},
                 "resources": resources("50m", "128Mi"),
                 "securityContext": container_security(),

@@ -14,7 +14,16 @@ from infra import gateway_routes, token_clients, token_keys
 from infra.gateway_routes import GatewayRoutes
 from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint, Flow, leaving
-from infra.pods import container_security, labels, manifest, metadata, pod_security, selector
+from infra.pods import (
+    SCRATCH_LIMIT,
+    SCRATCH_REQUEST,
+    container_security,
+    labels,
+    manifest,
+    metadata,
+    pod_security,
+    selector,
+)
 from infra.settings import Scaling, ServiceSettings
 from infra.token_clients import TokenClients
 from infra.token_keys import TokenKeys
@@ -211,7 +220,10 @@ def pod(app: App, settings: ServiceSettings, secret: Secret | None, account: pul
         "livenessProbe": {"httpGet": {"path": "/livez", "port": "http"}, "periodSeconds": 10, "timeoutSeconds": 5},
         "readinessProbe": {"httpGet": {"path": "/readyz", "port": "http"}, "periodSeconds": 5, "timeoutSeconds": 3},
         "lifecycle": {"preStop": {"sleep": {"seconds": DRAIN_S}}},
-        "resources": {"requests": settings.requests.model_dump(), "limits": settings.limits.model_dump()},
+        "resources": {
+            "requests": settings.requests.model_dump() | SCRATCH_REQUEST,
+            "limits": settings.limits.model_dump() | SCRATCH_LIMIT,
+        },
     }
     return pod_of(serving, app, secret) | {
         "serviceAccountName": account,

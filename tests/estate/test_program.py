@@ -67,7 +67,7 @@ def test_every_container_has_requests_and_limits(estate: list[Registered]) -> No
     for resource, pod in workloads(estate):
         for container in pod["containers"]:
             for bound in ("requests", "limits"):
-                assert set(container["resources"][bound]) == {"cpu", "memory"}, resource.name
+                assert set(container["resources"][bound]) == {"cpu", "memory", "ephemeral-storage"}, resource.name
 
 
 def test_everything_that_serves_is_probed(estate: list[Registered]) -> None:
