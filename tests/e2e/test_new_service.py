@@ -32,7 +32,7 @@ def project(stack: Stack, tmp_path: Path) -> Iterator[Path]:
     settings = content["config"]["estate:settings"]
     small = {"requests": {"cpu": "10m"}, "replicas": 1}
     settings |= {"stage": "dev", "service": small, "services": {"api-gateway": small}}
-    settings["ingress"]["host"] = f"api.{NAME}.myapp.com"
+    settings["ingress"]["host"] = f"api-{NAME}.myapp.com"
     (copy / "stacks" / f"Pulumi.{NAME}.yaml").write_text(yaml.safe_dump(content))
     yield copy
     run_in(copy, "make", "down", STACK=NAME)
