@@ -10,7 +10,7 @@ from toolchain.program import Registered, run_program
 PAGE = PROJECT / "docs" / "architecture.md"
 BEGIN, END = "<!-- what follows is made by: make architecture -->\n", "<!-- up to here -->\n"
 STACK = "local"
-SHAPES = {"Deployment": '["{}"]', "StatefulSet": '[("{}")]', "Job": '{{{{"{}"}}}}'}
+SHAPES = {"Deployment": '["{}"]', "StatefulSet": '[("{}")]', "Job": '{{{{"{}"}}}}', "CronJob": '{{{{"{}"}}}}'}
 DRAWN = ("estate:network_policy:Flow",)
 """Components that are lines of the diagram."""
 WORLD = '  world(["clients"])'
@@ -40,11 +40,7 @@ def drawn(page: str, resources: list[Registered]) -> str:
 
 def diagram(resources: list[Registered]) -> str:
     """Workloads and flows as a Mermaid flowchart."""
-    pods = {
-        resource.name: resource.inputs["spec"]["template"]["metadata"]["labels"]
-        for resource in resources
-        if kind(resource) in SHAPES
-    }
+    pods = {resource.name: labels(resource) for resource in resources if kind(resource) in SHAPES}
     nodes = [
         f"  {resource.name}{SHAPES[kind(resource)].format(titled(resource))}"
         for resource in resources
@@ -72,6 +68,12 @@ def components(resources: list[Registered]) -> str:
 def kind(resource: Registered) -> str:
     """Of a Kubernetes object."""
     return resource.type.rpartition(":")[2]
+
+
+def labels(workload: Registered) -> Labels:
+    """Of its pods."""
+    spec = workload.inputs["spec"]
+    return spec.get("jobTemplate", {"spec": spec})["spec"]["template"]["metadata"]["labels"]
 
 
 def titled(resource: Registered) -> str:
