@@ -49,7 +49,7 @@ def problem(name: str) -> str | None:
     if not NAME.fullmatch(name) or len(name) > LONGEST:
         return f"{name!r} names no service: {LONGEST} lower-case letters, digits and single hyphens at the most, a letter first ({USAGE})"
     for service in SERVICES:
-        if served(name) in service.prefixes:
+        if service.name != name and served(name) in service.prefixes:
             return f"{service.name} serves {served(name)} already: {other}"
     for path in places(name):
         if (PROJECT / path).exists():
