@@ -28,6 +28,7 @@ provider = kubernetes.Provider(
     "cluster",
     kubeconfig=cluster.kubeconfig,
     context=cluster.context,
+    render_yaml_to_directory=cluster.folder,
     enable_config_map_mutable=True,
     enable_secret_mutable=True,
 )

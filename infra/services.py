@@ -42,7 +42,7 @@ SERVICES = (
     ),
 )
 NAMES = (GATEWAY, *(service.name for service in SERVICES))
-"""Of all that we build and run ourselves."""
+"""Of all that is built from apps/."""
 
 
 def check_names(settings: StackSettings) -> None:
@@ -51,5 +51,5 @@ def check_names(settings: StackSettings) -> None:
     Raises:
         SettingsError: names it, and the nearest known one.
     """
-    for name in {*settings.services, *settings.digests} - {*NAMES}:
+    for name in sorted({*settings.services, *settings.digests} - set(NAMES)):
         raise SettingsError(f"there is no service {name}: {nearest(name, NAMES)}")

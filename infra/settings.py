@@ -211,10 +211,12 @@ class StackSettings(Settings):
 
 @dataclass(frozen=True)
 class Cluster:
-    """The one Kubernetes that the program may touch."""
+    """The one Kubernetes that the program may touch, or a folder in its place."""
 
-    kubeconfig: str
-    context: str
+    kubeconfig: str | None = None
+    context: str | None = None
+    folder: str | None = None
+    """Where manifests are written, and nothing is touched."""
 
 
 def load_cluster() -> Cluster:
@@ -223,6 +225,8 @@ def load_cluster() -> Cluster:
     Raises:
         SettingsError: it names none; a default would be somebody's wrong cluster.
     """
+    if folder := os.environ.get("ESTATE_MANIFESTS"):
+        return Cluster(folder=folder)
     kubeconfig, context = os.environ.get("ESTATE_KUBECONFIG"), os.environ.get("ESTATE_KUBE_CONTEXT")
     if not kubeconfig or not context:
         raise SettingsError(

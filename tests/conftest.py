@@ -1,7 +1,6 @@
 """What the tests of the running estate share."""
 
 import json
-import subprocess
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.running import STACK, Items, Kubectl, connect
+from tests.running import STACK, Items, Kubectl, connect, kubectl_of
 from toolchain.estate import new_token
 from toolchain.stack import Stack, load, outputs
 from toolchain.target import target
@@ -38,16 +37,7 @@ def client(urls: dict[str, str], token: str) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="session")
 def kubectl(stack: Stack) -> Kubectl:
-    """Output of kubectl in the stack's namespace."""
-
-    def run(*words: str) -> str:
-        done = subprocess.run(
-            stack.kubectl(*words), env=stack.target.environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    return run
+    return kubectl_of(stack)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import os
 import ssl
+import subprocess
 import time
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import httpx
 
 from toolchain.cluster import layout
+from toolchain.stack import Stack
 
 STACK = os.environ.get("STACK", "local")
 """As `make test STACK=…` has it."""
@@ -31,6 +33,19 @@ def connect(url: str, token: str | None = None) -> httpx.Client:
     trust = ssl.create_default_context(cafile=str(layout.CA_CERTIFICATE))
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     return httpx.Client(base_url=url, transport=ToIngress(verify=trust), timeout=10, headers=headers)
+
+
+def kubectl_of(stack: Stack) -> Kubectl:
+    """Output of kubectl in a stack's namespace."""
+
+    def run(*words: str) -> str:
+        done = subprocess.run(
+            stack.kubectl(*words), env=stack.target.environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
 
 
 def create(client: httpx.Client, user: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import importlib
 import json
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, cast
@@ -59,18 +60,38 @@ def run_program(stack: str) -> list[Registered]:
     """What the program registers for a stack; where that does not build, with images by some digest."""
     content = yaml.safe_load((PROJECT / "stacks" / f"Pulumi.{stack}.yaml").read_text())["config"]["estate:settings"]
     settings = {"digests": {name: f"registry/{name}@{DIGEST}" for name in OURS}} | content
+    secrets = {f"estate:{name}": CANARY for name in GENERATED_SECRETS}
+    return against_mocks("infra.__main__", "estate", stack, {"estate:settings": json.dumps(settings)}, secrets)
+
+
+def against_mocks(
+    program: str | Callable[[], object],
+    project: str,
+    stack: str,
+    config: dict[str, str] | None = None,
+    secrets: dict[str, str] | None = None,
+) -> list[Registered]:
+    """What a program registers.
+
+    Args:
+        program: a module, imported afresh, or a function.
+        project: whose it is.
+        stack: that it is run for.
+        config: its configuration.
+        secrets: what of it is secret.
+    """
     recorder = Recorder()
     asyncio.set_event_loop(LOOP)
-    pulumi.runtime.set_mocks(recorder, project="estate", stack=stack, preview=False)
-    pulumi.runtime.set_all_config(
-        {"estate:settings": json.dumps(settings)} | {f"estate:{name}": CANARY for name in GENERATED_SECRETS},
-        [f"estate:{name}" for name in GENERATED_SECRETS],
-    )
-    sys.modules.pop("infra.__main__", None)
+    pulumi.runtime.set_mocks(recorder, project=project, stack=stack, preview=False)
+    pulumi.runtime.set_all_config((config or {}) | (secrets or {}), list(secrets or ()))
 
     @pulumi.runtime.test  # pyright: ignore[reportUnknownMemberType, reportUntypedFunctionDecorator]
     def run() -> None:
-        importlib.import_module("infra.__main__")
+        if isinstance(program, str):
+            sys.modules.pop(program, None)
+            importlib.import_module(program)
+        else:
+            program()
 
     with patch.dict(os.environ, ESTATE_KUBECONFIG="/nowhere/kubeconfig", ESTATE_KUBE_CONTEXT="mock"):
         run()

@@ -1,7 +1,6 @@
 """What docs/new-service.md promises, in a copy of the project and a stack of its own."""
 
 import json
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,18 +9,12 @@ import pytest
 import yaml
 
 from tests.copies import copy_of_project, run_in
-from tests.running import eventually
+from tests.running import eventually, kubectl_of
 from toolchain.paths import PROJECT
 from toolchain.stack import Stack
 
-NAME = "new-service"
+NAME = "test-new-service"
 UP = ("promtool", "query", "instant", "--format=json", "http://localhost:9090", 'up{job="orders"}')
-
-
-def shown(stack: Stack, *words: str) -> str:
-    """Output of kubectl on a stack's cluster."""
-    command = stack.kubectl(*words)
-    return subprocess.run(command, env=stack.target.environment, capture_output=True, text=True, check=True).stdout
 
 
 @pytest.fixture
@@ -42,7 +35,7 @@ def project(stack: Stack, own: Stack, tmp_path: Path) -> Iterator[Path]:
     (copy / "stacks" / f"Pulumi.{NAME}.yaml").write_text(yaml.safe_dump(content))
     yield copy
     run_in(copy, "make", "down", STACK=NAME)
-    assert shown(own, "get", "namespace", own.namespace, "--ignore-not-found") == ""
+    assert kubectl_of(own)("get", "namespace", own.namespace, "--ignore-not-found") == ""
 
 
 def documented() -> list[str]:
@@ -58,7 +51,7 @@ def test_a_service_that_was_just_made_answers_through_the_ingress_and_is_scraped
     run_in(project, ".venv/bin/pytest", "tests/e2e/test_orders.py", STACK=NAME)
 
     def scraped() -> bool:
-        answer = shown(own, "exec", "statefulset/prometheus", "--", *UP)
+        answer = kubectl_of(own)("exec", "statefulset/prometheus", "--", *UP)
         return [series["value"][1] for series in json.loads(answer)] == ["1"]
 
     eventually(scraped, "one instance of orders is scraped", 60)
