@@ -79,6 +79,10 @@ client: uv ## Make a secret for a program that asks for tokens   ID=billing USER
 new-service: uv ## Make another service behind the gateway   NAME=orders
 	@$(RUN) python -m toolchain.new_service '$(NAME)'
 
+.PHONY: architecture
+architecture: uv ## Draw what the program makes into docs/architecture.md, which a test holds to it
+	@$(RUN) python -m toolchain.architecture
+
 .PHONY: logs
 logs: uv ## Follow the logs of an app   APP=user-service STACK=local
 	@$(RUN) python -m toolchain.estate logs $(STACK) $(or $(APP),user-service)

@@ -23,6 +23,7 @@ SAMPLE = "sample-service"
 IMAGE, IMAGE_OF = ("Dockerfile", "Dockerfile.dockerignore"), "user-service"
 """Every service's image is made in one way: these are taken from a service that there is."""
 DECLARATIONS = Path("infra", "services.py")
+EDITED = (DECLARATIONS, Path("pyproject.toml"), Path("uv.lock"), Path("docs", "architecture.md"))
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 LONGEST = 40
 """Kubernetes' limit is 63, and what belongs to a service is named after it, with more behind."""
@@ -36,7 +37,7 @@ def main() -> None:
         raise ToolchainError(wrong)
     with step(f"service {name}"):
         made = create(name)
-    for path in (*made, DECLARATIONS, "pyproject.toml", "uv.lock"):
+    for path in (*made, *EDITED):
         say(f"  {path}")
     say(f"Next: make test-fast, then make up; it answers at {served(name)} (docs/new-service.md)")
 
@@ -48,7 +49,7 @@ def problem(name: str) -> str | None:
     if not NAME.fullmatch(name) or len(name) > LONGEST:
         return f"{name!r} names no service: {LONGEST} lower-case letters, digits and single hyphens at the most, a letter first ({USAGE})"
     for service in SERVICES:
-        if served(name) in service.prefixes:
+        if service.name != name and served(name) in service.prefixes:
             return f"{service.name} serves {served(name)} already: {other}"
     for path in places(name):
         if (PROJECT / path).exists():
@@ -85,7 +86,7 @@ def create(name: str) -> tuple[Path, ...]:
         ToolchainError: uv could not add it to the project.
     """
     made = places(name)
-    edited = {PROJECT / path: (PROJECT / path).read_bytes() for path in (DECLARATIONS, "pyproject.toml", "uv.lock")}
+    edited = {PROJECT / path: (PROJECT / path).read_bytes() for path in EDITED}
     with tempfile.TemporaryDirectory(prefix=".new-service-", dir=PROJECT) as folder:
         staged = Path(folder)
         render(name, staged)
@@ -97,6 +98,7 @@ def create(name: str) -> tuple[Path, ...]:
                 command = [sys.executable, "-m", "ruff", *words, "--quiet", *map(str, (*made, DECLARATIONS))]
                 subprocess.run(command, cwd=PROJECT, check=True)
             add_to_project(name)
+            subprocess.run([sys.executable, "-m", "toolchain.architecture"], cwd=PROJECT, check=True)
         except BaseException:
             for path in made:
                 remove(PROJECT / path)
