@@ -18,8 +18,10 @@ FLOWS = {
     "postgres": set[str](),
     "redis": set[str](),
 }
-MIGRATION = ("user-service-migration", "postgres")
-"""The flow of what runs before an update, and is gone after it."""
+PASSING = {
+    (name, "postgres") for name in ("user-service-migration", "postgres-roles", "postgres-backup", "postgres-restore")
+}
+"""The flows of what runs now and then, and ends."""
 
 PUBLIC = {"api-gateway", "consul", "prometheus"}
 """To whom the Ingress controller connects."""
