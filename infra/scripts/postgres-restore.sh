@@ -22,7 +22,7 @@ fi
   pg_restore --no-owner --exit-on-error --file=- "$name"
   echo 'COMMIT;'
 } | ask --output=/dev/null
-ask --command=ANALYZE
+PGOPTIONS='--client-min-messages=error' ask --command=ANALYZE # the catalogues are not the owner's
 echo "$name: $(stat --format=%s "$name") bytes restored in $SECONDS s"
 ask --tuples-only --no-align --field-separator=': ' <<'SQL'
 SELECT format('SELECT %L, count(*) || '' rows'' FROM %s', '  ' || relname, oid::regclass)

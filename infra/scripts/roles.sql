@@ -1,5 +1,6 @@
 -- Who may do what in the database; run by the superuser, any number of times.
 \ir verifiers.sql
+SET client_min_messages = warning;
 BEGIN;
 DROP ROLE IF EXISTS takeover;
 SELECT format('CREATE ROLE %I', name)
