@@ -18,7 +18,7 @@ export UV_SYSTEM_CERTS := true
 
 .PHONY: help
 help: ## What can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-24s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: uv
 uv:
@@ -70,6 +70,18 @@ rotate-keys: uv ## Sign tokens by a new key; the old one stays valid until retir
 .PHONY: retire-key
 retire-key: uv ## Accept tokens by the old key no more   STACK=local
 	@$(RUN) python -m toolchain.rotation retire $(STACK)
+
+.PHONY: rotate-database-password
+rotate-database-password: uv ## Another password for the services' logins at the database   STACK=local
+	@$(RUN) python -m toolchain.database_rotation $(STACK)
+
+.PHONY: backup
+backup: uv ## Dump the database now, beside the nightly dumps   STACK=local
+	@$(RUN) python -m toolchain.backups backup $(STACK)
+
+.PHONY: restore
+restore: uv ## Put a dump in the place of what the database holds   FROM=the newest FORCE=1 STACK=local
+	@FROM='$(FROM)' FORCE='$(FORCE)' $(RUN) python -m toolchain.backups restore $(STACK)
 
 .PHONY: client
 client: uv ## Make a secret for a program that asks for tokens   ID=billing USERNAME=billing USER_ID=7 STACK=local

@@ -78,7 +78,7 @@ class Backends:
 
     def url(self, scheme: str, database: str) -> str:
         """Of a database."""
-        return f"{scheme}://myuser:{self.postgres_password}@{self.postgres}:5432/{database}"
+        return f"{scheme}://postgres:{self.postgres_password}@{self.postgres}:5432/{database}"
 
 
 def backends() -> Backends:
@@ -132,6 +132,7 @@ def ours(of: Backends, keys: Path) -> dict[str, str]:
     """Environment of user-service without a cache."""
     return {
         "APP_DATABASE_HOST": of.postgres,
+        "APP_DATABASE_USERNAME": "postgres",
         "APP_DATABASE_PASSWORD": of.postgres_password,
         "APP_DATABASE_NAME": DATABASE,
         "APP_SERVICE_REGISTRY_ADDRESS": "127.0.0.1:1",  # nobody is to find it

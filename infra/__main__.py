@@ -3,7 +3,10 @@
 import pulumi
 import pulumi_kubernetes as kubernetes
 
+from infra.authority import Authority
 from infra.consul import Consul
+from infra.database_backups import DatabaseBackups
+from infra.database_roles import DatabaseRoles
 from infra.gateway_routes import GatewayRoutes
 from infra.images import AppImage
 from infra.ingress import Backend, PublicIngress
@@ -36,10 +39,14 @@ namespace = EstateNamespace(f"estate-{pulumi.get_stack()}", pulumi.ResourceOptio
 
 images = {name: AppImage(name, settings).reference for name in NAMES}
 
-postgres = Postgres(settings.images.postgres, settings.storage.postgres, secrets.postgres_password, namespace)
+authority = Authority(secrets.authority_seed)
+image, database = settings.images.postgres, secrets.database
+postgres = Postgres(image, settings.storage.postgres, database.admin, authority, namespace)
+roles = DatabaseRoles(postgres, image, database, namespace)
+DatabaseBackups(postgres, image, settings.postgres.backup, settings.storage.backups, roles, database, namespace)
 redis = Redis(settings.images.redis, secrets.redis_password, namespace)
 consul = Consul(settings.images.consul, settings.storage.consul, namespace)
-provided: dict[Need, Dependency] = {"postgres": postgres, "redis": redis, "consul": consul}
+provided: dict[Need, Dependency] = {"postgres": roles.app, "redis": redis, "consul": consul}
 
 issuer = settings.ingress.url(settings.ingress.host)
 keys = TokenKeys(secrets.token_keys, issuer, settings.jwks, namespace)
@@ -48,9 +55,9 @@ clients = TokenClients(secrets.operator_secret, settings.clients, namespace)
 running: list[WebService] = []
 for service in SERVICES:
     needs = tuple(provided[need] for need in service.needs)
-    migration = Migration(service, images[service.name], postgres, namespace) if service.migrates else None
+    migration = Migration(service, images[service.name], roles.owner, namespace, [roles]) if service.migrates else None
     app = App(service.name, images[service.name], needs, token_keys=keys)
-    before = [consul, *([migration] if migration else [])]
+    before = [consul, roles, *([migration] if migration else [])]
     running.append(WebService(app, settings.of(service.name), namespace, depends_on=before))
 
 routes = GatewayRoutes({service.name: service.routes(settings) for service in SERVICES}, settings.ingress, namespace)

@@ -1,34 +1,41 @@
 """The migration of a service's database: a Job that has to end well before the service's new pods start."""
 
+from collections.abc import Sequence
+
 import pulumi
 from pulumi_kubernetes.batch.v1 import Job
 
 from infra.namespace import EstateNamespace
 from infra.pods import labels, manifest, resources
-from infra.postgres import Postgres
 from infra.services import Service
 from infra.waiting import ROLLOUT
-from infra.web_service import App, app_secret, container, flows, pod_of
+from infra.web_service import App, Dependency, app_secret, container, flows, pod_of
 
 
 class Migration(pulumi.ComponentResource):
     """The schema of a service's database, brought to what the service's image wants."""
 
     def __init__(
-        self, service: Service, image: pulumi.Output[str], postgres: Postgres, namespace: EstateNamespace
+        self,
+        service: Service,
+        image: pulumi.Output[str],
+        database: Dependency,
+        namespace: EstateNamespace,
+        depends_on: Sequence[pulumi.Resource],
     ) -> None:
         """Create the Job; its name is Pulumi's, since another image is another Job.
 
         Args:
             service: whose `migrate` it runs: once, and from any earlier version.
             image: of the service.
-            postgres: the database.
+            database: by the login of its owner.
             namespace: where it runs.
+            depends_on: what has to be there before.
         """
-        app = App(service.name, image, needs=(postgres,))
+        app = App(service.name, image, needs=(database,))
         name = f"{app.name}-migration"
         super().__init__(
-            "estate:migration:Migration", name, {}, pulumi.ResourceOptions(parent=namespace, depends_on=[postgres])
+            "estate:migration:Migration", name, {}, pulumi.ResourceOptions(parent=namespace, depends_on=depends_on)
         )
         secret = app_secret(name, app, namespace, self)
         command = ["/app/.venv/bin/python", "-m", f"{service.package}.migrate"]

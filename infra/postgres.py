@@ -4,37 +4,50 @@ from typing import Any
 
 import pulumi
 from pulumi_kubernetes.apps.v1 import StatefulSet
-from pulumi_kubernetes.core.v1 import Secret, Service
+from pulumi_kubernetes.core.v1 import ConfigMap, Secret, Service
 
+from infra.authority import Authority
+from infra.database import ADMIN, DATABASE, UID
 from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint
 from infra.pods import container_security, labels, manifest, metadata, pod_security, resources, selector
 from infra.waiting import ROLLOUT
 
 NAME = "postgres"
-DATABASE, USER = "myapp", "myuser"
-UID = 999  # of the upstream image
 PORT = 5432
-READY = ["pg_isready", "--host=127.0.0.1", f"--username={USER}", f"--dbname={DATABASE}"]
+READY = ["pg_isready", "--host=127.0.0.1", f"--username={ADMIN}", f"--dbname={DATABASE}"]
+CONFIGURATION, SECRETS = "/etc/postgres", "/run/secrets/postgres"
+HBA = """\
+# Inside the pod, whoever is the user postgres. From elsewhere, whoever has a password, and by TLS alone.
+local   all all     peer
+hostssl all all all scram-sha-256
+"""
+PARAMETERS = {
+    "hba_file": f"{CONFIGURATION}/pg_hba.conf",
+    "ssl": "on",
+    "ssl_cert_file": f"{SECRETS}/tls.crt",
+    "ssl_key_file": f"{SECRETS}/tls.key",
+    "password_encryption": "scram-sha-256",
+}
 
 
 class Postgres(pulumi.ComponentResource):
-    """A database, and how our services reach it."""
+    """A database server; it has an empty database, and nobody on it but the superuser."""
 
     endpoint = Endpoint(NAME, PORT)
-    calls_back = False
-    environment: dict[str, str]
-    """What a service that uses the database has in its environment."""
-    secrets: dict[str, pulumi.Output[str]]
-    """Files that it has mounted: name and content."""
+    host = NAME
+    ca: pulumi.Output[str]
 
-    def __init__(self, image: str, storage: str, password: pulumi.Output[str], namespace: EstateNamespace) -> None:
+    def __init__(
+        self, image: str, storage: str, password: pulumi.Output[str], authority: Authority, namespace: EstateNamespace
+    ) -> None:
         """Create the database.
 
         Args:
             image: reference of the upstream image or of one like it.
             storage: size of the volume, a Kubernetes quantity.
-            password: of the database's owner.
+            password: of the superuser.
+            authority: issues the server's certificate.
             namespace: where it runs.
         """
         super().__init__("estate:postgres:Postgres", NAME, {}, pulumi.ResourceOptions(parent=namespace))
@@ -42,7 +55,14 @@ class Postgres(pulumi.ComponentResource):
         secret = Secret(
             NAME,
             metadata=manifest({"namespace": namespace.name}),
-            string_data={"password": password},
+            string_data={"password": password, **authority.issue(NAME, [NAME])},
+            immutable=True,
+            opts=child,
+        )
+        configuration = ConfigMap(
+            NAME,
+            metadata=manifest({"namespace": namespace.name, "labels": labels(NAME)}),
+            data={"pg_hba.conf": HBA},
             immutable=True,
             opts=child,
         )
@@ -61,20 +81,16 @@ class Postgres(pulumi.ComponentResource):
                     "replicas": 1,
                     "podManagementPolicy": "Parallel",  # a pod that never became ready is replaced too
                     "selector": {"matchLabels": selector(NAME)},
-                    "template": {"metadata": {"labels": labels(NAME)}, "spec": pod(image, secret.metadata.name)},
+                    "template": {
+                        "metadata": {"labels": labels(NAME)},
+                        "spec": pod(image, secret.metadata.name, configuration.metadata.name),
+                    },
                     "volumeClaimTemplates": [volume_claim(storage)],
                 }
             ),
             opts=pulumi.ResourceOptions(parent=self, depends_on=[service], custom_timeouts=ROLLOUT),
         )
-        self.environment = {
-            "APP_DATABASE_HOST": NAME,
-            "APP_DATABASE_PORT": str(PORT),
-            "APP_DATABASE_NAME": DATABASE,
-            "APP_DATABASE_USERNAME": USER,
-            "APP_DATABASE_PASSWORD_FILE": "/run/secrets/app/database-password",
-        }
-        self.secrets = {"database-password": password}
+        self.ca = authority.certificate
         self.register_outputs({})
 
 
@@ -86,7 +102,7 @@ def volume_claim(storage: str) -> dict[str, Any]:
     }
 
 
-def pod(image: str, secret: pulumi.Input[str]) -> dict[str, Any]:
+def pod(image: str, secret: pulumi.Input[str], configuration: pulumi.Input[str]) -> dict[str, Any]:
     """The database's pod."""
     return {
         "automountServiceAccountToken": False,
@@ -97,11 +113,15 @@ def pod(image: str, secret: pulumi.Input[str]) -> dict[str, Any]:
             {
                 "name": NAME,
                 "image": image,
+                "args": [
+                    "postgres",
+                    *(word for name, value in PARAMETERS.items() for word in ("-c", f"{name}={value}")),
+                ],
                 "ports": [{"name": NAME, "containerPort": PORT}],
                 "env": [
-                    {"name": "POSTGRES_USER", "value": USER},
+                    {"name": "POSTGRES_USER", "value": ADMIN},
                     {"name": "POSTGRES_DB", "value": DATABASE},
-                    {"name": "POSTGRES_PASSWORD_FILE", "value": "/run/secrets/postgres/password"},
+                    {"name": "POSTGRES_PASSWORD_FILE", "value": f"{SECRETS}/password"},
                     # A folder in the volume: its root may hold lost+found.
                     {"name": "PGDATA", "value": "/var/lib/postgresql/data/pgdata"},
                 ],
@@ -117,14 +137,17 @@ def pod(image: str, secret: pulumi.Input[str]) -> dict[str, Any]:
                 "securityContext": container_security(),
                 "volumeMounts": [
                     {"name": "data", "mountPath": "/var/lib/postgresql/data"},
-                    {"name": "password", "mountPath": "/run/secrets/postgres", "readOnly": True},
+                    {"name": "secrets", "mountPath": SECRETS, "readOnly": True},
+                    {"name": "configuration", "mountPath": CONFIGURATION, "readOnly": True},
                     {"name": "run", "mountPath": "/var/run/postgresql"},
                     {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a volume of the pod's own
                 ],
             }
         ],
         "volumes": [
-            {"name": "password", "secret": {"secretName": secret, "defaultMode": 0o440}},
+            # The key is root's, and its group may read it: no more is what Postgres accepts.
+            {"name": "secrets", "secret": {"secretName": secret, "defaultMode": 0o440}},
+            {"name": "configuration", "configMap": {"name": configuration}},
             {"name": "run", "emptyDir": {}},
             {"name": "tmp", "emptyDir": {}},
         ],

@@ -14,10 +14,22 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from infra.stages import STAGES, Stage, with_defaults
 
-GENERATED_SECRETS = ("postgresPassword", "redisPassword", "tokenKey", "operatorSecret", "authoritySeed")
+GENERATED_SECRETS = (
+    "postgresPassword",
+    "databaseOwnerPassword",
+    "databaseBackupPassword",
+    "databasePasswordA",
+    "databasePasswordB",
+    "redisPassword",
+    "tokenKey",
+    "operatorSecret",
+    "authoritySeed",
+)
 """Pulumi config secrets (`estate:<name>`) that every stack needs, and `make up` generates where they are missing."""
 OTHER_TOKEN_KEYS = ("nextTokenKey", "previousTokenKey")
 """Secrets that are there while keys are rotated: tokens by these are accepted too."""
+DATABASE_LOGIN = "databaseLogin"
+"""Which of their two logins the services use, `a` or `b`; absent: `a`."""
 
 
 class SettingsError(Exception):
@@ -157,8 +169,18 @@ class Storage(Settings):
     """Sizes of the volumes, as Kubernetes quantities."""
 
     postgres: str = "2Gi"
+    backups: str = "2Gi"
     consul: str = "256Mi"
     prometheus: str = "2Gi"
+
+
+class BackupSettings(Settings):
+    """Dumps of the database."""
+
+    schedule: str = "17 2 * * *"
+    """When one is made, as cron has it, in UTC."""
+    keep: int = Field(default=7, ge=1)
+    """How many there are at the most."""
 
 
 class PostgresSettings(Settings):
@@ -166,6 +188,7 @@ class PostgresSettings(Settings):
 
     kind: Literal["instance", "cluster"] = "instance"
     """One instance; or three by the operator CloudNativePG, of which one may be lost."""
+    backup: BackupSettings = BackupSettings()
 
 
 class ConsulSettings(Settings):
@@ -309,10 +332,23 @@ def table(path: Sequence[str | int]) -> type[Settings]:
 
 
 @dataclass(frozen=True)
+class DatabaseSecrets:
+    """The passwords of the database's logins."""
+
+    admin: pulumi.Output[str]
+    owner: pulumi.Output[str]
+    backup: pulumi.Output[str]
+    app: dict[str, pulumi.Output[str]]
+    """Of the services' two logins, `a` and `b`."""
+    active: pulumi.Output[str]
+    """The one of them that they use."""
+
+
+@dataclass(frozen=True)
 class Secrets:
     """The passwords and keys of a stack."""
 
-    postgres_password: pulumi.Output[str]
+    database: DatabaseSecrets
     redis_password: pulumi.Output[str]
     token_keys: tuple[pulumi.Output[str], ...]
     """The first one signs."""
@@ -348,7 +384,13 @@ def load_secrets() -> Secrets:
     others = [value for name in OTHER_TOKEN_KEYS if (value := config.get_secret(name)) is not None]
     keys = (found["tokenKey"], *others)
     return Secrets(
-        postgres_password=found["postgresPassword"],
+        database=DatabaseSecrets(
+            admin=found["postgresPassword"],
+            owner=found["databaseOwnerPassword"],
+            backup=found["databaseBackupPassword"],
+            app={"a": found["databasePasswordA"], "b": found["databasePasswordB"]},
+            active=config.get_secret(DATABASE_LOGIN) or pulumi.Output.from_input("a"),
+        ),
         redis_password=found["redisPassword"],
         token_keys=keys,
         operator_secret=found["operatorSecret"],

@@ -15,8 +15,9 @@ FLOWS: dict[str, set[str]] = {
     "postgres": set(),
     "redis": set(),
 }
-MIGRATIONS = {(f"{service.name}-migration", "postgres") for service in SERVICES if service.migrates}
-"""The flows of what runs before an update, and is gone after it."""
+MIGRATIONS = {f"{service.name}-migration" for service in SERVICES if service.migrates}
+PASSING = {(name, "postgres") for name in (*MIGRATIONS, "postgres-roles", "postgres-backup", "postgres-restore")}
+"""The flows of what runs now and then, and ends."""
 
 PUBLIC = {GATEWAY, "consul", "prometheus"}
 """To whom the Ingress controller connects."""

@@ -8,8 +8,8 @@ import pytest
 from infra.ingress import controller
 from infra.network_policy import DNS
 from infra.settings import IngressSettings, SettingsError
-from tests.estate.test_program import WORKLOADS, kind
-from tests.flows import FLOWS, MIGRATIONS, PORTS, PUBLIC
+from tests.estate.test_program import WORKLOADS, kind, template
+from tests.flows import FLOWS, PASSING, PORTS, PUBLIC
 from toolchain.program import Registered
 
 Labels = Mapping[str, str]
@@ -21,9 +21,7 @@ Connection = tuple[str, str, int]
 def pods(resources: list[Registered]) -> dict[str, Labels]:
     """Labels of the pods of each workload."""
     return {
-        resource.name: resource.inputs["spec"]["template"]["metadata"]["labels"]
-        for resource in resources
-        if kind(resource) in WORKLOADS
+        resource.name: template(resource)["metadata"]["labels"] for resource in resources if kind(resource) in WORKLOADS
     }
 
 
@@ -71,7 +69,7 @@ def leaving(policies: dict[str, Policy], pods: dict[str, Labels]) -> set[Connect
 
 
 def expected() -> set[Connection]:
-    between = {(source, to) for source, targets in FLOWS.items() for to in targets} | MIGRATIONS
+    between = {(source, to) for source, targets in FLOWS.items() for to in targets} | PASSING
     return {(source, to, PORTS[to]) for source, to in between}
 
 

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 from api_gateway.routes import load as load_routes
+from cryptography import x509
 
 from infra.services import SERVICES
 from toolchain.program import CANARY, DIGEST, OURS, Registered, run_program
 
-WORKLOADS = ("Deployment", "StatefulSet", "Job")
+WORKLOADS = ("Deployment", "StatefulSet", "Job", "CronJob")
+ENDS = ("Job", "CronJob")
 
 
 def kind(resource: Registered) -> str:
@@ -25,17 +27,34 @@ def one(resources: list[Registered], of: str, name: str) -> Registered:
     return found
 
 
+def files(resources: list[Registered], name: str) -> dict[str, str]:
+    """The content of a Secret, which Pulumi has marked as one."""
+    return one(resources, "Secret", name).inputs["stringData"]["value"]
+
+
+def template(resource: Registered) -> dict[str, Any]:
+    """The template of a workload's pods."""
+    spec = resource.inputs["spec"]
+    return (spec["jobTemplate"]["spec"] if kind(resource) == "CronJob" else spec)["template"]
+
+
+def containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every container of a pod, those that only prepare it included."""
+    return [*pod.get("initContainers", ()), *pod["containers"]]
+
+
 def workloads(resources: list[Registered]) -> Iterator[tuple[Registered, dict[str, Any]]]:
     """Every workload with the spec of its pods."""
     for resource in resources:
         if kind(resource) in WORKLOADS:
-            yield resource, resource.inputs["spec"]["template"]["spec"]
+            yield resource, template(resource)["spec"]
 
 
 def test_the_program_makes_the_whole_estate(resources: list[Registered]) -> None:
     made = {resource.name for resource in resources if kind(resource) in WORKLOADS}
     migrations = {f"{service.name}-migration" for service in SERVICES if service.migrates}
-    assert made == {"postgres", "redis", "consul", "prometheus", *migrations, *OURS}
+    databases = {"postgres", "postgres-roles", "postgres-backup", "postgres-restore"}
+    assert made == {"redis", "consul", "prometheus", *databases, *migrations, *OURS}
 
 
 @pytest.mark.parametrize("stack", ["local", "prod"])
@@ -56,7 +75,7 @@ def test_every_pod_gives_up_what_it_does_not_need(estate: list[Registered]) -> N
         assert pod["enableServiceLinks"] is False, resource.name
         assert pod["securityContext"]["runAsNonRoot"] is True, resource.name
         assert pod["securityContext"]["seccompProfile"]["type"] == "RuntimeDefault", resource.name
-        for container in pod["containers"]:
+        for container in containers(pod):
             security = container["securityContext"]
             assert security["readOnlyRootFilesystem"] is True, resource.name
             assert security["allowPrivilegeEscalation"] is False, resource.name
@@ -65,21 +84,21 @@ def test_every_pod_gives_up_what_it_does_not_need(estate: list[Registered]) -> N
 
 def test_every_container_has_requests_and_limits(estate: list[Registered]) -> None:
     for resource, pod in workloads(estate):
-        for container in pod["containers"]:
+        for container in containers(pod):
             for bound in ("requests", "limits"):
                 assert set(container["resources"][bound]) == {"cpu", "memory", "ephemeral-storage"}, resource.name
 
 
 def test_everything_that_serves_is_probed(estate: list[Registered]) -> None:
     for resource, pod in workloads(estate):
-        if kind(resource) != "Job":
+        if kind(resource) not in ENDS:
             for container in pod["containers"]:
                 assert {"readinessProbe", "livenessProbe"} <= set(container), resource.name
 
 
 def test_our_images_are_named_by_digest(estate: list[Registered]) -> None:
     for resource, pod in workloads(estate):
-        if resource.name in OURS or kind(resource) == "Job":
+        if resource.name.removesuffix("-migration") in OURS:
             assert pod["containers"][0]["image"].endswith(f"@{DIGEST}"), resource.name
 
 
@@ -91,7 +110,7 @@ def test_images_are_never_built_for_a_preview_and_never_deleted_from_the_registr
 
 def test_selectors_are_the_names_alone(estate: list[Registered]) -> None:
     for resource, _ in workloads(estate):
-        if kind(resource) != "Job":
+        if kind(resource) not in ENDS:
             selector = resource.inputs["spec"]["selector"]["matchLabels"]
             assert selector == {"app.kubernetes.io/name": resource.name}
 
@@ -171,3 +190,34 @@ def test_every_route_of_a_service_is_one_that_the_gateway_can_read(resources: li
     found = {(route.service, route.prefix) for route in table.routes}
     assert found == {(service.name, prefix) for service in SERVICES for prefix in service.prefixes}
     assert all(route.auth == "required" for route in table.routes)
+
+
+def test_postgres_speaks_tls_alone_and_its_certificate_is_one_that_its_clients_trust(
+    resources: list[Registered],
+) -> None:
+    (pod,) = [pod for resource, pod in workloads(resources) if resource.name == "postgres"]
+    assert "ssl=on" in pod["containers"][0]["args"]
+    hba = one(resources, "ConfigMap", "postgres").inputs["data"]["pg_hba.conf"]
+    rules = [line.split() for line in hba.splitlines() if not line.startswith("#")]
+    assert {rule[0] for rule in rules} == {"local", "hostssl"}
+    own = files(resources, "postgres")
+    server = x509.load_pem_x509_certificate(own["tls.crt"].encode())
+    programs = [files(resources, f"postgres-{name}")["ca.crt"] for name in ("roles", "backup", "restore")]
+    for trusted in (*programs, files(resources, "user-service")["database-ca.crt"]):
+        server.verify_directly_issued_by(x509.load_pem_x509_certificate(trusted.encode()))
+
+
+def test_a_service_has_the_login_that_is_active_and_its_migration_the_owners(resources: list[Registered]) -> None:
+    assert files(resources, "user-service")["database-username"] == "myuser_a"
+    assert files(resources, "user-service-migration")["database-username"] == "myuser_owner"
+
+
+def test_no_password_but_the_superusers_is_told_to_the_server(resources: list[Registered]) -> None:
+    told = files(resources, "postgres-roles")
+    assert {name for name, content in told.items() if CANARY in content} == {"password"}
+    assert told["verifiers.sql"].count("SCRAM-SHA-256$4096:") == 4
+
+
+def test_what_restores_waits_to_be_asked(resources: list[Registered]) -> None:
+    assert one(resources, "CronJob", "postgres-backup").inputs["spec"]["suspend"] is False
+    assert one(resources, "CronJob", "postgres-restore").inputs["spec"]["suspend"] is True

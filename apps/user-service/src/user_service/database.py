@@ -56,6 +56,7 @@ class Postgres:
             user=settings.username,
             password=settings.password.get_secret_value(),
             database=settings.name,
+            ssl=settings.tls(),
             min_size=0,
             max_size=settings.pool.size,
             timeout=settings.connect_timeout_s,

@@ -42,7 +42,7 @@ async def migrate(settings: Database) -> None:
         settings.port,
         settings.name,
     )
-    engine = create_async_engine(url, connect_args={"timeout": 5})
+    engine = create_async_engine(url, connect_args={"timeout": 5, "ssl": settings.tls()})
     try:
         await wait_for(engine)
         async with engine.connect() as connection:

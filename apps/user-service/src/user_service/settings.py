@@ -1,5 +1,8 @@
 """Settings of user-service."""
 
+import ssl
+from pathlib import Path
+
 from pydantic import Field, SecretStr
 from servicekit.settings import Cache as SharedCache
 from servicekit.settings import Service, ServiceSettings, Settings
@@ -19,9 +22,15 @@ class Database(Settings):
     username: str = "myuser"
     password: SecretStr = SecretStr("")
     name: str = "myapp"
+    ca_file: Path | None = None
+    """Certificate, as PEM, by which the server has to be the named host; absent: it is believed without TLS, too."""
     pool: Pool = Pool()
     connect_timeout_s: float = Field(default=2.0, gt=0)
     statement_timeout_s: float = Field(default=5.0, gt=0)
+
+    def tls(self) -> ssl.SSLContext | None:
+        """How the server is verified; None where it is not."""
+        return ssl.create_default_context(cafile=self.ca_file) if self.ca_file else None
 
 
 class Cache(SharedCache):

@@ -1,0 +1,30 @@
+# Puts a dump from /backups in the place of all that the owner has, or, where anything fails, leaves everything as it was.
+. ./connect.sh
+cd /backups
+exec 9>.lock
+flock 9
+
+backups() { find . -name '*.dump' -printf '%f\n' | sort; }
+
+name=${FROM:-$(backups | tail --lines=1)}
+if [ ! -f "$name" ]; then
+  echo "error: there is no backup ${FROM:-at all}; there are: $(backups | tr '\n' ' ')" >&2
+  exit 1
+fi
+if ! sha256sum --check --status "$name.sha256"; then
+  echo "error: $name is not what was written: its checksum is another; choose another backup: $(backups | tr '\n' ' ')" >&2
+  exit 1
+fi
+# A stream that breaks off has no COMMIT.
+{
+  echo 'BEGIN;'
+  echo 'DROP OWNED BY CURRENT_USER CASCADE;'
+  pg_restore --no-owner --exit-on-error --file=- "$name"
+  echo 'COMMIT;'
+} | ask --output=/dev/null
+PGOPTIONS='--client-min-messages=error' ask --command=ANALYZE # the catalogues are not the owner's
+echo "$name: $(stat --format=%s "$name") bytes restored in $SECONDS s"
+ask --tuples-only --no-align --field-separator=': ' <<'SQL'
+SELECT format('SELECT %L, count(*) || '' rows'' FROM %s', '  ' || relname, oid::regclass)
+FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' ORDER BY relname \gexec
+SQL

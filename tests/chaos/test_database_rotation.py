@@ -1,0 +1,85 @@
+"""The password for the database is replaced, with users at work all the while; and what was interrupted is run again."""
+
+import os
+import signal
+import subprocess
+import time
+
+import httpx
+import pytest
+
+from infra.database import DATABASE, LOGINS
+from tests.load import Load
+from tests.running import STACK
+from toolchain.database_rotation import active, password_of
+from toolchain.paths import PROJECT
+from toolchain.stack import Stack, secret
+
+ROTATE = ["make", "rotate-database-password", f"STACK={STACK}"]
+LOG_IN = (
+    f"read -r PGPASSWORD; export PGPASSWORD; psql --quiet --no-psqlrc 'host=127.0.0.1 sslmode=require dbname={DATABASE}'"
+    " --username=$0 --command='SELECT count(*) FROM users'"
+)
+
+
+def accepted(stack: Stack, login: str, password: str) -> bool:
+    """Whether Postgres lets a login in by a password, and to the users."""
+    command = stack.kubectl("exec", "--stdin", "statefulset/postgres", "--", "sh", "-c", LOG_IN, login)
+    done = subprocess.run(
+        command, input=password + "\n", env=stack.target.environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0 or "password authentication failed" in done.stderr, done.stderr
+    return done.returncode == 0
+
+
+def in_use(stack: Stack) -> tuple[str, str]:
+    """Login and password of the services."""
+    login = active(stack)
+    return LOGINS[login], secret(stack, password_of(login))
+
+
+def rotate() -> None:
+    started = time.monotonic()
+    done = subprocess.run(ROTATE, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    print(f"rotate-database-password: {time.monotonic() - started:.0f} s")
+
+
+@pytest.mark.timeout(1200)
+def test_the_password_is_replaced_without_a_failed_request(stack: Stack, client: httpx.Client) -> None:
+    old = in_use(stack)
+    assert accepted(stack, *old)
+    with Load(client) as load:
+        rotate()
+        load.run(5)
+    print(dict(load.answers))
+    assert load.failures() == {}
+    assert load.stale == []
+    assert load.lost() == []
+    load.tidy()
+    new = in_use(stack)
+    assert new[0] != old[0]
+    assert accepted(stack, *new)
+    assert not accepted(stack, *old)
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("step", ["Step 2 of 3", "Step 3 of 3"])
+def test_a_rotation_that_was_killed_is_run_again_without_a_failed_request(
+    stack: Stack, client: httpx.Client, step: str
+) -> None:
+    old = in_use(stack)
+    with Load(client) as load:
+        with subprocess.Popen(ROTATE, cwd=PROJECT, stdout=subprocess.PIPE, text=True, start_new_session=True) as killed:
+            assert killed.stdout
+            assert any(line.startswith(step) for line in killed.stdout)
+            load.run(8)  # somewhere in the middle of it
+            os.killpg(killed.pid, signal.SIGKILL)
+        rotate()
+        load.run(5)
+    print(dict(load.answers))
+    assert load.failures() == {}
+    assert load.stale == []
+    load.tidy()
+    assert accepted(stack, *in_use(stack))
+    assert not accepted(stack, *old)

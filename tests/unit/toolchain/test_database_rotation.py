@@ -1,0 +1,121 @@
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from infra.settings import DATABASE_LOGIN
+from toolchain import database_rotation as rotation
+from toolchain.database_rotation import outdated, password_of
+
+
+class InterruptionError(Exception):
+    """Ctrl-C."""
+
+
+@dataclass
+class Stored:
+    """A stack's secrets; the passwords that the database knows, and the login that pods have."""
+
+    secrets: dict[str, str] = field(
+        default_factory=lambda: {"databasePasswordA": "first a", "databasePasswordB": "first b"}
+    )
+    known: dict[str, str] = field(default_factory=lambda: {"a": "first a", "b": "first b"})
+    pods: tuple[str, str] = ("a", "first a")
+    steps_left: int = 1000
+    """Until an interruption."""
+
+    def step(self) -> None:
+        if self.steps_left == 0:
+            raise InterruptionError
+        self.steps_left -= 1
+
+    def in_use(self) -> tuple[str, str]:
+        login = self.secrets.get(DATABASE_LOGIN, "a")
+        return login, self.secrets[password_of(login)]
+
+    def check_pods(self) -> None:
+        login, password = self.pods
+        assert self.known[login] == password, "pods have a password that the database refuses"
+
+
+@pytest.fixture
+def stack(monkeypatch: pytest.MonkeyPatch) -> Stored:
+    """The stack whose secrets the command changes."""
+    stored = Stored()
+
+    class Opened:
+        def __init__(self, _name: str) -> None: ...
+
+        def __enter__(self) -> Stored:
+            return stored
+
+        def __exit__(self, *_: object) -> None: ...
+
+    def store(_stack: Stored, key: str, value: str) -> None:
+        stored.step()
+        stored.secrets[key] = value
+
+    def roll_out(_stack: Stored) -> None:
+        # First the roles, then the pods, as the program has it.
+        stored.step()
+        stored.known = {login: stored.secrets[password_of(login)] for login in ("a", "b")}
+        stored.check_pods()
+        stored.step()
+        stored.pods = stored.in_use()
+        stored.check_pods()
+
+    def nothing(_stack: Stored) -> None: ...
+
+    replaced: dict[str, Any] = {
+        "opened": Opened, "outputs": nothing, "stored_secrets": lambda _: set(stored.secrets), "store_secret": store,
+        "secret": lambda _, key: stored.secrets[key], "roll_out": roll_out, "say_commit": nothing,
+    }  # fmt: skip
+    for name, function in replaced.items():
+        monkeypatch.setattr(rotation, name, function)
+    return stored
+
+
+def test_the_other_login_is_used_by_a_new_password_and_the_old_ones_is_unknown(stack: Stored) -> None:
+    rotation.rotate("local")
+    assert stack.pods == ("b", stack.known["b"])
+    assert "first b" not in stack.known.values()
+    assert "first a" not in stack.known.values()
+
+
+def test_a_second_rotation_comes_back_to_the_first_login(stack: Stored) -> None:
+    rotation.rotate("local")
+    second = dict(stack.known)
+    rotation.rotate("local")
+    assert stack.pods == ("a", stack.known["a"])
+    assert not set(second.values()) & set(stack.known.values())
+
+
+@pytest.mark.parametrize("steps", range(9))
+def test_a_rotation_that_was_interrupted_is_run_again_without_a_pod_that_is_refused(stack: Stored, steps: int) -> None:
+    stack.steps_left = steps
+    with pytest.raises(InterruptionError):
+        rotation.rotate("local")
+    stack.check_pods()
+    stack.steps_left = 1000
+    rotation.rotate("local")
+    assert stack.pods == stack.in_use()
+    assert not {"first a", "first b"} & set(stack.known.values())
+
+
+def item(kind: str, name: str, secret: str, phase: str = "Running") -> dict[str, Any]:
+    spec = {"volumes": [{"name": "tmp", "emptyDir": {}}, {"name": "secrets", "secret": {"secretName": secret}}]}
+    if kind == "Deployment":
+        return {"kind": kind, "metadata": {"name": name}, "spec": {"template": {"spec": spec}}}
+    labels = {"app.kubernetes.io/name": name.partition(" ")[0]}
+    return {"kind": kind, "metadata": {"name": name, "labels": labels}, "spec": spec, "status": {"phase": phase}}
+
+
+def test_pods_with_other_secrets_than_their_deployment_are_waited_for() -> None:
+    items = [
+        item("Deployment", "users", "new"),
+        item("Pod", "users 1", "new"),
+        item("Pod", "users 2", "old"),
+        item("Pod", "users 3", "old", "Succeeded"),
+        item("Pod", "postgres 0", "other"),
+    ]
+    assert outdated(items) == ["users 2"]

@@ -1,0 +1,147 @@
+"""`make backup` and `make restore`: a dump of the database now, and a dump in the place of what is there."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from typing import Any
+
+from infra import redis
+from infra.database_backups import NAME as BACKUP
+from infra.database_backups import RESTORE
+from toolchain.console import ToolchainError, run_command, say, step, wait_until
+from toolchain.estate import opened
+from toolchain.stack import Stack, ask, load, outputs
+from toolchain.target import target
+
+DEADLINE_S = 3600
+MIGRATION = "-migration"
+"""How the names of Jobs end that migrate a database."""
+
+
+def backup(name: str) -> None:
+    """Make a backup, and say what it is.
+
+    Raises:
+        ToolchainError: it failed; with its words.
+    """
+    stack = Stack(name, load(name), target())
+    outputs(stack)  # a stack that is not up is refused
+    with step("backup"):
+        said = run_job(stack, of_cron_job(stack, BACKUP))
+    say(said)
+
+
+def restore(name: str) -> None:
+    """Put a backup, FROM or the newest, in the place of what the database holds.
+
+    Raises:
+        ToolchainError: nobody agreed; or it failed, and everything is as it was.
+    """
+    chosen = os.environ.get("FROM", "")
+    with opened(name) as stack:
+        outputs(stack)
+        confirm(f"The database of stack {name} will be what it was in {chosen or 'its newest backup'}.", name)
+        with step("restore"):
+            said = run_job(stack, with_environment(of_cron_job(stack, RESTORE), {"FROM": chosen}))
+        say(said)
+        with step("migrations since then"):
+            for job in migrations(stack):
+                run_job(stack, job)
+        with step("Redis forgets what it remembers"):
+            ask(stack, "delete", "pod", f"--selector=app.kubernetes.io/name={redis.NAME}", limit_s=120)
+            ask(stack, "rollout", "status", f"deployment/{redis.NAME}", "--timeout=120s", limit_s=0)
+
+
+def confirm(what: str, name: str) -> None:
+    """Return once somebody agrees: by FORCE=1, or by the stack's name on a terminal.
+
+    Raises:
+        ToolchainError: nobody does.
+    """
+    if os.environ.get("FORCE") == "1":
+        return
+    if not sys.stdin.isatty():
+        raise ToolchainError(f"{what} Say that this is meant: make restore STACK={name} FORCE=1")
+    say(f"{what} Whatever was written since is lost.")
+    if input(f"Type {name} to go on: ").strip() != name:
+        raise ToolchainError("nothing was changed")
+
+
+def of_cron_job(stack: Stack, name: str) -> dict[str, Any]:
+    """A Job of a CronJob's kind, named by the time."""
+    job = f"{name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
+    return json.loads(ask(stack, "create", "job", job, f"--from=cronjob/{name}", "--dry-run=client", "-o", "json"))
+
+
+def with_environment(job: dict[str, Any], environment: dict[str, str]) -> dict[str, Any]:
+    """A Job whose containers have more in their environment."""
+    for container in job["spec"]["template"]["spec"]["containers"]:
+        container["env"] += [{"name": name, "value": value} for name, value in environment.items()]
+    return job
+
+
+def migrations(stack: Stack) -> list[dict[str, Any]]:
+    """The stack's migrating Jobs, to be run again: a backup may be older than the last of them."""
+    jobs = json.loads(ask(stack, "get", "jobs", "-o", "json"))["items"]
+    named = {job["metadata"]["labels"].get("app.kubernetes.io/name", ""): job for job in jobs}
+    return [once_more(name, job) for name, job in named.items() if name.endswith(MIGRATION)]
+
+
+def once_more(name: str, job: dict[str, Any]) -> dict[str, Any]:
+    """A Job like one that has run."""
+    labels = job["metadata"]["labels"]
+    pod = job["spec"]["template"]["spec"]
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": f"{name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"},
+        "spec": {
+            "backoffLimit": job["spec"]["backoffLimit"],
+            "ttlSecondsAfterFinished": DEADLINE_S,
+            "template": {"metadata": {"labels": labels}, "spec": pod},
+        },
+    }
+
+
+def run_job(stack: Stack, job: dict[str, Any]) -> str:
+    """Run a Job to its end; what it said.
+
+    Raises:
+        ToolchainError: it failed; with what it said.
+    """
+    name = job["metadata"]["name"]
+    command = stack.kubectl("create", "--filename=-")
+    made = subprocess.run(
+        command, input=json.dumps(job), env=stack.target.environment, capture_output=True, text=True, check=False
+    )
+    if made.returncode != 0:
+        raise ToolchainError(f"the Job {name} could not be made: {made.stderr.strip()}")
+    state: dict[str, Any] = {}
+
+    def ended() -> bool:
+        nonlocal state
+        state = json.loads(ask(stack, "get", "job", name, "-o", "json"))["status"]
+        return bool(state.get("succeeded") or any(c["type"] == "Failed" for c in state.get("conditions", ())))
+
+    wait_until(ended, f"the end of the Job {name} (kubectl describe job {name} says why)", DEADLINE_S, every_s=1)
+    said = ask(stack, "logs", f"job/{name}", "--all-containers").strip()
+    if not state.get("succeeded"):
+        raise ToolchainError(f"the Job {name} failed:\n{said}")
+    return said
+
+
+COMMANDS = {"backup": backup, "restore": restore}
+
+
+def main() -> None:
+    if len(sys.argv) != 3 or sys.argv[1] not in COMMANDS:
+        raise ToolchainError(f"usage: python -m toolchain.backups {'|'.join(COMMANDS)} STACK")
+    started = time.monotonic()
+    COMMANDS[sys.argv[1]](sys.argv[2])
+    say(f"({time.monotonic() - started:.0f} s)")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,108 @@
+"""`make rotate-database-password`: the services go over to their other login, with a new password, without a failed request.
+
+They have two logins and use one. The other gets a new password and is rolled out; pods that still have the old one go on with it until they are
+gone; then it gets a password that nobody knows. Each step is stored before it is rolled out, and what is stored is rolled out first: the
+same command can be run again wherever it was interrupted.
+"""
+
+import json
+import secrets
+import sys
+import time
+from typing import Any
+
+from infra.settings import DATABASE_LOGIN
+from toolchain.console import ToolchainError, run_command, say, step, wait_until
+from toolchain.estate import opened, update
+from toolchain.rotation import say_commit
+from toolchain.stack import Stack, ask, outputs, secret, store_secret, stored_secrets
+
+OTHER = {"a": "b", "b": "a"}
+DRAIN_DEADLINE_S = 120
+
+
+def rotate(name: str) -> None:
+    """Give the services another password for the database.
+
+    Raises:
+        ToolchainError: an update failed, or pods with the old password do not end.
+    """
+    with opened(name) as stack:
+        outputs(stack)  # a stack that is not up is refused before anything is changed
+        old = active(stack)
+        new = OTHER[old]
+        say("Step 1 of 3: what is stored is everywhere")
+        roll_out(stack)
+        say(f"Step 2 of 3: the services use login {new}, with a new password")
+        store_secret(stack, password_of(new), secrets.token_urlsafe(32))
+        store_secret(stack, DATABASE_LOGIN, new)
+        roll_out(stack)
+        say(f"Step 3 of 3: the password of login {old} is good for nothing")
+        store_secret(stack, password_of(old), secrets.token_urlsafe(32))
+        roll_out(stack)
+        say(f"\nThe services of stack {name} use a new password for the database, and the old one is refused.")
+        say_commit(stack)
+
+
+def active(stack: Stack) -> str:
+    """Which login the services use."""
+    return secret(stack, DATABASE_LOGIN) if DATABASE_LOGIN in stored_secrets(stack) else "a"
+
+
+def password_of(login: str) -> str:
+    """The name of the secret that is a login's password."""
+    return f"databasePassword{login.upper()}"
+
+
+def roll_out(stack: Stack) -> None:
+    """Update the stack, and wait until no pod has what it had before.
+
+    Raises:
+        ToolchainError: some pod does not end.
+    """
+    update(stack)
+
+    def gone() -> bool:
+        found = json.loads(ask(stack, "get", "deployments,pods", "-o", "json"))["items"]
+        return not outdated(found)
+
+    with step("no pod has the old password"):
+        what = f"the end of pods with the old password (make status STACK={stack.name}; then the same command again)"
+        wait_until(gone, what, DRAIN_DEADLINE_S, every_s=1)
+
+
+def outdated(items: list[dict[str, Any]]) -> list[str]:
+    """Names of those pods that have other Secrets than their Deployment's next pod would.
+
+    Args:
+        items: Deployments and pods, as Kubernetes has them.
+    """
+    wanted = {
+        item["metadata"]["name"]: mounted(item["spec"]["template"]["spec"])
+        for item in items
+        if item["kind"] == "Deployment"
+    }
+    pods = [item for item in items if item["kind"] == "Pod" and item["status"]["phase"] in ("Pending", "Running")]
+    return [
+        pod["metadata"]["name"]
+        for pod in pods
+        if (of := pod["metadata"]["labels"].get("app.kubernetes.io/name")) in wanted
+        and mounted(pod["spec"]) != wanted[of]
+    ]
+
+
+def mounted(pod: dict[str, Any]) -> set[str]:
+    """Names of the Secrets that a pod mounts."""
+    return {volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume}
+
+
+def main() -> None:
+    if len(sys.argv) != 2:
+        raise ToolchainError("usage: python -m toolchain.database_rotation STACK")
+    started = time.monotonic()
+    rotate(sys.argv[1])
+    say(f"({time.monotonic() - started:.0f} s)")
+
+
+if __name__ == "__main__":
+    run_command(main)
