@@ -3,7 +3,10 @@
 import pulumi
 import pulumi_kubernetes as kubernetes
 
+from infra.authority import Authority
 from infra.consul import Consul
+from infra.consul_access import Keys
+from infra.consul_cluster import ConsulCluster
 from infra.gateway_routes import GatewayRoutes
 from infra.images import AppImage
 from infra.ingress import Backend, PublicIngress
@@ -37,7 +40,14 @@ images = {name: AppImage(name, settings).reference for name in (GATEWAY, *(servi
 
 postgres = Postgres(settings.images.postgres, settings.storage.postgres, secrets.postgres_password, namespace)
 redis = Redis(settings.images.redis, secrets.redis_password, namespace)
-consul = Consul(settings.images.consul, settings.storage.consul, namespace)
+consul_keys, authority = Keys(secrets.consul_seed), Authority(secrets.authority_seed)
+consul = (
+    Consul(settings.images.consul, settings.storage.consul, namespace)
+    if settings.consul.servers == 1
+    else ConsulCluster(
+        settings.images.consul, settings.storage.consul, consul_keys, authority, list(images), GATEWAY, namespace
+    )
+)
 provided: dict[Need, Dependency] = {"postgres": postgres, "redis": redis, "consul": consul}
 
 issuer = settings.ingress.url(settings.ingress.host)
@@ -57,7 +67,7 @@ gateway_app = App(GATEWAY, images[GATEWAY], (consul, redis), token_keys=keys, cl
 gateway = WebService(gateway_app, settings.of(GATEWAY), namespace, depends_on=[consul])
 
 scraped = [service.endpoint for service in (*running, gateway)]
-prometheus = Prometheus(settings.images.prometheus, settings.storage.prometheus, scraped, consul.endpoint, namespace)
+prometheus = Prometheus(settings.images.prometheus, settings.storage.prometheus, scraped, consul.scraped, namespace)
 
 consoles: dict[str, Backend] = {"consul": consul, "prometheus": prometheus}
 ingress = PublicIngress(settings.ingress, routes.paths, gateway, consoles, namespace)

@@ -25,8 +25,6 @@ class Postgres(pulumi.ComponentResource):
     calls_back = False
     environment: dict[str, str]
     """What a service that uses the database has in its environment."""
-    secrets: dict[str, pulumi.Output[str]]
-    """Files that it has mounted: name and content."""
 
     def __init__(self, image: str, storage: str, password: pulumi.Output[str], namespace: EstateNamespace) -> None:
         """Create the database.
@@ -74,8 +72,12 @@ class Postgres(pulumi.ComponentResource):
             "APP_DATABASE_USERNAME": USER,
             "APP_DATABASE_PASSWORD_FILE": "/run/secrets/app/database-password",
         }
-        self.secrets = {"database-password": password}
+        self._secrets = {"database-password": password}
         self.register_outputs({})
+
+    def secrets_of(self, _app: str, /) -> dict[str, pulumi.Output[str]]:
+        """Files that a service has mounted: name and content."""
+        return self._secrets
 
 
 def volume_claim(storage: str) -> dict[str, Any]:

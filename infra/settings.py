@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from infra.stages import STAGES, Stage, with_defaults
 
-GENERATED_SECRETS = ("postgresPassword", "redisPassword", "tokenKey", "operatorSecret", "authoritySeed")
+GENERATED_SECRETS = ("postgresPassword", "redisPassword", "tokenKey", "operatorSecret", "authoritySeed", "consulSeed")
 """Pulumi config secrets (`estate:<name>`) that every stack needs, and `make up` generates where they are missing."""
 OTHER_TOKEN_KEYS = ("nextTokenKey", "previousTokenKey")
 """Secrets that are there while keys are rotated: tokens by these are accepted too."""
@@ -314,6 +314,7 @@ class Secrets:
     """The first one signs."""
     operator_secret: pulumi.Output[str]
     authority_seed: pulumi.Output[str]
+    consul_seed: pulumi.Output[str]
 
 
 def load_settings() -> StackSettings:
@@ -349,4 +350,5 @@ def load_secrets() -> Secrets:
         token_keys=keys,
         operator_secret=found["operatorSecret"],
         authority_seed=found["authoritySeed"],
+        consul_seed=found["consulSeed"],
     )

@@ -18,8 +18,24 @@ FLOWS = {
     "postgres": set[str](),
     "redis": set[str](),
 }
-MIGRATION = ("user-service-migration", "postgres")
-"""The flow of what runs before an update, and is gone after it."""
+PASSING = {("user-service-migration", "postgres"), ("consul-snapshot", "consul")}
+"""The flows of what runs before an update or now and then, and is gone after it."""
+
+SERVERS_FLOWS = {
+    ("consul", "consul-server"): {("TCP", 8300), ("TCP", 8301), ("UDP", 8301)},
+    ("consul-server", "consul-server"): {("TCP", 8300), ("TCP", 8301), ("UDP", 8301)},
+    ("consul-server", "consul"): {("TCP", 8301), ("UDP", 8301)},
+    ("consul", "consul"): {("TCP", 8301), ("UDP", 8301)},
+    ("consul-access", "consul-server"): {("TCP", 8501)},
+    ("consul-snapshot", "consul-server"): {("TCP", 8501)},
+    ("prometheus", "consul-server"): {("TCP", 8501)},
+    ("prometheus", "consul"): {("TCP", 8501)},
+    ("api-gateway", "consul"): {("TCP", 8500)},
+    ("user-service", "consul"): {("TCP", 8500)},
+    ("consul", "api-gateway"): {("TCP", 8080)},
+    ("consul", "user-service"): {("TCP", 8080)},
+}
+"""All that Consul's servers and agents have to do with, in a stack of three servers: protocols and ports."""
 
 PUBLIC = {"api-gateway", "consul", "prometheus"}
 """To whom the Ingress controller connects."""

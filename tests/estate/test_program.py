@@ -11,7 +11,8 @@ from api_gateway.routes import load as load_routes
 
 from tests.estate.conftest import CANARY, DIGEST, OURS, Registered, run_program
 
-WORKLOADS = ("Deployment", "StatefulSet", "Job")
+WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob")
+ENDING = ("Job", "CronJob")
 
 
 def kind(resource: Registered) -> str:
@@ -28,12 +29,18 @@ def workloads(resources: list[Registered]) -> Iterator[tuple[Registered, dict[st
     """Every workload with the spec of its pods."""
     for resource in resources:
         if kind(resource) in WORKLOADS:
-            yield resource, resource.inputs["spec"]["template"]["spec"]
+            yield resource, template(resource)["spec"]
+
+
+def template(resource: Registered) -> dict[str, Any]:
+    """What a workload's pods are made of."""
+    spec = resource.inputs["spec"]
+    return (spec["jobTemplate"]["spec"] if kind(resource) == "CronJob" else spec)["template"]
 
 
 def test_the_program_makes_the_whole_estate(resources: list[Registered]) -> None:
     made = {resource.name for resource in resources if kind(resource) in WORKLOADS}
-    assert made == {"postgres", "redis", "consul", "prometheus", "user-service-migration", *OURS}
+    assert made == {"postgres", "redis", "consul", "consul-snapshot", "prometheus", "user-service-migration", *OURS}
 
 
 @pytest.mark.parametrize("stack", ["local", "prod"])
@@ -70,14 +77,14 @@ def test_every_container_has_requests_and_limits(estate: list[Registered]) -> No
 
 def test_everything_that_serves_is_probed(estate: list[Registered]) -> None:
     for resource, pod in workloads(estate):
-        if kind(resource) != "Job":
+        if kind(resource) not in ENDING:
             for container in pod["containers"]:
                 assert {"readinessProbe", "livenessProbe"} <= set(container), resource.name
 
 
 def test_our_images_are_named_by_digest(estate: list[Registered]) -> None:
     for resource, pod in workloads(estate):
-        if resource.name in OURS or kind(resource) == "Job":
+        if resource.name in {*OURS, *(f"{name}-migration" for name in OURS)}:
             assert pod["containers"][0]["image"].endswith(f"@{DIGEST}"), resource.name
 
 
@@ -89,7 +96,7 @@ def test_images_are_never_built_for_a_preview_and_never_deleted_from_the_registr
 
 def test_selectors_are_the_names_alone(estate: list[Registered]) -> None:
     for resource, _ in workloads(estate):
-        if kind(resource) != "Job":
+        if kind(resource) not in ENDING:
             selector = resource.inputs["spec"]["selector"]["matchLabels"]
             assert selector == {"app.kubernetes.io/name": resource.name}
 

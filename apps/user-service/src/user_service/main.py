@@ -82,9 +82,7 @@ def main() -> None:
         verifier = Verifier(settings.auth)
     except SettingsError as error:
         refuse(error)
-    registration = Registration(
-        settings.service.registry.address, name, socket.gethostname(), settings.service.address, port
-    )
+    registration = Registration(settings.service.registry, name, socket.gethostname(), settings.service.address, port)
     database = Postgres(settings.database)
     app = create_app(Users(database, Cache(settings.cache, database)), registration, verifier)
     spans = Spans(name, settings.telemetry.endpoint) if settings.telemetry.endpoint else None
