@@ -18,7 +18,7 @@ FLOWS = {
     "postgres": set[str](),
     "redis": set[str](),
 }
-PASSING = {("user-service-migration", "postgres"), ("consul-snapshot", "consul")}
+PASSING = {("user-service-migration", "postgres"), ("consul-snapshot", "consul"), ("consul-restore", "consul")}
 """The flows of what runs before an update or now and then, and is gone after it."""
 
 SERVERS_FLOWS = {
@@ -28,6 +28,7 @@ SERVERS_FLOWS = {
     ("consul", "consul"): {("TCP", 8301), ("UDP", 8301)},
     ("consul-access", "consul-server"): {("TCP", 8501)},
     ("consul-snapshot", "consul-server"): {("TCP", 8501)},
+    ("consul-restore", "consul-server"): {("TCP", 8501)},
     ("prometheus", "consul-server"): {("TCP", 8501)},
     ("prometheus", "consul"): {("TCP", 8501)},
     ("api-gateway", "consul"): {("TCP", 8500)},

@@ -40,7 +40,16 @@ def template(resource: Registered) -> dict[str, Any]:
 
 def test_the_program_makes_the_whole_estate(resources: list[Registered]) -> None:
     made = {resource.name for resource in resources if kind(resource) in WORKLOADS}
-    assert made == {"postgres", "redis", "consul", "consul-snapshot", "prometheus", "user-service-migration", *OURS}
+    assert made == {
+        "postgres",
+        "redis",
+        "consul",
+        "consul-snapshot",
+        "consul-restore",
+        "prometheus",
+        "user-service-migration",
+        *OURS,
+    }
 
 
 @pytest.mark.parametrize("stack", ["local", "prod"])
