@@ -1,7 +1,6 @@
 """Postgres in the cluster, highly available: a primary and replicas, by the operator CloudNativePG."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import pulumi
@@ -9,47 +8,38 @@ from pulumi_kubernetes.apiextensions import CustomResource
 from pulumi_kubernetes.core.v1 import Secret
 from pulumi_kubernetes.networking.v1 import NetworkPolicy
 
+from infra.authority import Authority
+from infra.database import ADMIN, DATABASE, OWNER
 from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint
 from infra.pods import MANAGED_BY, labels, manifest, metadata, resources
-from infra.postgres import DATABASE, NAME, PORT, USER
+from infra.postgres import NAME, PORT
+from infra.settings import ApiServer, DatabaseSecrets
 from infra.waiting import ROLLOUT
 
 PRIMARY = f"{NAME}-rw"
 """The Service of whichever instance is the primary."""
-AUTHORITY = f"{NAME}-ca"
-"""The Secret with the certificate, `ca.crt`, by which clients know the server."""
+INSTANCES = 3
+"""A primary and replicas; with fewer a failover could not know what was acknowledged."""
 MEMBERS = {"cnpg.io/cluster": NAME}
 """Labels of the instances' pods, and of the jobs that make them."""
 OPERATOR_NAMESPACE = "cnpg-system"
 STATUS_PORT = 8000
 
 
-@dataclass(frozen=True)
-class ApiServer:
-    """The Kubernetes API as network policies see it: past its Service."""
-
-    networks: Sequence[str]
-    """CIDRs of its servers; never empty."""
-    port: int = 6443
-
-
 class PostgresCluster(pulumi.ComponentResource):
     """A database that outlives the loss of any one instance, with all that it has acknowledged."""
 
     endpoint = Endpoint(NAME, PORT)
-    calls_back = False
-    environment: dict[str, str]
-    """What a service that uses the database has in its environment."""
-    secrets: dict[str, pulumi.Output[str]]
-    """Files that it has mounted: name and content."""
+    host = PRIMARY
+    ca: pulumi.Output[str]
 
     def __init__(
         self,
         image: str,
-        instances: int,
         storage: str,
-        password: pulumi.Output[str],
+        secrets: DatabaseSecrets,
+        authority: Authority,
         api_server: ApiServer,
         namespace: EstateNamespace,
         cpu: str = "50m",
@@ -58,29 +48,18 @@ class PostgresCluster(pulumi.ComponentResource):
 
         Args:
             image: reference of CloudNativePG's Postgres image or of one like it.
-            instances: the primary and its replicas; three at least, or a failover could not know what was acknowledged.
             storage: size of each instance's volume, a Kubernetes quantity.
-            password: of the database's owner.
+            secrets: passwords of the superuser and of the owner.
+            authority: issues the servers' certificate.
             api_server: where the instances find the Kubernetes API.
             namespace: where it runs.
             cpu: what each instance has for certain, a Kubernetes quantity.
         """
         super().__init__("estate:postgres_cluster:PostgresCluster", NAME, {}, pulumi.ResourceOptions(parent=namespace))
         child = pulumi.ResourceOptions(parent=self)
-        # Of a fixed name, since the instances follow its content, but not another Secret.
-        owner = Secret(
-            f"{NAME}-owner",
-            metadata=manifest(
-                {
-                    "name": f"{NAME}-owner",
-                    "namespace": namespace.name,
-                    "labels": MANAGED_BY | {"cnpg.io/reload": "true"},
-                }
-            ),
-            type="kubernetes.io/basic-auth",
-            string_data={"username": USER, "password": password},
-            opts=child,
-        )
+        owner = reloaded("owner", login(OWNER, secrets.owner), namespace, child)
+        superuser = reloaded("admin", login(ADMIN, secrets.admin), namespace, child)
+        server = reloaded("server", authority.issue(NAME, [PRIMARY, f"{NAME}-r", f"{NAME}-ro"]), namespace, child)
         policies = [
             NetworkPolicy(name, metadata=metadata(name, namespace.name), spec=manifest(spec), opts=child)
             for name, spec in flows(api_server).items()
@@ -101,29 +80,58 @@ class PostgresCluster(pulumi.ComponentResource):
                     },
                 }
             ),
-            spec=cluster(image, instances, storage, owner.metadata.name, cpu),
+            spec=cluster(image, storage, cpu, *(secret.metadata.name for secret in (owner, superuser, server))),
             opts=pulumi.ResourceOptions(parent=self, depends_on=policies, custom_timeouts=ROLLOUT),
         )
-        self.environment = {
-            "APP_DATABASE_HOST": PRIMARY,
-            "APP_DATABASE_PORT": str(PORT),
-            "APP_DATABASE_NAME": DATABASE,
-            "APP_DATABASE_USERNAME": USER,
-            "APP_DATABASE_PASSWORD_FILE": "/run/secrets/app/database-password",
-        }
-        self.secrets = {"database-password": password}
+        self.ca = authority.certificate
         self.register_outputs({})
 
 
-def cluster(image: str, instances: int, storage: str, owner: pulumi.Input[str], cpu: str) -> dict[str, Any]:
-    """What the operator is asked for; the pods it makes are under `restricted` by themselves."""
+def reloaded(
+    name: str, content: Mapping[str, pulumi.Input[str]], namespace: EstateNamespace, opts: pulumi.ResourceOptions
+) -> Secret:
+    """A Secret of a fixed name, since the instances follow its content, but not another Secret."""
+    full = f"{NAME}-{name}"
+    return Secret(
+        full,
+        metadata=metadata(full, namespace.name) | {"labels": MANAGED_BY | {"cnpg.io/reload": "true"}},
+        type="kubernetes.io/tls" if "tls.crt" in content else "kubernetes.io/basic-auth",
+        string_data=content,
+        opts=opts,
+    )
+
+
+def login(username: str, password: pulumi.Output[str]) -> dict[str, pulumi.Input[str]]:
+    """The content of a Secret of type kubernetes.io/basic-auth."""
+    return {"username": username, "password": password}
+
+
+def cluster(
+    image: str,
+    storage: str,
+    cpu: str,
+    owner: pulumi.Input[str],
+    superuser: pulumi.Input[str],
+    server: pulumi.Input[str],
+) -> dict[str, Any]:
+    """What the operator is asked for; the pods it makes are under `restricted` by themselves.
+
+    Args:
+        image: of the instances.
+        storage: size of each instance's volume.
+        cpu: what each instance has for certain.
+        owner: Secret with the database's owner.
+        superuser: Secret with the superuser.
+        server: Secret with the servers' certificate, and with the authority's.
+    """
     return {
         "imageName": image,
-        "instances": instances,
+        "instances": INSTANCES,
         "inheritedMetadata": {"labels": labels(NAME)},
-        "bootstrap": {"initdb": {"database": DATABASE, "owner": USER, "secret": {"name": owner}}},
-        # The operator makes the password: Secret postgres-superuser.
+        "bootstrap": {"initdb": {"database": DATABASE, "owner": OWNER, "secret": {"name": owner}}},
         "enableSuperuserAccess": True,
+        "superuserSecret": {"name": superuser},
+        "certificates": {"serverTLSSecret": server, "serverCASecret": server},
         "storage": {"size": storage},
         "resources": resources(cpu, "256Mi"),
         "affinity": {
@@ -135,6 +143,7 @@ def cluster(image: str, instances: int, storage: str, owner: pulumi.Input[str], 
             # A write is acknowledged once a replica has it; with no replica left it waits for one.
             "synchronous": {"method": "any", "number": 1, "dataDurability": "required"},
             # A replica that is long away is made anew, instead of filling the primary's volume.
+            "pg_hba": ["hostnossl all all all reject"],
             "parameters": {"max_slot_wal_keep_size": "1GB"},
         },
         "primaryUpdateStrategy": "unsupervised",

@@ -32,8 +32,6 @@ class Redis(pulumi.ComponentResource):
     calls_back = False
     environment: dict[str, str]
     """What a service that uses the cache has in its environment."""
-    secrets: dict[str, pulumi.Output[str]]
-    """Files that it has mounted: name and content."""
 
     def __init__(self, image: str, password: pulumi.Output[str], namespace: EstateNamespace) -> None:
         """Create the cache.
@@ -64,8 +62,12 @@ class Redis(pulumi.ComponentResource):
             "APP_CACHE_PORT": str(PORT),
             "APP_CACHE_PASSWORD_FILE": "/run/secrets/app/cache-password",
         }
-        self.secrets = {"cache-password": password}
+        self._secrets = {"cache-password": password}
         self.register_outputs({})
+
+    def secrets_of(self, _app: str, /) -> dict[str, pulumi.Output[str]]:
+        """Files that a service has mounted: name and content."""
+        return self._secrets
 
     def _deployment(self, image: str, secret: Secret, namespace: EstateNamespace) -> Deployment:
         return Deployment(

@@ -54,7 +54,10 @@ class Dependency(Protocol):
         ...
 
     environment: dict[str, str]
-    secrets: dict[str, pulumi.Output[str]]
+
+    def secrets_of(self, app: str, /) -> dict[str, pulumi.Output[str]]:
+        """Files that a service has mounted for it."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ class App:
     @property
     def secrets(self) -> dict[str, pulumi.Output[str]]:
         """Files in SECRETS_FOLDER: name and content; another content rolls the pods."""
-        return {name: content for need in self.needs for name, content in need.secrets.items()}
+        return {name: content for need in self.needs for name, content in need.secrets_of(self.name).items()}
 
 
 class WebService(pulumi.ComponentResource):

@@ -15,8 +15,10 @@ from toolchain.target import target
 
 
 @pytest.fixture(scope="session")
-def stack() -> Stack:
-    return Stack(STACK, load(STACK), target())
+def stack(request: pytest.FixtureRequest) -> Stack:
+    """The stack under test; a module of tests may name another by parametrizing this."""
+    name: str = getattr(request, "param", STACK)
+    return Stack(name, load(name), target())
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,28 @@ FLOWS: dict[str, set[str]] = {
     "redis": set(),
 }
 MIGRATIONS = {f"{service.name}-migration" for service in SERVICES if service.migrates}
-PASSING = {(name, "postgres") for name in (*MIGRATIONS, "postgres-roles", "postgres-backup", "postgres-restore")}
+PASSING = {(name, "postgres") for name in (*MIGRATIONS, "postgres-roles", "postgres-backup", "postgres-restore")} | {
+    ("consul-snapshot", "consul"),
+    ("consul-restore", "consul"),
+}
 """The flows of what runs now and then, and ends."""
+
+SERVERS_FLOWS = {
+    ("consul", "consul-server"): {("TCP", 8300), ("TCP", 8301), ("UDP", 8301)},
+    ("consul-server", "consul-server"): {("TCP", 8300), ("TCP", 8301), ("UDP", 8301)},
+    ("consul-server", "consul"): {("TCP", 8301), ("UDP", 8301)},
+    ("consul", "consul"): {("TCP", 8301), ("UDP", 8301)},
+    ("consul-access", "consul-server"): {("TCP", 8501)},
+    ("consul-snapshot", "consul-server"): {("TCP", 8501)},
+    ("consul-restore", "consul-server"): {("TCP", 8501)},
+    ("prometheus", "consul-server"): {("TCP", 8501)},
+    ("prometheus", "consul"): {("TCP", 8501)},
+    ("api-gateway", "consul"): {("TCP", 8500)},
+    ("user-service", "consul"): {("TCP", 8500)},
+    ("consul", "api-gateway"): {("TCP", 8080)},
+    ("consul", "user-service"): {("TCP", 8080)},
+}
+"""All that Consul's servers and agents have to do with, in a stack of three servers: protocols and ports."""
 
 PUBLIC = {GATEWAY, "consul", "prometheus"}
 """To whom the Ingress controller connects."""

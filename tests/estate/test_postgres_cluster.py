@@ -3,16 +3,13 @@
 import json
 from typing import Any
 
-import pulumi
 import pytest
+from cryptography import x509
 
-from infra.namespace import EstateNamespace
 from infra.postgres import Postgres
-from infra.postgres_cluster import ApiServer, PostgresCluster
-from infra.web_service import Dependency
-from tests.estate.test_network_policies import Connection, Labels, chosen
-from tests.estate.test_program import kind
-from toolchain.program import CANARY, Registered, against_mocks
+from tests.estate.test_network_policies import Labels, chosen
+from tests.estate.test_program import kind, one
+from toolchain.program import CANARY, Registered, run_program
 
 PODS: dict[str, Labels] = {
     "postgres": {"cnpg.io/cluster": "postgres", "app.kubernetes.io/name": "postgres"},
@@ -21,32 +18,19 @@ PODS: dict[str, Labels] = {
 }
 
 
-@pytest.fixture(scope="module")
-def made() -> tuple[PostgresCluster, list[Registered]]:
-    """The component, and every resource that it registers."""
-    made: list[PostgresCluster] = []
-
-    def program() -> None:
-        password = pulumi.Output.secret(CANARY)
-        made.append(
-            PostgresCluster("image:15", 3, "1Gi", password, ApiServer(["192.0.2.1/32"]), EstateNamespace("estate-try"))
-        )
-
-    registered = against_mocks(program, "estate", "try")
-    return made[0], registered
+@pytest.fixture
+def prod() -> list[Registered]:
+    return run_program("prod")
 
 
 @pytest.fixture
-def cluster(made: tuple[PostgresCluster, list[Registered]]) -> dict[str, Any]:
-    (cluster,) = [resource.inputs for resource in made[1] if kind(resource) == "Cluster"]
+def cluster(prod: list[Registered]) -> dict[str, Any]:
+    (cluster,) = [resource.inputs for resource in prod if kind(resource) == "Cluster"]
     return cluster
 
 
-def test_services_need_it_as_they_need_the_other_postgres(made: tuple[PostgresCluster, list[Registered]]) -> None:
-    database: Dependency = made[0]
-    assert database.endpoint == Postgres.endpoint
-    assert database.environment["APP_DATABASE_HOST"] == "postgres-rw"
-    assert set(database.secrets) == {"database-password"}
+def secret(prod: list[Registered], name: str) -> dict[str, Any]:
+    return one(prod, "Secret", name).inputs
 
 
 def test_an_acknowledged_write_is_on_two_instances_and_one_of_them_is_promoted(cluster: dict[str, Any]) -> None:
@@ -67,17 +51,34 @@ def test_its_pods_are_those_that_the_services_flows_lead_to(cluster: dict[str, A
 
 def test_every_instance_has_requests_and_limits(cluster: dict[str, Any]) -> None:
     for bound in ("requests", "limits"):
-        assert set(cluster["spec"]["resources"][bound]) == {"cpu", "memory"}
+        assert set(cluster["spec"]["resources"][bound]) == {"cpu", "memory", "ephemeral-storage"}
 
 
-def test_the_owners_password_is_in_a_secret_alone_that_the_cluster_follows(
-    made: tuple[PostgresCluster, list[Registered]], cluster: dict[str, Any]
+def test_passwords_and_keys_are_in_secrets_alone_that_the_cluster_follows(
+    prod: list[Registered], cluster: dict[str, Any]
 ) -> None:
-    (secret,) = [resource.inputs for resource in made[1] if kind(resource) == "Secret"]
-    assert secret["stringData"]["value"] == {"username": "myuser", "password": CANARY}
-    assert secret["metadata"]["labels"]["cnpg.io/reload"] == "true"
-    assert cluster["spec"]["bootstrap"]["initdb"]["secret"]["name"] == secret["metadata"]["name"]
+    spec = cluster["spec"]
+    named = {
+        "postgres-owner": spec["bootstrap"]["initdb"]["secret"]["name"],
+        "postgres-admin": spec["superuserSecret"]["name"],
+        "postgres-server": spec["certificates"]["serverTLSSecret"],
+    }
+    for name, used in named.items():
+        found = secret(prod, name)
+        assert found["metadata"]["name"] == used
+        assert found["metadata"]["labels"]["cnpg.io/reload"] == "true"
     assert CANARY not in json.dumps(cluster)
+
+
+def test_it_speaks_tls_alone_and_its_certificate_is_one_that_its_clients_trust(
+    prod: list[Registered], cluster: dict[str, Any]
+) -> None:
+    assert "hostnossl all all all reject" in cluster["spec"]["postgresql"]["pg_hba"]
+    content = secret(prod, "postgres-server")["stringData"]["value"]
+    server = x509.load_pem_x509_certificate(content["tls.crt"].encode())
+    server.verify_directly_issued_by(x509.load_pem_x509_certificate(content["ca.crt"].encode()))
+    names = server.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert "postgres-rw" in names.get_values_for_type(x509.DNSName)
 
 
 def peers(rule: dict[str, Any], direction: str) -> list[str]:
@@ -89,13 +90,13 @@ def peers(rule: dict[str, Any], direction: str) -> list[str]:
 
 
 def test_its_instances_talk_with_each_other_the_operator_and_the_api_server_alone(
-    made: tuple[PostgresCluster, list[Registered]],
+    prod: list[Registered],
 ) -> None:
-    entering, leaving = set[Connection](), set[Connection]()
-    for policy in made[1]:
-        if kind(policy) != "NetworkPolicy" or policy.name == "default-deny":
+    entering, leaving = set[tuple[str, str, int]](), set[tuple[str, str, int]]()
+    for policy in prod:
+        spec = policy.inputs.get("spec", {})
+        if kind(policy) != "NetworkPolicy" or "cnpg.io/cluster" not in spec["podSelector"].get("matchLabels", {}):
             continue
-        spec = policy.inputs["spec"]
         assert chosen(spec["podSelector"], PODS) == ["postgres"]
         for rule in spec.get("ingress", []):
             entering |= {(peer, "postgres", port["port"]) for peer in peers(rule, "from") for port in rule["ports"]}
@@ -103,4 +104,4 @@ def test_its_instances_talk_with_each_other_the_operator_and_the_api_server_alon
             leaving |= {("postgres", peer, port["port"]) for peer in peers(rule, "to") for port in rule["ports"]}
     each_other = {("postgres", "postgres", 5432), ("postgres", "postgres", 8000)}
     assert entering == each_other | {("operator", "postgres", 8000)}
-    assert leaving == each_other | {("postgres", "192.0.2.1/32", 6443)}
+    assert leaving == each_other | {("postgres", "10.213.0.1/32", 6443)}

@@ -13,7 +13,7 @@ from cryptography import x509
 from infra.services import SERVICES
 from toolchain.program import CANARY, DIGEST, OURS, Registered, run_program
 
-WORKLOADS = ("Deployment", "StatefulSet", "Job", "CronJob")
+WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob")
 ENDS = ("Job", "CronJob")
 
 
@@ -54,7 +54,8 @@ def test_the_program_makes_the_whole_estate(resources: list[Registered]) -> None
     made = {resource.name for resource in resources if kind(resource) in WORKLOADS}
     migrations = {f"{service.name}-migration" for service in SERVICES if service.migrates}
     databases = {"postgres", "postgres-roles", "postgres-backup", "postgres-restore"}
-    assert made == {"redis", "consul", "prometheus", *databases, *migrations, *OURS}
+    registries = {"consul", "consul-snapshot", "consul-restore"}
+    assert made == {"redis", "prometheus", *databases, *registries, *migrations, *OURS}
 
 
 @pytest.mark.parametrize("stack", ["local", "prod"])

@@ -28,9 +28,7 @@ def run(settings: ServiceSettings, create_app: Callable[[Registration, Verifier]
         verifier = Verifier(settings.auth)
     except SettingsError as error:
         refuse(error)
-    registration = Registration(
-        service.registry.address, service.name, socket.gethostname(), service.address, server.port
-    )
+    registration = Registration(service.registry, service.name, socket.gethostname(), service.address, server.port)
     bounded = Bounded(create_app(registration, verifier), server.body_limit_bytes)
     spans = Spans(service.name, settings.telemetry.endpoint) if settings.telemetry.endpoint else None
     # Only the gateway reaches the service, so the request id that it sends is taken over.
