@@ -30,8 +30,11 @@ def policies(resources: list[Registered]) -> dict[str, Policy]:
 
 def pods_of(resources: list[Registered]) -> dict[str, Labels]:
     """Labels of the pods of each workload."""
-    return {
-        resource.name: template(resource)["metadata"]["labels"] for resource in resources if kind(resource) in WORKLOADS
+    workloads = [resource for resource in resources if kind(resource) in WORKLOADS]
+    operated = [resource for resource in resources if kind(resource) == "Cluster"]  # whose pods the operator makes
+    return {resource.name: template(resource)["metadata"]["labels"] for resource in workloads} | {
+        resource.name: resource.inputs["spec"]["inheritedMetadata"]["labels"] | {"cnpg.io/cluster": resource.name}
+        for resource in operated
     }
 
 
@@ -52,7 +55,8 @@ def peers(spec: Policy, direction: str, pods: dict[str, Labels]) -> Iterator[Con
     for rule in spec.get(direction, []):
         for peer in rule[side]:
             outside = peer.get("ipBlock", {}).get("cidr")
-            others = [outside] if outside else chosen(peer["podSelector"], pods)
+            elsewhere = "namespaceSelector" in peer and "podSelector" in peer
+            others = [outside or "operator"] if outside or elsewhere else chosen(peer["podSelector"], pods)
             for port in rule["ports"]:
                 to = port["protocol"], port["port"]
                 yield from ((own, other, *to) for own in chosen(spec["podSelector"], pods) for other in others)

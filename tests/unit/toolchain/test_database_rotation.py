@@ -66,9 +66,15 @@ def stack(monkeypatch: pytest.MonkeyPatch) -> Stored:
 
     def nothing(_stack: Stored) -> None: ...
 
+    def names(_stack: Stored) -> set[str]:
+        return set(stored.secrets)
+
+    def secret(_stack: Stored, key: str) -> str:
+        return stored.secrets[key]
+
     replaced: dict[str, Any] = {
-        "opened": Opened, "outputs": nothing, "stored_secrets": lambda _: set(stored.secrets), "store_secret": store,
-        "secret": lambda _, key: stored.secrets[key], "roll_out": roll_out, "say_commit": nothing,
+        "opened": Opened, "outputs": nothing, "stored_secrets": names, "store_secret": store,
+        "secret": secret, "roll_out": roll_out, "say_commit": nothing,
     }  # fmt: skip
     for name, function in replaced.items():
         monkeypatch.setattr(rotation, name, function)
@@ -103,7 +109,9 @@ def test_a_rotation_that_was_interrupted_is_run_again_without_a_pod_that_is_refu
 
 
 def item(kind: str, name: str, secret: str, phase: str = "Running") -> dict[str, Any]:
-    spec = {"volumes": [{"name": "tmp", "emptyDir": {}}, {"name": "secrets", "secret": {"secretName": secret}}]}
+    spec: dict[str, Any] = {
+        "volumes": [{"name": "tmp", "emptyDir": {}}, {"name": "secrets", "secret": {"secretName": secret}}]
+    }
     if kind == "Deployment":
         return {"kind": kind, "metadata": {"name": name}, "spec": {"template": {"spec": spec}}}
     labels = {"app.kubernetes.io/name": name.partition(" ")[0]}
