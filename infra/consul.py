@@ -6,7 +6,8 @@ import pulumi
 from pulumi_kubernetes.apps.v1 import StatefulSet
 from pulumi_kubernetes.core.v1 import Service
 
-from infra.consul_snapshots import GID, UID, ConsulSnapshots
+from infra.consul_pods import GID, NAME, PORT, UID
+from infra.consul_snapshots import ConsulSnapshots
 from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint
 from infra.pods import container_security, labels, manifest, metadata, pod_security, resources, selector
@@ -14,8 +15,6 @@ from infra.postgres import volume_claim
 from infra.prometheus import Scraped
 from infra.waiting import ROLLOUT
 
-NAME = "consul"
-PORT = 8500
 COMMAND = [
     "consul",
     "agent",
