@@ -27,6 +27,8 @@ try:
     print(urlopen(Request("http://consul:8500" + path, body.encode() or None, headers, method=method)).status)
 except HTTPError as error:
     print(error.code)
+except OSError:
+    print(0)  # there is no agent
 """
 
 
