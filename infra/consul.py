@@ -6,7 +6,8 @@ import pulumi
 from pulumi_kubernetes.apps.v1 import StatefulSet
 from pulumi_kubernetes.core.v1 import Service
 
-from infra.consul_snapshots import GID, UID, ConsulSnapshots
+from infra.consul_pods import GID, NAME, PORT, UID
+from infra.consul_snapshots import ConsulSnapshots
 from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint
 from infra.pods import container_security, labels, manifest, metadata, pod_security, resources, selector
@@ -14,8 +15,6 @@ from infra.postgres import volume_claim
 from infra.prometheus import Scraped
 from infra.waiting import ROLLOUT
 
-NAME = "consul"
-PORT = 8500
 COMMAND = [
     "consul",
     "agent",
@@ -50,18 +49,19 @@ class Consul(pulumi.ComponentResource):
             namespace: where it runs.
         """
         super().__init__("estate:consul:Consul", NAME, {}, pulumi.ResourceOptions(parent=namespace))
-        self.service = Service(
-            NAME,
-            metadata=metadata(NAME, namespace.name),
-            spec=manifest({"selector": selector(NAME), "ports": [{"name": "http", "port": PORT}]}),
-            opts=pulumi.ResourceOptions(parent=self),
-        )
+        child = pulumi.ResourceOptions(parent=self)
+        behind = {"selector": selector(NAME), "ports": [{"name": "http", "port": PORT}]}
+        self.service = Service(NAME, metadata=metadata(NAME, namespace.name), spec=manifest(behind), opts=child)
+        # Headless, as a StatefulSet wants it.
+        every = f"{NAME}-pods"
+        headless = manifest(behind | {"clusterIP": "None"})
+        Service(every, metadata=metadata(every, namespace.name), spec=headless, opts=child)
         StatefulSet(
             NAME,
             metadata=metadata(NAME, namespace.name),
             spec=manifest(
                 {
-                    "serviceName": NAME,
+                    "serviceName": every,
                     "replicas": 1,
                     "podManagementPolicy": "Parallel",  # a pod that never became ready is replaced too
                     "selector": {"matchLabels": selector(NAME)},

@@ -12,57 +12,42 @@ from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
 from infra import consul_access
 from infra.authority import Authority
-from infra.consul import NAME, PORT
 from infra.consul_access import Keys
-from infra.consul_snapshots import GID, UID, ConsulSnapshots
+from infra.consul_pods import (
+    AGENT_NAME,
+    CLI,
+    FOLDER,
+    HTTPS,
+    LEADER,
+    NAME,
+    NODES,
+    PORT,
+    SERVER_NAME,
+    SERVERS,
+    acl,
+    agent,
+    agent_pod,
+    client_pod,
+    server,
+    server_pod,
+)
+from infra.consul_snapshots import ConsulSnapshots
 from infra.namespace import EstateNamespace
-from infra.network_policy import Endpoint, Flow, Protocol
-from infra.pods import container_security, labels, manifest, metadata, pod_security, resources, selector
+from infra.network_policy import Endpoint, Flow
+from infra.pods import labels, manifest, metadata, resources, selector
 from infra.postgres import volume_claim
 from infra.prometheus import FOLDER as PROMETHEUS_FOLDER
 from infra.prometheus import Scraped
 from infra.waiting import ROLLOUT
 
-SERVERS = f"{NAME}-server"
 ACCESS = f"{NAME}-access"
-NODES = [f"{SERVERS}-{number}" for number in range(3)]
-FOLDER = "/run/secrets/consul"
-HTTPS = 8501
-GOSSIP: tuple[tuple[Protocol, int], ...] = (("TCP", 8301), ("UDP", 8301))
-SERVER_NAME, AGENT_NAME = "server.dc1.consul", "client.dc1.consul"
-"""What certificates are for: the first one only servers have."""
 TOKEN_FILE = "/run/secrets/app/consul-token"  # noqa: S105 - where it is, not what it is
-HANDOVER_S = 15
-"""So long an agent that is replaced goes on: services look every 5 s whether the node's agent, the new one by then, knows them."""
 STABLE_S = 15
 """Autopilot makes a server that has joined a voter after 10 s; the next one is not replaced before that."""
-RPC_AND_GOSSIP = Endpoint(SERVERS, 8300, GOSSIP)
+RPC_AND_GOSSIP = Endpoint(SERVERS, 8300, (("TCP", 8301), ("UDP", 8301)))
 API = Endpoint(SERVERS, HTTPS)
-CLI = {
-    "CONSUL_HTTP_ADDR": f"https://{SERVERS}:{HTTPS}",
-    "CONSUL_CACERT": f"{FOLDER}/ca.crt",
-    "CONSUL_HTTP_TOKEN_FILE": f"{FOLDER}/management.token",
-}
-"""For the `consul` command, on the servers; there is no other way in than by HTTPS with a token."""
-JOIN_OTHERS = f"""\
-for node in {" ".join(NODES)}; do
-  # One that could join itself would be content with that, and look for nobody.
-  [ "$node" = "$HOSTNAME" ] || set -- "$@" "-retry-join=$node.{SERVERS}"
-done
-exec "$@"
-"""
-IS_VOTER = 'consul operator raft list-peers -stale | grep -q "^$HOSTNAME .* true "'
-GRANT = """\
-set -eu
-deadline=$(($(date +%s) + 240))
-until reason=$(consul acl token read -self 2>&1 >/dev/null); do
-  if [ "$(date +%s)" -ge "$deadline" ]; then
-    echo "the servers have no leader after 240 s, look at the logs of consul-server: $reason" >&2
-    exit 1
-  fi
-  sleep 1
-done
-for rules in "$1"/*.hcl; do
+GRANT = f"""\
+{LEADER}for rules in "$1"/*.hcl; do
   name=$(basename "$rules" .hcl)
   if consul acl policy read -name "$name" >/dev/null 2>&1
   then consul acl policy update -name "$name" -no-merge -rules "@$rules" >/dev/null
@@ -184,7 +169,7 @@ class ConsulCluster(pulumi.ComponentResource):
         }
         template = {
             "metadata": {"labels": labels(ACCESS)},
-            "spec": pod(container, secret.metadata.name) | {"restartPolicy": "Never"},
+            "spec": client_pod(container, secret.metadata.name),
         }
         return Job(
             ACCESS,
@@ -279,132 +264,3 @@ class ConsulCluster(pulumi.ComponentResource):
 
     def _flow(self, source: str, to: Endpoint) -> Flow:
         return Flow(source, to, self._namespace.name, self)
-
-
-def acl(tokens: dict[str, str]) -> dict[str, Any]:
-    """Nothing without a token; what is known of tokens stays good while no server answers."""
-    return {"enabled": True, "default_policy": "deny", "down_policy": "extend-cache", "tokens": tokens}
-
-
-def server() -> dict[str, Any]:
-    """A server's configuration, without what is secret."""
-    return common() | {
-        "server": True,
-        "bootstrap_expect": len(NODES),
-        # Leaving hands the leadership over at once, in place of an election that waits for the dead.
-        "leave_on_terminate": True,
-        "rejoin_after_leave": True,
-        "autopilot": {"min_quorum": len(NODES)},
-        "ports": {"http": -1, "https": HTTPS, "dns": -1, "grpc": -1, "grpc_tls": -1, "serf_wan": -1},
-    }
-
-
-def agent() -> dict[str, Any]:
-    """An agent's configuration, without what is secret."""
-    return common() | {
-        "server": False,
-        "leave_on_terminate": True,
-        "retry_join": [f"{node}.{SERVERS}" for node in NODES],
-        "ports": {"http": PORT, "https": HTTPS, "dns": -1, "grpc": -1, "grpc_tls": -1},
-    }
-
-
-def common() -> dict[str, Any]:
-    """What servers and agents have in common."""
-    return {
-        "data_dir": "/consul/data",
-        "client_addr": "0.0.0.0",  # noqa: S104 - a pod is reached from outside itself
-        "bind_addr": "0.0.0.0",  # noqa: S104 - likewise
-        "disable_update_check": True,
-        "retry_interval": "2s",
-        "reconnect_timeout": "8h",  # of a node that was killed; the least that there is
-        "tls": {
-            "defaults": {
-                "ca_file": f"{FOLDER}/ca.crt",
-                "cert_file": f"{FOLDER}/tls.crt",
-                "key_file": f"{FOLDER}/tls.key",
-                "verify_outgoing": True,
-            },
-            "internal_rpc": {"verify_incoming": True, "verify_server_hostname": True},
-        },
-        "telemetry": {"prometheus_retention_time": "60s"},
-    }
-
-
-def server_pod(image: str, secret: pulumi.Input[str]) -> dict[str, Any]:
-    """A server's pod: ready once it has a vote."""
-    run = ["consul", "agent", f"-config-file={FOLDER}/agent.json", "-node=$(HOSTNAME)", "-advertise=$(POD_IP)"]
-    leader = {"httpGet": {"path": "/v1/status/leader", "port": "https", "scheme": "HTTPS"}}
-    voter = {"exec": {"command": ["sh", "-c", IS_VOTER]}}
-    container = {
-        "name": SERVERS,
-        "image": image,
-        "command": ["sh", "-c", JOIN_OTHERS, "sh", *run],
-        "env": [
-            *identity(),
-            *({"name": n, "value": v} for n, v in (CLI | {"CONSUL_HTTP_ADDR": f"https://localhost:{HTTPS}"}).items()),
-        ],
-        "ports": [{"name": "https", "containerPort": HTTPS}],
-        # One that was alone for two minutes starts again, and looks for the others anew.
-        "startupProbe": voter | {"periodSeconds": 2, "timeoutSeconds": 10, "failureThreshold": 60},
-        "readinessProbe": leader | {"periodSeconds": 5, "timeoutSeconds": 3},
-        "livenessProbe": leader | {"periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 6},
-        "resources": resources("50m", "256Mi"),
-        "volumeMounts": [{"name": "data", "mountPath": "/consul/data"}],
-    }
-    others = {"labelSelector": {"matchLabels": selector(SERVERS)}, "topologyKey": "kubernetes.io/hostname"}
-    apart = {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "podAffinityTerm": others}]}
-    return pod(container, secret) | {"terminationGracePeriodSeconds": 30, "affinity": {"podAntiAffinity": apart}}
-
-
-def agent_pod(image: str, secret: pulumi.Input[str]) -> dict[str, Any]:
-    """An agent's pod: ready once it has found the servers. It stays so without them: what it knows is still of use."""
-    found = {"httpGet": {"path": "/v1/status/leader", "port": "http"}}
-    alive = {"tcpSocket": {"port": "http"}}
-    container = {
-        "name": NAME,
-        "image": image,
-        "command": [
-            "consul",
-            "agent",
-            f"-config-file={FOLDER}/agent.json",
-            "-node=$(HOSTNAME)",
-            "-advertise=$(POD_IP)",
-        ],
-        "env": identity(),
-        "ports": [{"name": "http", "containerPort": PORT}, {"name": "https", "containerPort": HTTPS}],
-        "startupProbe": found | {"periodSeconds": 1, "timeoutSeconds": 3, "failureThreshold": 120},
-        "readinessProbe": alive | {"periodSeconds": 5},
-        "livenessProbe": alive | {"periodSeconds": 10, "failureThreshold": 6},
-        "lifecycle": {"preStop": {"sleep": {"seconds": HANDOVER_S}}},
-        "resources": resources("50m", "128Mi"),
-        "volumeMounts": [{"name": "data", "mountPath": "/consul/data"}],
-    }
-    data: dict[str, Any] = {"name": "data", "emptyDir": {}}
-    own = pod(container, secret)
-    return own | {"terminationGracePeriodSeconds": HANDOVER_S + 20, "volumes": [*own["volumes"], data]}
-
-
-def identity() -> list[dict[str, Any]]:
-    """The pod's name, which is its node's in Consul, and its address."""
-    fields = {"HOSTNAME": "metadata.name", "POD_IP": "status.podIP"}
-    return [{"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}} for name, path in fields.items()]
-
-
-def pod(container: dict[str, Any], secret: pulumi.Input[str]) -> dict[str, Any]:
-    """A pod of one container with a Secret's files."""
-    mounts = [
-        {"name": "secrets", "mountPath": FOLDER, "readOnly": True},
-        {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a volume of the pod's own
-        *container.get("volumeMounts", []),
-    ]
-    return {
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "securityContext": pod_security(UID, GID),
-        "containers": [container | {"securityContext": container_security(), "volumeMounts": mounts}],
-        "volumes": [
-            {"name": "secrets", "secret": {"secretName": secret, "defaultMode": 0o440}},
-            {"name": "tmp", "emptyDir": {}},
-        ],
-    }

@@ -7,25 +7,23 @@ import pulumi
 from pulumi_kubernetes.batch.v1 import CronJob
 from pulumi_kubernetes.core.v1 import PersistentVolumeClaim, Secret
 
+from infra.consul_pods import CLIENT, LEADER
 from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint, Flow
 from infra.pods import container_security, labels, manifest, metadata, pod_security, resources
 
 SAVE, RESTORE, CLAIM = "consul-snapshot", "consul-restore", "consul-snapshots"
 FOLDER = "/snapshots"
-UID, GID = 100, 1000  # of the upstream image
 SCHEDULE = "7 * * * *"
 KEPT = 48
 SAVING = f"""\
-set -eu
-consul snapshot save {FOLDER}/.partial
+{LEADER}consul snapshot save {FOLDER}/.partial
 mv {FOLDER}/.partial "{FOLDER}/$(date -u +%Y%m%dT%H%M%SZ).snap"
 ls -r {FOLDER}/*.snap | tail -n +{KEPT + 1} | while read -r old; do rm -- "$old"; done
 ls {FOLDER}
 """
 RESTORING = f"""\
-set -eu
-snapshot=${{SNAPSHOT:-$(cd {FOLDER} && ls *.snap | tail -n 1)}}
+{LEADER}snapshot=${{SNAPSHOT:-$(cd {FOLDER} && ls *.snap | tail -n 1)}}
 echo "restoring $snapshot"
 consul snapshot restore "{FOLDER}/$snapshot"
 """
@@ -112,7 +110,7 @@ def job(
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "restartPolicy": "Never",
-        "securityContext": pod_security(UID, GID),
+        "securityContext": pod_security(CLIENT),
         "containers": [container],
         "volumes": [volume for _, volume in volumes],
     }

@@ -20,7 +20,8 @@ LOGINS = {"a": "myuser_a", "b": "myuser_b"}
 """Of the services, which may read and write rows; they use the one while the other gets another password."""
 BACKUP = "backup"
 """May read everything."""
-UID = 999  # of the upstream image
+UID = 10003
+"""Of programs of ours; any, since it owns nothing that the server has."""
 SCRIPTS = Path(__file__).parent / "scripts"
 SECRETS_FOLDER = "/run/secrets/app"
 

@@ -19,6 +19,8 @@ RESTORE = "postgres-restore"
 FOLDER = "/backups"
 NEVER = "0 0 31 2 *"
 DAY_S = 24 * 3600
+DEADLINE_S = 3600
+"""How late one that was missed is still made."""
 
 
 class DatabaseBackups(pulumi.ComponentResource):
@@ -100,6 +102,7 @@ def cron_job(name: str, schedule: str, spec: dict[str, Any]) -> dict[str, Any]:
         "schedule": schedule,
         "suspend": schedule == NEVER,
         "concurrencyPolicy": "Forbid",
+        "startingDeadlineSeconds": DEADLINE_S,
         "jobTemplate": {
             "metadata": {"labels": labels(name)},
             "spec": {

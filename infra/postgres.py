@@ -7,13 +7,14 @@ from pulumi_kubernetes.apps.v1 import StatefulSet
 from pulumi_kubernetes.core.v1 import ConfigMap, Secret, Service
 
 from infra.authority import Authority
-from infra.database import ADMIN, DATABASE, UID
+from infra.database import ADMIN, DATABASE
 from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint
 from infra.pods import container_security, labels, manifest, metadata, pod_security, resources, selector
 from infra.waiting import ROLLOUT
 
 NAME = "postgres"
+UID = 999  # of the upstream image
 PORT = 5432
 READY = ["pg_isready", "--host=127.0.0.1", f"--username={ADMIN}", f"--dbname={DATABASE}"]
 CONFIGURATION, SECRETS = "/etc/postgres", "/run/secrets/postgres"

@@ -1,7 +1,9 @@
 """What holds for every resource of the estate."""
 
+import base64
 import json
 import re
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import pytest
 from api_gateway.routes import load as load_routes
 from cryptography import x509
+from servicekit.registration import CALL_TIMEOUT_S, LOOK_EVERY_S
 
 from infra.services import SERVICES
 from toolchain.program import CANARY, DIGEST, OURS, Registered, run_program
@@ -154,6 +157,41 @@ def test_secrets_are_in_secrets_alone(estate: list[Registered]) -> None:
     for resource in estate:
         if kind(resource) != "Secret":
             assert CANARY not in json.dumps(resource.inputs, default=str), resource.name
+
+
+@pytest.mark.parametrize("stack", ["staging", "prod"])
+def test_consul_keeps_its_majority_and_its_agents_while_they_are_replaced(stack: str) -> None:
+    resources = run_program(stack)
+    servers = one(resources, "StatefulSet", "consul-server").inputs["spec"]
+    assert (servers["replicas"], servers["podManagementPolicy"]) == (3, "Parallel")
+    assert servers["minReadySeconds"] > 10  # autopilot's, before a server has its vote
+    assert one(resources, "PodDisruptionBudget", "consul-server").inputs["spec"]["maxUnavailable"] == 1
+    agents = one(resources, "DaemonSet", "consul").inputs["spec"]
+    assert agents["updateStrategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
+    pod = agents["template"]["spec"]
+    handover_s = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert LOOK_EVERY_S + CALL_TIMEOUT_S < handover_s < pod["terminationGracePeriodSeconds"]
+    assert one(resources, "Service", "consul").inputs["spec"]["internalTrafficPolicy"] == "Local"
+
+
+@pytest.mark.parametrize("stack", ["staging", "prod"])
+def test_consul_asks_for_certificates_and_tokens_and_everybody_has_another(stack: str) -> None:
+    secrets = {r.name: r.inputs["stringData"]["value"] for r in run_program(stack) if kind(r) == "Secret"}
+    for name in ("consul-server", "consul"):
+        settings = json.loads(secrets[name]["agent.json"])
+        assert len(base64.b64decode(settings["encrypt"])) == 32
+        assert settings["acl"]["default_policy"] == "deny"
+        assert settings["tls"]["internal_rpc"] == {"verify_incoming": True, "verify_server_hostname": True}
+        assert settings["tls"]["defaults"]["verify_outgoing"] is True
+    given = secrets["consul-access"]
+    tokens = {name.removesuffix(".token"): token for name, token in given.items() if name.endswith(".token")}
+    assert set(tokens) == {*OURS, "server", "agent", "prometheus", "management"}
+    assert len({uuid.UUID(token) for token in tokens.values()}) == len(tokens)
+    for name in OURS:
+        assert secrets[name]["consul-token"] == tokens[name]
+        assert re.findall(r'^service "(\S+)" { policy = "write" }$', given[f"{name}.hcl"], re.MULTILINE) == [name]
+    for name in {*OURS, "agent", "prometheus"}:
+        assert tokens["management"] not in json.dumps(secrets.get(name, {}))
 
 
 def test_content_changes_in_place_where_its_name_is_fixed_and_rolls_the_pods_where_it_is_not(

@@ -21,6 +21,8 @@ try:
     print(urlopen(Request("http://consul:8500" + path, body.encode() or None, headers, method=method)).status)
 except HTTPError as error:
     print(error.code)
+except OSError:
+    print(0)  # there is no agent
 """
 
 
@@ -49,7 +51,9 @@ def nodes(kubectl: Kubectl, service: str) -> list[str]:
     look = f"/v1/health/service/{service}?passing=1"
     code = ASK.replace(".status)", ".read().decode())")
     command = ("exec", "deployment/api-gateway", "--", "/app/.venv/bin/python", "-c", code, "GET", look, "token", "")
-    return sorted(entry["Node"]["Node"] for entry in json.loads(kubectl(*command)))
+    answer = kubectl(*command)
+    entries: list[dict[str, Any]] = json.loads(answer) if answer.startswith("[") else []  # or a status
+    return sorted(entry["Node"]["Node"] for entry in entries)
 
 
 def agents(kubectl: Kubectl) -> list[str]:
@@ -106,7 +110,7 @@ def test_all_servers_killed_at_once_keep_what_they_had_and_find_the_agents_again
         load.run(AFTER_S)
     nothing_was_noticed(load)
     assert consul(kubectl, "kv", "get", "tests/kept").strip() == "yes"
-    eventually(lambda: registered(kubectl), "both instances", 60)
+    eventually(lambda: registered(kubectl), "both instances", 120)
 
 
 def test_agents_that_are_replaced_leave_no_gap(load: Load, kubectl: Kubectl) -> None:

@@ -40,3 +40,9 @@ def test_an_empty_list_is_believed_only_after_a_while(monkeypatch: pytest.Monkey
 )
 def test_an_index_that_goes_back_starts_anew(index: str | None, new: str, next_: str | None) -> None:
     assert following(index, new) == next_
+
+
+def test_an_instance_that_two_agents_know_is_one() -> None:
+    discovery = Discovery(Registry(address="127.0.0.1:1"), "user-service")
+    discovery.take([ENTRY, ENTRY | {"Node": {"Address": "192.0.2.9"}}])
+    assert discovery.instances == (Instance("a", "192.0.2.1", 1),)
