@@ -29,6 +29,9 @@ class Stored:
             raise InterruptionError
         self.steps_left -= 1
 
+    def names(self) -> set[str]:
+        return set(self.secrets)
+
     def in_use(self) -> tuple[str, str]:
         login = self.secrets.get(DATABASE_LOGIN, "a")
         return login, self.secrets[password_of(login)]
@@ -64,11 +67,14 @@ def stack(monkeypatch: pytest.MonkeyPatch) -> Stored:
         stored.pods = stored.in_use()
         stored.check_pods()
 
+    def secret(_stack: Stored, key: str) -> str:
+        return stored.secrets[key]
+
     def nothing(_stack: Stored) -> None: ...
 
     replaced: dict[str, Any] = {
-        "opened": Opened, "outputs": nothing, "stored_secrets": lambda _: set(stored.secrets), "store_secret": store,
-        "secret": lambda _, key: stored.secrets[key], "roll_out": roll_out, "say_commit": nothing,
+        "opened": Opened, "outputs": nothing, "stored_secrets": Stored.names, "store_secret": store,
+        "secret": secret, "roll_out": roll_out, "say_commit": nothing,
     }  # fmt: skip
     for name, function in replaced.items():
         monkeypatch.setattr(rotation, name, function)
@@ -103,7 +109,9 @@ def test_a_rotation_that_was_interrupted_is_run_again_without_a_pod_that_is_refu
 
 
 def item(kind: str, name: str, secret: str, phase: str = "Running") -> dict[str, Any]:
-    spec = {"volumes": [{"name": "tmp", "emptyDir": {}}, {"name": "secrets", "secret": {"secretName": secret}}]}
+    spec: dict[str, Any] = {
+        "volumes": [{"name": "tmp", "emptyDir": {}}, {"name": "secrets", "secret": {"secretName": secret}}]
+    }
     if kind == "Deployment":
         return {"kind": kind, "metadata": {"name": name}, "spec": {"template": {"spec": spec}}}
     labels = {"app.kubernetes.io/name": name.partition(" ")[0]}
