@@ -35,9 +35,17 @@ up: uv ## Bring the estate up (cluster, images, everything) and print its URLs  
 down: uv ## Remove the estate's resources; the cluster stays   STACK=local
 	@$(RUN) python -m toolchain.estate down $(STACK)
 
+.PHONY: rollback
+rollback: uv ## Bring our services back to the release before the last one   STACK=local
+	@$(RUN) python -m toolchain.rollback $(STACK)
+
 .PHONY: preview
 preview: uv ## Show what `make up` would change   STACK=local
 	@$(RUN) python -m toolchain.estate preview $(STACK)
+
+.PHONY: render
+render: uv ## Write the manifests of a stack into build/manifests/STACK, without a cluster   STACK=local
+	@$(RUN) python -m toolchain.render $(STACK)
 
 .PHONY: status
 status: uv ## What runs, ready counts, URLs   STACK=local
@@ -78,6 +86,14 @@ restore: uv ## Put a dump in the place of what the database holds   FROM=the new
 .PHONY: client
 client: uv ## Make a secret for a program that asks for tokens   ID=billing USERNAME=billing USER_ID=7 STACK=local
 	@$(RUN) python -m toolchain.clients $(STACK) '$(ID)' '$(USERNAME)' '$(USER_ID)'
+
+.PHONY: new-service
+new-service: uv ## Make another service behind the gateway   NAME=orders
+	@$(RUN) python -m toolchain.new_service '$(NAME)'
+
+.PHONY: architecture
+architecture: uv ## Draw what the program makes into docs/architecture.md, which a test holds to it
+	@$(RUN) python -m toolchain.architecture
 
 .PHONY: logs
 logs: uv ## Follow the logs of an app   APP=user-service STACK=local
@@ -127,10 +143,14 @@ bench: uv ## Measure user-service beside an ORM and a Go peer; needs Go and a ru
 bench-gateway: uv ## Measure api-gateway beside nginx, haproxy, fabio and others; needs nginx, haproxy, Redis, wrk, curl and Go
 	@$(RUN) python -m bench.gateway
 
+.PHONY: bench-estate
+bench-estate: uv ## Measure the program, previews, growth, and a rollout under load; needs Go and a stack that is up from this clone   STACK=local
+	@$(RUN) python -m bench.estate $(STACK)
+
 .PHONY: browser
 browser: uv
 	@$(RUN) python -m toolchain.browser
 
 .PHONY: test
 test: test-fast up browser ## All tests; brings the estate up first
-	@$(RUN) pytest tests/e2e tests/chaos --durations=10
+	@$(RUN) pytest tests/score tests/e2e tests/chaos --durations=10

@@ -4,18 +4,17 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 
 from infra.authority import Authority
-from infra.consul import Consul
 from infra.database_backups import DatabaseBackups
 from infra.database_roles import DatabaseRoles
 from infra.gateway_routes import GatewayRoutes
 from infra.images import AppImage
 from infra.ingress import Backend, PublicIngress
+from infra.kinds import database_server, registry
 from infra.migration import Migration
 from infra.namespace import EstateNamespace
-from infra.postgres import Postgres
 from infra.prometheus import Prometheus
 from infra.redis import Redis
-from infra.services import GATEWAY, SERVICES, Need, check_names
+from infra.services import GATEWAY, NAMES, SERVICES, Need, check_names
 from infra.settings import load_cluster, load_secrets, load_settings
 from infra.token_clients import TokenClients
 from infra.token_keys import TokenKeys
@@ -31,20 +30,20 @@ provider = kubernetes.Provider(
     "cluster",
     kubeconfig=cluster.kubeconfig,
     context=cluster.context,
+    render_yaml_to_directory=cluster.folder,
     enable_config_map_mutable=True,
     enable_secret_mutable=True,
 )
 namespace = EstateNamespace(f"estate-{pulumi.get_stack()}", pulumi.ResourceOptions(providers=[provider]))
 
-images = {name: AppImage(name, settings).reference for name in (GATEWAY, *(service.name for service in SERVICES))}
+images = {name: AppImage(name, settings).reference for name in NAMES}
 
 authority = Authority(secrets.authority_seed)
-image, database = settings.images.postgres, secrets.database
-postgres = Postgres(image, settings.storage.postgres, database.admin, authority, namespace)
-roles = DatabaseRoles(postgres, image, database, namespace)
-DatabaseBackups(postgres, image, settings.postgres.backup, settings.storage.backups, roles, database, namespace)
+postgres = database_server(settings, secrets.database, authority, namespace)
+roles = DatabaseRoles(postgres, settings.images.postgres, secrets.database, namespace)
+DatabaseBackups(postgres, settings, roles, secrets.database, namespace)
 redis = Redis(settings.images.redis, secrets.redis_password, namespace)
-consul = Consul(settings.images.consul, settings.storage.consul, namespace)
+consul = registry(settings, secrets.consul_seed, authority, namespace)
 provided: dict[Need, Dependency] = {"postgres": roles.app, "redis": redis, "consul": consul}
 
 issuer = settings.ingress.url(settings.ingress.host)
@@ -64,7 +63,7 @@ gateway_app = App(GATEWAY, images[GATEWAY], (consul, redis), token_keys=keys, cl
 gateway = WebService(gateway_app, settings.of(GATEWAY), namespace, depends_on=[consul])
 
 scraped = [service.endpoint for service in (*running, gateway)]
-prometheus = Prometheus(settings.images.prometheus, settings.storage.prometheus, scraped, consul.endpoint, namespace)
+prometheus = Prometheus(settings.images.prometheus, settings.storage.prometheus, scraped, consul.scraped, namespace)
 
 consoles: dict[str, Backend] = {"consul": consul, "prometheus": prometheus}
 ingress = PublicIngress(settings.ingress, routes.paths, gateway, consoles, namespace)

@@ -6,14 +6,15 @@ import pulumi
 from pulumi_kubernetes.apps.v1 import StatefulSet
 from pulumi_kubernetes.core.v1 import Service
 
+from infra.consul_snapshots import GID, UID, ConsulSnapshots
 from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint
 from infra.pods import container_security, labels, manifest, metadata, pod_security, resources, selector
 from infra.postgres import volume_claim
+from infra.prometheus import Scraped
 from infra.waiting import ROLLOUT
 
 NAME = "consul"
-UID, GID = 100, 1000  # of the upstream image
 PORT = 8500
 COMMAND = [
     "consul",
@@ -37,7 +38,7 @@ class Consul(pulumi.ComponentResource):
     calls_back = True  # it checks the health of what registers
     environment: dict[str, str]
     """What a service that registers has in its environment."""
-    secrets: dict[str, pulumi.Output[str]]
+    scraped: Scraped
     service: Service
 
     def __init__(self, image: str, storage: str, namespace: EstateNamespace) -> None:
@@ -71,8 +72,20 @@ class Consul(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, custom_timeouts=ROLLOUT),
         )
         self.environment = {"APP_SERVICE_REGISTRY_ADDRESS": self.endpoint.address}
-        self.secrets = {}
+        job = {
+            "job_name": NAME,
+            "metrics_path": "/v1/agent/metrics",
+            "params": {"format": ["prometheus"]},
+            "static_configs": [{"targets": [self.endpoint.address]}],
+        }
+        self.scraped = Scraped((self.endpoint,), [job], {})
+        server = {"CONSUL_HTTP_ADDR": f"http://{self.endpoint.address}"}
+        ConsulSnapshots(image, storage, self.endpoint, server, None, namespace, self)
         self.register_outputs({})
+
+    def secrets_of(self, _app: str, /) -> dict[str, pulumi.Output[str]]:
+        """Files that a service has mounted: none, it asks for no token."""
+        return {}
 
 
 def pod(image: str) -> dict[str, Any]:

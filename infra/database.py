@@ -64,11 +64,15 @@ class Login:
             "APP_DATABASE_PASSWORD_FILE": f"{SECRETS_FOLDER}/database-password",
             "APP_DATABASE_CA_FILE": f"{SECRETS_FOLDER}/database-ca.crt",
         }
-        self.secrets = {
+        self._secrets = {
             "database-username": pulumi.Output.from_input(username),
             "database-password": pulumi.Output.from_input(password),
             "database-ca.crt": server.ca,
         }
+
+    def secrets_of(self, _app: str, /) -> dict[str, pulumi.Output[str]]:
+        """Files that a service has mounted: name and content."""
+        return self._secrets
 
 
 def client_secret(

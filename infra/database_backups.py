@@ -12,7 +12,7 @@ from infra.database_roles import DatabaseRoles
 from infra.namespace import EstateNamespace
 from infra.network_policy import Flow
 from infra.pods import labels, manifest, metadata
-from infra.settings import BackupSettings, DatabaseSecrets
+from infra.settings import DatabaseSecrets, StackSettings
 
 NAME = "postgres-backup"
 RESTORE = "postgres-restore"
@@ -27,9 +27,7 @@ class DatabaseBackups(pulumi.ComponentResource):
     def __init__(
         self,
         server: Server,
-        image: str,
-        settings: BackupSettings,
-        storage: str,
+        settings: StackSettings,
         roles: DatabaseRoles,
         secrets: DatabaseSecrets,
         namespace: EstateNamespace,
@@ -38,9 +36,7 @@ class DatabaseBackups(pulumi.ComponentResource):
 
         Args:
             server: of the database.
-            image: of the server.
-            settings: when, and how many are kept.
-            storage: size of the volume, a Kubernetes quantity.
+            settings: of the stack.
             roles: of the database; after a total loss it gets them before its data.
             secrets: the logins' passwords.
             namespace: where the Jobs run.
@@ -52,6 +48,7 @@ class DatabaseBackups(pulumi.ComponentResource):
             pulumi.ResourceOptions(parent=namespace, depends_on=[roles]),
         )
         child = pulumi.ResourceOptions(parent=self)
+        image, when, storage = settings.images.postgres, settings.postgres.backup, settings.storage.backups
         PersistentVolumeClaim(
             NAME,
             # Where volumes are made for the first pod, a claim waits for it, and Pulumi must not.
@@ -60,12 +57,12 @@ class DatabaseBackups(pulumi.ComponentResource):
             opts=child,
         )
         files = client_secret(NAME, server, secrets.backup, namespace, self)
-        backup = on_volume(client(NAME, image, server, BACKUP), {"KEEP": str(settings.keep)})
+        backup = on_volume(client(NAME, image, server, BACKUP), {"KEEP": str(when.keep)})
         restore = on_volume(client(RESTORE, image, server, OWNER), {})
         owner_files = client_secret(RESTORE, server, secrets.owner, namespace, self)
         after = {"initContainers": [roles.container]}
         for name, schedule, spec in (
-            (NAME, settings.schedule, pod(backup, {NAME: files})),
+            (NAME, when.schedule, pod(backup, {NAME: files})),
             (RESTORE, NEVER, pod(restore, {RESTORE: owner_files, ROLES: roles.secret}) | after),
         ):
             CronJob(

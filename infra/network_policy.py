@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import pulumi
 from pulumi_kubernetes.networking.v1 import NetworkPolicy
 
 from infra.pods import MANAGED_BY, manifest, metadata, selector
 
+Protocol = Literal["TCP", "UDP"]
 DNS = {
     "to": [
         {
@@ -27,6 +28,8 @@ class Endpoint:
 
     name: str
     port: int
+    more: tuple[tuple[Protocol, int], ...] = ()
+    """Other ports that go with it, with their protocols."""
 
     @property
     def address(self) -> str:
@@ -35,8 +38,8 @@ class Endpoint:
 
     @property
     def ports(self) -> list[dict[str, Any]]:
-        """Its port, as policies have it."""
-        return [{"protocol": "TCP", "port": self.port}]
+        """Its ports, as policies have them."""
+        return [{"protocol": protocol, "port": port} for protocol, port in (("TCP", self.port), *self.more)]
 
 
 def deny_by_default(namespace: pulumi.Input[str], parent: pulumi.Resource) -> NetworkPolicy:

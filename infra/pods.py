@@ -4,6 +4,9 @@ from typing import Any
 
 import pulumi
 
+SCRATCH_REQUEST, SCRATCH_LIMIT = {"ephemeral-storage": "16Mi"}, {"ephemeral-storage": "256Mi"}
+"""What a container's log, its emptyDirs and whatever else it writes to the node's disk may take together."""
+
 MANAGED_BY = {"app.kubernetes.io/managed-by": "pulumi", "app.kubernetes.io/part-of": "estate"}
 
 
@@ -51,4 +54,7 @@ def container_security() -> dict[str, Any]:
 
 def resources(cpu: str, memory: str) -> dict[str, Any]:
     """Requests, and the memory limit; no CPU limit for what others wait on."""
-    return {"requests": {"cpu": cpu, "memory": memory}, "limits": {"memory": memory, "cpu": "1"}}
+    return {
+        "requests": {"cpu": cpu, "memory": memory} | SCRATCH_REQUEST,
+        "limits": {"memory": memory, "cpu": "1"} | SCRATCH_LIMIT,
+    }

@@ -128,7 +128,7 @@ def pod(image: str, secret: pulumi.Input[str], configuration: pulumi.Input[str])
                 "startupProbe": {"exec": {"command": READY}, "periodSeconds": 1, "failureThreshold": 120},
                 "readinessProbe": {"exec": {"command": READY}, "periodSeconds": 5, "timeoutSeconds": 3},
                 "livenessProbe": {
-                    "exec": {"command": READY},
+                    "tcpSocket": {"port": NAME},
                     "periodSeconds": 10,
                     "timeoutSeconds": 5,
                     "failureThreshold": 6,

@@ -1,11 +1,13 @@
 """Prometheus: scrapes every pod of the services, and Consul, every 15 s."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pulumi
 import yaml
 from pulumi_kubernetes.apps.v1 import StatefulSet
-from pulumi_kubernetes.core.v1 import ConfigMap, Service
+from pulumi_kubernetes.core.v1 import ConfigMap, Secret, Service
 
 from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint, Flow
@@ -17,6 +19,18 @@ NAME = "prometheus"
 UID = 65534  # of the upstream image
 PORT = 9090
 RETENTION = "15d"
+FOLDER = "/run/secrets/prometheus"
+
+
+@dataclass(frozen=True)
+class Scraped:
+    """What is not one of our services, and scraped too."""
+
+    endpoints: Sequence[Endpoint]
+    jobs: Sequence[dict[str, Any]]
+    """As prometheus.yml has them."""
+    files: Mapping[str, pulumi.Output[str]]
+    """In FOLDER, by name: tokens and certificates that the jobs name."""
 
 
 class Prometheus(pulumi.ComponentResource):
@@ -26,7 +40,7 @@ class Prometheus(pulumi.ComponentResource):
     service: Service
 
     def __init__(
-        self, image: str, storage: str, services: list[Endpoint], consul: Endpoint, namespace: EstateNamespace
+        self, image: str, storage: str, services: list[Endpoint], consul: Scraped, namespace: EstateNamespace
     ) -> None:
         """Create the server.
 
@@ -43,17 +57,21 @@ class Prometheus(pulumi.ComponentResource):
         configuration = ConfigMap(
             NAME,
             metadata=manifest({"namespace": namespace.name, "labels": labels(NAME)}),
-            data={"prometheus.yml": scrapes(services, consul)},
+            data={"prometheus.yml": scrapes(services, consul.jobs)},
             immutable=True,
             opts=child,
+        )
+        of = manifest({"namespace": namespace.name})
+        files = (
+            Secret(NAME, metadata=of, string_data=consul.files, immutable=True, opts=child) if consul.files else None
         )
         self.service = Service(
             NAME,
             metadata=named,
-            spec=manifest({"selector": selector(NAME), "ports": [{"name": "http", "port": PORT}]}),
+            spec=manifest({"clusterIP": "None", "selector": selector(NAME), "ports": [{"name": "http", "port": PORT}]}),
             opts=child,
         )
-        flows = [Flow(NAME, scraped, namespace.name, self) for scraped in (*services, consul)]
+        flows = [Flow(NAME, scraped, namespace.name, self) for scraped in (*services, *consul.endpoints)]
         StatefulSet(
             NAME,
             metadata=named,
@@ -65,7 +83,7 @@ class Prometheus(pulumi.ComponentResource):
                     "selector": {"matchLabels": selector(NAME)},
                     "template": {
                         "metadata": {"labels": labels(NAME)},
-                        "spec": pod(image, configuration.metadata.name),
+                        "spec": pod(image, configuration.metadata.name, files.metadata.name if files else None),
                     },
                     "volumeClaimTemplates": [volume_claim(storage)],
                 }
@@ -75,21 +93,15 @@ class Prometheus(pulumi.ComponentResource):
         self.register_outputs({})
 
 
-def scrapes(services: list[Endpoint], consul: Endpoint) -> str:
+def scrapes(services: list[Endpoint], others: Sequence[dict[str, Any]]) -> str:
     """prometheus.yml: a job per service, whose pods DNS names.
 
     Args:
         services: each with a headless Service beside its own.
-        consul: the registry.
+        others: further jobs.
     """
     pods = [{"job_name": service.name, "dns_sd_configs": [every_pod(service)]} for service in services]
-    registry = {
-        "job_name": "consul",
-        "metrics_path": "/v1/agent/metrics",
-        "params": {"format": ["prometheus"]},
-        "static_configs": [{"targets": [consul.address]}],
-    }
-    return yaml.safe_dump({"global": {"scrape_interval": "15s"}, "scrape_configs": [*pods, registry]})
+    return yaml.safe_dump({"global": {"scrape_interval": "15s"}, "scrape_configs": [*pods, *others]})
 
 
 def every_pod(service: Endpoint) -> dict[str, Any]:
@@ -97,8 +109,10 @@ def every_pod(service: Endpoint) -> dict[str, Any]:
     return {"names": [f"{service.name}-pods"], "type": "A", "port": service.port, "refresh_interval": "5s"}
 
 
-def pod(image: str, configuration: pulumi.Input[str]) -> dict[str, Any]:
+def pod(image: str, configuration: pulumi.Input[str], files: pulumi.Input[str] | None) -> dict[str, Any]:
     """The server's pod."""
+    mounts = [{"name": "files", "mountPath": FOLDER, "readOnly": True}] if files else []
+    volumes = [{"name": "files", "secret": {"secretName": files, "defaultMode": 0o440}}] if files else []
     return {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
@@ -131,8 +145,9 @@ def pod(image: str, configuration: pulumi.Input[str]) -> dict[str, Any]:
                 "volumeMounts": [
                     {"name": "data", "mountPath": "/prometheus"},
                     {"name": "configuration", "mountPath": "/etc/prometheus", "readOnly": True},
+                    *mounts,
                 ],
             }
         ],
-        "volumes": [{"name": "configuration", "configMap": {"name": configuration}}],
+        "volumes": [{"name": "configuration", "configMap": {"name": configuration}}, *volumes],
     }

@@ -12,7 +12,7 @@ from infra.pods import container_security, labels, manifest, metadata, pod_secur
 from infra.waiting import ROLLOUT
 
 NAME = "redis"
-UID = 999  # of the upstream image
+UID = 10002  # any: it owns nothing
 PORT = 6379
 CONFIGURATION = """\
 port {port}
@@ -32,8 +32,6 @@ class Redis(pulumi.ComponentResource):
     calls_back = False
     environment: dict[str, str]
     """What a service that uses the cache has in its environment."""
-    secrets: dict[str, pulumi.Output[str]]
-    """Files that it has mounted: name and content."""
 
     def __init__(self, image: str, password: pulumi.Output[str], namespace: EstateNamespace) -> None:
         """Create the cache.
@@ -64,8 +62,12 @@ class Redis(pulumi.ComponentResource):
             "APP_CACHE_PORT": str(PORT),
             "APP_CACHE_PASSWORD_FILE": "/run/secrets/app/cache-password",
         }
-        self.secrets = {"cache-password": password}
+        self._secrets = {"cache-password": password}
         self.register_outputs({})
+
+    def secrets_of(self, _app: str, /) -> dict[str, pulumi.Output[str]]:
+        """Files that a service has mounted: name and content."""
+        return self._secrets
 
     def _deployment(self, image: str, secret: Secret, namespace: EstateNamespace) -> Deployment:
         return Deployment(
@@ -94,7 +96,7 @@ def pod(image: str, secret: pulumi.Input[str]) -> dict[str, Any]:
                 "image": image,
                 "command": ["redis-server", "/etc/redis/redis.conf"],
                 "ports": [{"name": NAME, "containerPort": PORT}],
-                "readinessProbe": {"tcpSocket": {"port": NAME}, "periodSeconds": 5},
+                "readinessProbe": {"exec": {"command": ["redis-cli", "ping"]}, "periodSeconds": 5, "timeoutSeconds": 3},
                 "livenessProbe": {"tcpSocket": {"port": NAME}, "periodSeconds": 10, "failureThreshold": 6},
                 "resources": resources("50m", "128Mi"),
                 "securityContext": container_security(),

@@ -41,6 +41,8 @@ SERVICES = (
         migrates=True,
     ),
 )
+NAMES = (GATEWAY, *(service.name for service in SERVICES))
+"""Of all that is built from apps/."""
 
 
 def check_names(settings: StackSettings) -> None:
@@ -49,6 +51,5 @@ def check_names(settings: StackSettings) -> None:
     Raises:
         SettingsError: names it, and the nearest known one.
     """
-    known = {GATEWAY, *(service.name for service in SERVICES)}
-    for name in {*settings.services, *settings.digests} - known:
-        raise SettingsError(f"there is no service {name}: {nearest(name, known)}")
+    for name in sorted({*settings.services, *settings.digests} - set(NAMES)):
+        raise SettingsError(f"there is no service {name}: {nearest(name, NAMES)}")

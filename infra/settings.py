@@ -24,6 +24,7 @@ GENERATED_SECRETS = (
     "tokenKey",
     "operatorSecret",
     "authoritySeed",
+    "consulSeed",
 )
 """Pulumi config secrets (`estate:<name>`) that every stack needs, and `make up` generates where they are missing."""
 OTHER_TOKEN_KEYS = ("nextTokenKey", "previousTokenKey")
@@ -160,6 +161,7 @@ class Images(Settings):
 
     python: str = "docker.io/library/python:3.11-slim-bookworm"
     postgres: str = "docker.io/library/postgres:15"
+    postgres_cluster: str = "ghcr.io/cloudnative-pg/postgresql:15"
     redis: str = "docker.io/library/redis:7.0"
     consul: str = "docker.io/hashicorp/consul:1.22.0"
     prometheus: str = "docker.io/prom/prometheus:v2.42.0"
@@ -172,6 +174,14 @@ class Storage(Settings):
     backups: str = "2Gi"
     consul: str = "256Mi"
     prometheus: str = "2Gi"
+
+
+class ApiServer(Settings):
+    """The Kubernetes API as network policies see it: past its Service. `kubectl get endpointslices kubernetes` shows it."""
+
+    networks: list[str] = Field(min_length=1)
+    """Where it is, as CIDRs."""
+    port: int = Field(default=6443, ge=1, le=65535)
 
 
 class BackupSettings(Settings):
@@ -212,6 +222,8 @@ class StackSettings(Settings):
     images: Images = Images()
     ingress: IngressSettings = IngressSettings()
     storage: Storage = Storage()
+    api_server: ApiServer | None = None
+    """Needed where the database is a cluster, whose instances ask it who they are."""
     postgres: PostgresSettings = PostgresSettings()
     consul: ConsulSettings = ConsulSettings()
     service: ServiceSettings
@@ -229,15 +241,18 @@ class StackSettings(Settings):
 
     def image_references(self) -> list[str]:
         """Every third-party image that the stack uses."""
-        return sorted(self.images.model_dump().values())
+        unused = {"postgres_cluster"} if self.postgres.kind == "instance" else set[str]()
+        return sorted(self.images.model_dump(exclude=unused).values())
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """The one Kubernetes that the program may touch."""
+    """The one Kubernetes that the program may touch, or a folder in its place."""
 
-    kubeconfig: str
-    context: str
+    kubeconfig: str | None = None
+    context: str | None = None
+    folder: str | None = None
+    """Where manifests are written, and nothing is touched."""
 
 
 def load_cluster() -> Cluster:
@@ -246,6 +261,8 @@ def load_cluster() -> Cluster:
     Raises:
         SettingsError: it names none; a default would be somebody's wrong cluster.
     """
+    if folder := os.environ.get("ESTATE_MANIFESTS"):
+        return Cluster(folder=folder)
     kubeconfig, context = os.environ.get("ESTATE_KUBECONFIG"), os.environ.get("ESTATE_KUBE_CONTEXT")
     if not kubeconfig or not context:
         raise SettingsError(
@@ -350,6 +367,7 @@ class Secrets:
     """The first one signs."""
     operator_secret: pulumi.Output[str]
     authority_seed: pulumi.Output[str]
+    consul_seed: pulumi.Output[str]
 
 
 def load_settings() -> StackSettings:
@@ -391,4 +409,5 @@ def load_secrets() -> Secrets:
         token_keys=keys,
         operator_secret=found["operatorSecret"],
         authority_seed=found["authoritySeed"],
+        consul_seed=found["consulSeed"],
     )

@@ -14,7 +14,16 @@ from infra import gateway_routes, token_clients, token_keys
 from infra.gateway_routes import GatewayRoutes
 from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint, Flow, leaving
-from infra.pods import container_security, labels, manifest, metadata, pod_security, selector
+from infra.pods import (
+    SCRATCH_LIMIT,
+    SCRATCH_REQUEST,
+    container_security,
+    labels,
+    manifest,
+    metadata,
+    pod_security,
+    selector,
+)
 from infra.settings import Scaling, ServiceSettings
 from infra.token_clients import TokenClients
 from infra.token_keys import TokenKeys
@@ -25,6 +34,8 @@ PORT = 8080
 SECRETS_FOLDER = "/run/secrets/app"
 SCRAPED = {"prometheus.io/scrape": "true", "prometheus.io/port": str(PORT), "prometheus.io/path": "/metrics"}
 """For a Prometheus of the cluster; the stack's own finds the pods by DNS."""
+PROGRESS_S = 120
+"""How long a new pod may take before its rollout is given up; the old pods go on serving."""
 DRAIN_S = 5
 """Between a pod's leaving the endpoints and SIGTERM: proxies still send to it for a moment."""
 
@@ -43,7 +54,10 @@ class Dependency(Protocol):
         ...
 
     environment: dict[str, str]
-    secrets: dict[str, pulumi.Output[str]]
+
+    def secrets_of(self, app: str, /) -> dict[str, pulumi.Output[str]]:
+        """Files that a service has mounted for it."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -71,7 +85,7 @@ class App:
     @property
     def secrets(self) -> dict[str, pulumi.Output[str]]:
         """Files in SECRETS_FOLDER: name and content; another content rolls the pods."""
-        return {name: content for need in self.needs for name, content in need.secrets.items()}
+        return {name: content for need in self.needs for name, content in need.secrets_of(self.name).items()}
 
 
 class WebService(pulumi.ComponentResource):
@@ -137,6 +151,7 @@ def deployment(
     return {
         **({} if settings.scaling else {"replicas": settings.replicas}),
         "selector": {"matchLabels": selector(app.name)},
+        "progressDeadlineSeconds": PROGRESS_S,
         "strategy": {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
         "template": {
             "metadata": {"labels": labels(app.name), "annotations": SCRAPED},
@@ -208,7 +223,10 @@ def pod(app: App, settings: ServiceSettings, secret: Secret | None, account: pul
         "livenessProbe": {"httpGet": {"path": "/livez", "port": "http"}, "periodSeconds": 10, "timeoutSeconds": 5},
         "readinessProbe": {"httpGet": {"path": "/readyz", "port": "http"}, "periodSeconds": 5, "timeoutSeconds": 3},
         "lifecycle": {"preStop": {"sleep": {"seconds": DRAIN_S}}},
-        "resources": {"requests": settings.requests.model_dump(), "limits": settings.limits.model_dump()},
+        "resources": {
+            "requests": settings.requests.model_dump() | SCRATCH_REQUEST,
+            "limits": settings.limits.model_dump() | SCRATCH_LIMIT,
+        },
     }
     return pod_of(serving, app, secret) | {
         "serviceAccountName": account,

@@ -1,7 +1,6 @@
 """What the tests of the running estate share."""
 
 import json
-import subprocess
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -9,15 +8,17 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.running import STACK, Items, Kubectl, connect
+from tests.running import STACK, Items, Kubectl, connect, kubectl_of
 from toolchain.estate import new_token
 from toolchain.stack import Stack, load, outputs
 from toolchain.target import target
 
 
 @pytest.fixture(scope="session")
-def stack() -> Stack:
-    return Stack(STACK, load(STACK), target())
+def stack(request: pytest.FixtureRequest) -> Stack:
+    """The stack under test; a module of tests may name another by parametrizing this."""
+    name: str = getattr(request, "param", STACK)
+    return Stack(name, load(name), target())
 
 
 @pytest.fixture(scope="session")
@@ -38,16 +39,7 @@ def client(urls: dict[str, str], token: str) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="session")
 def kubectl(stack: Stack) -> Kubectl:
-    """Output of kubectl in the stack's namespace."""
-
-    def run(*words: str) -> str:
-        done = subprocess.run(
-            stack.kubectl(*words), env=stack.target.environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    return run
+    return kubectl_of(stack)
 
 
 @pytest.fixture

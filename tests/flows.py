@@ -1,27 +1,43 @@
 """Who may connect to whom in stack `local`, written down by hand: the policies have to come to exactly this."""
 
-PORTS = {
-    "user-service": 8080,
-    "api-gateway": 8080,
-    "postgres": 5432,
-    "redis": 6379,
-    "consul": 8500,
-    "prometheus": 9090,
-}
+from infra.services import GATEWAY, NAMES, SERVICES
+
+PORTS = {"postgres": 5432, "redis": 6379, "consul": 8500, "prometheus": 9090} | dict.fromkeys(NAMES, 8080)
 """The one port on which each workload is connected to."""
 
-FLOWS = {
-    "api-gateway": {"consul", "redis", "user-service"},
-    "user-service": {"postgres", "redis", "consul"},
-    "consul": {"user-service", "api-gateway"},  # its health checks
-    "prometheus": {"user-service", "api-gateway", "consul"},
-    "postgres": set[str](),
-    "redis": set[str](),
+BEHIND = {service.name: {*service.needs} for service in SERVICES}
+REGISTERED = {GATEWAY, *(service.name for service in SERVICES if "consul" in service.needs)}
+FLOWS: dict[str, set[str]] = {
+    GATEWAY: {"consul", "redis", *BEHIND},
+    **BEHIND,
+    "consul": REGISTERED,  # its health checks
+    "prometheus": {*NAMES, "consul"},
+    "postgres": set(),
+    "redis": set(),
 }
-PASSING = {
-    (name, "postgres") for name in ("user-service-migration", "postgres-roles", "postgres-backup", "postgres-restore")
+MIGRATIONS = {f"{service.name}-migration" for service in SERVICES if service.migrates}
+PASSING = {(name, "postgres") for name in (*MIGRATIONS, "postgres-roles", "postgres-backup", "postgres-restore")} | {
+    ("consul-snapshot", "consul"),
+    ("consul-restore", "consul"),
 }
 """The flows of what runs now and then, and ends."""
 
-PUBLIC = {"api-gateway", "consul", "prometheus"}
+SERVERS_FLOWS = {
+    ("consul", "consul-server"): {("TCP", 8300), ("TCP", 8301), ("UDP", 8301)},
+    ("consul-server", "consul-server"): {("TCP", 8300), ("TCP", 8301), ("UDP", 8301)},
+    ("consul-server", "consul"): {("TCP", 8301), ("UDP", 8301)},
+    ("consul", "consul"): {("TCP", 8301), ("UDP", 8301)},
+    ("consul-access", "consul-server"): {("TCP", 8501)},
+    ("consul-snapshot", "consul-server"): {("TCP", 8501)},
+    ("consul-restore", "consul-server"): {("TCP", 8501)},
+    ("prometheus", "consul-server"): {("TCP", 8501)},
+    ("prometheus", "consul"): {("TCP", 8501)},
+    ("api-gateway", "consul"): {("TCP", 8500)},
+    ("user-service", "consul"): {("TCP", 8500)},
+    ("consul", "api-gateway"): {("TCP", 8080)},
+    ("consul", "user-service"): {("TCP", 8080)},
+}
+"""All that Consul's servers and agents have to do with, in a stack of three servers: protocols and ports."""
+
+PUBLIC = {GATEWAY, "consul", "prometheus"}
 """To whom the Ingress controller connects."""

@@ -1,6 +1,8 @@
 """The running estate as a user has it: through the Ingress, by its public name, trusting its CA."""
 
+import os
 import ssl
+import subprocess
 import time
 from collections.abc import Callable
 from typing import Any
@@ -8,8 +10,10 @@ from typing import Any
 import httpx
 
 from toolchain.cluster import layout
+from toolchain.stack import Stack
 
-STACK = "local"
+STACK = os.environ.get("STACK", "local")
+"""As `make test STACK=…` has it."""
 Kubectl = Callable[..., str]
 Items = Callable[..., list[dict[str, Any]]]
 
@@ -29,6 +33,19 @@ def connect(url: str, token: str | None = None) -> httpx.Client:
     trust = ssl.create_default_context(cafile=str(layout.CA_CERTIFICATE))
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     return httpx.Client(base_url=url, transport=ToIngress(verify=trust), timeout=10, headers=headers)
+
+
+def kubectl_of(stack: Stack) -> Kubectl:
+    """Output of kubectl in a stack's namespace."""
+
+    def run(*words: str) -> str:
+        done = subprocess.run(
+            stack.kubectl(*words), env=stack.target.environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
 
 
 def create(client: httpx.Client, user: dict[str, Any]) -> dict[str, Any]:

@@ -33,8 +33,8 @@ NEEDED_BYTES = 20 * 2**30
 
 
 @dataclass(frozen=True)
-class Scripts:
-    """Files of a Go module that are programs already."""
+class Copied:
+    """Files of a Go module that are taken as they are."""
 
     from_: str
     module: str
@@ -51,7 +51,7 @@ class GoTool:
     binaries: dict[str, str]
     variables: dict[str, str] = field(default_factory=dict)
     plugin: str | None = None
-    scripts: Scripts | None = None
+    copied: Copied | None = None
 
     @property
     def source(self) -> Path:
@@ -60,7 +60,7 @@ class GoTool:
     @cached_property
     def folder(self) -> Path:
         """Where the built tool lives; another pin is another folder."""
-        digest = hashlib.sha256(repr((self.version, self.binaries, self.variables, self.scripts)).encode())
+        digest = hashlib.sha256(repr((self.version, self.binaries, self.variables, self.copied)).encode())
         for path in sorted(p for p in self.source.rglob("*") if p.is_file()):
             digest.update(path.relative_to(self.source).as_posix().encode() + b"\0" + path.read_bytes())
         return BUILDS / f"{self.name}-{self.version}-{digest.hexdigest()[:12]}"
@@ -85,9 +85,9 @@ def load() -> tuple[list[GoTool], Debian]:
     data = tomllib.loads((HERE / "tools.toml").read_text())
     tools: list[GoTool] = []
     for name, entry in data["go"].items():
-        if scripts := entry.pop("scripts", None):
-            scripts = Scripts(scripts["from"], scripts["module"], tuple(scripts["files"]))
-        tools.append(GoTool(name=name, scripts=scripts, **entry))
+        if copied := entry.pop("copied", None):
+            copied = Copied(copied["from"], copied["module"], tuple(copied["files"]))
+        tools.append(GoTool(name=name, copied=copied, **entry))
     debian = data["debian"]
     return tools, Debian(debian["suite"], tuple(debian["unpacked"]), tuple(debian["installed"]))
 
@@ -242,22 +242,22 @@ def build(tool: GoTool, tools: list[GoTool]) -> None:
             env=go_environment(),
             cwd=tool.source,
         )
-    if tool.scripts:
-        copy_scripts(tool.scripts, unfinished, tools)
+    if tool.copied:
+        copy_files(tool.copied, unfinished, tools)
     unfinished.rename(tool.folder)
 
 
-def copy_scripts(scripts: Scripts, target: Path, tools: list[GoTool]) -> None:
-    """Copy programs that a module ships as files, from the version that the tool `scripts.from_` pins."""
-    pinned = next(tool for tool in tools if tool.name == scripts.from_)
+def copy_files(wanted: Copied, target: Path, tools: list[GoTool]) -> None:
+    """Copy files of a module, in the version that the tool `wanted.from_` pins; modules keep no modes, and some are scripts."""
+    pinned = next(tool for tool in tools if tool.name == wanted.from_)
     found = subprocess.run(
-        ["go", "mod", "download", "-json", scripts.module],
+        ["go", "mod", "download", "-json", wanted.module],
         cwd=pinned.source, env=go_environment(), capture_output=True, text=True, check=False,
     )  # fmt: skip
     folder = json.loads(found.stdout or "{}").get("Dir")
     if not folder:
-        raise ToolchainError(f"the source of {scripts.module} cannot be had: {found.stdout}{found.stderr.strip()}")
-    for name in scripts.files:
+        raise ToolchainError(f"the source of {wanted.module} cannot be had: {found.stdout}{found.stderr.strip()}")
+    for name in wanted.files:
         copied = target / Path(name).name
         shutil.copyfile(Path(folder) / name, copied)
         copied.chmod(0o755)

@@ -19,8 +19,9 @@ from toolchain.build import toolbox
 from toolchain.cluster import __main__ as cluster
 from toolchain.cluster import layout
 from toolchain.console import ToolchainError, run_command, say, step, wait_until
+from toolchain.diagnosis import explain
 from toolchain.recovery import release_lock, settled_file, settling
-from toolchain.stack import Stack, load, on, only_one, open_stack, outputs, secret
+from toolchain.stack import Stack, ask, load, on, only_one, open_stack, outputs, secret
 from toolchain.standins import publish_missing
 from toolchain.target import target
 
@@ -54,7 +55,12 @@ def update(stack: Stack) -> None:
         with step("third-party images"):
             publish_missing(toolbox(), stack.settings.image_references())
     with settling(stack) as refresh:
-        stack.pulumi_shown("up", "--yes", "--skip-preview", "--suppress-outputs", *POLICIES, *refresh, *on(stack))
+        try:
+            stack.pulumi_shown("up", "--yes", "--skip-preview", "--suppress-outputs", *POLICIES, *refresh, *on(stack))
+        except ToolchainError:
+            for line in explain(stack, json.loads(ask(stack, "get", "pods", "-o", "json"))["items"]):
+                say(line)
+            raise
 
 
 def down(name: str) -> None:

@@ -7,12 +7,13 @@ import signal
 import subprocess
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from infra.services import check_names
 from infra.settings import GENERATED_SECRETS, SettingsError, StackSettings, load_stack
 from toolchain.cluster.pki import write_private
 from toolchain.console import ToolchainError
@@ -32,6 +33,8 @@ class Stack:
     name: str
     settings: StackSettings
     target: Target
+    overrides: dict[str, Any] = field(default_factory=dict[str, Any])
+    """Settings for this run, over those in the stack file."""
 
     @property
     def file(self) -> Path:
@@ -92,9 +95,11 @@ def load(name: str) -> StackSettings:
             f"there is no stack {name!r}: the stacks are {', '.join(known)} (stacks/Pulumi.<stack>.yaml)"
         )
     try:
-        return load_stack(STACKS / f"Pulumi.{name}.yaml")
+        settings = load_stack(STACKS / f"Pulumi.{name}.yaml")
+        check_names(settings)
     except SettingsError as error:
         raise ToolchainError(str(error)) from error
+    return settings
 
 
 @contextmanager
@@ -223,14 +228,23 @@ def secret(stack: Stack, key: str) -> str:
 
 def effective_file(stack: Stack) -> Path:
     """The stack file for Pulumi: the project's, with this machine's salt and secrets where it has none of its own."""
-    if has_own_secrets_provider(stack.file):
+    complete = has_own_secrets_provider(stack.file)
+    if complete and not stack.overrides:
         return stack.file
     common = read_yaml(stack.file)
-    own = read_yaml(OWN_STACKS / f"Pulumi.{stack.name}.yaml")
-    merged = common | own | {"config": common.get("config", {}) | own.get("config", {})}
+    own = {} if complete else read_yaml(OWN_STACKS / f"Pulumi.{stack.name}.yaml")
+    config: dict[str, Any] = common.get("config", {}) | own.get("config", {})
+    config["estate:settings"] = config["estate:settings"] | stack.overrides
+    merged = common | own | {"config": config}
     file = OWN_STACKS / f"{stack.name}.yaml"
     write_private(file, yaml.safe_dump(merged))
     return file
+
+
+def with_images(stack: Stack, digests: dict[str, str]) -> Stack:
+    """The stack with our services by these images, whatever its file says."""
+    settings = stack.settings.model_copy(update={"build": False, "digests": digests})
+    return replace(stack, settings=settings, overrides={"build": False, "digests": digests})
 
 
 def on(stack: Stack) -> list[str]:

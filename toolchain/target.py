@@ -14,6 +14,8 @@ from toolchain.console import ToolchainError
 from toolchain.paths import STATE
 
 PASSPHRASE = STATE / "passphrase"
+KEEP_BYTECODE = {"PYTHONDONTWRITEBYTECODE": ""}
+"""Where the machine says not to, every run of the program and the policies compiles Pulumi's SDKs anew: seconds of each preview."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ def pulumi_environment(kubeconfig: Path, context: str) -> dict[str, str]:
     own = {
         "ESTATE_KUBECONFIG": str(kubeconfig),
         "ESTATE_KUBE_CONTEXT": context,
+        **KEEP_BYTECODE,
         "PULUMI_SKIP_UPDATE_CHECK": "true",
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "false",
     }

@@ -7,6 +7,7 @@ import struct
 from collections.abc import Awaitable, Callable
 
 from servicekit.registration import Registration
+from servicekit.settings import Registry
 
 PORT = 8080
 WHOLE = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
@@ -68,7 +69,7 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 async def main() -> None:
     server = await asyncio.start_server(serve, "0.0.0.0", PORT)  # noqa: S104 - a pod is reached from outside itself
-    agent, address = os.environ["APP_SERVICE_REGISTRY_ADDRESS"], os.environ["APP_SERVICE_ADDRESS"]
+    agent, address = Registry(address=os.environ["APP_SERVICE_REGISTRY_ADDRESS"]), os.environ["APP_SERVICE_ADDRESS"]
     await Registration(agent, "user-service", os.environ["HOSTNAME"], address, PORT).start()
     async with server:
         await server.serve_forever()

@@ -18,10 +18,10 @@ def make(target: str) -> str:
 
 
 def traces() -> list[str]:
-    """What of the cluster is on the machine: processes, mounts, links, rules, address sets."""
-    rules, sets = (
-        subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        for command in (["iptables-save"], ["ipset", "list", "-name"])
+    """What of the cluster is on the machine: processes, mounts, links, routes, rules, address sets."""
+    commands = ["iptables-save"], ["ipset", "list", "-name"], ["ip", "route", "show", "root", str(layout.OWN)]
+    rules, sets, routes = (
+        subprocess.run(command, capture_output=True, text=True, check=True).stdout for command in commands
     )
     return [
         *(f"process {pid}" for pid in cgroups.processes()),
@@ -32,6 +32,7 @@ def traces() -> list[str]:
         ),
         *(f"link {link.name}" for link in Path("/sys/class/net").iterdir() if link.name.startswith(("estate", "veth"))),
         *(line for line in rules.splitlines() if "KUBE-" in line or "ESTATE-" in line),
+        *(f"route {route}" for route in routes.splitlines()),
         *(f"set {name}" for name in sets.splitlines() if name.startswith(("KUBE-", "TMP-"))),
     ]
 
@@ -39,6 +40,10 @@ def traces() -> list[str]:
 def start_again(client: httpx.Client, user: dict[str, Any], kubectl: Kubectl) -> None:
     """Start the cluster; return once the user is there and every workload is whole."""
     make("cluster")
+    # Through the API server, which may have connected while no pod was there: otherwise no namespace can be deleted.
+    eventually(
+        lambda: "NodeMetricsList" in kubectl("get", "--raw", "/apis/metrics.k8s.io/v1beta1/nodes"), "metrics", 60
+    )
     eventually(lambda: reads_back(client, user), "the user is read back", 180)
     for workload in kubectl("get", "deployments,statefulsets", "--output=name").split():
         kubectl("rollout", "status", workload, "--timeout=120s")

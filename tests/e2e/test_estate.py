@@ -5,31 +5,38 @@ from collections import Counter
 
 import pytest
 
+from infra.services import NAMES
 from tests.running import Items, Kubectl, connect, eventually
 from toolchain.cluster import layout
 from toolchain.paths import PROJECT
 from toolchain.stack import Stack, on
 
 
-def test_the_services_have_their_replicas(items: Items) -> None:
+@pytest.fixture
+def wanted(stack: Stack) -> dict[str, int]:
+    """How many replicas of each of our services the stack has."""
+    return {name: stack.settings.of(name).replicas for name in NAMES}
+
+
+def test_the_services_have_their_replicas(items: Items, wanted: dict[str, int]) -> None:
     def ready() -> dict[str, int]:
         return {item["metadata"]["name"]: item["status"].get("readyReplicas", 0) for item in items("deployments")}
 
     # A pod that a rollout has replaced counts until it has drained.
-    eventually(lambda: {"user-service": 3, "api-gateway": 2}.items() <= ready().items(), "three and two replicas", 60)
+    eventually(lambda: wanted.items() <= ready().items(), f"ready are {wanted}", 60)
 
 
 def test_our_images_run_by_digest(items: Items) -> None:
     images = {
         container["image"]
-        for item in items("deployments", "-l", "app.kubernetes.io/name in (user-service, api-gateway)")
+        for item in items("deployments", "-l", f"app.kubernetes.io/name in ({', '.join(NAMES)})")
         for container in item["spec"]["template"]["spec"]["containers"]
     }
-    assert len(images) == 2
+    assert len(images) == len(NAMES)
     assert all("@sha256:" in image for image in images)
 
 
-@pytest.mark.parametrize("app", ["user-service", "api-gateway"])
+@pytest.mark.parametrize("app", NAMES)
 def test_our_images_hold_nothing_that_installs_packages(kubectl: Kubectl, app: str) -> None:
     look = "import pathlib; print(*(p for n in ('pip', 'setuptools', 'uv') for p in pathlib.Path('/').glob(f'[!ps]*/**/{n}')))"
     assert kubectl("exec", f"deployment/{app}", "--", "/app/.venv/bin/python", "-c", look).split() == []
@@ -73,22 +80,19 @@ def test_the_cluster_found_running_is_left_as_it_is() -> None:
     assert f"cluster is up: {layout.KUBECONFIG}" in again.stdout
 
 
-def test_prometheus_has_every_service_and_consul(urls: dict[str, str]) -> None:
-    wanted = {"user-service": 3, "api-gateway": 2, "consul": 1}
-
+def test_prometheus_has_every_service_and_consul(urls: dict[str, str], wanted: dict[str, int]) -> None:
     def scraped() -> Counter[str]:
         # Its targets, not `up`: series of instances that ended while Prometheus was down stay for five minutes.
         targets = prometheus.get("/api/v1/targets", params={"state": "active"}).json()["data"]["activeTargets"]
         return Counter(target["labels"]["job"] for target in targets if target["health"] == "up")
 
     with connect(urls["prometheus"]) as prometheus:
-        eventually(lambda: scraped() == wanted, "every target is scraped", 90)
+        eventually(lambda: scraped() == wanted | {"consul": 1}, "every target is scraped", 90)
 
 
-def test_consul_has_every_instance_passing(urls: dict[str, str]) -> None:
+def test_consul_has_every_instance_passing(urls: dict[str, str], wanted: dict[str, int]) -> None:
     def passing(service: str) -> int:
         return len(consul.get(f"/v1/health/service/{service}", params={"passing": "1"}).json())
 
     with connect(urls["consul"]) as consul:
-        eventually(lambda: passing("user-service") == 3, "three instances of user-service", 90)
-        eventually(lambda: passing("api-gateway") == 2, "two instances of api-gateway", 90)
+        eventually(lambda: {name: passing(name) for name in wanted} == wanted, f"passing are {wanted}", 90)

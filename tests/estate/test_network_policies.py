@@ -8,25 +8,38 @@ import pytest
 from infra.ingress import controller
 from infra.network_policy import DNS
 from infra.settings import IngressSettings, SettingsError
-from tests.estate.conftest import Registered
 from tests.estate.test_program import WORKLOADS, kind, template
-from tests.flows import FLOWS, PASSING, PORTS, PUBLIC
+from tests.flows import FLOWS, PASSING, PORTS, PUBLIC, SERVERS_FLOWS
+from toolchain.program import Registered, run_program
 
 Labels = Mapping[str, str]
 Policy = dict[str, Any]
-Connection = tuple[str, str, int]
+Connection = tuple[str, str, str, int]
+"""Who connects, to whom, by which protocol, to which port."""
 
 
 @pytest.fixture
 def pods(resources: list[Registered]) -> dict[str, Labels]:
-    """Labels of the pods of each workload."""
-    return {
-        resource.name: template(resource)["metadata"]["labels"] for resource in resources if kind(resource) in WORKLOADS
-    }
+    return pods_of(resources)
 
 
 @pytest.fixture
 def policies(resources: list[Registered]) -> dict[str, Policy]:
+    return policies_of(resources)
+
+
+def pods_of(resources: list[Registered]) -> dict[str, Labels]:
+    """Labels of the pods of each workload."""
+    workloads = [resource for resource in resources if kind(resource) in WORKLOADS]
+    operated = [resource for resource in resources if kind(resource) == "Cluster"]  # whose pods the operator makes
+    return {resource.name: template(resource)["metadata"]["labels"] for resource in workloads} | {
+        resource.name: resource.inputs["spec"]["inheritedMetadata"]["labels"] | {"cnpg.io/cluster": resource.name}
+        for resource in operated
+    }
+
+
+def policies_of(resources: list[Registered]) -> dict[str, Policy]:
+    """What each network policy says."""
     return {resource.name: resource.inputs["spec"] for resource in resources if kind(resource) == "NetworkPolicy"}
 
 
@@ -36,41 +49,42 @@ def chosen(selector: dict[str, Any], pods: dict[str, Labels]) -> list[str]:
     return [name for name, labels in pods.items() if wanted.items() <= labels.items()]
 
 
-def peers(spec: Policy, direction: str, pods: dict[str, Labels]) -> Iterator[tuple[str, str, int]]:
-    """What a policy allows between pods and peers: workload, peer, port of the one that is connected to."""
+def peers(spec: Policy, direction: str, pods: dict[str, Labels]) -> Iterator[Connection]:
+    """What a policy allows between pods and peers: workload, peer, protocol and port of the one that is connected to."""
     side = "from" if direction == "ingress" else "to"
     for rule in spec.get(direction, []):
         for peer in rule[side]:
             outside = peer.get("ipBlock", {}).get("cidr")
-            others = [outside] if outside else chosen(peer["podSelector"], pods)
+            elsewhere = "namespaceSelector" in peer and "podSelector" in peer
+            others = [outside or "operator"] if outside or elsewhere else chosen(peer["podSelector"], pods)
             for port in rule["ports"]:
-                assert port["protocol"] == "TCP"
-                yield from ((own, other, port["port"]) for own in chosen(spec["podSelector"], pods) for other in others)
+                to = port["protocol"], port["port"]
+                yield from ((own, other, *to) for own in chosen(spec["podSelector"], pods) for other in others)
 
 
 def entering(policies: dict[str, Policy], pods: dict[str, Labels]) -> set[Connection]:
     """Connections that the pods at their end allow."""
     return {
-        (source, own, port)
+        (source, own, protocol, port)
         for spec in policies.values()
         if "Ingress" in spec["policyTypes"]
-        for own, source, port in peers(spec, "ingress", pods)
+        for own, source, protocol, port in peers(spec, "ingress", pods)
     }
 
 
 def leaving(policies: dict[str, Policy], pods: dict[str, Labels]) -> set[Connection]:
     """Connections that the pods at their start allow; DNS, which all have, aside."""
     return {
-        (own, to, port)
+        (own, to, protocol, port)
         for name, spec in policies.items()
         if "Egress" in spec["policyTypes"] and name != "default-deny"
-        for own, to, port in peers(spec, "egress", pods)
+        for own, to, protocol, port in peers(spec, "egress", pods)
     }
 
 
 def expected() -> set[Connection]:
     between = {(source, to) for source, targets in FLOWS.items() for to in targets} | PASSING
-    return {(source, to, PORTS[to]) for source, to in between}
+    return {(source, to, "TCP", PORTS[to]) for source, to in between}
 
 
 def test_every_pod_is_under_the_default_of_nothing_but_dns(
@@ -90,15 +104,26 @@ def test_what_may_leave_is_exactly_what_is_needed(policies: dict[str, Policy], p
 def test_what_may_enter_is_exactly_that_and_what_the_ingress_leads_to(
     policies: dict[str, Policy], pods: dict[str, Labels]
 ) -> None:
-    assert entering(policies, pods) == expected() | {("10.213.0.1/32", to, PORTS[to]) for to in PUBLIC}
+    assert entering(policies, pods) == expected() | {("10.213.0.1/32", to, "TCP", PORTS[to]) for to in PUBLIC}
 
 
-def test_every_policy_chooses_one_workload_and_one_peer(policies: dict[str, Policy], pods: dict[str, Labels]) -> None:
-    for name, spec in policies.items():
+@pytest.mark.parametrize("stack", ["staging", "prod"])
+def test_the_servers_and_agents_of_consul_have_to_do_with_exactly_those_who_need_them(stack: str) -> None:
+    resources = run_program(stack)
+    pods, policies = pods_of(resources), policies_of(resources)
+    wanted = {(*pair, *port) for pair, ports in SERVERS_FLOWS.items() for port in ports}
+    for allowed in (leaving(policies, pods), entering(policies, pods)):
+        of_consul = {to for to in allowed if {"consul", "consul-server"} & set(to[:2])}
+        assert of_consul == wanted
+
+
+def test_every_policy_chooses_one_workload_and_one_peer(estate: list[Registered]) -> None:
+    pods = pods_of(estate)
+    for name, spec in policies_of(estate).items():
         if name != "default-deny":
             assert len(chosen(spec["podSelector"], pods)) == 1, name
             (direction,) = [policy_type.lower() for policy_type in spec["policyTypes"]]
-            assert len(list(peers(spec, direction, pods))) == 1, name
+            assert len({peer for _, peer, *_ in peers(spec, direction, pods)}) == 1, name
 
 
 @pytest.mark.parametrize(

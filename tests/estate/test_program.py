@@ -10,9 +10,10 @@ import pytest
 from api_gateway.routes import load as load_routes
 from cryptography import x509
 
-from tests.estate.conftest import CANARY, DIGEST, OURS, Registered, run_program
+from infra.services import SERVICES
+from toolchain.program import CANARY, DIGEST, OURS, Registered, run_program
 
-WORKLOADS = ("Deployment", "StatefulSet", "Job", "CronJob")
+WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob")
 ENDS = ("Job", "CronJob")
 
 
@@ -51,11 +52,10 @@ def workloads(resources: list[Registered]) -> Iterator[tuple[Registered, dict[st
 
 def test_the_program_makes_the_whole_estate(resources: list[Registered]) -> None:
     made = {resource.name for resource in resources if kind(resource) in WORKLOADS}
-    assert made == {
-        *("postgres", "postgres-roles", "postgres-backup", "postgres-restore"),
-        *("redis", "consul", "prometheus", "user-service-migration"),
-        *OURS,
-    }
+    migrations = {f"{service.name}-migration" for service in SERVICES if service.migrates}
+    databases = {"postgres", "postgres-roles", "postgres-backup", "postgres-restore"}
+    registries = {"consul", "consul-snapshot", "consul-restore"}
+    assert made == {"redis", "prometheus", *databases, *registries, *migrations, *OURS}
 
 
 @pytest.mark.parametrize("stack", ["local", "prod"])
@@ -87,7 +87,7 @@ def test_every_container_has_requests_and_limits(estate: list[Registered]) -> No
     for resource, pod in workloads(estate):
         for container in containers(pod):
             for bound in ("requests", "limits"):
-                assert set(container["resources"][bound]) == {"cpu", "memory"}, resource.name
+                assert set(container["resources"][bound]) == {"cpu", "memory", "ephemeral-storage"}, resource.name
 
 
 def test_everything_that_serves_is_probed(estate: list[Registered]) -> None:
@@ -188,8 +188,8 @@ def test_every_route_of_a_service_is_one_that_the_gateway_can_read(resources: li
     file = tmp_path / "routes.json"
     file.write_text(config["routes.json"])
     table = load_routes(file)
-    assert table.services == {"user-service"}
-    assert {route.prefix for route in table.routes} == {"/users", "/api/v1/users", "/api/v2/users"}
+    found = {(route.service, route.prefix) for route in table.routes}
+    assert found == {(service.name, prefix) for service in SERVICES for prefix in service.prefixes}
     assert all(route.auth == "required" for route in table.routes)
 
 

@@ -40,10 +40,11 @@ def kubectl(box: Toolbox, *words: str, stdin: str | None = None) -> str:
     return done.stdout
 
 
-def render(images: dict[str, str]) -> str:
+def render(box: Toolbox, images: dict[str, str]) -> str:
     """Every add-on's manifest, filled in.
 
     Args:
+        box: where the tools' own manifests are.
         images: reference of each system image by its name.
     """
     certificate = CA_CERTIFICATE.with_name("tls.crt").read_bytes()
@@ -58,7 +59,15 @@ def render(images: dict[str, str]) -> str:
         "node": str(NODE),
         "volumes": str(VOLUMES),
     }
-    return "\n---\n".join(Template(path.read_text()).substitute(values) for path in sorted(MANIFESTS.glob("*.yaml")))
+    own = [Template(path.read_text()).substitute(values) for path in sorted(MANIFESTS.glob("*.yaml"))]
+    return "\n---\n".join([*own, *released(box)])
+
+
+def released(box: Toolbox) -> list[str]:
+    """What CloudNativePG's release manifest has and our own does not: definitions, roles, webhooks."""
+    (release,) = box.bin.glob("cnpg-*.yaml")
+    ours = re.compile(r"^kind: (?:Deployment|Namespace)$", re.MULTILINE)
+    return [document for document in release.read_text().split("\n---\n") if not ours.search(document)]
 
 
 def apply_access(box: Toolbox) -> None:
@@ -68,7 +77,7 @@ def apply_access(box: Toolbox) -> None:
 
 def apply(box: Toolbox, images: dict[str, str]) -> None:
     """Bring the add-ons to what the manifests say."""
-    kubectl(box, "apply", "--server-side", "--force-conflicts", "-f", "-", stdin=render(images))
+    kubectl(box, "apply", "--server-side", "--force-conflicts", "-f", "-", stdin=render(box, images))
 
 
 def not_ready(box: Toolbox) -> list[str]:

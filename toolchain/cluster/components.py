@@ -14,6 +14,7 @@ from toolchain.cluster.layout import (
     CONTAINERD_SOCKET,
     DATA,
     KUBECONFIGS,
+    MIRRORED,
     NODE,
     NODE_NAME,
     PKI,
@@ -151,6 +152,8 @@ def policy_enforcement() -> list[str]:
 
 def configurations(box: Toolbox) -> dict[str, str]:
     """Name and text of every configuration file."""
+    local = f'[host."http://{REGISTRY}"]\n  capabilities = ["pull", "resolve"]\n'
+    mirrors = "".join(f'[registry."{upstream}"]\n  mirrors = ["{REGISTRY}"]\n' for upstream in MIRRORED)
     return {
         "containerd.toml": f"""\
 version = 2
@@ -176,11 +179,7 @@ state = "{CONTAINERD_SOCKET.parent / "containerd"}"
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
       SystemdCgroup = false
 """,
-        # Docker Hub's names are looked up in the local registry first, where stand-ins are; then upstream.
-        "registries/docker.io/hosts.toml": f"""\
-[host."http://{REGISTRY}"]
-  capabilities = ["pull", "resolve"]
-""",
+        **{f"registries/{upstream}/hosts.toml": local for upstream in MIRRORED},
         "cni/10-estate.conflist": f"""\
 {{"cniVersion": "0.4.0", "name": "estate", "plugins": [
   {{"type": "ptp", "ipam": {{"type": "host-local", "subnet": "{PODS}", "dataDir": "{DATA / "cni"}", "routes": [{{"dst": "0.0.0.0/0"}}]}}}}
@@ -206,8 +205,7 @@ root = "{DATA / "buildkit"}"
   maxUsedSpace = "10GB"
 [worker.containerd]
   enabled = false
-[registry."docker.io"]
-  mirrors = ["{REGISTRY}"]
+{mirrors}\
 [registry."{REGISTRY}"]
   http = true
 [registry."localhost:{REGISTRY.rpartition(":")[2]}"]

@@ -23,6 +23,10 @@ MANIFESTS = (
 )
 
 
+OPERATOR = tuple(f"operator/manager_{architecture}" for architecture in ("amd64", "arm64"))
+"""Where CloudNativePG's manager looks for itself: one of them is this machine's."""
+
+
 @dataclass(frozen=True)
 class SystemImage:
     """One program, and what it is called by."""
@@ -31,12 +35,14 @@ class SystemImage:
     program: Path
     entrypoint: tuple[str, ...]
     links: tuple[str, ...] = ()
-    """Further names of the program in /bin."""
+    """Further names of the program, beside it."""
     user: int = 65532
+    folder: str = "/bin"
+    """Where the program is."""
 
     @property
     def dockerfile(self) -> str:
-        return f"FROM scratch\nCOPY bin /bin\nUSER {self.user}\nENTRYPOINT {json.dumps(self.entrypoint)}\n"
+        return f"FROM scratch\nCOPY bin {self.folder}\nUSER {self.user}\nENTRYPOINT {json.dumps(self.entrypoint)}\n"
 
     @cached_property
     def reference(self) -> str:
@@ -54,6 +60,7 @@ def system_images(box: Toolbox) -> list[SystemImage]:
         SystemImage("skipper", box.bin / "skipper", ("/bin/skipper",)),
         SystemImage("local-path-provisioner", box.bin / "local-path-provisioner", ("/bin/local-path-provisioner",)),
         SystemImage("metrics-server", box.bin / "metrics-server", ("/bin/metrics-server",)),
+        SystemImage("cloudnative-pg", box.bin / "manager", ("/manager",), links=OPERATOR, folder="/"),
     ]
 
 
@@ -77,7 +84,9 @@ def build(box: Toolbox, image: SystemImage) -> None:
         programs.mkdir()
         shutil.copy(image.program, programs / image.program.name)
         for link in image.links:
-            (programs / link).symlink_to(image.program.name)
+            path = programs / link
+            path.parent.mkdir(exist_ok=True)
+            path.symlink_to(os.path.relpath(programs / image.program.name, path.parent))
         (Path(context) / "Dockerfile").write_text(image.dockerfile)
         buildx(
             box, "build", "--provenance=false", "--push", "--tag", image.reference, context, what=f"image {image.name}"

@@ -14,6 +14,9 @@ CHAINS = {
     ("filter", "FORWARD", "ESTATE-FORWARD"): [["-s", str(PODS), "-j", "ACCEPT"], ["-d", str(PODS), "-j", "ACCEPT"]],
     ("nat", "POSTROUTING", "ESTATE-EGRESS"): [["-s", str(PODS), "!", "-d", str(OWN), "-j", "MASQUERADE"]],
 }
+NOWHERE = ("unreachable", str(PODS), "metric", "4096")
+"""Where packets to pods go that are not there: past each pod's own route there is the machine's default route, by which
+they (by rules that kube-proxy has from before a restart) would leave it, and a stranger's answer be taken for a pod's."""
 OWN_PREFIXES = ("KUBE-", "ESTATE-")
 OWN_SETS = re.compile(r"KUBE-(?:SRC|DST)-\w+|TMP-[A-Z2-7]{16}")
 """Address sets of kube-router; the latter are there for a moment, or after it was killed in that moment."""
@@ -43,6 +46,7 @@ def set_up() -> None:
     run("ip", "link", "set", BRIDGE, "up")
     # Processes on the machine reach Services through this route, default route or not.
     run("ip", "route", "replace", str(SERVICES), "dev", BRIDGE, "src", str(NODE))
+    run("ip", "route", "replace", *NOWHERE)
     if not FORWARD_BEFORE.exists():
         FORWARD_BEFORE.write_text(IP_FORWARD.read_text())
     if IP_FORWARD.read_text().strip() != "1":
@@ -63,6 +67,8 @@ def tear_down() -> None:
             run("ipset", "destroy", name)
     if bridge_exists():
         run("ip", "link", "delete", BRIDGE)
+    if run("ip", "route", "show", "type", "unreachable", str(PODS)):
+        run("ip", "route", "delete", *NOWHERE)
     if FORWARD_BEFORE.exists():
         IP_FORWARD.write_text(FORWARD_BEFORE.read_text())
         FORWARD_BEFORE.unlink()

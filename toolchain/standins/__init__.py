@@ -78,7 +78,7 @@ def consul_folder() -> Path:
 
 def embedded(reference: str) -> str:
     """Where the embedded registry has an upstream reference."""
-    return f"{REGISTRY}/{reference.removeprefix('docker.io/')}"
+    return f"{REGISTRY}/{reference.partition('/')[2]}"
 
 
 def can_be_pulled(box: Toolbox, reference: str) -> bool:

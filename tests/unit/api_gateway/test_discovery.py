@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 from api_gateway.discovery import EMPTY_S, Discovery, Instance, following
+from servicekit.settings import Registry
 
 ENTRY: dict[str, Any] = {
     "Service": {"ID": "a", "Address": "192.0.2.1", "Port": 1},
@@ -12,7 +13,7 @@ ENTRY: dict[str, Any] = {
 
 
 async def test_a_gateway_that_has_a_list_stays_ready_without_consul() -> None:
-    discovery = Discovery("127.0.0.1:1", "user-service")
+    discovery = Discovery(Registry(address="127.0.0.1:1"), "user-service")
     with pytest.raises(ConnectionError):
         await discovery.known()
     discovery.take([ENTRY])
@@ -25,7 +26,7 @@ async def test_a_gateway_that_has_a_list_stays_ready_without_consul() -> None:
 def test_an_empty_list_is_believed_only_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    discovery = Discovery("127.0.0.1:1", "user-service")
+    discovery = Discovery(Registry(address="127.0.0.1:1"), "user-service")
     discovery.take([ENTRY])
     discovery.take([])
     assert discovery.instances

@@ -4,9 +4,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from toolchain.build import Toolbox
 from toolchain.cluster import addons, components, network, pki, preflight, supervision
-from toolchain.cluster.layout import CONTEXT
+from toolchain.cluster.layout import CONTEXT, MIRRORED
 from toolchain.console import ToolchainError
+from toolchain.standins import embedded, known
 
 
 def test_only_chains_of_our_own_are_removed() -> None:
@@ -82,3 +84,18 @@ def test_without_root_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(preflight.os, "geteuid", lambda: 1000)
     with pytest.raises(ToolchainError, match=r"run make as root, or .*TOOLS=system"):
         preflight.check_rights()
+
+
+def test_of_the_operators_release_only_what_the_cluster_has_of_its_own_is_left_out(tmp_path: Path) -> None:
+    box = Toolbox(tmp_path, tmp_path)
+    box.bin.mkdir()
+    kinds = ["Namespace", "CustomResourceDefinition", "Deployment", "ValidatingWebhookConfiguration"]
+    documents = [f"apiVersion: v1\nkind: {kind}\nspec:\n  kind: Deployment" for kind in kinds]
+    (box.bin / "cnpg-1.0.0.yaml").write_text("\n---\n".join(documents))
+    assert addons.released(box) == [documents[1], documents[3]]
+
+
+def test_every_stand_in_is_where_its_registrys_mirror_is_asked_for_it() -> None:
+    assert {reference.partition("/")[0] for reference in known()} <= set(MIRRORED)
+    assert embedded("ghcr.io/a/b:1") == "127.0.0.1:5000/a/b:1"
+    assert embedded("docker.io/library/b:1") == "127.0.0.1:5000/library/b:1"

@@ -29,9 +29,6 @@ class Stored:
             raise InterruptionError
         self.steps_left -= 1
 
-    def names(self) -> set[str]:
-        return set(self.secrets)
-
     def in_use(self) -> tuple[str, str]:
         login = self.secrets.get(DATABASE_LOGIN, "a")
         return login, self.secrets[password_of(login)]
@@ -67,13 +64,16 @@ def stack(monkeypatch: pytest.MonkeyPatch) -> Stored:
         stored.pods = stored.in_use()
         stored.check_pods()
 
+    def nothing(_stack: Stored) -> None: ...
+
+    def names(_stack: Stored) -> set[str]:
+        return set(stored.secrets)
+
     def secret(_stack: Stored, key: str) -> str:
         return stored.secrets[key]
 
-    def nothing(_stack: Stored) -> None: ...
-
     replaced: dict[str, Any] = {
-        "opened": Opened, "outputs": nothing, "stored_secrets": Stored.names, "store_secret": store,
+        "opened": Opened, "outputs": nothing, "stored_secrets": names, "store_secret": store,
         "secret": secret, "roll_out": roll_out, "say_commit": nothing,
     }  # fmt: skip
     for name, function in replaced.items():

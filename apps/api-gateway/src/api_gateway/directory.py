@@ -6,7 +6,7 @@ from pathlib import Path
 
 from prometheus_client import Counter
 from servicekit import background
-from servicekit.settings import SettingsError
+from servicekit.settings import Registry, SettingsError
 
 from api_gateway.discovery import Discovery
 from api_gateway.routes import load
@@ -22,13 +22,13 @@ class Directory:
 
     Args:
         file: of routes.
-        agent: host:port of the Consul agent.
+        agent: of Consul.
 
     Raises:
         SettingsError: the file cannot be read, or is wrong.
     """
 
-    def __init__(self, file: Path, agent: str) -> None:
+    def __init__(self, file: Path, agent: Registry) -> None:
         self.file = file
         self.agent = agent
         self.services: dict[str, UpstreamService] = {}

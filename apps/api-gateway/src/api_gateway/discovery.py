@@ -9,6 +9,7 @@ from typing import Any
 
 from servicekit import background
 from servicekit.registration import client
+from servicekit.settings import Registry
 
 log = logging.getLogger(__name__)
 WAIT_S = 30
@@ -33,13 +34,13 @@ class Discovery:
     """The instances of one service; the last good list is kept while Consul is away.
 
     Args:
-        agent: host:port of the Consul agent.
+        agent: of Consul.
         service: name of the service.
         changed: called with every new list.
     """
 
     def __init__(
-        self, agent: str, service: str, changed: Callable[[Sequence[Instance]], None] = lambda _: None
+        self, agent: Registry, service: str, changed: Callable[[Sequence[Instance]], None] = lambda _: None
     ) -> None:
         self.agent = agent
         self.service = service
@@ -93,7 +94,8 @@ class Discovery:
         # Where none passes, it is more likely that the checks are wrong, as those of a Consul that has just started, than every
         # instance: all of them are tried then, as Envoy does below its panic threshold.
         chosen = [entry for entry in entries if passing(entry)] or entries
-        found = tuple(sorted((instance(entry) for entry in chosen), key=lambda i: i.id))
+        # While an agent is replaced, its instances are registered with the new one too.
+        found = tuple(sorted({instance(entry) for entry in chosen}, key=lambda i: i.id))
         self._known = True
         now = time.monotonic()
         if found:

@@ -33,7 +33,7 @@ def create_app(settings: GatewaySettings, registration: Registration) -> Proxy:
     Raises:
         SettingsError: the routes, the keys of tokens or the clients are wrong.
     """
-    directory = Directory(settings.routes.file, settings.service.registry.address)
+    directory = Directory(settings.routes.file, settings.service.registry)
     verifier, limits, peers = Verifier(settings.auth), RateLimits(settings.cache), Peers(settings.routes.networks())
 
     @asynccontextmanager
@@ -74,9 +74,7 @@ def main() -> None:
     settings = load_or_exit(GatewaySettings, os.environ, sys.argv[1:])
     name, port = settings.service.name, settings.server.port
     logs.configure(name)
-    registration = Registration(
-        settings.service.registry.address, name, socket.gethostname(), settings.service.address, port
-    )
+    registration = Registration(settings.service.registry, name, socket.gethostname(), settings.service.address, port)
     try:
         proxy = create_app(settings, registration)
     except (SettingsError, ValueError) as error:

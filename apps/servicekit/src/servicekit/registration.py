@@ -10,6 +10,7 @@ import consul.aio
 from consul import Check
 
 from servicekit import background, metrics
+from servicekit.settings import Registry
 
 log = logging.getLogger(__name__)
 CHECK = {"interval": "10s", "timeout": "5s", "deregister": "1m"}  # Consul's minimum for deregistering is a minute
@@ -19,10 +20,11 @@ CALL_TIMEOUT_S = 3.0
 
 
 @asynccontextmanager
-async def client(address: str) -> AsyncGenerator[Any]:
-    """A Consul client on the agent at host:port, made inside the running loop as its sessions must be."""
-    host, _, port = address.rpartition(":")
-    connection: Any = consul.aio.Consul(host=host, port=int(port), verify=False)
+async def client(agent: Registry) -> AsyncGenerator[Any]:
+    """A client of the Consul agent, made inside the running loop as its sessions must be."""
+    host, _, port = agent.address.rpartition(":")
+    token = agent.token.get_secret_value() or None
+    connection: Any = consul.aio.Consul(host=host, port=int(port), token=token, verify=False)
     try:
         yield connection
     finally:
@@ -33,14 +35,14 @@ class Registration:
     """One instance of a service in Consul.
 
     Args:
-        agent: host:port of the Consul agent.
+        agent: of Consul.
         service: name of the service.
         instance: id of this instance; unique in Consul.
         address: where the instance is reached.
         port: on which.
     """
 
-    def __init__(self, agent: str, service: str, instance: str, address: str, port: int) -> None:
+    def __init__(self, agent: Registry, service: str, instance: str, address: str, port: int) -> None:
         self.agent = agent
         self.service = service
         self.instance = instance
@@ -71,19 +73,19 @@ class Registration:
             log.info("Deregistered", extra={"instance": self.instance})
 
     async def _keep(self) -> None:
-        async with client(self.agent) as connection:
-            while True:
-                try:
-                    async with asyncio.timeout(CALL_TIMEOUT_S):
-                        await self._register_if_unknown(connection)
-                except Exception as error:  # noqa: BLE001 - tried again, whatever it is
-                    reason = f"{type(error).__name__}: {error}"
-                    if self._problem != reason:
-                        log.warning("Could not register", extra={"reason": reason})
-                    self._set(reason)
-                else:
-                    self._set(None)
-                await asyncio.sleep(LOOK_EVERY_S if self._problem is None else 1.0)
+        while True:
+            try:
+                # A connection of its own each time: one that is kept stays with an agent that is being replaced.
+                async with asyncio.timeout(CALL_TIMEOUT_S), client(self.agent) as connection:
+                    await self._register_if_unknown(connection)
+            except Exception as error:  # noqa: BLE001 - tried again, whatever it is
+                reason = f"{type(error).__name__}: {error}"
+                if self._problem != reason:
+                    log.warning("Could not register", extra={"reason": reason})
+                self._set(reason)
+            else:
+                self._set(None)
+            await asyncio.sleep(LOOK_EVERY_S if self._problem is None else 1.0)
 
     async def _register_if_unknown(self, connection: Any) -> None:
         known = await connection.agent.services()

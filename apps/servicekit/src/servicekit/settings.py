@@ -36,6 +36,8 @@ class Registry(Settings):
     """The Consul agent."""
 
     address: str = "localhost:8500"
+    token: SecretStr = SecretStr("")
+    """Empty: the agent asks for none."""
 
 
 class Service(Settings):

@@ -19,7 +19,7 @@ def document(app: FastAPI, version: str) -> dict[str, Any]:
 def write(folder: Path) -> None:
     """Write every document into a folder."""
     from servicekit.registration import Registration
-    from servicekit.settings import Auth
+    from servicekit.settings import Auth, Registry
     from servicekit.tokens import Verifier
 
     from user_service.cache import Cache
@@ -30,7 +30,7 @@ def write(folder: Path) -> None:
 
     settings = UserSettings()
     database = Postgres(settings.database)
-    registration = Registration("", "user-service", "", "", 0)
+    registration = Registration(Registry(), "user-service", "", "", 0)
     app = create_app(Users(database, Cache(settings.cache, database)), registration, Verifier(Auth(required=False)))
     for version in VERSIONS:
         written = orjson.dumps(document(app, version), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)

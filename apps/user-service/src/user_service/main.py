@@ -3,22 +3,18 @@
 import asyncio
 import logging
 import os
-import socket
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import partial
 
 from fastapi import FastAPI
-from servicekit import endpoints, logs, openapi, problems, routing
-from servicekit.bodies import Bounded, Head
+from servicekit import endpoints, openapi, problems, routing
 from servicekit.health import Health
-from servicekit.observation import Observed
 from servicekit.registration import Registration
-from servicekit.serving import serve
-from servicekit.settings import SettingsError, load_or_exit, refuse
+from servicekit.running import run
+from servicekit.settings import load_or_exit
 from servicekit.tokens import Verifier
-from servicekit.tracing import Spans
 
 from user_service import documents, v1, v2
 from user_service.cache import Cache
@@ -76,21 +72,5 @@ async def tidy(users: Users) -> None:
 def main() -> None:
     """Run the service."""
     settings = load_or_exit(UserSettings, os.environ, sys.argv[1:])
-    name, port = settings.service.name, settings.server.port
-    logs.configure(name)
-    try:
-        verifier = Verifier(settings.auth)
-    except SettingsError as error:
-        refuse(error)
-    registration = Registration(
-        settings.service.registry.address, name, socket.gethostname(), settings.service.address, port
-    )
     database = Postgres(settings.database)
-    app = create_app(Users(database, Cache(settings.cache, database)), registration, verifier)
-    spans = Spans(name, settings.telemetry.endpoint) if settings.telemetry.endpoint else None
-    # Only the gateway reaches the service, so the request id that it sends is taken over.
-    bounded = Bounded(app, settings.server.body_limit_bytes)
-    observed = Observed(Head(bounded), name, trusts=lambda _: True, spans=spans)
-    serve(observed, settings.server.host, port, join=registration.start, leave=registration.stop)
-    if spans:
-        spans.close()
+    run(settings, partial(create_app, Users(database, Cache(settings.cache, database))))

@@ -11,6 +11,8 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from servicekit import logs
 from servicekit.settings import load_or_exit
 from sqlalchemy import URL, Connection, text
@@ -84,10 +86,15 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def upgrade(connection: Connection) -> None:
-    """Bring the schema to the newest version."""
+    """Bring the schema to the newest version; one that a newer release has brought further stays as it is."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection
+    known = {revision.revision for revision in ScriptDirectory.from_config(config).walk_revisions()}
+    if unknown := set(MigrationContext.configure(connection).get_current_heads()) - known:
+        # A release that was rolled back: every revision leaves the schema good for the release before it.
+        log.warning("The schema is ahead of this release: it stays as it is", extra={"revisions": sorted(unknown)})
+        return
     command.upgrade(config, "head")
 
 

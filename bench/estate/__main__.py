@@ -1,0 +1,29 @@
+"""python -m bench.estate STACK: measure, and print tables for docs/benchmarks.md. The stack has to be up, from this clone.
+
+What is compared runs in turn, so that a noisy minute hits all alike; figures are medians, and a ratio is the median of the rounds'.
+"""
+
+import sys
+
+from bench.estate import growth, previews, program, rollout
+from toolchain.console import ToolchainError, run_command, say
+from toolchain.estate import opened
+
+
+def main() -> None:
+    """Measure, and print each table as soon as it is there.
+
+    Raises:
+        ToolchainError: there is no such stack, or it is not up.
+    """
+    if len(sys.argv) != 2:
+        raise ToolchainError("usage: python -m bench.estate STACK")
+    say(f"\n{program.measure()}\n")
+    with opened(sys.argv[1]) as stack:
+        say(f"\n{previews.measure(stack)}\n")
+        say(f"\n{growth.measure(stack.target)}\n")
+        say(f"\n{rollout.measure(stack)}\n")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,73 @@
+"""Commands that are timed, and the memory of all that they start."""
+
+import subprocess
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.gateway.processes import peak_mb
+from toolchain.console import ToolchainError
+
+EVERY_S = 0.05
+PARTS = {
+    "pulumi-language-python-exec": "program",
+    "pulumi.run.plugin": "policies",
+    "pulumi-resource-kubernetes": "Kubernetes provider",
+    "pulumi-resource-docker-build": "docker-build provider",
+    "pulumi-language-python": "language host",
+    "pulumi": "engine",
+}
+"""What a process is, by the first of these that is in its command line."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Of a command: how long it took, and the most memory that each of its parts had, in megabytes."""
+
+    took_s: float
+    peaks_mb: Mapping[str, float]
+
+
+def timed(command: list[str], environment: Mapping[str, str], cwd: Path) -> Run:
+    """Run a command to its end.
+
+    Raises:
+        ToolchainError: it failed; with the last of what it said.
+    """
+    peaks_mb: dict[str, float] = {}
+    ended = threading.Event()
+    started = time.monotonic()
+    process = subprocess.Popen(
+        command, env=environment, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    watching = threading.Thread(target=watch, args=(process.pid, peaks_mb, ended))
+    watching.start()
+    said, _ = process.communicate()
+    took_s = time.monotonic() - started
+    ended.set()
+    watching.join()
+    if process.returncode != 0:
+        raise ToolchainError(f"{' '.join(command)} failed (exit {process.returncode}):\n{said[-2000:]}")
+    return Run(took_s, peaks_mb)
+
+
+def watch(pid: int, peaks_mb: dict[str, float], ended: threading.Event) -> None:
+    """Keep the highest peak of each part of a process and its descendants, until it has ended."""
+    while not ended.wait(EVERY_S):
+        for each in descendants(pid):
+            with suppress(OSError, StopIteration):  # it has just ended
+                command = Path(f"/proc/{each}/cmdline").read_bytes().decode(errors="replace")
+                part = next((part for name, part in PARTS.items() if name in command), "others")
+                peaks_mb[part] = max(peaks_mb.get(part, 0), peak_mb(each))
+
+
+def descendants(pid: int) -> list[int]:
+    """A process and all that it has started."""
+    children: list[int] = []
+    with suppress(OSError):  # it has just ended
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            children += map(int, (task / "children").read_text().split())
+    return [pid, *(each for child in children for each in descendants(child))]

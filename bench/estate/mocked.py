@@ -1,0 +1,17 @@
+"""python -m bench.estate.mocked [SERVICES]: the program of stack `local`, or of so many services, run against mocks in this process."""
+
+import sys
+
+from toolchain.program import against_mocks, run_program
+
+
+def main() -> None:
+    """Run the program, and wait for what it registers."""
+    if services := sys.argv[1:]:
+        against_mocks("bench.estate.synthetic.__main__", "synthetic", "local", {"synthetic:services": services[0]})
+    else:
+        run_program("local")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""Preview and update of a stack that is up, beside kubectl, and by how much they do at once."""
+
+import statistics
+import tempfile
+from pathlib import Path
+
+from bench.estate.commands import Run, timed
+from toolchain.console import ToolchainError, say
+from toolchain.estate import POLICIES
+from toolchain.paths import PROJECT
+from toolchain.render import render
+from toolchain.stack import Stack, on
+
+ROUNDS, UPDATES = 5, 3
+AT_ONCE = (4, 8, 16, 32)
+PREVIEW = ("preview",)
+UPDATE = ("up", "--yes", "--skip-preview", "--suppress-outputs")
+
+
+def pulumi(stack: Stack, words: tuple[str, ...], *options: str) -> Run:
+    """Pulumi as make runs it, on what is up already.
+
+    Raises:
+        ToolchainError: it failed, or there is something to change.
+    """
+    command = ["pulumi", "--non-interactive", *words, "--expect-no-changes", *options, *POLICIES, *on(stack)]
+    return timed(command, stack.target.environment, PROJECT)
+
+
+def measure(stack: Stack) -> str:
+    """Preview and kubectl in turn, then updates with nothing to change; the tables.
+
+    Raises:
+        ToolchainError: the stack is not what this clone would make.
+    """
+    try:
+        pulumi(stack, PREVIEW)
+    except ToolchainError as error:
+        raise ToolchainError(f"make up STACK={stack.name} first, from this clone: {error}") from error
+    previews: list[Run] = []
+    applies: list[Run] = []
+    with tempfile.TemporaryDirectory() as manifests:
+        render(stack.name, Path(manifests))
+        words = ("apply", "--server-side", "--force-conflicts", "--dry-run=server", "--recursive", "-f", manifests)
+        for number in range(ROUNDS):
+            say(f"  preview and kubectl: round {number + 1} of {ROUNDS}")
+            previews.append(pulumi(stack, PREVIEW))
+            applies.append(timed(stack.kubectl(*words), stack.target.environment, PROJECT))
+    updates = [pulumi(stack, UPDATE) for _ in range(UPDATES)]
+    return "\n\n".join((times(previews, applies, updates), memory(previews), parallel(stack)))
+
+
+def times(previews: list[Run], applies: list[Run], updates: list[Run]) -> str:
+    """Of each, in Markdown; a ratio is the median of the rounds'."""
+    ratio = statistics.median(p.took_s / a.took_s for p, a in zip(previews, applies, strict=True))
+    rows = {
+        "preview, nothing to change": previews,
+        "kubectl apply --dry-run=server of the same": applies,
+        "up, nothing to change": updates,
+    }
+    lines = ["| what | median | slowest |", "|---|---|---|"]
+    for what, runs in rows.items():
+        took_s = [run.took_s for run in runs]
+        lines.append(f"| {what} | {statistics.median(took_s):.1f} s | {max(took_s):.1f} s |")
+    return "\n".join([*lines, f"| preview to kubectl | {ratio:.1f} | |"])
+
+
+def memory(previews: list[Run]) -> str:
+    """Of the parts of a preview, in Markdown."""
+    parts = {part for run in previews for part in run.peaks_mb if part != "others"}
+    peaks = {part: max(run.peaks_mb.get(part, 0) for run in previews) for part in parts}
+    lines = ["| part of a preview | most memory resident |", "|---|---|"]
+    lines += [f"| {part} | {peak:.0f} MB |" for part, peak in sorted(peaks.items(), key=lambda of: -of[1])]
+    return "\n".join([*lines, f"| together | {sum(peaks.values()):.0f} MB |"])
+
+
+def parallel(stack: Stack) -> str:
+    """Preview and update with so many resources at once, in turn, in Markdown."""
+    took_s: dict[tuple[str, int], list[float]] = {}
+    for number in range(UPDATES):
+        say(f"  parallel: round {number + 1} of {UPDATES}")
+        for at_once in AT_ONCE:
+            for words in (PREVIEW, UPDATE):
+                run = pulumi(stack, words, f"--parallel={at_once}")
+                took_s.setdefault((words[0], at_once), []).append(run.took_s)
+    lines = ["| --parallel | preview | up, nothing to change |", "|---|---|---|"]
+    for at_once in AT_ONCE:
+        preview_s, up_s = (statistics.median(took_s[words[0], at_once]) for words in (PREVIEW, UPDATE))
+        lines.append(f"| {at_once} | {preview_s:.1f} s | {up_s:.1f} s |")
+    return "\n".join(lines)

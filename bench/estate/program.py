@@ -1,0 +1,29 @@
+"""The program alone, against mocks and each time in a process of its own: of the estate, and of as many services as one likes."""
+
+import os
+import statistics
+import sys
+
+from bench.estate.commands import Run, timed
+from toolchain.console import say
+from toolchain.paths import PROJECT
+from toolchain.target import KEEP_BYTECODE
+
+ROUNDS = 5
+
+
+def mocked(services: int | None = None) -> Run:
+    """The program of stack `local`, or of so many services."""
+    words = [] if services is None else [str(services)]
+    return timed([sys.executable, "-m", "bench.estate.mocked", *words], os.environ | KEEP_BYTECODE, PROJECT)
+
+
+def measure() -> str:
+    """The estate's, in Markdown."""
+    say("  the program alone")
+    runs = [mocked() for _ in range(ROUNDS)]
+    median_s = statistics.median(run.took_s for run in runs)
+    peak_mb = max(peak for run in runs for peak in run.peaks_mb.values())
+    lines = ["| program of stack local, against mocks | median | slowest | most memory resident |", "|---|---|---|---|"]
+    slowest_s = max(run.took_s for run in runs)
+    return "\n".join([*lines, f"| a fresh process | {median_s:.1f} s | {slowest_s:.1f} s | {peak_mb:.0f} MB |"])

@@ -1,0 +1,120 @@
+"""Snapshots of Consul, every hour, on a volume of their own; docs/recovery.md restores one."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pulumi
+from pulumi_kubernetes.batch.v1 import CronJob
+from pulumi_kubernetes.core.v1 import PersistentVolumeClaim, Secret
+
+from infra.namespace import EstateNamespace
+from infra.network_policy import Endpoint, Flow
+from infra.pods import container_security, labels, manifest, metadata, pod_security, resources
+
+SAVE, RESTORE, CLAIM = "consul-snapshot", "consul-restore", "consul-snapshots"
+FOLDER = "/snapshots"
+UID, GID = 100, 1000  # of the upstream image
+SCHEDULE = "7 * * * *"
+KEPT = 48
+SAVING = f"""\
+set -eu
+consul snapshot save {FOLDER}/.partial
+mv {FOLDER}/.partial "{FOLDER}/$(date -u +%Y%m%dT%H%M%SZ).snap"
+ls -r {FOLDER}/*.snap | tail -n +{KEPT + 1} | while read -r old; do rm -- "$old"; done
+ls {FOLDER}
+"""
+RESTORING = f"""\
+set -eu
+snapshot=${{SNAPSHOT:-$(cd {FOLDER} && ls *.snap | tail -n 1)}}
+echo "restoring $snapshot"
+consul snapshot restore "{FOLDER}/$snapshot"
+"""
+
+
+class ConsulSnapshots(pulumi.ComponentResource):
+    """Two CronJobs: one takes them, the other restores the last one when it is told to, and is otherwise suspended.
+
+    A snapshot holds every token: who can read the volume can do everything.
+    """
+
+    def __init__(
+        self,
+        image: str,
+        storage: str,
+        to: Endpoint,
+        environment: Mapping[str, str],
+        files: tuple[str, Mapping[str, pulumi.Output[str]]] | None,
+        namespace: EstateNamespace,
+        parent: pulumi.Resource,
+    ) -> None:
+        """Create the CronJobs and the volume.
+
+        Args:
+            image: of Consul.
+            storage: size of the volume, a Kubernetes quantity.
+            to: the server's API.
+            environment: by which the `consul` command finds it.
+            files: that the command needs: their folder, and content by name; None where it needs none.
+            namespace: where it runs.
+            parent: the Consul that is kept.
+        """
+        super().__init__("estate:consul_snapshots:ConsulSnapshots", CLAIM, {}, pulumi.ResourceOptions(parent=parent))
+        child = pulumi.ResourceOptions(parent=self)
+        claim = PersistentVolumeClaim(
+            CLAIM,
+            # It is bound when the first snapshot is taken, which may be in an hour.
+            metadata=metadata(CLAIM, namespace.name) | {"annotations": {"pulumi.com/skipAwait": "true"}},
+            spec=manifest({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": storage}}}),
+            opts=child,
+        )
+        volumes: list[tuple[str, dict[str, Any]]] = [
+            (FOLDER, {"name": "snapshots", "persistentVolumeClaim": {"claimName": claim.metadata.name}}),
+            ("/tmp", {"name": "tmp", "emptyDir": {}}),  # noqa: S108 - a volume of the pod's own
+        ]
+        if files:
+            folder, content = files
+            of = manifest({"namespace": namespace.name})
+            secret = Secret(SAVE, metadata=of, string_data=content, immutable=True, opts=child)
+            source = {"secretName": secret.metadata.name, "defaultMode": 0o440}
+            volumes.append((folder, {"name": "secrets", "secret": source}))
+        for name, script in ((SAVE, SAVING), (RESTORE, RESTORING)):
+            CronJob(
+                name,
+                metadata=metadata(name, namespace.name),
+                spec=manifest(
+                    {
+                        "schedule": SCHEDULE,
+                        "suspend": name == RESTORE,
+                        "concurrencyPolicy": "Forbid",
+                        "startingDeadlineSeconds": 600,
+                        "jobTemplate": {"spec": job(name, image, script, environment, volumes)},
+                    }
+                ),
+                opts=pulumi.ResourceOptions(parent=self, depends_on=[Flow(name, to, namespace.name, self)]),
+            )
+        self.register_outputs({})
+
+
+def job(
+    name: str, image: str, script: str, environment: Mapping[str, str], volumes: Sequence[tuple[str, dict[str, Any]]]
+) -> dict[str, Any]:
+    """A Job that runs a script once, with volumes by their folders."""
+    container = {
+        "name": name,
+        "image": image,
+        "command": ["sh", "-c", script],
+        "env": [{"name": key, "value": value} for key, value in environment.items()],
+        "resources": resources("50m", "128Mi"),
+        "securityContext": container_security(),
+        "volumeMounts": [{"name": volume["name"], "mountPath": folder} for folder, volume in volumes],
+    }
+    pod = {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "restartPolicy": "Never",
+        "securityContext": pod_security(UID, GID),
+        "containers": [container],
+        "volumes": [volume for _, volume in volumes],
+    }
+    template = {"metadata": {"labels": labels(name)}, "spec": pod}
+    return {"backoffLimit": 2, "activeDeadlineSeconds": 300, "template": template}

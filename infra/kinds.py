@@ -1,0 +1,42 @@
+"""Of what there is more than one kind, the one that the stack asks for."""
+
+import pulumi
+
+from infra.authority import Authority
+from infra.consul import Consul
+from infra.consul_access import Keys
+from infra.consul_cluster import ConsulCluster
+from infra.namespace import EstateNamespace
+from infra.postgres import Postgres
+from infra.postgres_cluster import PostgresCluster
+from infra.services import GATEWAY, NAMES
+from infra.settings import DatabaseSecrets, SettingsError, StackSettings
+
+
+def database_server(
+    settings: StackSettings, secrets: DatabaseSecrets, authority: Authority, namespace: EstateNamespace
+) -> Postgres | PostgresCluster:
+    """One instance, or several by an operator (`postgres.kind`).
+
+    Raises:
+        SettingsError: what the operator's instances need is missing.
+    """
+    images, storage = settings.images, settings.storage.postgres
+    if settings.postgres.kind == "instance":
+        return Postgres(images.postgres, storage, secrets.admin, authority, namespace)
+    if settings.api_server is None:
+        raise SettingsError(
+            "postgres.kind: cluster needs api_server.networks, where its instances find the Kubernetes API: "
+            "kubectl get endpointslices kubernetes shows the addresses"
+        )
+    return PostgresCluster(images.postgres_cluster, storage, secrets, authority, settings.api_server, namespace)
+
+
+def registry(
+    settings: StackSettings, seed: pulumi.Output[str], authority: Authority, namespace: EstateNamespace
+) -> Consul | ConsulCluster:
+    """One server, or three with an agent on each node (`consul.servers`)."""
+    image, storage = settings.images.consul, settings.storage.consul
+    if settings.consul.servers == 1:
+        return Consul(image, storage, namespace)
+    return ConsulCluster(image, storage, Keys(seed), authority, NAMES, GATEWAY, namespace)

@@ -1,0 +1,188 @@
+"""Postgres in the cluster, highly available: a primary and replicas, by the operator CloudNativePG."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pulumi
+from pulumi_kubernetes.apiextensions import CustomResource
+from pulumi_kubernetes.core.v1 import Secret
+from pulumi_kubernetes.networking.v1 import NetworkPolicy
+
+from infra.authority import Authority
+from infra.database import ADMIN, DATABASE, OWNER
+from infra.namespace import EstateNamespace
+from infra.network_policy import Endpoint
+from infra.pods import MANAGED_BY, labels, manifest, metadata, resources
+from infra.postgres import NAME, PORT
+from infra.settings import ApiServer, DatabaseSecrets
+from infra.waiting import ROLLOUT
+
+PRIMARY = f"{NAME}-rw"
+"""The Service of whichever instance is the primary."""
+INSTANCES = 3
+"""A primary and replicas; with fewer a failover could not know what was acknowledged."""
+MEMBERS = {"cnpg.io/cluster": NAME}
+"""Labels of the instances' pods, and of the jobs that make them."""
+OPERATOR_NAMESPACE = "cnpg-system"
+STATUS_PORT = 8000
+
+
+class PostgresCluster(pulumi.ComponentResource):
+    """A database that outlives the loss of any one instance, with all that it has acknowledged."""
+
+    endpoint = Endpoint(NAME, PORT)
+    host = PRIMARY
+    ca: pulumi.Output[str]
+
+    def __init__(
+        self,
+        image: str,
+        storage: str,
+        secrets: DatabaseSecrets,
+        authority: Authority,
+        api_server: ApiServer,
+        namespace: EstateNamespace,
+        cpu: str = "50m",
+    ) -> None:
+        """Create the database.
+
+        Args:
+            image: reference of CloudNativePG's Postgres image or of one like it.
+            storage: size of each instance's volume, a Kubernetes quantity.
+            secrets: passwords of the superuser and of the owner.
+            authority: issues the servers' certificate.
+            api_server: where the instances find the Kubernetes API.
+            namespace: where it runs.
+            cpu: what each instance has for certain, a Kubernetes quantity.
+        """
+        super().__init__("estate:postgres_cluster:PostgresCluster", NAME, {}, pulumi.ResourceOptions(parent=namespace))
+        child = pulumi.ResourceOptions(parent=self)
+        owner = reloaded("owner", login(OWNER, secrets.owner), namespace, child)
+        superuser = reloaded("admin", login(ADMIN, secrets.admin), namespace, child)
+        server = reloaded("server", authority.issue(NAME, [PRIMARY, f"{NAME}-r", f"{NAME}-ro"]), namespace, child)
+        policies = [
+            NetworkPolicy(name, metadata=metadata(name, namespace.name), spec=manifest(spec), opts=child)
+            for name, spec in flows(api_server).items()
+        ]
+        CustomResource(
+            NAME,
+            api_version="postgresql.cnpg.io/v1",
+            kind="Cluster",
+            metadata=manifest(
+                {
+                    "name": NAME,
+                    "namespace": namespace.name,
+                    "labels": labels(NAME),
+                    "annotations": {
+                        "pulumi.com/waitFor": "condition=Ready",
+                        # No replica is promoted unless one of those at hand must have all that was acknowledged.
+                        "alpha.cnpg.io/failoverQuorum": "true",
+                    },
+                }
+            ),
+            spec=cluster(image, storage, cpu, *(secret.metadata.name for secret in (owner, superuser, server))),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=policies, custom_timeouts=ROLLOUT),
+        )
+        self.ca = authority.certificate
+        self.register_outputs({})
+
+
+def reloaded(
+    name: str, content: Mapping[str, pulumi.Input[str]], namespace: EstateNamespace, opts: pulumi.ResourceOptions
+) -> Secret:
+    """A Secret of a fixed name, since the instances follow its content, but not another Secret."""
+    full = f"{NAME}-{name}"
+    return Secret(
+        full,
+        metadata=metadata(full, namespace.name) | {"labels": MANAGED_BY | {"cnpg.io/reload": "true"}},
+        type="kubernetes.io/tls" if "tls.crt" in content else "kubernetes.io/basic-auth",
+        string_data=content,
+        opts=opts,
+    )
+
+
+def login(username: str, password: pulumi.Output[str]) -> dict[str, pulumi.Input[str]]:
+    """The content of a Secret of type kubernetes.io/basic-auth."""
+    return {"username": username, "password": password}
+
+
+def cluster(
+    image: str,
+    storage: str,
+    cpu: str,
+    owner: pulumi.Input[str],
+    superuser: pulumi.Input[str],
+    server: pulumi.Input[str],
+) -> dict[str, Any]:
+    """What the operator is asked for; the pods it makes are under `restricted` by themselves.
+
+    Args:
+        image: of the instances.
+        storage: size of each instance's volume.
+        cpu: what each instance has for certain.
+        owner: Secret with the database's owner.
+        superuser: Secret with the superuser.
+        server: Secret with the servers' certificate, and with the authority's.
+    """
+    return {
+        "imageName": image,
+        "instances": INSTANCES,
+        "inheritedMetadata": {"labels": labels(NAME)},
+        "bootstrap": {"initdb": {"database": DATABASE, "owner": OWNER, "secret": {"name": owner}}},
+        "enableSuperuserAccess": True,
+        "superuserSecret": {"name": superuser},
+        "certificates": {"serverTLSSecret": server, "serverCASecret": server},
+        "storage": {"size": storage},
+        "resources": resources(cpu, "256Mi"),
+        "affinity": {
+            "enablePodAntiAffinity": True,
+            "podAntiAffinityType": "preferred",  # there may be one node only
+            "topologyKey": "kubernetes.io/hostname",
+        },
+        "postgresql": {
+            # A write is acknowledged once a replica has it; with no replica left it waits for one.
+            "synchronous": {"method": "any", "number": 1, "dataDurability": "required"},
+            # A replica that is long away is made anew, instead of filling the primary's volume.
+            "pg_hba": ["hostnossl all all all reject"],
+            "parameters": {"max_slot_wal_keep_size": "1GB"},
+        },
+        "primaryUpdateStrategy": "unsupervised",
+        "primaryUpdateMethod": "switchover",
+        # Seconds in which an instance that is told to end does so; the operator's defaults are half an hour and more.
+        "switchoverDelay": 20,
+        "smartShutdownTimeout": 5,
+        "stopDelay": 30,
+        "probes": {"readiness": {"periodSeconds": 2, "timeoutSeconds": 3, "failureThreshold": 3}},
+    }
+
+
+def flows(api_server: ApiServer) -> dict[str, dict[str, Any]]:
+    """Name and spec of each policy: the instances with each other, with the operator and with the Kubernetes API."""
+    members = {"podSelector": {"matchLabels": MEMBERS}}
+    operator = {
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": OPERATOR_NAMESPACE}},
+        "podSelector": {"matchLabels": {"app.kubernetes.io/name": "cloudnative-pg"}},
+    }
+    each_other = tcp(PORT, STATUS_PORT)
+    return {
+        f"{NAME}-to-{NAME}": members | {"policyTypes": ["Egress"], "egress": [{"to": [members], "ports": each_other}]},
+        f"{NAME}-from-{NAME}": members
+        | {"policyTypes": ["Ingress"], "ingress": [{"from": [members], "ports": each_other}]},
+        f"{NAME}-from-operator": members
+        | {"policyTypes": ["Ingress"], "ingress": [{"from": [operator], "ports": tcp(STATUS_PORT)}]},
+        f"{NAME}-to-api-server": members
+        | {
+            "policyTypes": ["Egress"],
+            "egress": [
+                {
+                    "to": [{"ipBlock": {"cidr": cidr}} for cidr in api_server.networks],
+                    "ports": tcp(api_server.port),
+                }
+            ],
+        },
+    }
+
+
+def tcp(*ports: int) -> list[dict[str, Any]]:
+    """Ports, as policies have them."""
+    return [{"protocol": "TCP", "port": port} for port in ports]

@@ -1,0 +1,123 @@
+"""What kube-score finds critical in the manifests of the estate: nothing but what is accepted here, with the reason."""
+
+import base64
+import json
+import subprocess
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.running import STACK
+from toolchain.build import toolbox
+from toolchain.render import DIGEST, PLACEHOLDER, render
+
+CRITICAL = 1
+"""The grade; a warning's is 5."""
+KUBERNETES = "v1.34"
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """Something critical that stays as it is."""
+
+    check: str
+    object: str
+    """As kube-score names it, kind/version/namespace/name; a pattern."""
+    reason: str
+
+
+ACCEPTED = (
+    Accepted(
+        "container-image-pull-policy",
+        "*",
+        "Always asks the registry at every start: a pod could not come back while it is away. Our images are named by digest.",
+    ),
+    Accepted(
+        "container-security-context-user-group-id",
+        "StatefulSet/*/postgres",
+        "The upstream image's user, who owns the files in every volume that is there.",
+    ),
+    Accepted(
+        "container-security-context-user-group-id",
+        "StatefulSet/*/consul",
+        "The upstream image's user, who owns the files in every volume that is there.",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something critical."""
+
+    check: str
+    object: str
+    what: str
+
+    def is_accepted_by(self, accepted: Accepted) -> bool:
+        return self.check == accepted.check and fnmatch(self.object, accepted.object)
+
+
+@pytest.fixture(scope="module")
+def manifests(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("manifests")
+    render(STACK, folder)
+    return [yaml.safe_load(file.read_text()) for file in sorted(folder.rglob("*.yaml"))]
+
+
+def criticals(manifests: list[dict[str, Any]], folder: Path) -> list[Finding]:
+    file = folder / "all.yaml"
+    file.write_text(yaml.safe_dump_all(manifests))
+    command = [str(toolbox().bin / "kube-score"), "score", "-o", "json", "--kubernetes-version", KUBERNETES, str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # fails where it finds something
+    return [
+        Finding(check["check"]["id"], scored["object_name"], ", ".join(c["summary"] for c in check["comments"] or ()))
+        for scored in json.loads(done.stdout)
+        for check in scored["checks"]
+        if check["grade"] == CRITICAL and not check["skipped"]
+    ]
+
+
+def test_nothing_is_critical_but_what_is_accepted(manifests: list[dict[str, Any]], tmp_path: Path) -> None:
+    found = criticals(manifests, tmp_path)
+    rest = [f"{f.object}: {f.check}: {f.what}" for f in found if not any(f.is_accepted_by(one) for one in ACCEPTED)]
+    assert not rest, "\n".join(rest)
+
+
+def test_what_is_accepted_is_little_and_still_there(manifests: list[dict[str, Any]], tmp_path: Path) -> None:
+    found = criticals(manifests, tmp_path)
+    assert len(ACCEPTED) <= 3
+    assert [one for one in ACCEPTED if not any(f.is_accepted_by(one) for f in found)] == []
+
+
+def test_a_container_without_limits_is_found(manifests: list[dict[str, Any]], tmp_path: Path) -> None:
+    (deployment,) = [m for m in manifests if (m["kind"], m["metadata"]["name"]) == ("Deployment", "user-service")]
+    broken = json.loads(json.dumps(deployment))
+    del broken["spec"]["template"]["spec"]["containers"][0]["resources"]
+    found = criticals([broken, *(m for m in manifests if m is not deployment)], tmp_path)
+    assert ("container-resources", f"Deployment/apps/v1/estate-{STACK}/user-service") in {
+        (finding.check, finding.object) for finding in found
+    }
+
+
+def test_what_is_rendered_holds_no_secret_and_no_image_that_was_built(manifests: list[dict[str, Any]]) -> None:
+    contents = {
+        content: base64.b64decode(content).decode()
+        for manifest in manifests
+        if manifest["kind"] == "Secret"
+        for content in manifest["data"].values()
+    }
+    assert contents
+    assert all(PLACEHOLDER in content or '"clients"' in content for content in contents.values())
+    images = {
+        container["image"]
+        for manifest in manifests
+        if manifest["kind"] == "Deployment"
+        for container in manifest["spec"]["template"]["spec"]["containers"]
+    }
+    assert {image for image in images if DIGEST in image} == {
+        f"localhost:5000/estate/{app}@{DIGEST}" for app in ("user-service", "api-gateway")
+    }

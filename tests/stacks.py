@@ -1,0 +1,67 @@
+"""A stack beside `local`, in the same cluster, for the time of some tests."""
+
+import subprocess
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.running import STACK
+from toolchain.estate import opened, update
+from toolchain.paths import PROJECT
+from toolchain.stack import OWN_STACKS, STACKS, Stack, load, outputs, read_yaml
+from toolchain.target import target
+
+
+def make(goal: str, stack: str) -> subprocess.CompletedProcess[str]:
+    """Run make on a stack, as somebody would."""
+    return subprocess.run(["make", goal, f"STACK={stack}"], cwd=PROJECT, capture_output=True, text=True, check=False)
+
+
+def local_images() -> dict[str, str]:
+    """The images of our services that stack `local` runs, by digest."""
+    return outputs(Stack(STACK, load(STACK), target()))["images"]
+
+
+def stack_file(name: str) -> Path:
+    """The file of a stack."""
+    return STACKS / f"Pulumi.{name}.yaml"
+
+
+def write_stack(name: str, of: str, **settings: Any) -> None:
+    """Write the file of a stack that is like another.
+
+    Args:
+        name: begins with `test-`, which git ignores.
+        of: whose file is taken.
+        settings: over those in it.
+    """
+    content = read_yaml(stack_file(of))
+    own: dict[str, Any] = content["config"]["estate:settings"]
+    own["ingress"]["host"] = f"api-{name}.myapp.com"
+    content["config"]["estate:settings"] = own | settings
+    stack_file(name).write_text(yaml.safe_dump(content))
+
+
+@contextmanager
+def beside_local(name: str, of: str, images: Mapping[str, str]) -> Generator[Stack]:
+    """A stack like another, brought up with images that are there; in the end nothing of it is left."""
+    write_stack(name, of, digests=dict(images))
+    try:
+        with opened(name) as stack:
+            update(stack)
+        yield stack
+        gone = make("down", name)
+        assert gone.returncode == 0, gone.stdout + gone.stderr
+    finally:
+        removed = stack_of(name).pulumi("stack", "rm", "--yes", "--stack", name, cwd=OWN_STACKS)
+        for file in (stack_file(name), *OWN_STACKS.glob(f"*{name}.*")):
+            file.unlink(missing_ok=True)
+    assert removed.returncode == 0, removed.stderr
+
+
+def stack_of(name: str) -> Stack:
+    """A stack by its name."""
+    return Stack(name, load(name), target())

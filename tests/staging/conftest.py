@@ -1,0 +1,47 @@
+"""The tests in this folder have a stack of stage `staging` of their own, beside `local`, with the images of `local`."""
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.load import Load
+from tests.running import Kubectl, connect, kubectl_of
+from tests.stacks import beside_local, local_images
+from toolchain.estate import new_token
+from toolchain.stack import Stack, outputs
+
+
+@pytest.fixture(scope="session")
+def images() -> dict[str, str]:
+    """The images that the stack starts with."""
+    return local_images()
+
+
+@pytest.fixture(scope="session")
+def stack(images: dict[str, str]) -> Iterator[Stack]:
+    with beside_local("test-staging", "staging", images) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def urls(stack: Stack) -> dict[str, str]:
+    return outputs(stack)["urls"]
+
+
+@pytest.fixture
+def client(stack: Stack, urls: dict[str, str]) -> Iterator[httpx.Client]:
+    with connect(urls["gateway"], new_token(stack)) as client:
+        yield client
+
+
+@pytest.fixture
+def kubectl(stack: Stack) -> Kubectl:
+    return kubectl_of(stack)
+
+
+@pytest.fixture
+def load(client: httpx.Client) -> Iterator[Load]:
+    load = Load(client)
+    yield load
+    load.tidy()

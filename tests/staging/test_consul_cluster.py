@@ -1,0 +1,171 @@
+"""Consul of three servers loses servers and agents, with users at work all the while. Nothing of it may be noticed."""
+
+import json
+import uuid
+from typing import Any
+
+import pytest
+
+from tests.load import Load
+from tests.running import Kubectl, eventually
+
+pytestmark = pytest.mark.timeout(600)
+BEFORE_S, AFTER_S = 2.0, 6.0
+ASK = """
+import sys
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+method, path, token, body = sys.argv[1:]
+headers = {"X-Consul-Token": open("/run/secrets/app/consul-token").read()} if token else {}
+try:
+    print(urlopen(Request("http://consul:8500" + path, body.encode() or None, headers, method=method)).status)
+except HTTPError as error:
+    print(error.code)
+"""
+
+
+def consul(kubectl: Kubectl, *words: str, on: str = "consul-server-0") -> str:
+    """Output of the `consul` command on a server."""
+    return kubectl("exec", on, "--", "consul", *words)
+
+
+def peers(kubectl: Kubectl, on: str) -> list[dict[str, Any]]:
+    """What a server knows of the servers' votes."""
+    rows = [row.split() for row in consul(kubectl, "operator", "raft", "list-peers", on=on).splitlines()[1:]]
+    return [{"name": row[0], "leads": row[3] == "leader", "votes": row[4] == "true"} for row in rows]
+
+
+def whole(kubectl: Kubectl, on: str = "consul-server-0") -> bool:
+    """Whether three servers vote, and one of them leads."""
+    try:
+        found = peers(kubectl, on)
+    except AssertionError:
+        return False
+    return sum(peer["votes"] for peer in found) == 3 and sum(peer["leads"] for peer in found) == 1
+
+
+def nodes(kubectl: Kubectl, service: str) -> list[str]:
+    """Of which agent each passing instance of a service is, by Consul's catalog."""
+    look = f"/v1/health/service/{service}?passing=1"
+    code = ASK.replace(".status)", ".read().decode())")
+    command = ("exec", "deployment/api-gateway", "--", "/app/.venv/bin/python", "-c", code, "GET", look, "token", "")
+    return sorted(entry["Node"]["Node"] for entry in json.loads(kubectl(*command)))
+
+
+def agents(kubectl: Kubectl) -> list[str]:
+    """Pods of agents that are not about to end."""
+    found = json.loads(kubectl("get", "pods", "--selector=app.kubernetes.io/name=consul", "-o", "json"))["items"]
+    return [pod["metadata"]["name"] for pod in found if "deletionTimestamp" not in pod["metadata"]]
+
+
+def registered(kubectl: Kubectl) -> bool:
+    """Whether both instances of user-service pass at agents that are there, and nowhere else."""
+    found = nodes(kubectl, "user-service")
+    return len(found) == 2 and set(found) <= set(agents(kubectl))
+
+
+def nothing_was_noticed(load: Load) -> None:
+    assert load.answers["GET 200"] > 100
+    assert load.failures() == {}
+    assert load.stale == []
+    assert load.lost() == []
+
+
+def test_a_leader_that_is_killed_is_noticed_by_nobody(load: Load, kubectl: Kubectl) -> None:
+    eventually(lambda: whole(kubectl), "three servers", 60)
+    (leader,) = [peer["name"] for peer in peers(kubectl, "consul-server-0") if peer["leads"]]
+    other = next(peer["name"] for peer in peers(kubectl, "consul-server-0") if not peer["leads"])
+    with load:
+        load.run(BEFORE_S)
+        kubectl("delete", "pod", leader, "--grace-period=0", "--force")
+        eventually(lambda: whole(kubectl, other), "three servers", 90)
+        load.run(AFTER_S)
+    nothing_was_noticed(load)
+    eventually(lambda: registered(kubectl), "both instances", 30)
+
+
+def test_servers_that_are_replaced_one_by_one_are_noticed_by_nobody(load: Load, kubectl: Kubectl) -> None:
+    eventually(lambda: whole(kubectl), "three servers", 60)
+    with load:
+        load.run(BEFORE_S)
+        kubectl("rollout", "restart", "statefulset/consul-server")
+        kubectl("rollout", "status", "statefulset/consul-server", "--timeout=400s")
+        load.run(AFTER_S)
+    nothing_was_noticed(load)
+    eventually(lambda: whole(kubectl), "three servers", 30)
+    eventually(lambda: registered(kubectl), "both instances", 30)
+
+
+def test_all_servers_killed_at_once_keep_what_they_had_and_find_the_agents_again(load: Load, kubectl: Kubectl) -> None:
+    eventually(lambda: whole(kubectl), "three servers", 60)
+    consul(kubectl, "kv", "put", "tests/kept", "yes")
+    with load:
+        load.run(BEFORE_S)
+        kubectl("delete", "pod", "--selector=app.kubernetes.io/name=consul-server", "--grace-period=0", "--force")
+        eventually(lambda: whole(kubectl), "three servers", 180)
+        load.run(AFTER_S)
+    nothing_was_noticed(load)
+    assert consul(kubectl, "kv", "get", "tests/kept").strip() == "yes"
+    eventually(lambda: registered(kubectl), "both instances", 60)
+
+
+def test_agents_that_are_replaced_leave_no_gap(load: Load, kubectl: Kubectl) -> None:
+    eventually(lambda: registered(kubectl), "both instances", 60)
+    before = agents(kubectl)
+    with load:
+        load.run(BEFORE_S)
+        kubectl("rollout", "restart", "daemonset/consul")
+        kubectl("rollout", "status", "daemonset/consul", "--timeout=200s")
+        eventually(lambda: registered(kubectl), "both instances", 60)
+        load.run(AFTER_S)
+    nothing_was_noticed(load)
+    assert not set(before) & set(agents(kubectl))
+
+
+def test_services_register_again_with_the_next_agent_when_theirs_was_killed(load: Load, kubectl: Kubectl) -> None:
+    eventually(lambda: registered(kubectl), "both instances", 60)
+    before = set(agents(kubectl))
+    with load:
+        load.run(BEFORE_S)
+        kubectl("delete", "pod", "--selector=app.kubernetes.io/name=consul", "--grace-period=0", "--force")
+        eventually(lambda: bool(set(agents(kubectl)) - before), "another agent", 30)
+        eventually(lambda: registered(kubectl), "both instances", 60)
+    nothing_was_noticed(load)
+
+
+def test_a_snapshot_brings_back_what_was_deleted(kubectl: Kubectl) -> None:
+    eventually(lambda: whole(kubectl), "three servers", 60)
+    name, value = uuid.uuid4().hex[:8], uuid.uuid4().hex
+    consul(kubectl, "kv", "put", "tests/snapshot", value)
+    run(kubectl, "consul-snapshot", f"snapshot-{name}")
+    consul(kubectl, "kv", "delete", "tests/snapshot")
+    run(kubectl, "consul-restore", f"restore-{name}")
+    assert consul(kubectl, "kv", "get", "tests/snapshot").strip() == value
+    eventually(lambda: registered(kubectl), "both instances", 60)
+
+
+def run(kubectl: Kubectl, of: str, name: str) -> None:
+    """Run a CronJob's Job now, to its good end."""
+    kubectl("create", "job", f"--from=cronjob/{of}", name)
+    try:
+        kubectl("wait", "--for=condition=complete", f"job/{name}", "--timeout=120s")
+    finally:
+        kubectl("delete", "job", name)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "token", "body", "wanted"),
+    [
+        ("PUT", "/v1/agent/service/register", "", '{"Name": "user-service", "ID": "tests"}', 403),
+        ("PUT", "/v1/agent/service/register", "token", '{"Name": "api-gateway", "ID": "tests"}', 403),
+        ("GET", "/v1/kv/tests/snapshot", "token", "", 403),
+        ("GET", "/v1/acl/tokens", "token", "", 403),
+        ("PUT", "/v1/agent/leave", "token", "", 403),
+        ("GET", "/v1/agent/services", "token", "", 200),
+    ],
+)
+def test_a_service_may_register_itself_and_nothing_else(
+    kubectl: Kubectl, method: str, path: str, token: str, body: str, wanted: int
+) -> None:
+    command = ("exec", "deployment/user-service", "--", "/app/.venv/bin/python", "-c", ASK)
+    assert int(kubectl(*command, method, path, token, body)) == wanted

@@ -1,0 +1,68 @@
+"""Releases of a stack that does not build: a good one, a bad one that never serves, and the way back."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+from tests.load import Load
+from tests.running import Kubectl
+from tests.stacks import make, write_stack
+from toolchain.build import toolbox
+from toolchain.cluster.images import buildx
+from toolchain.stack import Stack
+
+LAST_WORDS = "error: this release is broken"
+
+
+def variant(images: dict[str, str], folder: Path, name: str, *instructions: str) -> dict[str, str]:
+    """The images with another user-service: what was, with some instructions more, in the same registry."""
+    before = images["user-service"]
+    repository = before.partition("@")[0].rpartition(":")[0]
+    dockerfile, metadata = folder / "Dockerfile", folder / "metadata.json"
+    dockerfile.write_text("\n".join([f"FROM {before}", *instructions]))
+    buildx(
+        toolbox(), "build", "--provenance=false", "--push", "--tag", f"{repository}:{name}",
+        "--metadata-file", str(metadata), str(folder), what=f"user-service {name}",
+    )  # fmt: skip
+    digest = json.loads(metadata.read_text())["containerimage.digest"]
+    return images | {"user-service": f"{repository}@{digest}"}
+
+
+def running(kubectl: Kubectl) -> Counter[str]:
+    """The images of the pods of user-service that are ready."""
+    path = '{range .items[?(@.status.containerStatuses[0].ready==true)]}{.spec.containers[0].image}{"\\n"}{end}'
+    found = kubectl("get", "pods", "--selector=app.kubernetes.io/name=user-service", f"--output=jsonpath={path}")
+    return Counter(found.split())
+
+
+def test_a_good_release_replaces_the_old_a_bad_one_never_serves_and_a_rollback_leads_back(
+    stack: Stack, images: dict[str, str], load: Load, kubectl: Kubectl, tmp_path: Path
+) -> None:
+    good = variant(images, tmp_path, "good", "LABEL release=good")
+    bad = variant(
+        images, tmp_path, "bad", f"""ENTRYPOINT ["/app/.venv/bin/python", "-c", "raise SystemExit('{LAST_WORDS}')"]"""
+    )
+    with load:
+        write_stack(stack.name, "staging", digests=good)
+        released = make("up", stack.name)
+        assert released.returncode == 0, released.stdout + released.stderr
+        assert running(kubectl).keys() == {good["user-service"]}
+
+        write_stack(stack.name, "staging", digests=bad)
+        refused = make("up", stack.name)
+        assert refused.returncode != 0
+        assert LAST_WORDS in refused.stdout
+        assert running(kubectl) == {good["user-service"]: 3}
+
+        back = make("rollback", stack.name)
+        assert back.returncode == 0, back.stdout + back.stderr
+        assert f"user-service goes back to {good['user-service']}" in back.stdout
+        assert running(kubectl) == {good["user-service"]: 3}
+
+        write_stack(stack.name, "staging", digests=good)
+        again = make("up", stack.name)
+        assert again.returncode == 0, again.stdout + again.stderr
+    assert load.failures() == {}
+    assert load.stale == []
+    assert load.lost() == []
+    print(dict(load.answers))

@@ -1,0 +1,46 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from infra.settings import GENERATED_SECRETS, load_stack
+from toolchain import render
+
+OWN_DIGEST = "registry.example.com/user-service@sha256:" + "1" * 64
+
+
+def test_a_stack_is_rendered_without_its_secrets_and_without_building(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "Pulumi.team.yaml"
+    secret = {"secure": "v1:cannot-be-read-here"}
+    settings = {
+        "stage": "local",
+        "registry": "registry.example.com",
+        "build": True,
+        "digests": {"user-service": OWN_DIGEST},
+    }
+    config = {
+        "estate:settings": settings,
+        "pulumi:disable-default-providers": ["kubernetes"],
+        "estate:previousTokenKey": secret,
+    }
+    file.write_text(
+        yaml.safe_dump(
+            {
+                "encryptionsalt": "v1:salt",
+                "config": config | dict.fromkeys((f"estate:{name}" for name in GENERATED_SECRETS), secret),
+            }
+        )
+    )
+    monkeypatch.setattr(render, "STACKS", tmp_path)
+
+    rendered = render.configuration("team", load_stack(file))
+
+    assert rendered.pop("estate:settings") == settings | {
+        "build": False,
+        "digests": {"user-service": OWN_DIGEST, "api-gateway": f"registry.example.com/api-gateway@{render.DIGEST}"},
+    }
+    assert rendered == {"pulumi:disable-default-providers": ["kubernetes"]} | dict.fromkeys(
+        (f"estate:{name}" for name in GENERATED_SECRETS), render.PLACEHOLDER
+    )

@@ -1,0 +1,59 @@
+"""Why pods of a stack are not ready, in their own words."""
+
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+from toolchain.stack import Stack
+
+TAIL = 5
+"""Lines of a pod's log that are shown."""
+PODS = 5
+"""How many pods are shown; more would say the same."""
+
+
+def explain(stack: Stack, pods: list[dict[str, Any]]) -> list[str]:
+    """Lines on the pods that are not ready: what the cluster says, and the end of their logs."""
+    lines: list[str] = []
+    for pod in [pod for pod in pods if is_unready(pod)][:PODS]:
+        name = pod["metadata"]["name"]
+        lines += [f"pod {name}: {reason}" for reason in reasons(pod)]
+        lines += [f"    {line}" for line in last_words(stack, pod)]
+    return lines
+
+
+def is_unready(pod: dict[str, Any]) -> bool:
+    """Whether a pod should be ready and is not, or has failed."""
+    if "deletionTimestamp" in pod["metadata"] or pod["status"]["phase"] == "Succeeded":
+        return False
+    conditions = {condition["type"]: condition["status"] for condition in pod["status"].get("conditions", ())}
+    return conditions.get("Ready") != "True"
+
+
+def reasons(pod: dict[str, Any]) -> Iterator[str]:
+    """What the cluster says of a pod: why it is not scheduled, not started, has ended or is not ready."""
+    for condition in pod["status"].get("conditions", ()):
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            yield condition.get("message", "not scheduled")
+    containers = [*pod["status"].get("initContainerStatuses", ()), *pod["status"].get("containerStatuses", ())]
+    for container in containers:
+        state, ended = container.get("state", {}), container.get("lastState", {}).get("terminated")
+        waiting, terminated = state.get("waiting", {}), state.get("terminated") or ended
+        if terminated and terminated.get("exitCode"):
+            yield f"{container['name']} ended with exit code {terminated['exitCode']} ({terminated.get('reason', '')})"
+        elif waiting.get("message"):
+            yield f"{container['name']}: {waiting['reason']}: {waiting['message']}"
+        elif "running" in state and not container.get("ready"):
+            yield f"{container['name']} runs, and is not ready"
+
+
+def last_words(stack: Stack, pod: dict[str, Any]) -> list[str]:
+    """The end of the log of a pod's first container that is not ready; of its last run, when it starts again and again."""
+    for container in pod["status"].get("containerStatuses", ()):
+        if not container.get("ready"):
+            previous = ["--previous"] if "waiting" in container.get("state", {}) and container["restartCount"] else []
+            words = ["logs", pod["metadata"]["name"], f"--container={container['name']}", f"--tail={TAIL}", *previous]
+            command = stack.kubectl("--request-timeout=10s", *words)
+            done = subprocess.run(command, env=stack.target.environment, capture_output=True, text=True, check=False)
+            return done.stdout.splitlines() if done.returncode == 0 else []
+    return []

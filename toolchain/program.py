@@ -1,0 +1,98 @@
+"""The whole program of a stack, run once against mocks: every resource that it registers."""
+
+import asyncio
+import importlib
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, cast
+from unittest.mock import patch
+
+import pulumi
+import pulumi.runtime
+import yaml
+
+from infra.services import NAMES
+from infra.settings import GENERATED_SECRETS
+from toolchain.paths import PROJECT
+
+OURS = {*NAMES}
+CANARY = "canary-of-a-secret"
+LOOP = asyncio.new_event_loop()
+"""One for every run: Pulumi's mocks open another in each thread of its executor, and never close them."""
+DIGEST = "sha256:" + "0" * 64
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A resource as the program registered it."""
+
+    type: str
+    name: str
+    inputs: dict[str, Any]
+
+
+class Recorder(pulumi.runtime.Mocks):
+    """Answers as the providers would, and keeps what it was asked for."""
+
+    def __init__(self) -> None:
+        self.registered: list[Registered] = []
+
+    def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
+        inputs = cast("dict[str, Any]", args.inputs)  # pyright: ignore[reportUnknownMemberType]
+        self.registered.append(Registered(args.typ, args.name, inputs))
+        outputs: dict[Any, Any] = {**inputs}
+        if args.typ == "docker-build:index:Image":
+            outputs["ref"] = f"{inputs['tags'][0]}@{DIGEST}"
+        if "metadata" in inputs:
+            outputs["metadata"] = {"name": f"{args.name}-auto"} | inputs["metadata"]
+        return f"{args.name}-id", outputs
+
+    def call(self, args: pulumi.runtime.MockCallArgs) -> tuple[dict[Any, Any], list[tuple[str, str]] | None]:
+        raise NotImplementedError(args.token)  # the program calls no function of a provider
+
+
+@cache
+def run_program(stack: str) -> list[Registered]:
+    """What the program registers for a stack; where that does not build, with images by some digest."""
+    content = yaml.safe_load((PROJECT / "stacks" / f"Pulumi.{stack}.yaml").read_text())["config"]["estate:settings"]
+    settings = {"digests": {name: f"registry/{name}@{DIGEST}" for name in OURS}} | content
+    secrets = {f"estate:{name}": CANARY for name in GENERATED_SECRETS}
+    return against_mocks("infra.__main__", "estate", stack, {"estate:settings": json.dumps(settings)}, secrets)
+
+
+def against_mocks(
+    program: str | Callable[[], object],
+    project: str,
+    stack: str,
+    config: dict[str, str] | None = None,
+    secrets: dict[str, str] | None = None,
+) -> list[Registered]:
+    """What a program registers.
+
+    Args:
+        program: a module, imported afresh, or a function.
+        project: whose it is.
+        stack: that it is run for.
+        config: its configuration.
+        secrets: what of it is secret.
+    """
+    recorder = Recorder()
+    asyncio.set_event_loop(LOOP)
+    pulumi.runtime.set_mocks(recorder, project=project, stack=stack, preview=False)
+    pulumi.runtime.set_all_config((config or {}) | (secrets or {}), list(secrets or ()))
+
+    @pulumi.runtime.test  # pyright: ignore[reportUnknownMemberType, reportUntypedFunctionDecorator]
+    def run() -> None:
+        if isinstance(program, str):
+            sys.modules.pop(program, None)
+            importlib.import_module(program)
+        else:
+            program()
+
+    with patch.dict(os.environ, ESTATE_KUBECONFIG="/nowhere/kubeconfig", ESTATE_KUBE_CONTEXT="mock"):
+        run()
+    return recorder.registered

@@ -1,0 +1,106 @@
+"""`make render`: the manifests of a stack as files, made by its own program and without a cluster.
+
+Nothing is left behind but the files: state, passphrase and secrets are thrown away with a temporary folder. Our images are named by a
+digest of nothing where the stack builds them.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from infra.services import GATEWAY, SERVICES
+from infra.settings import GENERATED_SECRETS, StackSettings
+from toolchain.build import build_missing
+from toolchain.console import ToolchainError, run_command, say
+from toolchain.paths import PROJECT
+from toolchain.stack import STACKS, load, read_yaml
+from toolchain.target import KEEP_BYTECODE, with_uv
+
+PLACEHOLDER = "rendered-without-secrets"
+DIGEST = "sha256:" + "0" * 64
+OUTSIDE = ("ESTATE_KUBECONFIG", "ESTATE_KUBE_CONTEXT", "KUBECONFIG", "PULUMI_CONFIG_PASSPHRASE_FILE")
+"""What a program that renders shall not know."""
+
+
+def render(name: str, folder: Path) -> None:
+    """Write the manifests of a stack.
+
+    Args:
+        name: of the stack.
+        folder: for the manifests; what it holds is removed first.
+
+    Raises:
+        ToolchainError: there is no such stack, or its program failed; with Pulumi's words.
+    """
+    settings = load(name)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        home = Path(temporary)
+        environment = rendering_environment(home, folder)
+        (home / "Pulumi.yaml").write_text("name: estate\nruntime: python\n")
+        run(["stack", "init", name, "--secrets-provider", "passphrase"], environment, home)
+        salted = home / f"Pulumi.{name}.yaml"
+        salted.write_text(yaml.safe_dump(read_yaml(salted) | {"config": configuration(name, settings)}))
+        up = ["up", "--yes", "--skip-preview", "--stack", name, "--config-file", str(salted)]
+        run(up, environment, PROJECT)
+
+
+def configuration(name: str, settings: StackSettings) -> dict[str, Any]:
+    """The stack's configuration, with nothing that is secret and nothing to build."""
+    config: dict[str, Any] = read_yaml(STACKS / f"Pulumi.{name}.yaml")["config"]
+    ours = (GATEWAY, *(service.name for service in SERVICES))
+    digests = {app: f"{settings.registry}/{app}@{DIGEST}" for app in ours} | settings.digests
+    changed = {"estate:settings": config["estate:settings"] | {"build": False, "digests": digests}}
+    secrets = {f"estate:{secret}": PLACEHOLDER for secret in GENERATED_SECRETS}
+    return {key: value for key, value in config.items() if "secure" not in value} | changed | secrets
+
+
+def rendering_environment(home: Path, folder: Path) -> dict[str, str]:
+    """What Pulumi has to know to render into a folder, with its state in another one."""
+    inherited = {key: value for key, value in os.environ.items() if key not in OUTSIDE}
+    tools: dict[str, str] = {}
+    if os.environ.get("TOOLS", "embedded") == "embedded":
+        box = build_missing()
+        tools = {"PATH": box.path, "PULUMI_HOME": str(box.pulumi_home)}
+    return with_uv(
+        inherited
+        | tools
+        | KEEP_BYTECODE
+        | {
+            "ESTATE_MANIFESTS": str(folder),
+            "PULUMI_BACKEND_URL": f"file://{home}",
+            "PULUMI_CONFIG_PASSPHRASE": PLACEHOLDER,
+            "PULUMI_SKIP_UPDATE_CHECK": "true",
+        }
+    )
+
+
+def run(words: list[str], environment: dict[str, str], cwd: Path) -> None:
+    """Run Pulumi.
+
+    Raises:
+        ToolchainError: it failed; with its words.
+    """
+    command = ["pulumi", "--non-interactive", *words]
+    done = subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise ToolchainError(f"pulumi {words[0]} failed, nothing was rendered:\n{done.stdout}{done.stderr.strip()}")
+
+
+def main() -> None:
+    if len(sys.argv) != 2:
+        raise ToolchainError("usage: python -m toolchain.render STACK")
+    folder = PROJECT / "build" / "manifests" / sys.argv[1]
+    render(sys.argv[1], folder)
+    say(f"{sum(1 for _ in folder.rglob('*.yaml'))} manifests in {folder}; their Secrets hold placeholders")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,1 @@
+"""sample-service: what it is for."""
