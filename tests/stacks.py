@@ -53,12 +53,12 @@ def beside_local(name: str, of: str, images: Mapping[str, str]) -> Generator[Sta
         with opened(name) as stack:
             update(stack)
         yield stack
-        gone = make("down", name)
-        assert gone.returncode == 0, gone.stdout + gone.stderr
     finally:
+        gone = make("down", name)
         removed = stack_of(name).pulumi("stack", "rm", "--yes", "--stack", name, cwd=OWN_STACKS)
         for file in (stack_file(name), *OWN_STACKS.glob(f"*{name}.*")):
             file.unlink(missing_ok=True)
+    assert gone.returncode == 0, gone.stdout + gone.stderr
     assert removed.returncode == 0, removed.stderr
 
 

@@ -91,7 +91,9 @@ def upgrade(connection: Connection) -> None:
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection
     known = {revision.revision for revision in ScriptDirectory.from_config(config).walk_revisions()}
-    if unknown := set(MigrationContext.configure(connection).get_current_heads()) - known:
+    found = set(MigrationContext.configure(connection).get_current_heads())
+    connection.commit()  # Alembic wants to begin its transactions itself
+    if unknown := found - known:
         # A release that was rolled back: every revision leaves the schema good for the release before it.
         log.warning("The schema is ahead of this release: it stays as it is", extra={"revisions": sorted(unknown)})
         return
