@@ -6,6 +6,7 @@ import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import pairwise
 from types import TracebackType
 from typing import Self
 
@@ -43,6 +44,8 @@ class Load:
     created: dict[int, str] = field(default_factory=dict[int, str])
     """E-mail address of every user whose creation was acknowledged, by id."""
     written: list[Written] = field(default_factory=list[Written])
+    acknowledged: list[float] = field(default_factory=list[float])
+    """When changes were acknowledged, by the monotonic clock."""
 
     def __enter__(self) -> Self:
         """Start."""
@@ -63,6 +66,10 @@ class Load:
     def run(self, seconds: float) -> None:
         """Go on for a while."""
         self._end.wait(seconds)
+
+    def longest_pause(self) -> float:
+        """Seconds in which no change was acknowledged."""
+        return max(after - before for before, after in pairwise(sorted(self.acknowledged)))
 
     def failures(self) -> dict[str, int]:
         """Outcomes that no user should see."""
@@ -120,6 +127,7 @@ class Load:
                 answer = self._ask("PATCH", f"{USERS}/{user.id}", json={"age": age}, headers={"If-Match": "*"})
                 if answer is not None and answer.status_code == 200:
                     user.age, user.version = age, int(answer.headers["etag"].strip('"'))
+                    self.acknowledged.append(time.monotonic())
                     break
                 time.sleep(0.1)
             else:
