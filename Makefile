@@ -153,4 +153,14 @@ browser: uv
 
 .PHONY: test
 test: test-fast up browser ## All tests; brings the estate up first
-	@$(RUN) pytest tests/score tests/e2e tests/chaos --durations=10
+	@$(RUN) pytest tests/score
+	@$(MAKE) -j2 test-local test-staging # each has a stack of its own; what ends the whole cluster comes after both
+	@$(RUN) pytest tests/chaos/test_cluster.py
+
+.PHONY: test-local
+test-local: uv
+	@set -o pipefail; $(RUN) pytest tests/e2e tests/chaos --ignore tests/chaos/test_cluster.py --durations=15 2>&1 | sed --unbuffered 's/^/[local] /'
+
+.PHONY: test-staging
+test-staging: uv ## What holds for a stack of stage staging: brings one up beside the running local, and removes it
+	@set -o pipefail; $(RUN) pytest tests/staging --durations=15 2>&1 | sed --unbuffered 's/^/[staging] /'

@@ -110,7 +110,7 @@ def pod(image: str) -> dict[str, Any]:
                     "periodSeconds": 10,
                     "failureThreshold": 6,
                 },
-                "resources": resources("100m", "256Mi"),
+                "resources": resources("50m", "256Mi"),
                 "securityContext": container_security(),
                 "volumeMounts": [
                     {"name": "data", "mountPath": "/consul/data"},

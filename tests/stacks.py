@@ -11,7 +11,7 @@ import yaml
 from tests.running import STACK
 from toolchain.estate import opened, update
 from toolchain.paths import PROJECT
-from toolchain.stack import OWN_STACKS, STACKS, Stack, load, outputs, read_yaml
+from toolchain.stack import OWN_STACKS, STACKS, Stack, ask, load, outputs, read_yaml
 from toolchain.target import target
 
 
@@ -60,6 +60,15 @@ def beside_local(name: str, of: str, images: Mapping[str, str]) -> Generator[Sta
             file.unlink(missing_ok=True)
     assert gone.returncode == 0, gone.stdout + gone.stderr
     assert removed.returncode == 0, removed.stderr
+    assert left_of(stack) == []
+
+
+def left_of(stack: Stack) -> list[str]:
+    """What of a stack is still in the cluster."""
+    claimed = '{range .items[*]}{.spec.claimRef.namespace}{"\\n"}{end}'
+    words = ["get", "namespaces", "--output=name"], ["get", "persistentvolumes", f"--output=jsonpath={claimed}"]
+    found = [name for command in words for name in ask(stack, *command).split()]
+    return [name for name in found if name.rpartition("/")[2] == stack.namespace]
 
 
 def stack_of(name: str) -> Stack:
