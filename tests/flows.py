@@ -32,10 +32,8 @@ SERVERS_FLOWS = {
     ("consul-restore", "consul-server"): {("TCP", 8501)},
     ("prometheus", "consul-server"): {("TCP", 8501)},
     ("prometheus", "consul"): {("TCP", 8501)},
-    ("api-gateway", "consul"): {("TCP", 8500)},
-    ("user-service", "consul"): {("TCP", 8500)},
-    ("consul", "api-gateway"): {("TCP", 8080)},
-    ("consul", "user-service"): {("TCP", 8080)},
+    **{(name, "consul"): {("TCP", 8500)} for name in REGISTERED},
+    **{("consul", name): {("TCP", 8080)} for name in REGISTERED},
 }
 """All that Consul's servers and agents have to do with, in a stack of three servers: protocols and ports."""
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from infra.services import NAMES
 from toolchain.build import toolbox
 from toolchain.render import DIGEST, PLACEHOLDER, render
 
@@ -127,6 +128,4 @@ def test_what_is_rendered_holds_placeholders_and_no_image_that_was_built(manifes
         if manifest["kind"] == "Deployment"
         for container in manifest["spec"]["template"]["spec"]["containers"]
     }
-    assert {image for image in images if DIGEST in image} == {
-        f"localhost:5000/estate/{app}@{DIGEST}" for app in ("user-service", "api-gateway")
-    }
+    assert {image for image in images if DIGEST in image} == {f"localhost:5000/estate/{app}@{DIGEST}" for app in NAMES}

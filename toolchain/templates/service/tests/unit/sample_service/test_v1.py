@@ -8,7 +8,7 @@ import pytest
 from jwt.utils import base64url_encode
 from sample_service.main import create_app
 from servicekit.registration import Registration
-from servicekit.settings import Auth
+from servicekit.settings import Auth, Registry
 from servicekit.tokens import Verifier
 
 PATH = "/api/v1/sample-service"
@@ -22,7 +22,7 @@ async def client(tmp_path: Path) -> AsyncGenerator[httpx.AsyncClient]:
     keys = tmp_path / "jwks.json"
     key = {"kty": "oct", "kid": "1", "use": "sig", "alg": "HS256", "k": base64url_encode(KEY).decode()}
     keys.write_text(json.dumps({"keys": [key]}))
-    app = create_app(Registration("", "sample-service", "", "", 0), Verifier(Auth(keys_file=keys)))
+    app = create_app(Registration(Registry(), "sample-service", "", "", 0), Verifier(Auth(keys_file=keys)))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
         yield client
 
