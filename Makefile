@@ -63,6 +63,10 @@ token: uv ## Print a token for the API, good for a day   STACK=local
 operator-secret: uv ## Print the secret by which the client operator gets tokens   STACK=local
 	@$(RUN) python -m toolchain.estate operator-secret $(STACK)
 
+.PHONY: secret
+secret: uv ## Store one of the stack's secrets: asks for it, or reads standard input   NAME=postgresPassword STACK=local
+	@$(RUN) python -m toolchain.estate secret $(STACK) '$(NAME)'
+
 .PHONY: rotate-keys
 rotate-keys: uv ## Sign tokens by a new key; the old one stays valid until retire-key   STACK=local
 	@$(RUN) python -m toolchain.rotation rotate $(STACK)

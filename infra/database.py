@@ -13,13 +13,15 @@ from infra.pods import container_security, manifest, pod_security, resources
 
 DATABASE = "myapp"
 ADMIN = "postgres"
-"""The superuser; roles are its only work."""
+"""The superuser of a server of ours; roles are its only work."""
 OWNER = "myuser_owner"
 """Owns the schema, and migrates it."""
 LOGINS = {"a": "myuser_a", "b": "myuser_b"}
 """Of the services, which may read and write rows; they use the one while the other gets another password."""
 BACKUP = "backup"
 """May read everything."""
+ROLES = ("myuser", OWNER, *LOGINS.values(), BACKUP)
+"""All that scripts/roles.sql makes."""
 UID = 10003
 """Of programs of ours; any, since it owns nothing that the server has."""
 SCRIPTS = Path(__file__).parent / "scripts"
@@ -27,16 +29,21 @@ SECRETS_FOLDER = "/run/secrets/app"
 
 
 class Server(Protocol):
-    """A Postgres that speaks TLS, and has the superuser ADMIN."""
+    """A Postgres that speaks TLS, and has the database DATABASE."""
 
     @property
     def endpoint(self) -> Endpoint:
-        """Where its pods listen."""
+        """Where it listens."""
         ...
 
     @property
     def host(self) -> str:
         """Its name, which its certificate bears too."""
+        ...
+
+    @property
+    def admin(self) -> str:
+        """Who makes the roles."""
         ...
 
     ca: pulumi.Output[str]

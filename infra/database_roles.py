@@ -7,7 +7,7 @@ import pulumi
 from pulumi_kubernetes.batch.v1 import Job
 from pulumi_kubernetes.core.v1 import Secret
 
-from infra.database import ADMIN, BACKUP, LOGINS, OWNER, Login, Server, client, client_pod, client_secret, script
+from infra.database import BACKUP, LOGINS, OWNER, Login, Server, client, client_pod, client_secret, script
 from infra.namespace import EstateNamespace
 from infra.network_policy import Flow
 from infra.pods import labels, manifest
@@ -32,7 +32,7 @@ class DatabaseRoles(pulumi.ComponentResource):
         """Create the Job.
 
         Args:
-            server: with the superuser ADMIN.
+            server: of the database.
             image: of the server.
             secrets: every login's password, and which login the services use.
             namespace: where the Job runs.
@@ -85,7 +85,7 @@ class DatabaseRoles(pulumi.ComponentResource):
     @property
     def container(self) -> dict[str, Any]:
         """What brings the roles to what they should be, on whatever database is there."""
-        return client(NAME, self._image, self._server, ADMIN)
+        return client(NAME, self._image, self._server, self._server.admin)
 
 
 def passwords(secrets: DatabaseSecrets) -> dict[str, pulumi.Output[str]]:

@@ -6,6 +6,7 @@ from infra.authority import Authority
 from infra.consul import Consul
 from infra.consul_access import Keys
 from infra.consul_cluster import ConsulCluster
+from infra.managed_postgres import ManagedPostgres
 from infra.namespace import EstateNamespace
 from infra.postgres import Postgres
 from infra.postgres_cluster import PostgresCluster
@@ -15,12 +16,14 @@ from infra.settings import DatabaseSecrets, SettingsError, StackSettings
 
 def database_server(
     settings: StackSettings, secrets: DatabaseSecrets, authority: Authority, namespace: EstateNamespace
-) -> Postgres | PostgresCluster:
-    """One instance, or several by an operator (`postgres.kind`).
+) -> Postgres | PostgresCluster | ManagedPostgres:
+    """One instance, several by an operator, or one that somebody else runs (`postgres.kind`).
 
     Raises:
-        SettingsError: what the operator's instances need is missing.
+        SettingsError: what the operator's instances need is missing, or the admin of somebody else's is none.
     """
+    if settings.postgres.managed:
+        return ManagedPostgres(settings.postgres.managed)
     images, storage = settings.images, settings.storage.postgres
     if settings.postgres.kind == "instance":
         return Postgres(images.postgres, storage, secrets.admin, authority, namespace)

@@ -24,12 +24,14 @@ DNS = {
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a workload listens: its pods, by their name, and their port."""
+    """Where a workload listens: its pods, by their name, and their port; or what is outside the cluster, by its networks."""
 
     name: str
     port: int
     more: tuple[tuple[Protocol, int], ...] = ()
     """Other ports that go with it, with their protocols."""
+    networks: tuple[str, ...] = ()
+    """Where it is outside the cluster, as CIDRs; empty: it has pods."""
 
     @property
     def address(self) -> str:
@@ -53,21 +55,25 @@ def deny_by_default(namespace: pulumi.Input[str], parent: pulumi.Resource) -> Ne
 
 
 class Flow(pulumi.ComponentResource):
-    """The pods of one workload may connect to those of another: as egress of the one, and ingress of the other."""
+    """The pods of one workload may connect to those of another: as egress of the one, and ingress of the other.
+
+    What is outside the cluster has no pods: there it is egress alone, to its networks.
+    """
 
     def __init__(self, source: str, to: Endpoint, namespace: pulumi.Input[str], parent: pulumi.Resource) -> None:
-        """Create the two policies.
+        """Create the policies.
 
         Args:
             source: name of the workload that connects.
             to: what it connects to.
-            namespace: of both.
+            namespace: of both, or of the one that has pods.
             parent: who needs the flow.
         """
         name = f"{source}-to-{to.name}"
         super().__init__("estate:network_policy:Flow", name, {}, pulumi.ResourceOptions(parent=parent))
         child = pulumi.ResourceOptions(parent=self)
-        leaving = {"to": [{"podSelector": {"matchLabels": selector(to.name)}}], "ports": to.ports}
+        pods = {"podSelector": {"matchLabels": selector(to.name)}}
+        outside = [{"ipBlock": {"cidr": cidr}} for cidr in to.networks]
         NetworkPolicy(
             name,
             metadata=metadata(name, namespace),
@@ -75,12 +81,13 @@ class Flow(pulumi.ComponentResource):
                 {
                     "podSelector": {"matchLabels": selector(source)},
                     "policyTypes": ["Egress"],
-                    "egress": [leaving],
+                    "egress": [{"to": outside or [pods], "ports": to.ports}],
                 }
             ),
             opts=child,
         )
-        entering(to, source, [{"podSelector": {"matchLabels": selector(source)}}], namespace, child)
+        if not outside:
+            entering(to, source, [{"podSelector": {"matchLabels": selector(source)}}], namespace, child)
         self.register_outputs({})
 
 

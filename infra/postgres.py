@@ -37,6 +37,7 @@ class Postgres(pulumi.ComponentResource):
 
     endpoint = Endpoint(NAME, PORT)
     host = NAME
+    admin = ADMIN
     ca: pulumi.Output[str]
 
     def __init__(

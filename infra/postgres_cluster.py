@@ -32,6 +32,7 @@ class PostgresCluster(pulumi.ComponentResource):
 
     endpoint = Endpoint(NAME, PORT)
     host = PRIMARY
+    admin = ADMIN
     ca: pulumi.Output[str]
 
     def __init__(

@@ -1,16 +1,18 @@
 """Everything in which stacks differ, typed: stacks/Pulumi.<stack>.yaml holds it under `estate:settings`."""
 
 import difflib
+import ipaddress
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast, get_args, get_origin
+from typing import Annotated, Any, Literal, cast, get_args, get_origin
 from urllib.parse import urlsplit
 
 import pulumi
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from cryptography import x509
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from infra.stages import STAGES, Stage, with_defaults
 
@@ -26,7 +28,7 @@ GENERATED_SECRETS = (
     "authoritySeed",
     "consulSeed",
 )
-"""Pulumi config secrets (`estate:<name>`) that every stack needs, and `make up` generates where they are missing."""
+"""Pulumi config secrets (`estate:<name>`) that every stack needs, and `make up` generates where they are missing; but what somebody else's database has."""
 OTHER_TOKEN_KEYS = ("nextTokenKey", "previousTokenKey")
 """Secrets that are there while keys are rotated: tokens by these are accepted too."""
 DATABASE_LOGIN = "databaseLogin"
@@ -193,12 +195,62 @@ class BackupSettings(Settings):
     """How many there are at the most."""
 
 
+def network(given: str) -> str:
+    """A CIDR.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        ipaddress.ip_network(given)
+    except ValueError as error:
+        raise ValueError(f"{error}: give a network as CIDR, like 10.0.8.0/24 or 203.0.113.7/32") from error
+    return given
+
+
+def certificates(given: str) -> str:
+    """Certificates as PEM.
+
+    Raises:
+        ValueError: they are none.
+    """
+    try:
+        x509.load_pem_x509_certificates(given.encode())
+    except ValueError as error:
+        raise ValueError("no certificates: give the text of the provider's PEM file (ca: |)") from error
+    return given
+
+
+class ManagedPostgresSettings(Settings):
+    """A Postgres that somebody else runs; its admin's password is the secret `postgresPassword`."""
+
+    host: str = Field(min_length=1)
+    """Its name, which its certificate bears."""
+    port: int = Field(default=5432, ge=1, le=65535)
+    networks: list[Annotated[str, AfterValidator(network)]] = Field(min_length=1)
+    """Where it is, as CIDRs: who needs the database may connect there."""
+    ca: Annotated[str, AfterValidator(certificates)]
+    """Whom to trust for its certificate, as PEM."""
+    admin: str = Field(default="postgres", min_length=1)
+    """Who makes the roles; may create roles and databases, and owns the database or its owner's role."""
+
+
 class PostgresSettings(Settings):
     """Where the database is."""
 
-    kind: Literal["instance", "cluster"] = "instance"
-    """One instance; or three by the operator CloudNativePG, of which one may be lost."""
+    kind: Literal["instance", "cluster", "managed"] = "instance"
+    """One instance; three by the operator CloudNativePG, of which one may be lost; or one that somebody else runs."""
+    managed: ManagedPostgresSettings | None = None
+    """Where that is."""
     backup: BackupSettings = BackupSettings()
+
+    @model_validator(mode="after")
+    def _whole(self) -> "PostgresSettings":
+        if self.kind == "managed" and self.managed is None:
+            raise ValueError("kind: managed needs to know where: set managed: {host, networks, ca}")
+        if self.kind != "managed" and self.managed:
+            raise ValueError(f"managed is given, and kind is {self.kind}: set kind: managed, or take managed out")
+        return self
 
 
 class ConsulSettings(Settings):
@@ -241,8 +293,14 @@ class StackSettings(Settings):
 
     def image_references(self) -> list[str]:
         """Every third-party image that the stack uses."""
-        unused = {"postgres_cluster"} if self.postgres.kind == "instance" else set[str]()
+        unused = set[str]() if self.postgres.kind == "cluster" else {"postgres_cluster"}
         return sorted(self.images.model_dump(exclude=unused).values())
+
+    @property
+    def generated_secrets(self) -> list[str]:
+        """GENERATED_SECRETS but what somebody else has said."""
+        given = {"postgresPassword"} if self.postgres.managed else set[str]()
+        return [name for name in GENERATED_SECRETS if name not in given]
 
 
 @dataclass(frozen=True)
@@ -392,7 +450,7 @@ def load_secrets() -> Secrets:
         value = config.get_secret(name)
         if value is None:
             raise SettingsError(
-                f"the secret {name} is missing: pulumi config set --secret estate:{name} (make up generates it)"
+                f"the secret {name} is missing: make secret NAME={name} STACK={pulumi.get_stack()} asks for it"
             )
         found[name] = value
     others = [value for name in OTHER_TOKEN_KEYS if (value := config.get_secret(name)) is not None]

@@ -1,5 +1,6 @@
-"""`make up`, `down`, `preview`, `status`, `url`, `token`, `operator-secret` and `logs`."""
+"""`make up`, `down`, `preview`, `status`, `url`, `token`, `operator-secret`, `secret` and `logs`."""
 
+import getpass
 import json
 import os
 import ssl
@@ -14,6 +15,7 @@ import httpx
 import jwt
 from jwt.utils import base64url_decode
 
+from infra.settings import GENERATED_SECRETS, nearest
 from infra.token_keys import kid
 from toolchain.build import toolbox
 from toolchain.cluster import __main__ as cluster
@@ -21,7 +23,7 @@ from toolchain.cluster import layout
 from toolchain.console import ToolchainError, run_command, say, step, wait_until
 from toolchain.diagnosis import explain
 from toolchain.recovery import release_lock, settled_file, settling
-from toolchain.stack import Stack, ask, load, on, only_one, open_stack, outputs, secret
+from toolchain.stack import Stack, ask, load, on, only_one, open_stack, outputs, secret, store_secret
 from toolchain.standins import publish_missing
 from toolchain.target import target
 
@@ -92,6 +94,22 @@ def token(name: str) -> None:
 def operator_secret(name: str) -> None:
     """Print the secret by which the client operator gets tokens."""
     say(secret(Stack(name, load(name), target()), "operatorSecret"))
+
+
+def give_secret(name: str, key: str) -> None:
+    """Store one of the stack's secrets as it is given: on a terminal unseen, otherwise by standard input.
+
+    Raises:
+        ToolchainError: there is no such secret, or nothing was given.
+    """
+    if key not in GENERATED_SECRETS:
+        raise ToolchainError(f"there is no secret {key!r}: {nearest(key, GENERATED_SECRETS)}")
+    value = getpass.getpass(f"{key} of stack {name}: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+    if not value:
+        raise ToolchainError(f"{key} was not given: type it, or give it by standard input; nothing was changed")
+    with opened(name) as stack:
+        store_secret(stack, key, value)
+    say(f"{key} is stored: make up STACK={name} brings it to where it is used")
 
 
 def new_token(stack: Stack) -> str:
@@ -194,6 +212,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "url": url,
     "token": token,
     "operator-secret": operator_secret,
+    "secret": give_secret,
     "logs": logs,
 }
 

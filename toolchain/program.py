@@ -58,7 +58,16 @@ class Recorder(pulumi.runtime.Mocks):
 @cache
 def run_program(stack: str) -> list[Registered]:
     """What the program registers for a stack; where that does not build, with images by some digest."""
-    content = yaml.safe_load((PROJECT / "stacks" / f"Pulumi.{stack}.yaml").read_text())["config"]["estate:settings"]
+    return run_with(stack, settings_of(stack))
+
+
+def settings_of(stack: str) -> dict[str, Any]:
+    """The settings in a stack's file."""
+    return yaml.safe_load((PROJECT / "stacks" / f"Pulumi.{stack}.yaml").read_text())["config"]["estate:settings"]
+
+
+def run_with(stack: str, content: dict[str, Any]) -> list[Registered]:
+    """What the program registers for a stack of other settings than in its file."""
     settings = {"digests": {name: f"registry/{name}@{DIGEST}" for name in OURS}} | content
     secrets = {f"estate:{name}": CANARY for name in GENERATED_SECRETS}
     return against_mocks("infra.__main__", "estate", stack, {"estate:settings": json.dumps(settings)}, secrets)

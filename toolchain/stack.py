@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from infra.services import check_names
-from infra.settings import GENERATED_SECRETS, SettingsError, StackSettings, load_stack
+from infra.settings import SettingsError, StackSettings, load_stack
 from toolchain.cluster.pki import write_private
 from toolchain.console import ToolchainError
 from toolchain.paths import PROJECT, STATE
@@ -152,7 +152,7 @@ def has_own_secrets_provider(file: Path) -> bool:
 def generate_secrets(stack: Stack) -> None:
     """Generate the stack's passwords that this machine does not have yet, encrypted by its passphrase."""
     present = stored_secrets(stack)
-    for key in GENERATED_SECRETS:
+    for key in stack.settings.generated_secrets:
         if key not in present:
             store_secret(stack, key, secrets.token_urlsafe(32))
 

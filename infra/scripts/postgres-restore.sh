@@ -15,11 +15,13 @@ if ! sha256sum --check --status "$name.sha256"; then
   echo "error: $name is not what was written: its checksum is another; choose another backup: $(backups | tr '\n' ' ')" >&2
   exit 1
 fi
+# What an extension says of itself comes with it, and only who owns it could say it again.
+pg_restore --list "$name" | grep --invert-match ' COMMENT - EXTENSION ' >/tmp/contents
 # A stream that breaks off has no COMMIT.
 {
   echo 'BEGIN;'
   echo 'DROP OWNED BY CURRENT_USER CASCADE;'
-  pg_restore --no-owner --exit-on-error --file=- "$name"
+  pg_restore --no-owner --exit-on-error --use-list=/tmp/contents --file=- "$name"
   echo 'COMMIT;'
 } | ask --output=/dev/null
 PGOPTIONS='--client-min-messages=error' ask --command=ANALYZE # the catalogues are not the owner's

@@ -1,4 +1,4 @@
--- Who may do what in the database; run by the superuser, any number of times.
+-- Who may do what in the database; run by a superuser, or by one who may create roles and databases; any number of times.
 \ir verifiers.sql
 SET client_min_messages = warning;
 BEGIN;
@@ -7,28 +7,39 @@ SELECT format('CREATE ROLE %I', name)
 FROM unnest(ARRAY['myuser', 'myuser_owner', 'myuser_a', 'myuser_b', 'backup']) AS name
 WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) \gexec
 
+-- Most of what makes a role mighty only a superuser may so much as mention.
+SELECT format('ALTER ROLE %I NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS', rolname)
+FROM pg_roles
+WHERE rolname IN ('myuser', 'myuser_owner', 'myuser_a', 'myuser_b', 'backup')
+  AND (rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrls) \gexec
+
 -- myuser is what its logins have in common.
-ALTER ROLE myuser NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
-ALTER ROLE myuser_owner LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS PASSWORD :'myuser_owner';
-ALTER ROLE myuser_a LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS PASSWORD :'myuser_a';
-ALTER ROLE myuser_b LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS PASSWORD :'myuser_b';
-ALTER ROLE backup LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS PASSWORD :'backup';
+ALTER ROLE myuser NOLOGIN;
+ALTER ROLE myuser_owner LOGIN PASSWORD :'myuser_owner';
+ALTER ROLE myuser_a LOGIN PASSWORD :'myuser_a';
+ALTER ROLE myuser_b LOGIN PASSWORD :'myuser_b';
+ALTER ROLE backup LOGIN PASSWORD :'backup';
 GRANT myuser TO myuser_a, myuser_b;
 GRANT pg_read_all_data TO backup;
 
+-- Who is no superuser can give away only to a role that he is in, and has the owner's say only in it.
+SELECT format('GRANT myuser_owner TO %I', current_user)
+WHERE NOT pg_has_role(current_user, 'myuser_owner', 'MEMBER') \gexec
+
 -- Whoever owns the database owns its schema `public`.
-ALTER DATABASE myapp OWNER TO myuser_owner;
+SELECT 'ALTER DATABASE myapp OWNER TO myuser_owner'
+FROM pg_database WHERE datname = 'myapp' AND datdba <> 'myuser_owner'::regrole \gexec
 REVOKE ALL ON DATABASE myapp FROM PUBLIC;
 GRANT CONNECT ON DATABASE myapp TO myuser, backup;
 REVOKE CREATE ON SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public TO myuser;
 
--- What a superuser once made. A sequence of a column goes with its table.
+-- What the admin once made. A sequence of a column goes with its table, and what an extension has stays the extension's.
 SELECT format('ALTER TABLE %s OWNER TO myuser_owner', oid::regclass)
 FROM pg_class
 WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'S')
   AND relowner <> 'myuser_owner'::regrole
-  AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = pg_class.oid AND deptype IN ('a', 'i'))
+  AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = pg_class.oid AND deptype IN ('a', 'i', 'e'))
 \gexec
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO myuser;

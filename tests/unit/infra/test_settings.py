@@ -3,10 +3,13 @@ from typing import Any, get_args
 
 import pytest
 
+from infra.authority import authority, pem
 from infra.services import check_names
-from infra.settings import SettingsError, StackSettings, load_cluster, load_stack, parse
+from infra.settings import GENERATED_SECRETS, SettingsError, StackSettings, load_cluster, load_stack, parse
 from infra.stages import STAGES, Stage
 from toolchain.paths import PROJECT
+
+CA = pem(authority("somebody else's"))
 
 
 def test_every_stack_file_is_valid() -> None:
@@ -92,6 +95,43 @@ def test_a_file_that_is_not_yaml_is_named_with_the_line(tmp_path: Path) -> None:
     file.write_text("config:\n  a: [\n")
     with pytest.raises(SettingsError, match=r"Pulumi.x.yaml line 3 is not YAML"):
         load_stack(file)
+
+
+def managed(**changed: object) -> dict[str, object]:
+    return {"host": "db.example.com", "networks": ["192.0.2.0/24"], "ca": CA} | changed
+
+
+def test_the_password_of_a_database_that_somebody_else_runs_is_not_generated() -> None:
+    settings = parsed(postgres={"kind": "managed", "managed": managed()})
+    assert set(GENERATED_SECRETS) - set(settings.generated_secrets) == {"postgresPassword"}
+    assert parsed().generated_secrets == list(GENERATED_SECRETS)
+
+
+def test_an_image_that_is_not_used_is_not_asked_for() -> None:
+    for postgres in ({}, {"kind": "managed", "managed": managed()}):
+        settings = parsed(postgres=postgres)
+        assert settings.images.postgres_cluster not in settings.image_references()
+    assert parsed("prod").images.postgres_cluster in parsed("prod").image_references()
+
+
+@pytest.mark.parametrize(
+    ("postgres", "message"),
+    [
+        ({"kind": "managed"}, r"kind: managed needs to know where: set managed: \{host, networks, ca\}"),
+        ({"managed": managed()}, r"managed is given, and kind is instance: set kind: managed"),
+        ({"kind": "managed", "managed": managed(networks=[])}, "managed.networks: .*at least 1 item"),
+        (
+            {"kind": "managed", "managed": managed(networks=["192.0.2.1/24"])},
+            r"managed.networks.0: .*has host bits set: give a network as cidr, like 10\.0\.8\.0/24",
+        ),
+        ({"kind": "managed", "managed": managed(ca="/etc/ca.crt")}, "managed.ca: .*no certificates: give the text"),
+    ],
+)
+def test_what_is_wrong_about_a_managed_database_is_named_with_what_to_do(
+    postgres: dict[str, object], message: str
+) -> None:
+    with pytest.raises(SettingsError, match=message):
+        parsed(postgres=postgres)
 
 
 def test_no_cluster_is_guessed(monkeypatch: pytest.MonkeyPatch) -> None:

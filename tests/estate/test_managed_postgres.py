@@ -1,0 +1,63 @@
+"""What is made for a database that somebody else runs: nothing but the way to it."""
+
+import pytest
+
+from infra.settings import GENERATED_SECRETS, SettingsError
+from tests.estate.conftest import MANAGED, managed
+from tests.estate.test_network_policies import leaving, pods_of, policies_of
+from tests.estate.test_program import containers, files, kind, one, template
+from toolchain import program
+from toolchain.program import CANARY, Registered, run_with, settings_of
+
+CLIENTS = {"user-service", "user-service-migration", "postgres-roles", "postgres-backup", "postgres-restore"}
+
+
+@pytest.fixture
+def resources() -> list[Registered]:
+    """Of stack `prod`, with a managed database."""
+    return managed()
+
+
+def test_no_server_is_made(resources: list[Registered]) -> None:
+    assert [kind(resource) for resource in resources if resource.name == "postgres"] == []
+
+
+def test_who_needs_it_may_connect_to_its_networks_and_nobody_else_may(resources: list[Registered]) -> None:
+    pods, policies = pods_of(resources), policies_of(resources)
+    (network,) = MANAGED["networks"]
+    to_it = {to for to in leaving(policies, pods) if to[1] == network}
+    assert to_it == {(client, network, "TCP", 6432) for client in CLIENTS}
+    assert not [name for name in policies if name.startswith("postgres-from-")]
+
+
+def test_programs_log_in_as_its_admin_and_verify_its_name_by_its_authority(resources: list[Registered]) -> None:
+    for of, username in (("Job", "myadmin"), ("CronJob", "backup")):
+        name = "postgres-roles" if of == "Job" else "postgres-backup"
+        (container,) = containers(template(one(resources, of, name))["spec"])
+        environment = {entry["name"]: entry["value"] for entry in container["env"]}
+        assert (environment["PGHOST"], environment["PGPORT"]) == (MANAGED["host"], "6432")
+        assert (environment["PGUSER"], environment["PGSSLMODE"]) == (username, "verify-full")
+        assert files(resources, name)["ca.crt"] == MANAGED["ca"]
+    assert files(resources, "postgres-roles")["password"] == CANARY
+
+
+def test_services_verify_it_too(resources: list[Registered]) -> None:
+    (container,) = template(one(resources, "Deployment", "user-service"))["spec"]["containers"]
+    environment = {entry["name"]: entry.get("value") for entry in container["env"]}
+    assert environment["APP_DATABASE_HOST"] == MANAGED["host"]
+    assert environment["APP_DATABASE_PORT"] == "6432"
+    assert files(resources, "user-service")["database-ca.crt"] == MANAGED["ca"]
+
+
+def test_an_admin_who_is_a_role_of_ours_is_refused_with_what_to_do() -> None:
+    settings = settings_of("local") | {"postgres": {"kind": "managed", "managed": MANAGED | {"admin": "myuser"}}}
+    with pytest.raises(SettingsError, match=r"myuser is a role that the estate makes: name the server's own admin"):
+        run_with("local", settings)
+
+
+def test_a_password_that_nobody_gave_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        program, "GENERATED_SECRETS", [name for name in GENERATED_SECRETS if name != "postgresPassword"]
+    )
+    with pytest.raises(SettingsError, match="make secret NAME=postgresPassword STACK=local asks for it"):
+        run_with("local", settings_of("local"))
