@@ -9,6 +9,7 @@ import yaml
 from pulumi_kubernetes.apps.v1 import StatefulSet
 from pulumi_kubernetes.core.v1 import ConfigMap, Secret, Service
 
+from infra import alerts
 from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint, Flow
 from infra.pods import container_security, labels, manifest, metadata, pod_security, resources, selector
@@ -57,7 +58,7 @@ class Prometheus(pulumi.ComponentResource):
         configuration = ConfigMap(
             NAME,
             metadata=manifest({"namespace": namespace.name, "labels": labels(NAME)}),
-            data={"prometheus.yml": scrapes(services, consul.jobs)},
+            data={"prometheus.yml": scrapes(services, consul.jobs), alerts.FILE: alerts.rules(services)},
             immutable=True,
             opts=child,
         )
@@ -101,7 +102,8 @@ def scrapes(services: list[Endpoint], others: Sequence[dict[str, Any]]) -> str:
         others: further jobs.
     """
     pods = [{"job_name": service.name, "dns_sd_configs": [every_pod(service)]} for service in services]
-    return yaml.safe_dump({"global": {"scrape_interval": "15s"}, "scrape_configs": [*pods, *others]})
+    general = {"scrape_interval": "15s", "evaluation_interval": "15s"}
+    return yaml.safe_dump({"global": general, "rule_files": [alerts.FILE], "scrape_configs": [*pods, *others]})
 
 
 def every_pod(service: Endpoint) -> dict[str, Any]:

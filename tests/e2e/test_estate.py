@@ -96,3 +96,18 @@ def test_consul_has_every_instance_passing(urls: dict[str, str], wanted: dict[st
 
     with connect(urls["consul"]) as consul:
         eventually(lambda: {name: passing(name) for name in wanted} == wanted, f"passing are {wanted}", 90)
+
+
+def test_prometheus_watches_every_service_and_rings_for_none(urls: dict[str, str]) -> None:
+    def watched() -> dict[tuple[str, str], tuple[str, str]]:
+        groups = prometheus.get("/api/v1/rules").json()["data"]["groups"]
+        return {
+            (group["name"], rule["name"]): (rule["health"], rule["state"])
+            for group in groups
+            for rule in group["rules"]
+        }
+
+    with connect(urls["prometheus"]) as prometheus:
+        wanted = {(name, "ServiceDown"): ("ok", "inactive") for name in NAMES}
+        eventually(lambda: wanted.items() <= watched().items(), "every rule is evaluated", 60)
+        assert {health for health, _ in watched().values()} == {"ok"}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from api_gateway.routes import load as load_routes
 from cryptography import x509
 from servicekit.registration import CALL_TIMEOUT_S, LOOK_EVERY_S
@@ -219,6 +220,14 @@ def test_prometheus_scrapes_every_service_and_consul_every_15_s(resources: list[
     ]
     assert "scrape_interval: 15s" in config
     assert set(re.findall(r"job_name: (\S+)", config)) == {*OURS, "consul"}
+
+
+def test_prometheus_has_the_same_alerts_for_every_service(resources: list[Registered]) -> None:
+    groups = yaml.safe_load(one(resources, "ConfigMap", "prometheus").inputs["data"]["rules.yml"])["groups"]
+    assert {group["name"] for group in groups} == OURS
+    for group in groups:
+        assert [rule["alert"] for rule in group["rules"]] == ["ServiceDown", "ServiceFails", "ServiceSlow"]
+        assert all(f'job="{group["name"]}"' in rule["expr"] for rule in group["rules"])
 
 
 def test_every_route_of_a_service_is_one_that_the_gateway_can_read(resources: list[Registered], tmp_path: Path) -> None:

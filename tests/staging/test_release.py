@@ -4,6 +4,8 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from tests.load import Load
 from tests.running import Kubectl
 from tests.stacks import make, write_stack
@@ -35,6 +37,7 @@ def running(kubectl: Kubectl) -> Counter[str]:
     return Counter(found.split())
 
 
+@pytest.mark.timeout(900)
 def test_a_good_release_replaces_the_old_a_bad_one_never_serves_and_a_rollback_leads_back(
     stack: Stack, images: dict[str, str], load: Load, kubectl: Kubectl, tmp_path: Path
 ) -> None:
