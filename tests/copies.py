@@ -20,7 +20,7 @@ def copy_of_project(to: Path) -> Path:
 
 
 def run_in(folder: Path, *words: str, **environment: str) -> str:
-    """Run a command in a copy, by the copy's own virtual environment, and return what it prints."""
+    """Run a command in a copy, by the copy's own virtual environment where nothing else is said, and return what it prints."""
     own = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
     done = subprocess.run(words, cwd=folder, env=own | environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{' '.join(words)}:\n{done.stdout}{done.stderr}"
