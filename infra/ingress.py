@@ -5,16 +5,26 @@ from typing import Any, Protocol
 
 import pulumi
 from pulumi_kubernetes.core.v1 import Service
-from pulumi_kubernetes.networking.v1 import Ingress
+from pulumi_kubernetes.networking.v1 import Ingress, NetworkPolicy
 
 from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint, entering
-from infra.pods import MANAGED_BY, manifest
+from infra.pods import MANAGED_BY, manifest, metadata
 from infra.settings import IngressSettings, SettingsError
 from infra.waiting import ROLLOUT
 
 OWN_PATHS = ("/auth/token", "/health", "/docs", "/openapi.json")
 """Those that the gateway answers by itself."""
+NGINX = {
+    "nginx.ingress.kubernetes.io/proxy-body-size": "0",
+    "nginx.ingress.kubernetes.io/proxy-request-buffering": "off",
+    "nginx.ingress.kubernetes.io/proxy-read-timeout": "3660",
+    "nginx.ingress.kubernetes.io/proxy-send-timeout": "3660",
+}
+"""What leaves it to the gateway and the services to limit bodies and time: seconds are more than any route's `timeout_s` may be."""
+SOLVER = {"acme.cert-manager.io/http01-solver": "true"}
+"""Labels of the pods by which cert-manager shows a certificate authority that a host is ours."""
+SOLVER_PORT = 8089
 
 
 class Backend(Protocol):
@@ -55,6 +65,8 @@ class PublicIngress(pulumi.ComponentResource):
             SettingsError: the stack does not say where the Ingress controller is.
         """
         super().__init__("estate:ingress:PublicIngress", "public", {}, pulumi.ResourceOptions(parent=namespace))
+        if settings.issuer:
+            self._let_in_to_solvers(settings, namespace)
         domain = settings.host.partition(".")[2]
         hosts = {"gateway": settings.host}
         self._ingress("api", settings, settings.host, gateway, (*paths, *OWN_PATHS), namespace)
@@ -83,14 +95,13 @@ class PublicIngress(pulumi.ComponentResource):
                     "name": name,
                     "namespace": namespace.name,
                     "labels": MANAGED_BY,
-                    # Without a status to wait for, Pulumi would wait in vain: https://github.com/pulumi/pulumi-kubernetes/issues/1810
-                    "annotations": {} if settings.wait else {"pulumi.com/skipAwait": "true"},
+                    "annotations": annotations(settings),
                 }
             ),
             spec=manifest(
                 {
                     **({"ingressClassName": settings.class_name} if settings.class_name else {}),
-                    "tls": [tls(settings, host)],
+                    "tls": [tls(settings, name, host)],
                     "rules": [
                         {
                             "host": host,
@@ -101,6 +112,28 @@ class PublicIngress(pulumi.ComponentResource):
             ),
             opts=pulumi.ResourceOptions(parent=self, depends_on=[policy], custom_timeouts=ROLLOUT),
         )
+
+    def _let_in_to_solvers(self, settings: IngressSettings, namespace: EstateNamespace) -> None:
+        NetworkPolicy(
+            "acme-solver-from-ingress",
+            metadata=metadata("acme-solver-from-ingress", namespace.name),
+            spec=manifest(
+                {
+                    "podSelector": {"matchLabels": SOLVER},
+                    "policyTypes": ["Ingress"],
+                    "ingress": [{"from": controller(settings), "ports": [{"protocol": "TCP", "port": SOLVER_PORT}]}],
+                }
+            ),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+
+
+def annotations(settings: IngressSettings) -> dict[str, str]:
+    """What an Ingress asks of Pulumi, of cert-manager and of the controller."""
+    # Without a status to wait for, Pulumi would wait in vain: https://github.com/pulumi/pulumi-kubernetes/issues/1810
+    waiting = {} if settings.wait else {"pulumi.com/skipAwait": "true"}
+    issuing = {"cert-manager.io/cluster-issuer": settings.issuer} if settings.issuer else {}
+    return waiting | issuing | (NGINX if settings.class_name == "nginx" else {})
 
 
 def controller(settings: IngressSettings) -> list[dict[str, Any]]:
@@ -120,6 +153,7 @@ def controller(settings: IngressSettings) -> list[dict[str, Any]]:
     return peers
 
 
-def tls(settings: IngressSettings, host: str) -> dict[str, Any]:
-    """The TLS entry of a host; without a Secret the controller's own certificate is used."""
-    return {"hosts": [host]} | ({"secretName": settings.tls_secret} if settings.tls_secret else {})
+def tls(settings: IngressSettings, name: str, host: str) -> dict[str, Any]:
+    """The TLS entry of an Ingress and its host; without a Secret the controller's own certificate is used."""
+    secret = f"{name}-tls" if settings.issuer else settings.tls_secret
+    return {"hosts": [host]} | ({"secretName": secret} if secret else {})

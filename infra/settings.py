@@ -143,7 +143,9 @@ class IngressSettings(Settings):
     class_name: str | None = None
     """Ingress class; absent: the cluster's default."""
     tls_secret: str | None = None
-    """Secret with the certificate; absent: the controller's own."""
+    """Secret with the certificate; absent: the controller's own, or the issuer's."""
+    issuer: str | None = None
+    """ClusterIssuer of cert-manager, which then makes a certificate for each host and renews it."""
     trusted: list[str] = []
     """Networks of the controller's pods, which may connect and whose X-Forwarded-For the gateway believes."""
     namespace: str | None = None
@@ -152,6 +154,12 @@ class IngressSettings(Settings):
     """Wait until the controller has published a status; some never do."""
     consoles: bool = False
     """Publish Consul and Prometheus beside the API, without authentication: for a machine of one's own only."""
+
+    @model_validator(mode="after")
+    def _one_certificate(self) -> "IngressSettings":
+        if self.issuer and self.tls_secret:
+            raise ValueError("issuer makes the certificates that tls_secret would be: take one of them out")
+        return self
 
     def url(self, host: str) -> str:
         """The public URL of a host."""

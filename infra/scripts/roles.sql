@@ -8,10 +8,12 @@ FROM unnest(ARRAY['myuser', 'myuser_owner', 'myuser_a', 'myuser_b', 'backup']) A
 WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) \gexec
 
 -- Most of what makes a role mighty only a superuser may so much as mention.
-SELECT format('ALTER ROLE %I NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS', rolname)
-FROM pg_roles
-WHERE rolname IN ('myuser', 'myuser_owner', 'myuser_a', 'myuser_b', 'backup')
-  AND (rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrls) \gexec
+SELECT format('ALTER ROLE %I NO%s', rolname, attribute)
+FROM pg_roles, LATERAL (VALUES
+  ('SUPERUSER', rolsuper), ('CREATEDB', rolcreatedb), ('CREATEROLE', rolcreaterole),
+  ('REPLICATION', rolreplication), ('BYPASSRLS', rolbypassrls)
+) AS might(attribute, had)
+WHERE had AND rolname IN ('myuser', 'myuser_owner', 'myuser_a', 'myuser_b', 'backup') \gexec
 
 -- myuser is what its logins have in common.
 ALTER ROLE myuser NOLOGIN;

@@ -75,6 +75,10 @@ def test_a_service_that_there_is_not_is_refused(values: dict[str, Any]) -> None:
         ({"clients": [{"idd": "x"}]}, "clients.0.idd is not known: did you mean id?"),
         ({"services": {"a": {"replicas": 0}}}, r"services.a.replicas: .*greater than or equal to 1"),
         ({"service": {"scaling": {"least": 3, "most": 2}}}, r"least \(3\) is more than most \(2\)"),
+        (
+            {"ingress": {"issuer": "a", "tls_secret": "b"}},
+            "issuer makes the certificates that tls_secret would be: take",
+        ),
         ({"stage": "stagging"}, r"here: stage has to be one of local, dev, staging, prod \(it is 'stagging'\)"),
     ],
 )

@@ -1,0 +1,52 @@
+"""What the Ingresses ask of the cluster that they are in."""
+
+from functools import cache
+from typing import Any
+
+from infra.ingress import NGINX
+from infra.settings import Route
+from tests.estate.test_program import kind, one
+from toolchain.program import Registered, run_program, run_with, settings_of
+
+
+@cache
+def issued() -> list[Registered]:
+    """Of stack `local`, with consoles, in a cluster with ingress-nginx and cert-manager."""
+    settings = settings_of("local")
+    ingress = settings["ingress"] | {"issuer": "letsencrypt", "class_name": "nginx"}
+    return run_with("local", settings | {"ingress": ingress})
+
+
+def ingresses(resources: list[Registered]) -> dict[str, dict[str, Any]]:
+    return {resource.name: resource.inputs for resource in resources if kind(resource) == "Ingress"}
+
+
+def test_every_host_has_a_certificate_of_its_own_from_the_issuer() -> None:
+    found = ingresses(issued())
+    for ingress in found.values():
+        assert ingress["metadata"]["annotations"]["cert-manager.io/cluster-issuer"] == "letsencrypt"
+    secrets = {name: ingress["spec"]["tls"][0]["secretName"] for name, ingress in found.items()}
+    assert secrets == {"api": "api-tls", "consul": "consul-tls", "prometheus": "prometheus-tls"}
+
+
+def test_the_controller_reaches_the_pods_that_answer_challenges() -> None:
+    spec = one(issued(), "NetworkPolicy", "acme-solver-from-ingress").inputs["spec"]
+    assert spec["podSelector"]["matchLabels"] == {"acme.cert-manager.io/http01-solver": "true"}
+    assert spec["ingress"] == [
+        {"from": [{"ipBlock": {"cidr": "10.213.0.1/32"}}], "ports": [{"protocol": "TCP", "port": 8089}]}
+    ]
+
+
+def test_ingress_nginx_limits_nothing_that_the_gateway_allows() -> None:
+    (api,) = [ingress for name, ingress in ingresses(issued()).items() if name == "api"]
+    told = {key.rpartition("/")[2]: value for key, value in api["metadata"]["annotations"].items() if "nginx" in key}
+    assert (told["proxy-body-size"], told["proxy-request-buffering"]) == ("0", "off")
+    longest_s = Route.model_json_schema()["properties"]["timeout_s"]["maximum"]
+    assert min(int(told["proxy-read-timeout"]), int(told["proxy-send-timeout"])) > longest_s
+
+
+def test_elsewhere_nothing_is_asked_of_either() -> None:
+    for ingress in ingresses(run_program("local")).values():
+        assert not {"cert-manager.io/cluster-issuer", *NGINX} & set(ingress["metadata"]["annotations"])
+        assert "secretName" not in ingress["spec"]["tls"][0]
+    assert "acme-solver-from-ingress" not in {resource.name for resource in run_program("local")}
