@@ -2,6 +2,8 @@
 
 import base64
 import json
+import os
+import shutil
 import subprocess
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -62,6 +64,18 @@ class Finding:
         return self.check == accepted.check and fnmatch(self.object, accepted.object)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def tools_are_there() -> None:
+    """Fail at once where they are not: to build them takes longer than a test may, and shows nothing within one."""
+    embedded = os.environ.get("TOOLS", "embedded") == "embedded"
+    assert toolbox().folder.exists() or not embedded, "the tools are not built: make tools"
+    assert kube_score(), "kube-score is not there: make tools, or with TOOLS=system put it on PATH"
+
+
+def kube_score() -> str | None:
+    return shutil.which("kube-score", path=toolbox().path)
+
+
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
     """The manifests of a stack with one instance of everything that is kept, and of one with more."""
@@ -81,7 +95,7 @@ def manifests_of(stack: str, folder: Path) -> list[dict[str, Any]]:
 def criticals(manifests: list[dict[str, Any]], folder: Path) -> list[Finding]:
     file = folder / "all.yaml"
     file.write_text(yaml.safe_dump_all(manifests))
-    command = [str(toolbox().bin / "kube-score"), "score", "-o", "json", "--kubernetes-version", KUBERNETES, str(file)]
+    command = [str(kube_score()), "score", "-o", "json", "--kubernetes-version", KUBERNETES, str(file)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # fails where it finds something
     return [
         Finding(check["check"]["id"], scored["object_name"], ", ".join(c["summary"] for c in check["comments"] or ()))
