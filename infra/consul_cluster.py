@@ -32,6 +32,7 @@ from infra.consul_pods import (
     server_pod,
 )
 from infra.consul_snapshots import ConsulSnapshots
+from infra.jobs import run_once
 from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint, Flow
 from infra.pods import labels, manifest, metadata, resources, selector
@@ -167,25 +168,8 @@ class ConsulCluster(pulumi.ComponentResource):
             "env": [{"name": name, "value": value} for name, value in CLI.items()],
             "resources": resources("50m", "128Mi"),
         }
-        template = {
-            "metadata": {"labels": labels(ACCESS)},
-            "spec": client_pod(container, secret.metadata.name),
-        }
-        return Job(
-            ACCESS,
-            metadata=manifest(
-                {
-                    "namespace": self._namespace.name,
-                    "labels": labels(ACCESS),
-                    # A Job that failed is made anew: https://github.com/pulumi/pulumi-kubernetes/issues/449
-                    "annotations": {"pulumi.com/replaceUnready": "true"},
-                }
-            ),
-            spec=manifest({"backoffLimit": 3, "template": template}),
-            opts=pulumi.ResourceOptions(
-                parent=self, depends_on=[servers, self._flow(ACCESS, API)], custom_timeouts=ROLLOUT
-            ),
-        )
+        pod, before = client_pod(container, secret.metadata.name), [servers, self._flow(ACCESS, API)]
+        return run_once(ACCESS, pod, self._namespace, self, before)
 
     def _agents(self, granted: Job) -> Service:
         named = metadata(NAME, self._namespace.name)

@@ -4,16 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import pulumi
-from pulumi_kubernetes.batch.v1 import Job
 from pulumi_kubernetes.core.v1 import Secret
 
 from infra.database import BACKUP, LOGINS, OWNER, Login, Server, client, client_pod, client_secret, script
+from infra.jobs import run_once
 from infra.namespace import EstateNamespace
 from infra.network_policy import Flow
-from infra.pods import labels, manifest
 from infra.scram import verifier
 from infra.settings import DatabaseSecrets
-from infra.waiting import ROLLOUT
 
 NAME = "postgres-roles"
 
@@ -51,31 +49,8 @@ class DatabaseRoles(pulumi.ComponentResource):
         }
         self.secret = client_secret(NAME, server, secrets.admin, namespace, self, files)
         self._server, self._image = server, image
-        Job(
-            NAME,
-            metadata=manifest(
-                {
-                    "namespace": namespace.name,
-                    "labels": labels(NAME),
-                    # A Job that failed is made anew: https://github.com/pulumi/pulumi-kubernetes/issues/449
-                    "annotations": {"pulumi.com/replaceUnready": "true"},
-                }
-            ),
-            spec=manifest(
-                {
-                    "backoffLimit": 3,
-                    "template": {
-                        "metadata": {"labels": labels(NAME)},
-                        "spec": client_pod(self.container, {NAME: self.secret}),
-                    },
-                }
-            ),
-            opts=pulumi.ResourceOptions(
-                parent=self,
-                depends_on=[Flow(NAME, server.endpoint, namespace.name, self)],
-                custom_timeouts=ROLLOUT,
-            ),
-        )
+        flow = Flow(NAME, server.endpoint, namespace.name, self)
+        run_once(NAME, client_pod(self.container, {NAME: self.secret}), namespace, self, [flow])
         active = secrets.active
         names = pulumi.Output.all(active, *secrets.app.values())
         self.app = Login(server, active.apply(LOGINS.__getitem__), names.apply(password_of_active))

@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 
 import pulumi
-from pulumi_kubernetes.batch.v1 import Job
 
+from infra.jobs import run_once
 from infra.namespace import EstateNamespace
-from infra.pods import labels, manifest, resources
+from infra.pods import resources
 from infra.services import Service
-from infra.waiting import ROLLOUT
 from infra.web_service import App, Dependency, app_secret, container, flows, pod_of
 
 
@@ -40,27 +39,5 @@ class Migration(pulumi.ComponentResource):
         secret = app_secret(name, app, namespace, self)
         command = ["/app/.venv/bin/python", "-m", f"{service.package}.migrate"]
         migrating = container(app, secret) | {"command": command, "resources": resources("50m", "192Mi")}
-        Job(
-            name,
-            metadata=manifest(
-                {
-                    "namespace": namespace.name,
-                    "labels": labels(name),
-                    # A Job that failed is made anew: https://github.com/pulumi/pulumi-kubernetes/issues/449
-                    "annotations": {"pulumi.com/replaceUnready": "true"},
-                }
-            ),
-            spec=manifest(
-                {
-                    "backoffLimit": 3,
-                    "template": {
-                        "metadata": {"labels": labels(name)},
-                        "spec": pod_of(migrating, app, secret) | {"restartPolicy": "Never"},
-                    },
-                }
-            ),
-            opts=pulumi.ResourceOptions(
-                parent=self, depends_on=flows(name, app, namespace, self), custom_timeouts=ROLLOUT
-            ),
-        )
+        run_once(name, pod_of(migrating, app, secret), namespace, self, flows(name, app, namespace, self))
         self.register_outputs({})
