@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import httpx
@@ -17,18 +17,28 @@ from jwt.utils import base64url_decode
 
 from infra.settings import GENERATED_SECRETS, nearest
 from infra.token_keys import kid
+from toolchain import releases
 from toolchain.build import toolbox
 from toolchain.cluster import __main__ as cluster
 from toolchain.cluster import layout
 from toolchain.console import ToolchainError, run_command, say, step, wait_until
 from toolchain.diagnosis import explain
 from toolchain.recovery import release_lock, settled_file, settling
-from toolchain.stack import Stack, ask, load, on, only_one, open_stack, outputs, secret, store_secret
+from toolchain.stack import Stack, ask, load, on, only_one, open_stack, outputs, secret, store_secret, stored_secrets
 from toolchain.standins import publish_missing
 from toolchain.target import target
 
 ANSWER_DEADLINE_S = 120
 TOKEN_S = 24 * 3600
+ANEW = "only a stack that is made anew has another"
+IN_USE = {
+    "tokenKey": "make rotate-keys",
+    "databasePasswordA": "make rotate-database-password",
+    "databasePasswordB": "make rotate-database-password",
+    "authoritySeed": ANEW,
+    "consulSeed": ANEW,
+}
+"""Secrets that running pods could not go over from to just any other, and what replaces them."""
 POLICIES = ("--policy-pack", "policies")
 
 
@@ -60,9 +70,11 @@ def update(stack: Stack) -> None:
         try:
             stack.pulumi_shown("up", "--yes", "--skip-preview", "--suppress-outputs", *POLICIES, *refresh, *on(stack))
         except ToolchainError:
-            for line in explain(stack, json.loads(ask(stack, "get", "pods", "-o", "json"))["items"]):
-                say(line)
+            with suppress(ToolchainError):  # the reason is Pulumi's, whether or not the pods can be asked
+                for line in explain(stack, json.loads(ask(stack, "get", "pods", "-o", "json"))["items"]):
+                    say(line)
             raise
+    releases.keep(stack, releases.with_newest(releases.known(stack), outputs(stack)["images"]))
 
 
 def down(name: str) -> None:
@@ -108,6 +120,8 @@ def give_secret(name: str, key: str) -> None:
     if not value:
         raise ToolchainError(f"{key} was not given: type it, or give it by standard input; nothing was changed")
     with opened(name) as stack:
+        if key in IN_USE and key in stored_secrets(stack):
+            raise ToolchainError(f"{key} of stack {name} is in use, and was not replaced: {IN_USE[key]}")
         store_secret(stack, key, value)
     say(f"{key} is stored: make up STACK={name} brings it to where it is used")
 

@@ -1,51 +1,50 @@
-"""`make rollback`: our services as they were before the last release, by the digests that the cluster remembers."""
+"""`make rollback`: our services as they were in the release before, by the digests that the stack's namespace remembers."""
 
 import json
 import sys
-from typing import Any
 
 from infra.services import NAMES
+from toolchain import releases
 from toolchain.console import ToolchainError, run_command, say
 from toolchain.estate import opened, show_urls, update
 from toolchain.stack import Stack, ask, with_images
 
-REVISION = "deployment.kubernetes.io/revision"
+
+def running(stack: Stack) -> dict[str, str]:
+    """The image of each of our services, ready or not."""
+    found = json.loads(ask(stack, "get", "deployments", "-o", "json"))["items"]
+    images = {item["metadata"]["name"]: item["spec"]["template"]["spec"]["containers"][0]["image"] for item in found}
+    return {name: image for name, image in images.items() if name in NAMES}
 
 
-def previous_images(stack: Stack) -> dict[str, str]:
-    """Image of each of our services in its release before the last one; of those that have none, the present one.
+def remaining(past: list[dict[str, str]], now: dict[str, str]) -> list[dict[str, str]]:
+    """The releases from the one on that a rollback goes to.
+
+    What runs is no release where it never came up, or where a rollback was interrupted: then it is the newest one.
+
+    Args:
+        past: the releases, newest first.
+        now: the images that run.
 
     Raises:
-        ToolchainError: nothing of ours runs, or there is no release before.
+        ToolchainError: there is none before.
     """
-    found = json.loads(ask(stack, "get", "replicasets", "-o", "json"))["items"]
-    histories = {name: history for name in NAMES if (history := images(found, name))}
-    if not histories:
-        raise ToolchainError(f"nothing of stack {stack.name} runs: make up STACK={stack.name}")
-    if all(len(history) == 1 for history in histories.values()):
-        raise ToolchainError(f"stack {stack.name} has no release before this one: the cluster remembers no other image")
-    return {name: history[min(1, len(history) - 1)] for name, history in histories.items()}
-
-
-def images(replica_sets: list[dict[str, Any]], service: str) -> list[str]:
-    """The images that a service has had, each once, newest first."""
-    owned = [
-        one
-        for one in replica_sets
-        if any(owner["name"] == service for owner in one["metadata"].get("ownerReferences", ()))
-    ]
-    newest_first = sorted(owned, key=lambda one: int(one["metadata"]["annotations"][REVISION]), reverse=True)
-    return list(dict.fromkeys(one["spec"]["template"]["spec"]["containers"][0]["image"] for one in newest_first))
+    left = past if past and now != past[0] else past[1:]
+    if not left:
+        raise ToolchainError("there is no release before this one: the stack remembers no other that came up")
+    return left
 
 
 def main() -> None:
     if len(sys.argv) != 2:
         raise ToolchainError("usage: python -m toolchain.rollback STACK")
     with opened(sys.argv[1]) as stack:
-        before = previous_images(stack)
-        for name, image in sorted(before.items()):
-            say(f"  {name} goes back to {image}")
-        back = with_images(stack, before)
+        now = running(stack)
+        left = remaining(releases.known(stack), now)
+        releases.keep(stack, left)  # first: where this is interrupted, the same command goes on from here
+        for name, image in sorted(left[0].items()):
+            say(f"  {name} " + ("stays as it is" if now.get(name) == image else f"goes back to {image}"))
+        back = with_images(stack, left[0])
         update(back)
         show_urls(back)
     if stack.settings.build:
