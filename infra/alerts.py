@@ -1,4 +1,4 @@
-"""What Prometheus rings for: the same of every service, from its name alone."""
+"""The alerts that Prometheus evaluates: the same of every service, from its name alone. Nothing rings yet: there is no Alertmanager."""
 
 from collections.abc import Sequence
 from typing import Any

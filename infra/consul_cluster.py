@@ -94,7 +94,8 @@ class ConsulCluster(pulumi.ComponentResource):
             gateway: the one of them that looks for the others.
             namespace: where it runs.
         """
-        super().__init__("estate:consul_cluster:ConsulCluster", NAME, {}, pulumi.ResourceOptions(parent=namespace))
+        # Of the other kind's type: what both have is changed in place, not made and then deleted.
+        super().__init__("estate:consul:Consul", NAME, {}, pulumi.ResourceOptions(parent=namespace))
         self._image, self._keys, self._authority, self._namespace = image, keys, authority, namespace
         self._rules = consul_access.policies(apps, gateway, f"{SERVERS}-", f"{NAME}-")
         servers = self._servers(storage)

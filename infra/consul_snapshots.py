@@ -17,8 +17,8 @@ FOLDER = "/snapshots"
 SCHEDULE = "7 * * * *"
 KEPT = 48
 SAVING = f"""\
-{LEADER}consul snapshot save {FOLDER}/.partial
-mv {FOLDER}/.partial "{FOLDER}/$(date -u +%Y%m%dT%H%M%SZ).snap"
+{LEADER}consul snapshot save {FOLDER}/.partial.$HOSTNAME
+mv {FOLDER}/.partial.$HOSTNAME "{FOLDER}/$(date -u +%Y%m%dT%H%M%SZ).snap"
 ls -r {FOLDER}/*.snap | tail -n +{KEPT + 1} | while read -r old; do rm -- "$old"; done
 ls {FOLDER}
 """

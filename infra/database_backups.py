@@ -107,6 +107,7 @@ def cron_job(name: str, schedule: str, spec: dict[str, Any]) -> dict[str, Any]:
             "metadata": {"labels": labels(name)},
             "spec": {
                 "backoffLimit": 0,
+                "activeDeadlineSeconds": DAY_S - DEADLINE_S,  # one that hangs is gone before the next
                 "ttlSecondsAfterFinished": DAY_S,
                 "template": {"metadata": {"labels": labels(name)}, "spec": spec},
             },

@@ -70,7 +70,8 @@ def passwords(secrets: DatabaseSecrets) -> dict[str, pulumi.Output[str]]:
 
 def verifiers(known: Mapping[str, str]) -> str:
     """What psql knows each login's password by, in variables."""
-    return "".join(f"\\set {login} '{verifier(login, password)}'\n" for login, password in known.items())
+    key = "".join(known.values())
+    return "".join(f"\\set {login} '{verifier(login, password, key)}'\n" for login, password in known.items())
 
 
 def password_of_active(known: list[str]) -> str:

@@ -15,7 +15,6 @@ from infra.network_policy import Endpoint
 from infra.pods import MANAGED_BY, labels, manifest, metadata, resources
 from infra.postgres import NAME, PORT
 from infra.settings import ApiServer, DatabaseSecrets
-from infra.waiting import ROLLOUT
 
 PRIMARY = f"{NAME}-rw"
 """The Service of whichever instance is the primary."""
@@ -23,6 +22,8 @@ INSTANCES = 3
 """A primary and replicas; with fewer a failover could not know what was acknowledged."""
 MEMBERS = {"cnpg.io/cluster": NAME}
 """Labels of the instances' pods, and of the jobs that make them."""
+ONE_BY_ONE = pulumi.CustomTimeouts(create="15m", update="15m", delete="5m")
+"""Each instance has its volume made, its image pulled, and joins, one after another."""
 OPERATOR_NAMESPACE = "cnpg-system"
 STATUS_PORT = 8000
 
@@ -43,7 +44,6 @@ class PostgresCluster(pulumi.ComponentResource):
         authority: Authority,
         api_server: ApiServer,
         namespace: EstateNamespace,
-        cpu: str = "50m",
     ) -> None:
         """Create the database.
 
@@ -54,7 +54,6 @@ class PostgresCluster(pulumi.ComponentResource):
             authority: issues the servers' certificate.
             api_server: where the instances find the Kubernetes API.
             namespace: where it runs.
-            cpu: what each instance has for certain, a Kubernetes quantity.
         """
         super().__init__("estate:postgres_cluster:PostgresCluster", NAME, {}, pulumi.ResourceOptions(parent=namespace))
         child = pulumi.ResourceOptions(parent=self)
@@ -81,8 +80,8 @@ class PostgresCluster(pulumi.ComponentResource):
                     },
                 }
             ),
-            spec=cluster(image, storage, cpu, *(secret.metadata.name for secret in (owner, superuser, server))),
-            opts=pulumi.ResourceOptions(parent=self, depends_on=policies, custom_timeouts=ROLLOUT),
+            spec=cluster(image, storage, *(secret.metadata.name for secret in (owner, superuser, server))),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=policies, custom_timeouts=ONE_BY_ONE),
         )
         self.ca = authority.certificate
         self.register_outputs({})
@@ -110,7 +109,6 @@ def login(username: str, password: pulumi.Output[str]) -> dict[str, pulumi.Input
 def cluster(
     image: str,
     storage: str,
-    cpu: str,
     owner: pulumi.Input[str],
     superuser: pulumi.Input[str],
     server: pulumi.Input[str],
@@ -120,7 +118,6 @@ def cluster(
     Args:
         image: of the instances.
         storage: size of each instance's volume.
-        cpu: what each instance has for certain.
         owner: Secret with the database's owner.
         superuser: Secret with the superuser.
         server: Secret with the servers' certificate, and with the authority's.
@@ -134,7 +131,7 @@ def cluster(
         "superuserSecret": {"name": superuser},
         "certificates": {"serverTLSSecret": server, "serverCASecret": server},
         "storage": {"size": storage},
-        "resources": resources(cpu, "256Mi"),
+        "resources": resources("50m", "256Mi"),
         "affinity": {
             "enablePodAntiAffinity": True,
             "podAntiAffinityType": "preferred",  # there may be one node only

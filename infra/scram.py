@@ -7,12 +7,13 @@ from base64 import b64encode
 ITERATIONS = 4096
 
 
-def verifier(login: str, password: str) -> str:
+def verifier(login: str, password: str, key: str) -> str:
     """What Postgres takes in place of the password of a login.
 
-    The salt follows from both, so that the same password is the same content at every run of the program.
+    The salt, which a server tells everybody, follows from a key and tells nothing of the password; the same key and
+    password are the same content at every run of the program.
     """
-    return stored(password, hashlib.sha256(f"estate:{login}:{password}".encode()).digest()[:16])
+    return stored(password, hmac.digest(key.encode(), f"estate:{login}".encode(), "sha256")[:16])
 
 
 def stored(password: str, salt: bytes) -> str:

@@ -84,7 +84,8 @@ def with_environment(job: dict[str, Any], environment: dict[str, str]) -> dict[s
 
 def migrations(stack: Stack) -> list[dict[str, Any]]:
     """The stack's migrating Jobs, to be run again: a backup may be older than the last of them."""
-    jobs = json.loads(ask(stack, "get", "jobs", "-o", "json"))["items"]
+    found = json.loads(ask(stack, "get", "jobs", "-o", "json"))["items"]
+    jobs = sorted(found, key=lambda job: job["metadata"]["creationTimestamp"])  # of several the newest counts
     named = {job["metadata"]["labels"].get("app.kubernetes.io/name", ""): job for job in jobs}
     return [once_more(name, job) for name, job in named.items() if name.endswith(MIGRATION)]
 
@@ -122,7 +123,10 @@ def run_job(stack: Stack, job: dict[str, Any]) -> str:
 
     def ended() -> bool:
         nonlocal state
-        state = json.loads(ask(stack, "get", "job", name, "-o", "json"))["status"]
+        try:
+            state = json.loads(ask(stack, "get", "job", name, "-o", "json"))["status"]
+        except ToolchainError:
+            return False  # asked again: the Job goes on while the API server is away
         return bool(state.get("succeeded") or any(c["type"] == "Failed" for c in state.get("conditions", ())))
 
     wait_until(ended, f"the end of the Job {name} (kubectl describe job {name} says why)", DEADLINE_S, every_s=1)

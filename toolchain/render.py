@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from infra.services import GATEWAY, SERVICES
+from infra.services import NAMES
 from infra.settings import GENERATED_SECRETS, StackSettings
 from toolchain.build import build_missing
 from toolchain.console import ToolchainError, run_command, say
@@ -55,11 +55,12 @@ def render(name: str, folder: Path) -> None:
 def configuration(name: str, settings: StackSettings) -> dict[str, Any]:
     """The stack's configuration, with nothing that is secret and nothing to build."""
     config: dict[str, Any] = read_yaml(STACKS / f"Pulumi.{name}.yaml")["config"]
-    ours = (GATEWAY, *(service.name for service in SERVICES))
-    digests = {app: f"{settings.registry}/{app}@{DIGEST}" for app in ours} | settings.digests
+    digests = {app: f"{settings.registry}/{app}@{DIGEST}" for app in NAMES} | settings.digests
     changed = {"estate:settings": config["estate:settings"] | {"build": False, "digests": digests}}
     secrets = {f"estate:{secret}": PLACEHOLDER for secret in GENERATED_SECRETS}
-    return {key: value for key, value in config.items() if "secure" not in value} | changed | secrets
+    # What is encrypted is a table; everything else that is not a setting is a plain value.
+    known: dict[str, Any] = {key: value for key, value in config.items() if not isinstance(value, dict)}
+    return known | changed | secrets
 
 
 def rendering_environment(home: Path, folder: Path) -> dict[str, str]:

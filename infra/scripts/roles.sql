@@ -24,9 +24,9 @@ ALTER ROLE backup LOGIN PASSWORD :'backup';
 GRANT myuser TO myuser_a, myuser_b;
 GRANT pg_read_all_data TO backup;
 
--- Who is no superuser can give away only to a role that he is in, and has the owner's say only in it.
-SELECT format('GRANT myuser_owner TO %I', current_user)
-WHERE NOT pg_has_role(current_user, 'myuser_owner', 'MEMBER') \gexec
+-- Who is no superuser can give away only to a role that he is in, and has the owner's say only in it; since Postgres 16
+-- he who made it is in it without that.
+SELECT format('GRANT myuser_owner TO %I', rolname) FROM pg_roles WHERE rolname = current_user AND NOT rolsuper \gexec
 
 -- Whoever owns the database owns its schema `public`.
 SELECT 'ALTER DATABASE myapp OWNER TO myuser_owner'

@@ -18,5 +18,6 @@ def test_the_server_signs_as_in_the_rfcs_example() -> None:
 
 
 def test_a_login_has_one_verifier_for_a_password_and_another_login_another() -> None:
-    assert verifier("a", "password") == verifier("a", "password")
-    assert verifier("a", "password").split("$")[1] != verifier("b", "password").split("$")[1]
+    assert verifier("a", "password", "key") == verifier("a", "password", "key")
+    assert verifier("a", "password", "key").split("$")[1] != verifier("b", "password", "key").split("$")[1]
+    assert verifier("a", "password", "key").split("$")[1] != verifier("a", "password", "other").split("$")[1]
