@@ -31,10 +31,13 @@ def variant(images: dict[str, str], folder: Path, name: str, *instructions: str)
 
 
 def running(kubectl: Kubectl) -> Counter[str]:
-    """The images of the pods of user-service that are ready."""
-    path = '{range .items[?(@.status.containerStatuses[0].ready==true)]}{.spec.containers[0].image}{"\\n"}{end}'
-    found = kubectl("get", "pods", "--selector=app.kubernetes.io/name=user-service", f"--output=jsonpath={path}")
-    return Counter(found.split())
+    """The images of the pods of user-service that serve: ready, and not about to end."""
+    found = json.loads(kubectl("get", "pods", "--selector=app.kubernetes.io/name=user-service", "-o", "json"))["items"]
+    return Counter(
+        pod["spec"]["containers"][0]["image"]
+        for pod in found
+        if "deletionTimestamp" not in pod["metadata"] and pod["status"]["containerStatuses"][0]["ready"]
+    )
 
 
 @pytest.mark.timeout(900)
