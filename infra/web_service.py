@@ -34,8 +34,6 @@ PORT = 8080
 SECRETS_FOLDER = "/run/secrets/app"
 SCRAPED = {"prometheus.io/scrape": "true", "prometheus.io/port": str(PORT), "prometheus.io/path": "/metrics"}
 """For a Prometheus of the cluster; the stack's own finds the pods by DNS."""
-PROGRESS_S = 120
-"""How long a new pod may take before its rollout is given up; the old pods go on serving."""
 DRAIN_S = 5
 """Between a pod's leaving the endpoints and SIGTERM: proxies still send to it for a moment."""
 
@@ -151,7 +149,6 @@ def deployment(
     return {
         **({} if settings.scaling else {"replicas": settings.replicas}),
         "selector": {"matchLabels": selector(app.name)},
-        "progressDeadlineSeconds": PROGRESS_S,
         "strategy": {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
         "template": {
             "metadata": {"labels": labels(app.name), "annotations": SCRAPED},

@@ -103,7 +103,8 @@ def test_instances_that_are_replaced_lose_no_request(load: Load, kubectl: Kubect
 def test_an_instance_that_was_told_to_end_loses_no_request(load: Load, kubectl: Kubectl) -> None:
     with load:
         load.run(BEFORE_S)
-        kubectl("delete", "pod", "--wait=false", "--selector=app.kubernetes.io/name=user-service")
+        one, *_ = kubectl("get", "pods", "--selector=app.kubernetes.io/name=user-service", "--output=name").split()
+        kubectl("delete", "--wait=false", one)
         load.run(AFTER_S)
         kubectl("rollout", "status", "deployment/user-service", "--timeout=120s")
         load.run(AFTER_S)
