@@ -92,7 +92,8 @@ def migrations(stack: Stack) -> list[dict[str, Any]]:
 
 def once_more(name: str, job: dict[str, Any]) -> dict[str, Any]:
     """A Job like one that has run."""
-    labels = job["metadata"]["labels"]
+    # Without those that the cluster has added, which say which Job a pod is of.
+    labels = {key: value for key, value in job["metadata"]["labels"].items() if key.startswith("app.kubernetes.io/")}
     pod = job["spec"]["template"]["spec"]
     return {
         "apiVersion": "batch/v1",
