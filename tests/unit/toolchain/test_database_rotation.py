@@ -4,16 +4,13 @@ from typing import Any
 import pytest
 
 from infra.settings import DATABASE_LOGIN
+from tests.unit.toolchain.interruptions import Interruptible, InterruptionError
 from toolchain import database_rotation as rotation
 from toolchain.database_rotation import outdated, password_of
 
 
-class InterruptionError(Exception):
-    """Ctrl-C."""
-
-
-@dataclass
-class Stored:
+@dataclass(kw_only=True)
+class Stored(Interruptible):
     """A stack's secrets; the passwords that the database knows, and the login that pods have."""
 
     secrets: dict[str, str] = field(
@@ -21,13 +18,6 @@ class Stored:
     )
     known: dict[str, str] = field(default_factory=lambda: {"a": "first a", "b": "first b"})
     pods: tuple[str, str] = ("a", "first a")
-    steps_left: int = 1000
-    """Until an interruption."""
-
-    def step(self) -> None:
-        if self.steps_left == 0:
-            raise InterruptionError
-        self.steps_left -= 1
 
     def in_use(self) -> tuple[str, str]:
         login = self.secrets.get(DATABASE_LOGIN, "a")
@@ -42,18 +32,6 @@ class Stored:
 def stack(monkeypatch: pytest.MonkeyPatch) -> Stored:
     """The stack whose secrets the command changes."""
     stored = Stored()
-
-    class Opened:
-        def __init__(self, _name: str) -> None: ...
-
-        def __enter__(self) -> Stored:
-            return stored
-
-        def __exit__(self, *_: object) -> None: ...
-
-    def store(_stack: Stored, key: str, value: str) -> None:
-        stored.step()
-        stored.secrets[key] = value
 
     def roll_out(_stack: Stored) -> None:
         # First the roles, then the pods, as the program has it.
@@ -73,7 +51,7 @@ def stack(monkeypatch: pytest.MonkeyPatch) -> Stored:
         return stored.secrets[key]
 
     replaced: dict[str, Any] = {
-        "opened": Opened, "outputs": nothing, "stored_secrets": names, "store_secret": store,
+        "opened": stored.opened, "outputs": nothing, "stored_secrets": names, "store_secret": Stored.store,
         "secret": secret, "roll_out": roll_out, "say_commit": nothing,
     }  # fmt: skip
     for name, function in replaced.items():

@@ -7,6 +7,7 @@ from api_gateway.issuing import matches
 
 from infra.settings import parse
 from infra.token_keys import NAME, kid
+from tests.unit.toolchain.interruptions import Interruptible, InterruptionError
 from toolchain import rotation
 from toolchain.clients import entry, new_client
 from toolchain.console import ToolchainError
@@ -15,23 +16,11 @@ from toolchain.rotation import CURRENT, NEXT, PREVIOUS, Keys, mounting
 OLD, NEW, OLDER = "o" * 43, "n" * 43, "x" * 43
 
 
-class InterruptionError(Exception):
-    """Ctrl-C."""
-
-
-@dataclass
-class Stored:
+@dataclass(kw_only=True)
+class Stored(Interruptible):
     """Where a stack keeps its secrets, and what its pods were given last."""
 
-    secrets: dict[str, str]
     rolled_out: list[Keys] = field(default_factory=list[Keys])
-    steps_left: int = 1000
-    """Until an interruption."""
-
-    def step(self) -> None:
-        if self.steps_left == 0:
-            raise InterruptionError
-        self.steps_left -= 1
 
     def keys(self) -> Keys:
         return Keys(self.secrets[CURRENT], self.secrets.get(NEXT), self.secrets.get(PREVIOUS))
@@ -40,19 +29,7 @@ class Stored:
 @pytest.fixture
 def stack(monkeypatch: pytest.MonkeyPatch) -> Stored:
     """The stack whose secrets the commands change."""
-    stored = Stored({CURRENT: OLD})
-
-    class Opened:
-        def __init__(self, _name: str) -> None: ...
-
-        def __enter__(self) -> Stored:
-            return stored
-
-        def __exit__(self, *_: object) -> None: ...
-
-    def store(_stack: Stored, key: str, value: str) -> None:
-        stored.step()
-        stored.secrets[key] = value
+    stored = Stored(secrets={CURRENT: OLD})
 
     def remove(_stack: Stored, key: str) -> None:
         stored.step()
@@ -66,7 +43,7 @@ def stack(monkeypatch: pytest.MonkeyPatch) -> Stored:
     def nothing(_stack: Stored) -> None: ...
 
     replaced: dict[str, Any] = {
-        "opened": Opened, "outputs": nothing, "stored": Stored.keys, "store_secret": store,
+        "opened": stored.opened, "outputs": nothing, "stored": Stored.keys, "store_secret": Stored.store,
         "remove_secret": remove, "roll_out": roll_out, "say_commit": nothing,
     }  # fmt: skip
     for name, function in replaced.items():
