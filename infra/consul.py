@@ -11,8 +11,8 @@ from infra.consul_snapshots import ConsulSnapshots
 from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint
 from infra.pods import container_security, labels, manifest, metadata, pod_security, resources, selector
-from infra.postgres import volume_claim
 from infra.prometheus import Scraped
+from infra.volumes import volume_claim
 from infra.waiting import ROLLOUT
 
 COMMAND = [

@@ -36,9 +36,9 @@ from infra.jobs import run_once
 from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint, Flow
 from infra.pods import labels, manifest, metadata, resources, selector
-from infra.postgres import volume_claim
 from infra.prometheus import FOLDER as PROMETHEUS_FOLDER
 from infra.prometheus import Scraped
+from infra.volumes import volume_claim
 from infra.waiting import ROLLOUT
 
 ACCESS = f"{NAME}-access"

@@ -5,12 +5,13 @@ from typing import Any
 
 import pulumi
 from pulumi_kubernetes.batch.v1 import CronJob
-from pulumi_kubernetes.core.v1 import PersistentVolumeClaim, Secret
+from pulumi_kubernetes.core.v1 import Secret
 
 from infra.consul_pods import CLIENT, LEADER
 from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint, Flow
 from infra.pods import container_security, labels, manifest, metadata, pod_security, resources
+from infra.volumes import claim_of_jobs
 
 SAVE, RESTORE, CLAIM = "consul-snapshot", "consul-restore", "consul-snapshots"
 FOLDER = "/snapshots"
@@ -58,13 +59,7 @@ class ConsulSnapshots(pulumi.ComponentResource):
         """
         super().__init__("estate:consul_snapshots:ConsulSnapshots", CLAIM, {}, pulumi.ResourceOptions(parent=parent))
         child = pulumi.ResourceOptions(parent=self)
-        claim = PersistentVolumeClaim(
-            CLAIM,
-            # It is bound when the first snapshot is taken, which may be in an hour.
-            metadata=metadata(CLAIM, namespace.name) | {"annotations": {"pulumi.com/skipAwait": "true"}},
-            spec=manifest({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": storage}}}),
-            opts=child,
-        )
+        claim = claim_of_jobs(CLAIM, storage, namespace, child)
         volumes: list[tuple[str, dict[str, Any]]] = [
             (FOLDER, {"name": "snapshots", "persistentVolumeClaim": {"claimName": claim.metadata.name}}),
             ("/tmp", {"name": "tmp", "emptyDir": {}}),  # noqa: S108 - a volume of the pod's own

@@ -4,7 +4,7 @@ from typing import Any
 
 import pulumi
 from pulumi_kubernetes.batch.v1 import CronJob
-from pulumi_kubernetes.core.v1 import PersistentVolumeClaim, Secret
+from pulumi_kubernetes.core.v1 import Secret
 
 from infra.database import BACKUP, OWNER, Server, client, client_pod, client_secret
 from infra.database_roles import NAME as ROLES
@@ -13,6 +13,7 @@ from infra.namespace import EstateNamespace
 from infra.network_policy import Flow
 from infra.pods import labels, manifest, metadata
 from infra.settings import DatabaseSecrets, StackSettings
+from infra.volumes import claim_of_jobs
 
 NAME = "postgres-backup"
 RESTORE = "postgres-restore"
@@ -50,14 +51,8 @@ class DatabaseBackups(pulumi.ComponentResource):
             pulumi.ResourceOptions(parent=namespace, depends_on=[roles]),
         )
         child = pulumi.ResourceOptions(parent=self)
-        image, when, storage = settings.images.postgres, settings.postgres.backup, settings.storage.backups
-        PersistentVolumeClaim(
-            NAME,
-            # Where volumes are made for the first pod, a claim waits for it, and Pulumi must not.
-            metadata=metadata(NAME, namespace.name) | {"annotations": {"pulumi.com/skipAwait": "true"}},
-            spec=manifest({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": storage}}}),
-            opts=child,
-        )
+        image, when = settings.images.postgres, settings.postgres.backup
+        claim_of_jobs(NAME, settings.storage.backups, namespace, child)
         files = client_secret(NAME, server, secrets.backup, namespace, self)
         backup = on_volume(client(NAME, image, server, BACKUP), {"KEEP": str(when.keep)})
         restore = on_volume(client(RESTORE, image, server, OWNER), {})

@@ -11,6 +11,7 @@ from infra.database import ADMIN, DATABASE
 from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint
 from infra.pods import container_security, labels, manifest, metadata, pod_security, resources, selector
+from infra.volumes import volume_claim
 from infra.waiting import ROLLOUT
 
 NAME = "postgres"
@@ -94,14 +95,6 @@ class Postgres(pulumi.ComponentResource):
         )
         self.ca = authority.certificate
         self.register_outputs({})
-
-
-def volume_claim(storage: str) -> dict[str, Any]:
-    """The claim of the `data` volume."""
-    return {
-        "metadata": {"name": "data"},
-        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": storage}}},
-    }
 
 
 def pod(image: str, secret: pulumi.Input[str], configuration: pulumi.Input[str]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from infra import alerts
 from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint, Flow
 from infra.pods import container_security, labels, manifest, metadata, pod_security, resources, selector
-from infra.postgres import volume_claim
+from infra.volumes import volume_claim
 from infra.waiting import ROLLOUT
 
 NAME = "prometheus"
