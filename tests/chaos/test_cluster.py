@@ -1,6 +1,7 @@
 """The embedded cluster loses everything at once, as at a power cut, and stops without a trace."""
 
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +38,18 @@ def traces() -> list[str]:
     ]
 
 
+def has_metrics(kubectl: Kubectl) -> bool:
+    """Whether the API server has them from where they are; it refuses while they are not there."""
+    with suppress(AssertionError):
+        return "NodeMetricsList" in kubectl("get", "--raw", "/apis/metrics.k8s.io/v1beta1/nodes")
+    return False
+
+
 def start_again(client: httpx.Client, user: dict[str, Any], kubectl: Kubectl) -> None:
     """Start the cluster; return once the user is there and every workload is whole."""
     make("cluster")
     # Through the API server, which may have connected while no pod was there: otherwise no namespace can be deleted.
-    eventually(
-        lambda: "NodeMetricsList" in kubectl("get", "--raw", "/apis/metrics.k8s.io/v1beta1/nodes"), "metrics", 60
-    )
+    eventually(lambda: has_metrics(kubectl), "metrics", 120)
     eventually(lambda: reads_back(client, user), "the user is read back", 180)
     for workload in kubectl("get", "deployments,statefulsets", "--output=name").split():
         kubectl("rollout", "status", workload, "--timeout=120s")
