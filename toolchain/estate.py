@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import httpx
@@ -21,7 +21,7 @@ from toolchain import releases
 from toolchain.build import toolbox
 from toolchain.cluster import __main__ as cluster
 from toolchain.cluster import layout
-from toolchain.console import ToolchainError, run_command, say, step, wait_until
+from toolchain.console import ToolchainError, run_command, say, step, timed, wait_until
 from toolchain.diagnosis import explain
 from toolchain.recovery import release_lock, settled_file, settling
 from toolchain.stack import Stack, ask, load, on, only_one, open_stack, outputs, secret, store_secret, stored_secrets
@@ -234,10 +234,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
 def main() -> None:
     if len(sys.argv) < 3 or sys.argv[1] not in COMMANDS:
         raise ToolchainError(f"usage: python -m toolchain.estate {'|'.join(COMMANDS)} STACK [NAME]")
-    started = time.monotonic()
-    COMMANDS[sys.argv[1]](*sys.argv[2:])
-    if sys.argv[1] in ("up", "down"):
-        say(f"({time.monotonic() - started:.0f} s)")
+    with timed() if sys.argv[1] in ("up", "down") else nullcontext():
+        COMMANDS[sys.argv[1]](*sys.argv[2:])
 
 
 if __name__ == "__main__":

@@ -265,14 +265,22 @@ def outputs(stack: Stack) -> dict[str, Any]:
     return found
 
 
-def ask(stack: Stack, *words: str, limit_s: int = 10) -> str:
+def ask(stack: Stack, *words: str, limit_s: int = 10, given: str | None = None) -> str:
     """Output of kubectl on the stack's cluster.
+
+    Args:
+        stack: whose cluster and namespace.
+        words: of the command.
+        limit_s: seconds that a request may take; 0 is no limit.
+        given: its standard input, for `--filename=-`.
 
     Raises:
         ToolchainError: it does not answer.
     """
     command = stack.kubectl(f"--request-timeout={limit_s}s", *words)
-    done = subprocess.run(command, env=stack.target.environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, input=given, env=stack.target.environment, capture_output=True, text=True, check=False
+    )
     if done.returncode != 0:
         raise ToolchainError(
             f"the cluster does not answer (make cluster starts the embedded one): {done.stderr.strip()}"
