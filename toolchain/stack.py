@@ -15,6 +15,7 @@ import yaml
 
 from infra.services import check_names
 from infra.settings import SettingsError, StackSettings, load_stack
+from toolchain import standins
 from toolchain.cluster.pki import write_private
 from toolchain.console import ToolchainError
 from toolchain.paths import PROJECT, STATE
@@ -227,18 +228,30 @@ def secret(stack: Stack, key: str) -> str:
 
 
 def effective_file(stack: Stack) -> Path:
-    """The stack file for Pulumi: the project's, with this machine's salt and secrets where it has none of its own."""
+    """The stack file for Pulumi: the project's, with this machine's salt and secrets where it has none of its own.
+
+    Stand-ins are in it by digest: a tag of theirs names something else on each machine.
+    """
     complete = has_own_secrets_provider(stack.file)
-    if complete and not stack.overrides:
+    overrides = stand_ins(stack) | stack.overrides
+    if complete and not overrides:
         return stack.file
     common = read_yaml(stack.file)
     own = {} if complete else read_yaml(OWN_STACKS / f"Pulumi.{stack.name}.yaml")
     config: dict[str, Any] = common.get("config", {}) | own.get("config", {})
-    config["estate:settings"] = config["estate:settings"] | stack.overrides
+    config["estate:settings"] = config["estate:settings"] | overrides
     merged = common | own | {"config": config}
     file = OWN_STACKS / f"{stack.name}.yaml"
     write_private(file, yaml.safe_dump(merged))
     return file
+
+
+def stand_ins(stack: Stack) -> dict[str, Any]:
+    """Settings that name the third-party images by what this machine has in their place."""
+    if not stack.target.embedded:
+        return {}
+    given = stack.settings.images.model_dump()
+    return {"images": {name: standins.pinned(reference) for name, reference in given.items()}}
 
 
 def with_images(stack: Stack, digests: dict[str, str]) -> Stack:

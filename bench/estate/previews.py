@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench.estate.commands import Run, timed
 from toolchain.console import ToolchainError, say
-from toolchain.estate import POLICIES
+from toolchain.estate import policies
 from toolchain.paths import PROJECT
 from toolchain.render import render
 from toolchain.stack import Stack, on
@@ -29,7 +29,7 @@ def pulumi(stack: Stack, words: tuple[str, ...], *options: str) -> Run:
     Raises:
         ToolchainError: it failed, or there is something to change.
     """
-    command = ["pulumi", "--non-interactive", *words, "--expect-no-changes", *options, *POLICIES, *on(stack)]
+    command = ["pulumi", "--non-interactive", *words, "--expect-no-changes", *options, *policies(stack), *on(stack)]
     return timed(command, stack.target.environment, PROJECT)
 
 
