@@ -32,8 +32,8 @@ up: uv ## Bring the estate up (cluster, images, everything) and print its URLs  
 	@$(RUN) python -m toolchain.estate up $(STACK)
 
 .PHONY: down
-down: uv ## Remove the estate's resources; the cluster stays   STACK=local
-	@$(RUN) python -m toolchain.estate down $(STACK)
+down: uv ## Remove the estate's resources; the cluster stays   FORCE=1 where they are protected STACK=local
+	@FORCE='$(FORCE)' $(RUN) python -m toolchain.estate down $(STACK)
 
 .PHONY: rollback
 rollback: uv ## Bring our services back to the release before the last one   STACK=local

@@ -13,6 +13,7 @@ from infra.kinds import database_server, registry
 from infra.migration import Migration
 from infra.namespace import EstateNamespace
 from infra.prometheus import Prometheus
+from infra.protection import protect_state
 from infra.redis import Redis
 from infra.services import GATEWAY, NAMES, SERVICES, Need, check_names
 from infra.settings import load_cluster, load_secrets, load_settings
@@ -34,7 +35,10 @@ provider = kubernetes.Provider(
     enable_config_map_mutable=True,
     enable_secret_mutable=True,
 )
-namespace = EstateNamespace(f"estate-{pulumi.get_stack()}", pulumi.ResourceOptions(providers=[provider]))
+everything = pulumi.ResourceOptions(
+    providers=[provider], transformations=[protect_state] if settings.protected else None
+)
+namespace = EstateNamespace(f"estate-{pulumi.get_stack()}", everything)
 
 images = {name: AppImage(name, settings).reference for name in NAMES}
 

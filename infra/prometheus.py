@@ -12,7 +12,7 @@ from pulumi_kubernetes.core.v1 import ConfigMap, Secret, Service
 from infra import alerts
 from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint, Flow
-from infra.pods import container_security, labels, manifest, metadata, pod_security, resources, selector
+from infra.pods import container_security, labels, manifest, metadata, pod_security, resources, selector, unnamed
 from infra.volumes import volume_claim
 from infra.waiting import ROLLOUT
 
@@ -57,12 +57,12 @@ class Prometheus(pulumi.ComponentResource):
         named = metadata(NAME, namespace.name)
         configuration = ConfigMap(
             NAME,
-            metadata=manifest({"namespace": namespace.name, "labels": labels(NAME)}),
+            metadata=unnamed(NAME, namespace.name),
             data={"prometheus.yml": scrapes(services, consul.jobs), alerts.FILE: alerts.rules(services)},
             immutable=True,
             opts=child,
         )
-        of = manifest({"namespace": namespace.name})
+        of = unnamed(NAME, namespace.name)
         files = (
             Secret(NAME, metadata=of, string_data=consul.files, immutable=True, opts=child) if consul.files else None
         )

@@ -282,6 +282,8 @@ class StackSettings(Settings):
     images: Images = Images()
     ingress: IngressSettings = IngressSettings()
     storage: Storage = Storage()
+    protected: bool = False
+    """Whether Pulumi refuses to delete what holds data, and `make down` the stack."""
     api_server: ApiServer | None = None
     """Needed where the database is a cluster, whose instances ask it who they are."""
     postgres: PostgresSettings = PostgresSettings()

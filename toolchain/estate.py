@@ -88,10 +88,30 @@ def update(stack: Stack) -> None:
 
 
 def down(name: str) -> None:
-    """Remove everything of the stack; the cluster and the stack's secrets stay."""
+    """Remove everything of the stack; the cluster and the stack's secrets stay.
+
+    Raises:
+        ToolchainError: it holds data that is protected, and FORCE is not set; nothing was removed.
+    """
     with opened(name) as stack:
+        if kept := protected(stack):
+            if os.environ.get("FORCE") != "1":
+                raise ToolchainError(
+                    f"stack {name} is protected, and was left as it is ({', '.join(kept)}): "
+                    f"make down STACK={name} FORCE=1 removes it with all its data"
+                )
+            # One by one Pulumi would refuse them, after it has deleted everything else.
+            stack.pulumi_shown("state", "unprotect", "--all", "--yes", "--stack", name)
         settled_file(stack).unlink(missing_ok=True)
         stack.pulumi_shown("destroy", "--yes", "--skip-preview", "--refresh", *on(stack))
+
+
+def protected(stack: Stack) -> list[str]:
+    """What of a stack Pulumi refuses to delete."""
+    exported = stack.pulumi("stack", "export", "--stack", stack.name)
+    state: dict[str, Any] = json.loads(exported.stdout or "{}").get("deployment") or {}
+    found = [one for one in state.get("resources", ()) if one.get("protect")]
+    return [f"{one['type'].rpartition(':')[2]} {one['urn'].rpartition('::')[2]}" for one in found]
 
 
 def preview(name: str) -> None:
