@@ -47,6 +47,10 @@ preview: uv ## Show what `make up` would change   STACK=local
 render: uv ## Write the manifests of a stack into build/manifests/STACK, without a cluster   STACK=local
 	@$(RUN) python -m toolchain.render $(STACK)
 
+.PHONY: policies
+policies: uv ## What the policies say of a stack, without a cluster   STACK=local STATE=a file by pulumi stack export
+	@$(RUN) python -m toolchain.policies $(STACK) $(STATE)
+
 .PHONY: status
 status: uv ## What runs, ready counts, URLs   STACK=local
 	@$(RUN) python -m toolchain.estate status $(STACK)

@@ -3,6 +3,7 @@
 import inspect
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from pulumi_policy import (
@@ -16,7 +17,7 @@ from pulumi_policy import (
     StackValidationPolicy,
 )
 
-from policies.resources import Resource, plain
+from policies.resources import Resource
 from policies.rules import RESOURCE_RULES, STACK_RULES
 
 SCHEMAS: dict[Any, dict[str, Any]] = {
@@ -40,7 +41,7 @@ def of_resource(rule: Callable[..., Any]) -> ResourceValidationPolicy:
     """A rule about each resource."""
 
     def validate(args: ResourceValidationArgs, report: ReportViolation) -> None:
-        for problem in rule(resource(args), **given(args.get_config())):
+        for problem in rule(resource(args), **given(rule, args.get_config())):
             report(f"{args.name} {problem}", None)
 
     return ResourceValidationPolicy(name_of(rule), described(rule), validate, config_schema=schema(rule))
@@ -51,7 +52,7 @@ def of_stack(rule: Callable[..., Any]) -> StackValidationPolicy:
 
     def validate(args: StackValidationArgs, report: ReportViolation) -> None:
         resources = [resource(of) for of in args.resources]
-        for found, problem in rule(resources, **given(args.get_config())):
+        for found, problem in rule(resources, **given(rule, args.get_config())):
             report(f"{found.name if found else 'the stack'} {problem}", found.urn if found else None)
 
     return StackValidationPolicy(name_of(rule), described(rule), validate, config_schema=schema(rule))
@@ -62,9 +63,18 @@ def resource(args: ResourceValidationArgs | PolicyResource) -> Resource:
     return Resource(args.resource_type, args.name, args.props, args.opts.protect, args.urn)
 
 
-def given(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that a file of levels gives a rule."""
-    return {key: plain(value) for key, value in config.items()}
+def given(rule: Callable[..., Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that a file of levels gives a rule.
+
+    Raises:
+        ValueError: the rule has no such option; Pulumi lets it through.
+    """
+    known = schema(rule)
+    for key in config:
+        if known is None or key not in known.properties:
+            has = f"its options are {', '.join(known.properties)}" if known else "it has none"
+            raise ValueError(f"{name_of(rule)} has no option {key!r} in the file of levels: {has}")
+    return dict(config)
 
 
 def described(rule: Callable[..., Any]) -> str:
@@ -72,6 +82,7 @@ def described(rule: Callable[..., Any]) -> str:
     return inspect.getdoc(rule) or ""
 
 
+@cache
 def schema(rule: Callable[..., Any]) -> PolicyConfigSchema | None:
     """The options of a rule: what it takes by keyword."""
     annotations = typing.get_type_hints(rule, include_extras=True)

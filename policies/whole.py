@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
-from policies.resources import POSTGRES_CLUSTER, UNKNOWN, Resource, at, each, is_known, template
+from policies.resources import POSTGRES_CLUSTER, UNKNOWN, WORKLOADS, Resource, at, each, is_known, template
 
 Found = tuple[Resource | None, str]
 """A problem, and whose it is; None: the whole stack's."""
@@ -54,8 +54,9 @@ def cost_guard(
     memory: Annotated[str, "What all pods may request together, a Kubernetes quantity"] = "32Gi",
 ) -> Iterator[Found]:
     """What is requested is paid for, used or not; an autoscaler counts with all that it may start, a DaemonSet as one pod, a suspended CronJob with none."""
+    paid = [resource for resource in resources if resource.type in WORKLOADS | {POSTGRES_CLUSTER}]
     for quantity, limit in (("cpu", cpu), ("memory", memory)):
-        total = sum(requested(resource, quantity) * pods(resource, resources) for resource in resources)
+        total = sum(requested(resource, quantity) * pods(resource, resources) for resource in paid)
         if total > amount(limit):
             asked = f"{total:g} CPUs" if quantity == "cpu" else f"{total / UNITS['Gi']:.3g}Gi of memory"
             yield (

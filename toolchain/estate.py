@@ -23,7 +23,7 @@ from toolchain.cluster import __main__ as cluster
 from toolchain.cluster import layout
 from toolchain.console import ToolchainError, run_command, say, step, timed, wait_until
 from toolchain.diagnosis import explain
-from toolchain.paths import PROJECT
+from toolchain.policies import policies
 from toolchain.recovery import release_lock, settled_file, settling
 from toolchain.stack import Stack, ask, load, on, only_one, open_stack, outputs, secret, store_secret, stored_secrets
 from toolchain.standins import publish_missing
@@ -40,14 +40,6 @@ IN_USE = {
     "consulSeed": ANEW,
 }
 """Secrets that running pods could not go over from to just any other, and what replaces them."""
-POLICIES = "policies"
-
-
-def policies(stack: Stack) -> list[str]:
-    """Options that hold the stack to the policies, at the levels that its stage has beside them; without a file of its own, each is mandatory."""
-    levels = f"{POLICIES}/{stack.settings.stage}.json"
-    own = ["--policy-pack-config", levels] if (PROJECT / levels).exists() else []
-    return ["--policy-pack", POLICIES, *own]
 
 
 @contextmanager
@@ -77,7 +69,13 @@ def update(stack: Stack) -> None:
     with settling(stack) as refresh:
         try:
             stack.pulumi_shown(
-                "up", "--yes", "--skip-preview", "--suppress-outputs", *policies(stack), *refresh, *on(stack)
+                "up",
+                "--yes",
+                "--skip-preview",
+                "--suppress-outputs",
+                *policies(stack.settings.stage),
+                *refresh,
+                *on(stack),
             )
         except ToolchainError:
             with suppress(ToolchainError):  # the reason is Pulumi's, whether or not the pods can be asked
@@ -117,7 +115,7 @@ def protected(stack: Stack) -> list[str]:
 def preview(name: str) -> None:
     """Show what up would do."""
     with opened(name) as stack:
-        stack.pulumi_shown("preview", "--diff", *policies(stack), *on(stack))
+        stack.pulumi_shown("preview", "--diff", *policies(stack.settings.stage), *on(stack))
 
 
 def url(name: str, of: str) -> None:
