@@ -68,15 +68,8 @@ def update(stack: Stack) -> None:
             publish_missing(toolbox(), stack.settings.image_references())
     with settling(stack) as refresh:
         try:
-            stack.pulumi_shown(
-                "up",
-                "--yes",
-                "--skip-preview",
-                "--suppress-outputs",
-                *policies(stack.settings.stage),
-                *refresh,
-                *on(stack),
-            )
+            held = policies(stack.settings.stage)
+            stack.pulumi_shown("up", "--yes", "--skip-preview", "--suppress-outputs", *held, *refresh, *on(stack))
         except ToolchainError:
             with suppress(ToolchainError):  # the reason is Pulumi's, whether or not the pods can be asked
                 for line in explain(stack, json.loads(ask(stack, "get", "pods", "-o", "json"))["items"]):

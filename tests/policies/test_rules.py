@@ -95,6 +95,24 @@ def test_what_is_bad_is_no_fault_before_it_is_known(bad: Bad) -> None:
     assert problems(as_previewed(bad.resource)) == problems(bad.resource)
 
 
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (f"{IN_CONTAINER}.env.2", {"name": "DB_PASSWORD", "value": UNKNOWN_STRING_VALUE}),
+        (f"{IN_CONTAINER}.env.2", {"name": "DB", "valueFrom": {"secretKeyRef": UNKNOWN_STRING_VALUE}}),
+        (f"{IN_CONTAINER}.envFrom", [{"secretRef": UNKNOWN_STRING_VALUE}]),
+        (f"{IN_POD}.securityContext.sysctls", [{"name": UNKNOWN_STRING_VALUE, "value": "1"}]),
+    ],
+)
+def test_what_is_unknown_within_what_may_be_bad_is_no_fault(path: str, value: Any) -> None:
+    assert problems(as_previewed(changed(DEPLOYMENT, path, value))) == []
+
+
+def test_a_service_whose_name_is_unknown_may_be_one_that_is_meant_to_be_public() -> None:
+    opened = changed(changed(SERVICE, "spec.type", "LoadBalancer"), "metadata.name", UNKNOWN_STRING_VALUE)
+    assert list(rules.internal_services(as_previewed(opened))) == []
+
+
 def test_the_rest_of_a_resource_is_looked_at_though_something_is_unknown() -> None:
     unknown = changed(DEPLOYMENT, f"{IN_CONTAINER}.image", UNKNOWN_STRING_VALUE)
     worse = changed(unknown, f"{IN_CONTAINER}.securityContext.privileged", value=True)
