@@ -10,6 +10,7 @@ from infra.gateway_routes import GatewayRoutes
 from infra.images import AppImage
 from infra.ingress import Backend, PublicIngress
 from infra.kinds import database_server, registry
+from infra.kube_state_metrics import KubeStateMetrics
 from infra.migration import Migration
 from infra.namespace import EstateNamespace
 from infra.prometheus import Prometheus
@@ -62,8 +63,9 @@ routes = GatewayRoutes({service.name: service.routes(settings) for service in SE
 gateway_app = App(GATEWAY, images[GATEWAY], (consul, redis), token_keys=keys, clients=clients, routes=routes)
 gateway = WebService(gateway_app, settings.of(GATEWAY), namespace, depends_on=[consul])
 
-scraped = [service.endpoint for service in (*running, gateway)]
-prometheus = Prometheus(settings.images.prometheus, settings.storage.prometheus, scraped, consul.scraped, namespace)
+kube_state = KubeStateMetrics(settings.images.kube_state_metrics, settings.api_server, namespace)
+ours = [service.endpoint for service in (*running, gateway)]
+prometheus = Prometheus(settings, ours, [kube_state.endpoint], consul.scraped, namespace)
 
 consoles: dict[str, Backend] = {"consul": consul, "prometheus": prometheus}
 ingress = PublicIngress(settings.ingress, routes.paths, gateway, consoles, namespace)

@@ -134,6 +134,20 @@ class JwksSettings(Settings):
         return parts.port or {"http": 80, "https": 443}[parts.scheme]
 
 
+class IngressMetrics(Settings):
+    """Where the Ingress controller answers with its metrics."""
+
+    target: str = Field(pattern=r"^[^/:]+:\d+$")
+    """host:port"""
+    networks: list[str] = Field(min_length=1)
+    """Where that is, as CIDRs."""
+
+    @property
+    def port(self) -> int:
+        """Of the target."""
+        return int(self.target.rpartition(":")[2])
+
+
 class IngressSettings(Settings):
     """How the world reaches the estate."""
 
@@ -152,6 +166,8 @@ class IngressSettings(Settings):
     """Namespace of the controller's pods, which may connect: for clusters whose network policies do not know pods by their networks."""
     wait: bool = True
     """Wait until the controller has published a status; some never do."""
+    metrics: IngressMetrics | None = None
+    """Absent: they are not scraped."""
     consoles: bool = False
     """Publish Consul and Prometheus beside the API, without authentication: for a machine of one's own only."""
 
@@ -174,7 +190,8 @@ class Images(Settings):
     postgres_cluster: str = "ghcr.io/cloudnative-pg/postgresql:15"
     redis: str = "docker.io/library/redis:7.0"
     consul: str = "docker.io/hashicorp/consul:1.22.0"
-    prometheus: str = "docker.io/prom/prometheus:v2.42.0"
+    prometheus: str = "docker.io/prom/prometheus:v3.16.0"
+    kube_state_metrics: str = "registry.k8s.io/kube-state-metrics/kube-state-metrics:v2.18.0"
 
 
 class Storage(Settings):
@@ -192,6 +209,16 @@ class ApiServer(Settings):
     networks: list[str] = Field(min_length=1)
     """Where it is, as CIDRs."""
     port: int = Field(default=6443, ge=1, le=65535)
+
+
+class Kubelets(Settings):
+    """The kubelets of the nodes, who know what containers take."""
+
+    networks: list[str] = Field(min_length=1)
+    """Where the nodes are, as CIDRs."""
+    port: int = Field(default=10250, ge=1, le=65535)
+    verify: bool = True
+    """Whether their certificates are by the cluster's own authority; some clusters' are by none."""
 
 
 class BackupSettings(Settings):
@@ -282,8 +309,10 @@ class StackSettings(Settings):
     images: Images = Images()
     ingress: IngressSettings = IngressSettings()
     storage: Storage = Storage()
-    api_server: ApiServer | None = None
-    """Needed where the database is a cluster, whose instances ask it who they are."""
+    api_server: ApiServer
+    """Asked by Prometheus what there is to scrape, and by the instances of a database that is a cluster who they are."""
+    kubelets: Kubelets | None = None
+    """Absent: nobody measures what containers take."""
     postgres: PostgresSettings = PostgresSettings()
     consul: ConsulSettings = ConsulSettings()
     service: ServiceSettings
@@ -380,11 +409,15 @@ def parse(values: Any, source: str) -> StackSettings:
         raise SettingsError(f"{source}: {problems}") from error
 
 
+MISSING = {"api_server": ": set api_server: {networks: […]}; kubectl get endpointslices kubernetes shows the addresses"}
+"""What to do about settings that have no default."""
+
+
 def describe(problem: dict[str, Any]) -> str:
     """One problem that pydantic found, for the person who wrote the file."""
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "missing":
-        return f"{key} is missing"
+        return f"{key} is missing{MISSING.get(key, '')}"
     if problem["type"] != "extra_forbidden":
         return f"{key}: {problem['msg'].lower()} (it is {problem['input']!r})"
     *parents, unknown = problem["loc"]

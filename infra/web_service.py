@@ -22,6 +22,7 @@ from infra.pods import (
     manifest,
     metadata,
     pod_security,
+    scraped,
     selector,
 )
 from infra.settings import Scaling, ServiceSettings
@@ -32,8 +33,6 @@ from infra.waiting import ROLLOUT
 UID = 10001
 PORT = 8080
 SECRETS_FOLDER = "/run/secrets/app"
-SCRAPED = {"prometheus.io/scrape": "true", "prometheus.io/port": str(PORT), "prometheus.io/path": "/metrics"}
-"""For a Prometheus of the cluster; the stack's own finds the pods by DNS."""
 DRAIN_S = 5
 """Between a pod's leaving the endpoints and SIGTERM: proxies still send to it for a moment."""
 
@@ -151,7 +150,7 @@ def deployment(
         "selector": {"matchLabels": selector(app.name)},
         "strategy": {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
         "template": {
-            "metadata": {"labels": labels(app.name), "annotations": SCRAPED},
+            "metadata": {"labels": labels(app.name), "annotations": scraped(PORT)},
             "spec": pod(app, settings, secret, account),
         },
     }

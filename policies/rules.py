@@ -15,7 +15,11 @@ WORKLOADS = {
     "kubernetes:batch/v1:Job",
     "kubernetes:batch/v1:CronJob",
 }
-CLUSTER_WIDE = {"kubernetes:core/v1:Namespace", "kubernetes:rbac.authorization.k8s.io/v1:ClusterRole"}
+CLUSTER_WIDE = {
+    "kubernetes:core/v1:Namespace",
+    "kubernetes:rbac.authorization.k8s.io/v1:ClusterRole",
+    "kubernetes:rbac.authorization.k8s.io/v1:ClusterRoleBinding",
+}
 
 
 def pod_of(resource_type: str, properties: Properties) -> Mapping[str, Any] | None:

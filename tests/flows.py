@@ -2,7 +2,13 @@
 
 from infra.services import GATEWAY, NAMES, SERVICES
 
-PORTS = {"postgres": 5432, "redis": 6379, "consul": 8500, "prometheus": 9090} | dict.fromkeys(NAMES, 8080)
+PORTS = {
+    "postgres": 5432,
+    "redis": 6379,
+    "consul": 8500,
+    "prometheus": 9090,
+    "kube-state-metrics": 8080,
+} | dict.fromkeys(NAMES, 8080)
 """The one port on which each workload is connected to."""
 
 BEHIND = {service.name: {*service.needs} for service in SERVICES}
@@ -11,7 +17,8 @@ FLOWS: dict[str, set[str]] = {
     GATEWAY: {"consul", "redis", *BEHIND},
     **BEHIND,
     "consul": REGISTERED,  # its health checks
-    "prometheus": {*NAMES, "consul"},
+    "prometheus": {*NAMES, "consul", "kube-state-metrics"},
+    "kube-state-metrics": set(),
     "postgres": set(),
     "redis": set(),
 }
@@ -21,6 +28,14 @@ PASSING = {(name, "postgres") for name in (*MIGRATIONS, "postgres-roles", "postg
     ("consul-restore", "consul"),
 }
 """The flows of what runs now and then, and ends."""
+
+MACHINE = "10.213.0.1/32"
+API_SERVER = ("api-server", 6443)
+OUTSIDE = {
+    "prometheus": {API_SERVER, ("kubelet", 10250), ("ingress", 9911)},
+    "kube-state-metrics": {API_SERVER},
+}
+"""What connects to the embedded cluster's machine: to what there, and to which port."""
 
 SERVERS_FLOWS = {
     ("consul", "consul-server"): {("TCP", 8300), ("TCP", 8301), ("UDP", 8301)},

@@ -8,17 +8,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pulumi
 import pytest
 import yaml
 from api_gateway.routes import load as load_routes
 from cryptography import x509
 from servicekit.registration import CALL_TIMEOUT_S, LOOK_EVERY_S
 
+from infra import prometheus
 from infra.services import SERVICES
+from infra.settings import Kubelets
 from toolchain.program import CANARY, DIGEST, OURS, Registered, run_program
 
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob")
 ENDS = ("Job", "CronJob")
+CLUSTER_WIDE = ("Namespace", "ClusterRole", "ClusterRoleBinding")
 
 
 def kind(resource: Registered) -> str:
@@ -59,13 +63,13 @@ def test_the_program_makes_the_whole_estate(resources: list[Registered]) -> None
     migrations = {f"{service.name}-migration" for service in SERVICES if service.migrates}
     databases = {"postgres", "postgres-roles", "postgres-backup", "postgres-restore"}
     registries = {"consul", "consul-snapshot", "consul-restore"}
-    assert made == {"redis", "prometheus", *databases, *registries, *migrations, *OURS}
+    assert made == {"redis", "prometheus", "kube-state-metrics", *databases, *registries, *migrations, *OURS}
 
 
 @pytest.mark.parametrize("stack", ["local", "prod"])
 def test_everything_is_in_the_stacks_namespace(stack: str) -> None:
     for resource in run_program(stack):
-        if resource.type.startswith("kubernetes:") and kind(resource) != "Namespace":
+        if resource.type.startswith("kubernetes:") and kind(resource) not in CLUSTER_WIDE:
             assert resource.inputs["metadata"]["namespace"] == f"estate-{stack}", resource.name
 
 
@@ -214,12 +218,46 @@ def test_the_api_and_the_consoles_are_public_over_tls(resources: list[Registered
     assert all(spec["tls"][0]["hosts"] == [hosts[name]] for name, spec in ingresses.items())
 
 
-def test_prometheus_scrapes_every_service_and_consul_every_15_s(resources: list[Registered]) -> None:
-    (config,) = [
-        r.inputs["data"]["prometheus.yml"] for r in resources if (kind(r), r.name) == ("ConfigMap", "prometheus")
-    ]
-    assert "scrape_interval: 15s" in config
-    assert set(re.findall(r"job_name: (\S+)", config)) == {*OURS, "consul"}
+def test_prometheus_scrapes_what_says_so_and_consul_kubelets_and_the_ingress_every_15_s(
+    resources: list[Registered],
+) -> None:
+    config = yaml.safe_load(one(resources, "ConfigMap", "prometheus").inputs["data"]["prometheus.yml"])
+    assert config["global"]["scrape_interval"] == "15s"
+    assert {job["job_name"] for job in config["scrape_configs"]} == {
+        "pods", "consul", "kubelet", "kubelet-cadvisor", "ingress",
+    }  # fmt: skip
+    says_so = {
+        resource.name
+        for resource, _ in workloads(resources)
+        if template(resource)["metadata"].get("annotations", {}).get("prometheus.io/scrape") == "true"
+    }
+    assert says_so == {*OURS, "prometheus", "kube-state-metrics"}
+
+
+@pytest.mark.parametrize("stack", ["local", "prod"])
+def test_the_kubernetes_api_is_read_and_no_more_than_that(stack: str) -> None:
+    found = run_program(stack)
+    roles = [resource for resource in found if kind(resource) in ("Role", "ClusterRole")]
+    assert {resource.name for resource in roles} == {"prometheus", "kube-state-metrics"}
+    for role in roles:
+        for rule in role.inputs["rules"]:
+            assert set(rule["verbs"]) <= {"get", "list", "watch"}, role.name
+            assert "secrets" not in rule["resources"], role.name
+    (wide,) = [role for role in roles if kind(role) == "ClusterRole"]
+    assert wide.inputs["metadata"]["name"] == f"estate-{stack}-prometheus"  # stacks share a cluster
+    assert {resource for rule in wide.inputs["rules"] for resource in rule["resources"]} == {"nodes", "nodes/metrics"}
+
+
+def test_a_kubelet_is_known_by_its_certificate_unless_the_stack_says_otherwise() -> None:
+    def jobs(*, verify: bool) -> list[Any]:
+        kubelets = Kubelets(networks=["192.0.2.0/24"], verify=verify)
+        return [
+            prometheus.kubelet(path, kubelets, pulumi.Output.from_input("n"))["tls_config"]
+            for path in prometheus.KUBELET_METRICS
+        ]
+
+    assert all("ca_file" in tls and "insecure_skip_verify" not in tls for tls in jobs(verify=True))
+    assert all(tls == {"insecure_skip_verify": True} for tls in jobs(verify=False))
 
 
 def test_prometheus_has_the_same_alerts_for_every_service(resources: list[Registered]) -> None:

@@ -17,8 +17,9 @@ def test_every_stack_file_is_valid() -> None:
         load_stack(file)
 
 
-def parsed(stage: Stage = "local", **values: object) -> StackSettings:
-    return parse({"stage": stage, "registry": "r"} | values, "here")
+def parsed(stage: str = "local", **values: object) -> StackSettings:
+    needed = {"stage": stage, "registry": "r", "api_server": {"networks": ["192.0.2.1/32"]}}
+    return parse(needed | values, "here")
 
 
 def test_a_service_has_the_stack_over_the_stage_over_what_holds_for_all() -> None:
@@ -82,13 +83,15 @@ def test_a_service_that_there_is_not_is_refused(values: dict[str, Any]) -> None:
         ({"stage": "stagging"}, r"here: stage has to be one of local, dev, staging, prod \(it is 'stagging'\)"),
     ],
 )
-def test_a_wrong_setting_is_named_with_what_to_do(values: dict[str, object], message: str) -> None:
+def test_a_wrong_setting_is_named_with_what_to_do(values: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
-        parse({"stage": "local", "registry": "r"} | values, "here")
+        parsed(**values)
 
 
 def test_what_is_missing_is_named() -> None:
-    with pytest.raises(SettingsError, match="here: registry is missing"):
+    with pytest.raises(
+        SettingsError, match="here: registry is missing; api_server is missing: set api_server"
+    ):
         parse({"stage": "local"}, "here")
     with pytest.raises(SettingsError, match="here has no settings: put them under"):
         parse(None, "here")
