@@ -91,7 +91,7 @@ class Tracing(Settings):
 
     endpoint: str | None = Field(default=None, pattern=r"^https?://")
     """URL of an OpenTelemetry collector (OTLP over HTTP), such as http://collector:4318; absent: no spans."""
-    ratio: float = Field(default=1.0, ge=0, le=1)
+    ratio: float = Field(default=0.1, ge=0, le=1)
     """Of the traces that begin here, how many are recorded; of one that a caller began, it says so itself."""
 
 
