@@ -129,6 +129,7 @@ def pod(image: str, configuration: pulumi.Input[str], files: pulumi.Input[str] |
                     "--config.file=/etc/prometheus/prometheus.yml",
                     "--storage.tsdb.path=/prometheus",
                     f"--storage.tsdb.retention.time={RETENTION}",
+                    "--enable-feature=exemplar-storage",
                 ],
                 "ports": [{"name": "http", "containerPort": PORT}],
                 "startupProbe": {

@@ -87,7 +87,7 @@ def started(stack: ExitStack, folder: Path, peers: Sequence[Peer], token: str) -
     pids = {peer: stack.enter_context(running(peer.command, SERVER_CPU, peer.environment)) for peer in peers}
     with step("all answer"):
         for peer in pids:
-            wait_until(lambda port=peer.port: answers(port, token), f"{peer.name} answers", 30)
+            wait_until(lambda port=peer.port: answers(port, token), f"{peer.name} answers", 120)
     return pids
 
 

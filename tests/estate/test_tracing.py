@@ -55,3 +55,8 @@ def test_each_of_our_services_may_connect_to_the_collector_alone(
 
 def test_without_the_setting_nothing_is_recorded() -> None:
     assert environment(run_program("local"), "APP_TRACING") == {}
+
+
+def test_prometheus_keeps_the_traces_that_durations_name(estate: list[Registered]) -> None:
+    (prometheus,) = [pod for workload, pod in workloads(estate) if workload.name == "prometheus"]
+    assert "--enable-feature=exemplar-storage" in prometheus["containers"][0]["command"]
