@@ -100,8 +100,8 @@ architecture: uv ## Draw what the program makes into docs/architecture.md, which
 	@$(RUN) python -m toolchain.architecture
 
 .PHONY: logs
-logs: uv ## Follow the logs of an app   APP=user-service STACK=local
-	@$(RUN) python -m toolchain.estate logs $(STACK) $(or $(APP),user-service)
+logs: uv ## Follow the logs of an app, or find a request in all of them   APP=user-service REQUEST=id STACK=local
+	@REQUEST='$(REQUEST)' $(RUN) python -m toolchain.logs $(STACK) $(or $(APP),user-service)
 
 .PHONY: tools
 tools: uv ## Build the tools that are missing, into a cache per user

@@ -19,6 +19,7 @@ from infra.services import GATEWAY, NAMES, SERVICES, Need, check_names
 from infra.settings import load_cluster, load_secrets, load_settings
 from infra.token_clients import TokenClients
 from infra.token_keys import TokenKeys
+from infra.tracing import Tracing
 from infra.web_service import App, Dependency, WebService
 
 settings = load_settings()
@@ -49,18 +50,21 @@ provided: dict[Need, Dependency] = {"postgres": roles.app, "redis": redis, "cons
 
 issuer = settings.ingress.url(settings.ingress.host)
 keys = TokenKeys(secrets.token_keys, issuer, settings.jwks, namespace)
+tracing = Tracing(settings.tracing, namespace) if settings.tracing else None
 clients = TokenClients(secrets.operator_secret, settings.clients, namespace)
 
 running: list[WebService] = []
 for service in SERVICES:
     needs = tuple(provided[need] for need in service.needs)
     migration = Migration(service, images[service.name], roles.owner, namespace, [roles]) if service.migrates else None
-    app = App(service.name, images[service.name], needs, token_keys=keys)
+    app = App(service.name, images[service.name], needs, token_keys=keys, tracing=tracing)
     before = [consul, roles, *([migration] if migration else [])]
     running.append(WebService(app, settings.of(service.name), namespace, depends_on=before))
 
 routes = GatewayRoutes({service.name: service.routes(settings) for service in SERVICES}, settings.ingress, namespace)
-gateway_app = App(GATEWAY, images[GATEWAY], (consul, redis), token_keys=keys, clients=clients, routes=routes)
+gateway_app = App(
+    GATEWAY, images[GATEWAY], (consul, redis), token_keys=keys, clients=clients, routes=routes, tracing=tracing
+)
 gateway = WebService(gateway_app, settings.of(GATEWAY), namespace, depends_on=[consul])
 
 kube_state = KubeStateMetrics(settings.images.kube_state_metrics, settings.api_server, namespace)

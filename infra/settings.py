@@ -130,8 +130,7 @@ class JwksSettings(Settings):
     @property
     def port(self) -> int:
         """Of the URL."""
-        parts = urlsplit(self.url)
-        return parts.port or {"http": 80, "https": 443}[parts.scheme]
+        return port_of(self.url)
 
 
 class IngressMetrics(Settings):
@@ -243,6 +242,12 @@ def network(given: str) -> str:
     return given
 
 
+def port_of(url: str) -> int:
+    """The port of a URL."""
+    parts = urlsplit(url)
+    return parts.port or {"http": 80, "https": 443}[parts.scheme]
+
+
 def certificates(given: str) -> str:
     """Certificates as PEM.
 
@@ -254,6 +259,32 @@ def certificates(given: str) -> str:
     except ValueError as error:
         raise ValueError("no certificates: give the text of the provider's PEM file (ca: |)") from error
     return given
+
+
+class TracingSettings(Settings):
+    """Where the spans of requests go: a collector that takes OTLP over HTTP."""
+
+    endpoint: str = Field(pattern=r"^https?://[^/]+")
+    """Its URL, without /v1/traces."""
+    ratio: float = Field(default=0.1, ge=0, le=1)
+    """Of the traces that begin here, how many are recorded; of one that a caller began, it says so itself."""
+    networks: list[Annotated[str, AfterValidator(network)]] = []
+    """Where it is outside the cluster, as CIDRs: our services may connect there, on the URL's port."""
+    namespace: str | None = None
+    """Its namespace, where it is in the cluster; its pods listen on the URL's port, too."""
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> "TracingSettings":
+        if bool(self.networks) == bool(self.namespace):
+            raise ValueError(
+                "set either namespace, where the collector is in the cluster, or networks, where it is not"
+            )
+        return self
+
+    @property
+    def port(self) -> int:
+        """Of the URL."""
+        return port_of(self.endpoint)
 
 
 class ManagedPostgresSettings(Settings):
@@ -323,6 +354,8 @@ class StackSettings(Settings):
     """Who may have tokens, beside the operator."""
     jwks: JwksSettings | None = None
     """Another issuer of tokens; absent: the gateway alone."""
+    tracing: TracingSettings | None = None
+    """Where the spans of requests go; absent: none are recorded."""
 
     def of(self, service: str) -> ServiceSettings:
         """How one of our services runs."""

@@ -28,6 +28,7 @@ from infra.pods import (
 from infra.settings import Scaling, ServiceSettings
 from infra.token_clients import TokenClients
 from infra.token_keys import TokenKeys
+from infra.tracing import Tracing
 from infra.waiting import ROLLOUT
 
 UID = 10001
@@ -72,11 +73,13 @@ class App:
     """Mounted in token_clients.FOLDER; likewise."""
     routes: GatewayRoutes | None = None
     """Mounted in gateway_routes.FOLDER; likewise."""
+    tracing: Tracing | None = None
+    """Where its spans go; None: nowhere."""
 
     @property
     def environment(self) -> dict[str, str]:
         """What its parts put into its environment."""
-        parts = (*self.needs, self.token_keys, self.clients, self.routes)
+        parts = (*self.needs, self.token_keys, self.clients, self.routes, self.tracing)
         return {name: value for part in parts if part for name, value in part.environment.items()}
 
     @property
@@ -197,6 +200,7 @@ def flows(name: str, app: App, namespace: EstateNamespace, parent: pulumi.Resour
     child = pulumi.ResourceOptions(parent=parent)
     return [
         *([leaving(name, "jwks", jwks.networks, jwks.port, namespace.name, child)] if jwks else []),
+        *([app.tracing.flow(name, child)] if app.tracing else []),
         *(Flow(name, endpoint, namespace.name, parent) for endpoint in to),
         *(Flow(caller, Endpoint(name, PORT), namespace.name, parent) for caller in callers),
     ]

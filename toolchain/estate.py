@@ -1,4 +1,4 @@
-"""`make up`, `down`, `preview`, `status`, `url`, `token`, `operator-secret`, `secret` and `logs`."""
+"""`make up`, `down`, `preview`, `status`, `url`, `token`, `operator-secret` and `secret`."""
 
 import getpass
 import json
@@ -214,20 +214,6 @@ def status(name: str) -> None:
         )
 
 
-def logs(name: str, app: str) -> None:
-    """Follow the logs of every pod of an app, until Ctrl-C."""
-    stack = Stack(name, load(name), target())
-    command = stack.kubectl(
-        "logs",
-        "--follow",
-        "--prefix",
-        "--tail=100",
-        "--max-log-requests=20",
-        f"--selector=app.kubernetes.io/name={app}",
-    )
-    os.execvpe("kubectl", command, stack.target.environment)
-
-
 COMMANDS: dict[str, Callable[..., None]] = {
     "up": up,
     "down": down,
@@ -237,7 +223,6 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "token": token,
     "operator-secret": operator_secret,
     "secret": give_secret,
-    "logs": logs,
 }
 
 

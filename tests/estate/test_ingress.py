@@ -33,7 +33,7 @@ def test_the_controller_reaches_the_pods_that_answer_challenges() -> None:
     spec = one(issued(), "NetworkPolicy", "acme-solver-from-ingress").inputs["spec"]
     assert spec["podSelector"]["matchLabels"] == {"acme.cert-manager.io/http01-solver": "true"}
     assert spec["ingress"] == [
-        {"from": [{"ipBlock": {"cidr": "10.213.0.1/32"}}], "ports": [{"protocol": "TCP", "port": 8089}]}
+        {"from": [{"ipBlock": {"cidr": "10.213.1.1/32"}}], "ports": [{"protocol": "TCP", "port": 8089}]}
     ]
 
 

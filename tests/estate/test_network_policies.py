@@ -106,7 +106,7 @@ def test_what_may_leave_is_exactly_what_is_needed(policies: dict[str, Policy], p
 def test_what_may_enter_is_exactly_that_and_what_the_ingress_leads_to(
     policies: dict[str, Policy], pods: dict[str, Labels]
 ) -> None:
-    assert entering(policies, pods) == expected() | {(MACHINE, to, "TCP", PORTS[to]) for to in PUBLIC}
+    assert entering(policies, pods) == expected() | {("10.213.1.1/32", to, "TCP", PORTS[to]) for to in PUBLIC}
 
 
 @pytest.mark.parametrize("stack", ["staging", "prod"])

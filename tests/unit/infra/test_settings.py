@@ -5,7 +5,15 @@ import pytest
 
 from infra.authority import authority, pem
 from infra.services import check_names
-from infra.settings import GENERATED_SECRETS, SettingsError, StackSettings, load_cluster, load_stack, parse
+from infra.settings import (
+    GENERATED_SECRETS,
+    SettingsError,
+    StackSettings,
+    TracingSettings,
+    load_cluster,
+    load_stack,
+    parse,
+)
 from infra.stages import STAGES, Stage
 from toolchain.paths import PROJECT
 
@@ -139,6 +147,32 @@ def test_what_is_wrong_about_a_managed_database_is_named_with_what_to_do(
 ) -> None:
     with pytest.raises(SettingsError, match=message):
         parsed(postgres=postgres)
+
+
+@pytest.mark.parametrize(
+    ("tracing", "message"),
+    [
+        ({"endpoint": "collector:4318", "namespace": "n"}, "tracing.endpoint: .*should match pattern"),
+        ({"endpoint": "http://collector:4318"}, "tracing: .*set either namespace, .* or networks"),
+        (
+            {"endpoint": "http://collector:4318", "namespace": "n", "networks": ["192.0.2.0/24"]},
+            "tracing: .*set either namespace, .* or networks",
+        ),
+        ({"endpoint": "http://c", "namespace": "n", "ratio": 2}, "tracing.ratio: .*less than or equal to 1"),
+        ({"endpoint": "http://c", "networks": ["192.0.2.1/24"]}, r"tracing.networks.0: .*has host bits set"),
+    ],
+)
+def test_what_is_wrong_about_tracing_is_named_with_what_to_do(tracing: dict[str, object], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        parsed(tracing=tracing)
+
+
+def test_the_collector_listens_on_the_port_of_its_url() -> None:
+    ports = [
+        TracingSettings(endpoint=url, namespace="n").port
+        for url in ("http://c:4318", "http://c", "https://c/otlp", "https://c:8443")
+    ]
+    assert ports == [4318, 80, 443, 8443]
 
 
 def test_no_cluster_is_guessed(monkeypatch: pytest.MonkeyPatch) -> None:

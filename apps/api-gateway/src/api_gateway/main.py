@@ -17,7 +17,7 @@ from servicekit.registration import Registration
 from servicekit.serving import serve
 from servicekit.settings import SettingsError, load_or_exit, refuse
 from servicekit.tokens import Verifier
-from servicekit.tracing import Spans
+from servicekit.tracing import spans
 
 from api_gateway import documentation, issuing
 from api_gateway.directory import Directory
@@ -79,6 +79,5 @@ def main() -> None:
         proxy = create_app(settings, registration)
     except (SettingsError, ValueError) as error:
         refuse(SettingsError(str(error)))
-    spans = Spans(name, settings.telemetry.endpoint) if settings.telemetry.endpoint else None
-    observed = Observed(proxy, name, trusts=proxy.peers.trusted, spans=spans)
+    observed = Observed(proxy, name, trusts=proxy.peers.trusted, spans=spans(name, settings.tracing))
     serve(observed, settings.server.host, port, join=registration.start, leave=registration.stop)

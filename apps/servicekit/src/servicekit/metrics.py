@@ -2,7 +2,8 @@
 
 from functools import cache
 
-from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram
+from prometheus_client.exposition import choose_encoder
 from starlette.responses import Response
 
 DURATION = Histogram(
@@ -23,11 +24,20 @@ def histogram(method: str, endpoint: str, status: int) -> Histogram:
     return DURATION.labels(method, endpoint, str(status))
 
 
-def observe(method: str, endpoint: str, status: int, duration_s: float) -> None:
-    """Count a request; anybody can send any method, so unknown ones are one."""
-    histogram(method if method in METHODS else "OTHER", endpoint, status).observe(duration_s)
+def observe(method: str, endpoint: str, status: int, duration_s: float, exemplar: dict[str, str] | None) -> None:
+    """Count a request; anybody can send any method, so unknown ones are one.
+
+    Args:
+        method: of the request.
+        endpoint: its route's template.
+        status: of the answer.
+        duration_s: how long it took.
+        exemplar: the trace that shows what such a request did, where there is one.
+    """
+    histogram(method if method in METHODS else "OTHER", endpoint, status).observe(duration_s, exemplar)
 
 
-def expose() -> Response:
-    """The answer to a scrape."""
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+def expose(accept: str) -> Response:
+    """The answer to a scrape: with exemplars where OpenMetrics is asked for, which alone can tell them."""
+    encode, content_type = choose_encoder(accept)
+    return Response(encode(REGISTRY), headers={"content-type": content_type})

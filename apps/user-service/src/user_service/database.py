@@ -9,6 +9,7 @@ import asyncpg
 import stamina
 from prometheus_client import Gauge
 from servicekit.problems import unavailable
+from servicekit.tracing import step
 
 from user_service.settings import Database
 
@@ -46,6 +47,12 @@ class Postgres:
     def __init__(self, settings: Database) -> None:
         self.settings = settings
         self._pool: Any = None
+        self._about = {
+            "db.system.name": "postgresql",
+            "db.namespace": settings.name,
+            "server.address": settings.host,
+            "server.port": settings.port,
+        }
 
     async def open(self) -> None:
         """Make the pool; it connects on first use. Statements are prepared once a connection, by asyncpg."""
@@ -105,9 +112,10 @@ class Postgres:
     async def _once(self, work: Work[T], *, repeatable: bool) -> T:
         begun = False
         try:
-            async with self._pool.acquire(timeout=self.settings.connect_timeout_s) as connection:
-                begun = True
-                return await work(connection)
+            with step("postgresql", self._about):
+                async with self._pool.acquire(timeout=self.settings.connect_timeout_s) as connection:
+                    begun = True
+                    return await work(connection)
         except UNDONE as error:
             raise Again from error
         except SLOW as error:
