@@ -72,6 +72,19 @@ def test_the_admin_makes_the_roles_any_number_of_times(server: Server) -> None:
     assert "permission denied" in server.ask("backup", "--command=DELETE FROM after")
 
 
+def test_who_watches_reads_what_the_server_counts_and_no_row(server: Server) -> None:
+    server.make_roles()
+    assert server.ask("myuser_owner", "--command=CREATE TABLE after (id int)") == ""
+    for table in ("before", "after"):
+        assert "permission denied" in server.ask("metrics", f"--command=SELECT FROM {table}")
+    others = "SELECT count(*) FROM pg_stat_activity WHERE query = '<insufficient privilege>'"
+    assert server.ask("metrics", f"--command={others}") == "0\n"
+    assert server.ask("myuser_a", f"--command={others}") != "0\n"
+    assert server.ask("metrics", "--command=SELECT pg_database_size('postgres') > 0") == "t\n"
+    mine = "SELECT string_agg(of.rolname, ' ') FROM pg_auth_members JOIN pg_roles of ON of.oid = roleid WHERE member = 'metrics'::regrole"
+    assert server.ask("postgres", f"--command={mine}") == "pg_monitor\n"
+
+
 def test_what_makes_a_role_mighty_is_taken_away(server: Server) -> None:
     server.make_roles()
     server.ask("postgres", "--command=ALTER ROLE myuser_a CREATEDB CREATEROLE")

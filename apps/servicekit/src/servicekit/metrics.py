@@ -1,6 +1,7 @@
 """Metrics by the names that the estate's dashboards and alerts know."""
 
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
 from starlette.responses import Response
@@ -14,6 +15,7 @@ active = 0
 ACTIVE.set_function(lambda: active)
 ERRORS = Counter("service_errors", "Errors that are the service's own", ["service", "error_type"])
 REGISTERED = Gauge("service_registered", "1 while the service is registered in Consul, 0 while not")
+BUILD = Gauge("build_info", "1, and which version of the service this is", ["service", "version"])
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -26,6 +28,15 @@ def histogram(method: str, endpoint: str, status: int) -> Histogram:
 def observe(method: str, endpoint: str, status: int, duration_s: float) -> None:
     """Count a request; anybody can send any method, so unknown ones are one."""
     histogram(method if method in METHODS else "OTHER", endpoint, status).observe(duration_s)
+
+
+def tell_version(service: str) -> None:
+    """Say which version of a service runs: that of the package by its name."""
+    try:
+        known = version(service)
+    except PackageNotFoundError:
+        known = "unknown"
+    BUILD.labels(service, known).set(1)
 
 
 def expose() -> Response:
