@@ -6,6 +6,7 @@ import pulumi_kubernetes as kubernetes
 from infra.authority import Authority
 from infra.database_backups import DatabaseBackups
 from infra.database_roles import DatabaseRoles
+from infra.exporters import postgres_metrics, redis_metrics
 from infra.gateway_routes import GatewayRoutes
 from infra.images import AppImage
 from infra.ingress import Backend, PublicIngress
@@ -46,6 +47,8 @@ roles = DatabaseRoles(postgres, settings.images.postgres, secrets.database, name
 DatabaseBackups(postgres, settings, roles, secrets.database, namespace)
 redis = Redis(settings.images.redis, secrets.redis_password, namespace)
 consul = registry(settings, secrets.consul_seed, authority, namespace)
+postgres_metrics(settings.images.postgres_exporter, postgres, secrets.database.metrics, namespace, roles)
+redis_metrics(settings.images.redis_exporter, secrets.redis_password, namespace, redis)
 provided: dict[Need, Dependency] = {"postgres": roles.app, "redis": redis, "consul": consul}
 
 issuer = settings.ingress.url(settings.ingress.host)
@@ -67,9 +70,9 @@ gateway_app = App(
 )
 gateway = WebService(gateway_app, settings.of(GATEWAY), namespace, depends_on=[consul])
 
-kube_state = KubeStateMetrics(settings.images.kube_state_metrics, settings.api_server, namespace)
+KubeStateMetrics(settings.images.kube_state_metrics, settings.api_server, namespace)
 ours = [service.endpoint for service in (*running, gateway)]
-prometheus = Prometheus(settings, ours, [kube_state.endpoint], consul.scraped, namespace)
+prometheus = Prometheus(settings, ours, consul.scraped, namespace)
 
 consoles: dict[str, Backend] = {"consul": consul, "prometheus": prometheus}
 ingress = PublicIngress(settings.ingress, routes.paths, gateway, consoles, namespace)

@@ -5,7 +5,7 @@ from typing import Any
 import pulumi
 from pulumi_kubernetes.apps.v1 import Deployment
 
-from infra import kube_access
+from infra import kube_access, prometheus
 from infra.kube_access import KubeAccess, readable
 from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint, Flow
@@ -43,7 +43,10 @@ class KubeStateMetrics(pulumi.ComponentResource):
             "estate:kube_state_metrics:KubeStateMetrics", NAME, {}, pulumi.ResourceOptions(parent=namespace)
         )
         access = KubeAccess(NAME, [readable(group, *kinds) for group, kinds in READS.items()], namespace, self)
-        flow = Flow(NAME, kube_access.endpoint(api_server), namespace.name, self)
+        flows = [
+            Flow(NAME, kube_access.endpoint(api_server), namespace.name, self),
+            Flow(prometheus.NAME, self.endpoint, namespace.name, self),
+        ]
         template = {
             "metadata": {"labels": labels(NAME), "annotations": scraped(PORT)},
             "spec": pod(image, namespace.name, access.account),
@@ -52,7 +55,7 @@ class KubeStateMetrics(pulumi.ComponentResource):
             NAME,
             metadata=metadata(NAME, namespace.name),
             spec=manifest({"replicas": 1, "selector": {"matchLabels": selector(NAME)}, "template": template}),
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[flow], custom_timeouts=ROLLOUT),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=flows, custom_timeouts=ROLLOUT),
         )
         self.register_outputs({})
 

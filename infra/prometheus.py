@@ -56,7 +56,6 @@ class Prometheus(pulumi.ComponentResource):
         self,
         settings: StackSettings,
         services: list[Endpoint],
-        others: Sequence[Endpoint],
         consul: Scraped,
         namespace: EstateNamespace,
     ) -> None:
@@ -65,7 +64,6 @@ class Prometheus(pulumi.ComponentResource):
         Args:
             settings: of the stack.
             services: our own, which the alerts are about.
-            others: whose pods bear the annotations too.
             consul: the registry.
             namespace: where it runs.
         """
@@ -94,7 +92,6 @@ class Prometheus(pulumi.ComponentResource):
         to = (
             kube_access.endpoint(settings.api_server),
             *services,
-            *others,
             *(to for each in found for to in each.endpoints),
         )
         flows = [Flow(NAME, endpoint, namespace.name, self) for endpoint in to]

@@ -20,6 +20,7 @@ GENERATED_SECRETS = (
     "postgresPassword",
     "databaseOwnerPassword",
     "databaseBackupPassword",
+    "databaseMetricsPassword",
     "databasePasswordA",
     "databasePasswordB",
     "redisPassword",
@@ -191,6 +192,8 @@ class Images(Settings):
     consul: str = "docker.io/hashicorp/consul:1.22.0"
     prometheus: str = "docker.io/prom/prometheus:v3.16.0"
     kube_state_metrics: str = "registry.k8s.io/kube-state-metrics/kube-state-metrics:v2.18.0"
+    postgres_exporter: str = "docker.io/prometheuscommunity/postgres-exporter:v0.11.1"
+    redis_exporter: str = "docker.io/oliver006/redis_exporter:v1.45.0"
 
 
 class Storage(Settings):
@@ -483,6 +486,7 @@ class DatabaseSecrets:
     admin: pulumi.Output[str]
     owner: pulumi.Output[str]
     backup: pulumi.Output[str]
+    metrics: pulumi.Output[str]
     app: dict[str, pulumi.Output[str]]
     """Of the services' two logins, `a` and `b`."""
     active: pulumi.Output[str]
@@ -534,6 +538,7 @@ def load_secrets() -> Secrets:
             admin=found["postgresPassword"],
             owner=found["databaseOwnerPassword"],
             backup=found["databaseBackupPassword"],
+            metrics=found["databaseMetricsPassword"],
             app={"a": found["databasePasswordA"], "b": found["databasePasswordB"]},
             active=config.get_secret(DATABASE_LOGIN) or pulumi.Output.from_input("a"),
         ),

@@ -8,6 +8,8 @@ PORTS = {
     "consul": 8500,
     "prometheus": 9090,
     "kube-state-metrics": 8080,
+    "postgres-metrics": 9187,
+    "redis-metrics": 9121,
 } | dict.fromkeys(NAMES, 8080)
 """The one port on which each workload is connected to."""
 
@@ -17,8 +19,10 @@ FLOWS: dict[str, set[str]] = {
     GATEWAY: {"consul", "redis", *BEHIND},
     **BEHIND,
     "consul": REGISTERED,  # its health checks
-    "prometheus": {*NAMES, "consul", "kube-state-metrics"},
     "kube-state-metrics": set(),
+    "prometheus": {*NAMES, "consul", "kube-state-metrics", "postgres-metrics", "redis-metrics"},
+    "postgres-metrics": {"postgres"},
+    "redis-metrics": {"redis"},
     "postgres": set(),
     "redis": set(),
 }

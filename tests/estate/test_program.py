@@ -63,7 +63,8 @@ def test_the_program_makes_the_whole_estate(resources: list[Registered]) -> None
     migrations = {f"{service.name}-migration" for service in SERVICES if service.migrates}
     databases = {"postgres", "postgres-roles", "postgres-backup", "postgres-restore"}
     registries = {"consul", "consul-snapshot", "consul-restore"}
-    assert made == {"redis", "prometheus", "kube-state-metrics", *databases, *registries, *migrations, *OURS}
+    exporters = {"postgres-metrics", "redis-metrics", "kube-state-metrics"}
+    assert made == {"redis", "prometheus", *exporters, *databases, *registries, *migrations, *OURS}
 
 
 @pytest.mark.parametrize("stack", ["local", "prod"])
@@ -288,7 +289,7 @@ def test_postgres_speaks_tls_alone_and_its_certificate_is_one_that_its_clients_t
     assert {rule[0] for rule in rules} == {"local", "hostssl"}
     own = files(resources, "postgres")
     server = x509.load_pem_x509_certificate(own["tls.crt"].encode())
-    programs = [files(resources, f"postgres-{name}")["ca.crt"] for name in ("roles", "backup", "restore")]
+    programs = [files(resources, f"postgres-{name}")["ca.crt"] for name in ("roles", "backup", "restore", "metrics")]
     for trusted in (*programs, files(resources, "user-service")["database-ca.crt"]):
         server.verify_directly_issued_by(x509.load_pem_x509_certificate(trusted.encode()))
 
@@ -301,7 +302,36 @@ def test_a_service_has_the_login_that_is_active_and_its_migration_the_owners(res
 def test_no_password_but_the_superusers_is_told_to_the_server(resources: list[Registered]) -> None:
     told = files(resources, "postgres-roles")
     assert {name for name, content in told.items() if CANARY in content} == {"password"}
-    assert told["verifiers.sql"].count("SCRAM-SHA-256$4096:") == 4
+    assert told["verifiers.sql"].count("SCRAM-SHA-256$4096:") == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "job", "port"), [("postgres-metrics", "postgres", 9187), ("redis-metrics", "redis", 9121)]
+)
+def test_an_exporter_says_where_it_is_scraped_and_as_what(
+    estate: list[Registered], name: str, job: str, port: int
+) -> None:
+    said = template(one(estate, "Deployment", name))
+    wanted = {"scrape": "true", "port": str(port), "job": job}
+    assert said["metadata"]["annotations"] == {f"prometheus.io/{key}": value for key, value in wanted.items()}
+    (container,) = said["spec"]["containers"]
+    assert container["ports"] == [{"name": "http", "containerPort": port}]
+
+
+def test_the_exporter_of_postgres_verifies_it_and_logs_in_as_who_reads_no_row(estate: list[Registered]) -> None:
+    (container,) = containers(template(one(estate, "Deployment", "postgres-metrics"))["spec"])
+    environment = {entry["name"]: entry["value"] for entry in container["env"]}
+    assert environment["DATA_SOURCE_USER"] == "metrics"
+    (folder,) = [mount["mountPath"] for mount in container["volumeMounts"]]
+    assert f"/myapp?sslmode=verify-full&sslrootcert={folder}/ca.crt&" in environment["DATA_SOURCE_URI"]
+    assert environment["DATA_SOURCE_PASS_FILE"] == f"{folder}/password"
+    assert set(files(estate, "postgres-metrics")) == {"password", "ca.crt"}
+
+
+def test_the_exporter_of_redis_has_its_password_by_its_address(resources: list[Registered]) -> None:
+    (container,) = containers(template(one(resources, "Deployment", "redis-metrics"))["spec"])
+    (address,) = [entry["value"] for entry in container["env"]]
+    assert json.loads(files(resources, "redis-metrics")["passwords.json"]) == {address: CANARY}
 
 
 def test_what_restores_waits_to_be_asked(resources: list[Registered]) -> None:

@@ -97,9 +97,7 @@ def test_a_wrong_setting_is_named_with_what_to_do(values: dict[str, Any], messag
 
 
 def test_what_is_missing_is_named() -> None:
-    with pytest.raises(
-        SettingsError, match="here: registry is missing; api_server is missing: set api_server"
-    ):
+    with pytest.raises(SettingsError, match="here: registry is missing; api_server is missing: set api_server"):
         parse({"stage": "local"}, "here")
     with pytest.raises(SettingsError, match="here has no settings: put them under"):
         parse(None, "here")

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
-from servicekit import endpoints, logs, problems, routing
+from servicekit import endpoints, logs, metrics, problems, routing
 from servicekit.bodies import Bounded
 from servicekit.following import Followed
 from servicekit.health import Check, Health
@@ -74,6 +74,7 @@ def main() -> None:
     settings = load_or_exit(GatewaySettings, os.environ, sys.argv[1:])
     name, port = settings.service.name, settings.server.port
     logs.configure(name)
+    metrics.tell_version(name)
     registration = Registration(settings.service.registry, name, socket.gethostname(), settings.service.address, port)
     try:
         proxy = create_app(settings, registration)

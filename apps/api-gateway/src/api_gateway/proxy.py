@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import cast
 
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 from servicekit import background
 from servicekit.bodies import encoded, refuse
 from servicekit.http1 import Cycle
@@ -43,6 +43,8 @@ IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 SHED = Counter(
     "gateway_shed", "Requests that were refused because there were too many, or the breaker was open", ["reason"]
 )
+IN_FLIGHT = Gauge("gateway_in_flight", "Requests on their way to services, and WebSockets")
+LIMIT = Gauge("gateway_in_flight_limit", "Most of them at once; more are refused")
 
 
 class Again(Exception):  # noqa: N818
@@ -125,6 +127,8 @@ class Proxy:
         self.limits = limits
         self.loop: asyncio.AbstractEventLoop
         self.active = 0
+        IN_FLIGHT.set_function(lambda: self.active)
+        LIMIT.set(CONCURRENCY_LIMIT)
         self._waiting: dict[Connection, Receive] = {}
         self._watchers: dict[Connection, asyncio.Task[None]] = {}
         self._clock: asyncio.Task[None] | None = None

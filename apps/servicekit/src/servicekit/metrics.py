@@ -1,6 +1,7 @@
 """Metrics by the names that the estate's dashboards and alerts know."""
 
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 from prometheus_client.exposition import choose_encoder
@@ -15,6 +16,7 @@ active = 0
 ACTIVE.set_function(lambda: active)
 ERRORS = Counter("service_errors", "Errors that are the service's own", ["service", "error_type"])
 REGISTERED = Gauge("service_registered", "1 while the service is registered in Consul, 0 while not")
+BUILD = Gauge("build_info", "1, and which version of the service this is", ["service", "version"])
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -41,3 +43,12 @@ def expose(accept: str) -> Response:
     """The answer to a scrape: with exemplars where OpenMetrics is asked for, which alone can tell them."""
     encode, content_type = choose_encoder(accept)
     return Response(encode(REGISTRY), headers={"content-type": content_type})
+
+
+def tell_version(service: str) -> None:
+    """Say which version of a service runs: that of the package by its name."""
+    try:
+        known = version(service)
+    except PackageNotFoundError:
+        known = "unknown"
+    BUILD.labels(service, known).set(1)

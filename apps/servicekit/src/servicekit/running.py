@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from fastapi import FastAPI
 
-from servicekit import logs
+from servicekit import logs, metrics
 from servicekit.bodies import Bounded, Head
 from servicekit.observation import Observed
 from servicekit.registration import Registration
@@ -24,6 +24,7 @@ def run(settings: ServiceSettings, create_app: Callable[[Registration, Verifier]
     """
     service, server = settings.service, settings.server
     logs.configure(service.name)
+    metrics.tell_version(service.name)
     try:
         verifier = Verifier(settings.auth)
     except SettingsError as error:
