@@ -4,9 +4,11 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 
 from infra.authority import Authority
+from infra.dashboards.catalogue import dashboards
 from infra.database_backups import DatabaseBackups
 from infra.database_roles import DatabaseRoles
 from infra.gateway_routes import GatewayRoutes
+from infra.grafana import Grafana
 from infra.images import AppImage
 from infra.ingress import Backend, PublicIngress
 from infra.kinds import database_server, registry
@@ -22,7 +24,7 @@ from infra.web_service import App, Dependency, WebService
 
 settings = load_settings()
 check_names(settings)
-secrets = load_secrets()
+secrets = load_secrets(settings)
 cluster = load_cluster()
 
 # A Secret or ConfigMap changes in place unless it is immutable. Pulumi's default, replacing every one, first deletes the pods that mount it.
@@ -66,10 +68,13 @@ scraped = [service.endpoint for service in (*running, gateway)]
 prometheus = Prometheus(settings.images.prometheus, settings.storage.prometheus, scraped, consul.scraped, namespace)
 
 consoles: dict[str, Backend] = {"consul": consul, "prometheus": prometheus}
+if settings.images.grafana and secrets.grafana_password:
+    shown = dashboards(NAMES)
+    consoles["grafana"] = Grafana(settings.images.grafana, shown, secrets.grafana_password, prometheus, namespace)
 ingress = PublicIngress(settings.ingress, routes.paths, gateway, consoles, namespace)
 
 pulumi.export("namespace", namespace.name)
 pulumi.export("gateway_url", ingress.urls["gateway"])
 pulumi.export("urls", ingress.urls)
 pulumi.export("images", images)
-pulumi.export("versions", settings.images.model_dump())
+pulumi.export("versions", settings.images.model_dump(exclude_none=True))

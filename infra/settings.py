@@ -27,8 +27,12 @@ GENERATED_SECRETS = (
     "operatorSecret",
     "authoritySeed",
     "consulSeed",
+    "grafanaPassword",
 )
-"""Pulumi config secrets (`estate:<name>`) that every stack needs, and `make up` generates where they are missing; but what somebody else's database has."""
+"""Pulumi config secrets (`estate:<name>`) that every stack needs, and `make up` generates where they are missing.
+
+But what somebody else's database has, and `grafanaPassword` where there is no Grafana.
+"""
 OTHER_TOKEN_KEYS = ("nextTokenKey", "previousTokenKey")
 """Secrets that are there while keys are rotated: tokens by these are accepted too."""
 DATABASE_LOGIN = "databaseLogin"
@@ -175,6 +179,8 @@ class Images(Settings):
     redis: str = "docker.io/library/redis:7.0"
     consul: str = "docker.io/hashicorp/consul:1.22.0"
     prometheus: str = "docker.io/prom/prometheus:v2.42.0"
+    grafana: str | None = None
+    """Such as docker.io/grafana/grafana:12.2.1; absent: there is none, and `make dashboard` shows the same."""
 
 
 class Storage(Settings):
@@ -302,13 +308,18 @@ class StackSettings(Settings):
     def image_references(self) -> list[str]:
         """Every third-party image that the stack uses."""
         unused = set[str]() if self.postgres.kind == "cluster" else {"postgres_cluster"}
-        return sorted(self.images.model_dump(exclude=unused).values())
+        return sorted(self.images.model_dump(exclude=unused, exclude_none=True).values())
+
+    @property
+    def secrets(self) -> list[str]:
+        """GENERATED_SECRETS but what is of no use here."""
+        return [name for name in GENERATED_SECRETS if name != "grafanaPassword" or self.images.grafana]
 
     @property
     def generated_secrets(self) -> list[str]:
-        """GENERATED_SECRETS but what somebody else has said."""
+        """Secrets but what somebody else has said."""
         given = {"postgresPassword"} if self.postgres.managed else set[str]()
-        return [name for name in GENERATED_SECRETS if name not in given]
+        return [name for name in self.secrets if name not in given]
 
 
 @dataclass(frozen=True)
@@ -434,6 +445,8 @@ class Secrets:
     operator_secret: pulumi.Output[str]
     authority_seed: pulumi.Output[str]
     consul_seed: pulumi.Output[str]
+    grafana_password: pulumi.Output[str] | None
+    """Where there is a Grafana."""
 
 
 def load_settings() -> StackSettings:
@@ -446,15 +459,18 @@ def load_settings() -> StackSettings:
     return parse(values, f"stacks/Pulumi.{pulumi.get_stack()}.yaml")
 
 
-def load_secrets() -> Secrets:
+def load_secrets(settings: StackSettings) -> Secrets:
     """The passwords and keys of the stack that Pulumi runs, as Pulumi secrets.
+
+    Args:
+        settings: of the stack, which say what it needs.
 
     Raises:
         SettingsError: one is missing.
     """
     config = pulumi.Config("estate")
     found: dict[str, pulumi.Output[str]] = {}
-    for name in GENERATED_SECRETS:
+    for name in settings.secrets:
         value = config.get_secret(name)
         if value is None:
             raise SettingsError(
@@ -476,4 +492,5 @@ def load_secrets() -> Secrets:
         operator_secret=found["operatorSecret"],
         authority_seed=found["authoritySeed"],
         consul_seed=found["consulSeed"],
+        grafana_password=found.get("grafanaPassword"),
     )
