@@ -79,4 +79,12 @@ def no_token_by_default(resource_type: str, properties: Properties) -> Iterator[
         yield "mounts a token of the Kubernetes API: set automountServiceAccountToken: false"
 
 
-RULES = (no_default_namespace, restricted_pods, bounded_resources, no_token_by_default)
+def images_by_digest(resource_type: str, properties: Properties) -> Iterator[str]:
+    """A tag names something else tomorrow; a digest is what was tried (CIS Kubernetes Benchmark 5.5.1, NIST SP 800-190 4.1.5)."""
+    for container in containers(pod_of(resource_type, properties) or {}):
+        image = container.get("image")
+        if isinstance(image, str) and "@sha256:" not in image:
+            yield f"container {container.get('name')} runs {image} by a tag: name it by digest, {image}@sha256:…"
+
+
+RULES = (no_default_namespace, restricted_pods, bounded_resources, no_token_by_default, images_by_digest)

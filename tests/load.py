@@ -13,6 +13,8 @@ from typing import Self
 import httpx
 
 USERS = "/api/v1/users"
+WRITE_EVERY_S, READ_EVERY_S = 0.05, 0.02
+"""Often enough to meet every moment, and little enough for tests of several stacks at once."""
 
 
 @dataclass
@@ -117,7 +119,7 @@ class Load:
 
     def _write(self, user: Written) -> None:
         turn = 0
-        while not self._end.wait(0.02):
+        while not self._end.wait(WRITE_EVERY_S):
             turn += 1
             if turn % 10 == 0:
                 self._new()
@@ -140,7 +142,7 @@ class Load:
 
     def _read(self) -> None:
         turn = 0
-        while not self._end.wait(0.005):
+        while not self._end.wait(READ_EVERY_S):
             turn += 1
             user = self.written[turn % len(self.written)]
             least = user.version

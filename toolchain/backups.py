@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 import time
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from infra import redis
 from infra.database_backups import NAME as BACKUP
 from infra.database_backups import RESTORE
-from toolchain.console import ToolchainError, run_command, say, step, wait_until
+from toolchain.console import ToolchainError, run_command, say, step, timed, wait_until
 from toolchain.estate import opened
 from toolchain.stack import Stack, ask, load, outputs
 from toolchain.target import target
@@ -114,12 +113,7 @@ def run_job(stack: Stack, job: dict[str, Any]) -> str:
         ToolchainError: it failed; with what it said.
     """
     name = job["metadata"]["name"]
-    command = stack.kubectl("create", "--filename=-")
-    made = subprocess.run(
-        command, input=json.dumps(job), env=stack.target.environment, capture_output=True, text=True, check=False
-    )
-    if made.returncode != 0:
-        raise ToolchainError(f"the Job {name} could not be made: {made.stderr.strip()}")
+    ask(stack, "create", "--filename=-", given=json.dumps(job))
     state: dict[str, Any] = {}
 
     def ended() -> bool:
@@ -143,9 +137,8 @@ COMMANDS = {"backup": backup, "restore": restore}
 def main() -> None:
     if len(sys.argv) != 3 or sys.argv[1] not in COMMANDS:
         raise ToolchainError(f"usage: python -m toolchain.backups {'|'.join(COMMANDS)} STACK")
-    started = time.monotonic()
-    COMMANDS[sys.argv[1]](sys.argv[2])
-    say(f"({time.monotonic() - started:.0f} s)")
+    with timed():
+        COMMANDS[sys.argv[1]](sys.argv[2])
 
 
 if __name__ == "__main__":

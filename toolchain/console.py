@@ -45,6 +45,14 @@ def step(name: str) -> Generator[None]:
     say(f"  {name} ✓ {time.monotonic() - started:.1f} s")
 
 
+@contextmanager
+def timed() -> Generator[None]:
+    """Say in the end how long all of it took."""
+    started = time.monotonic()
+    yield
+    say(f"({time.monotonic() - started:.1f} s)")
+
+
 def wait_until(condition: Callable[[], bool], what: str, deadline_s: float, every_s: float = 0.25) -> None:
     """Return once `condition()` is true.
 

@@ -8,11 +8,10 @@ same command can be run again wherever it was interrupted.
 import json
 import secrets
 import sys
-import time
 from typing import Any
 
 from infra.settings import DATABASE_LOGIN
-from toolchain.console import ToolchainError, run_command, say, step, wait_until
+from toolchain.console import ToolchainError, run_command, say, step, timed, wait_until
 from toolchain.estate import opened, update
 from toolchain.rotation import say_commit
 from toolchain.stack import Stack, ask, outputs, secret, store_secret, stored_secrets
@@ -99,9 +98,8 @@ def mounted(pod: dict[str, Any]) -> set[str]:
 def main() -> None:
     if len(sys.argv) != 2:
         raise ToolchainError("usage: python -m toolchain.database_rotation STACK")
-    started = time.monotonic()
-    rotate(sys.argv[1])
-    say(f"({time.monotonic() - started:.0f} s)")
+    with timed():
+        rotate(sys.argv[1])
 
 
 if __name__ == "__main__":

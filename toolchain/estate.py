@@ -7,7 +7,7 @@ import ssl
 import sys
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import httpx
@@ -20,8 +20,9 @@ from toolchain import releases
 from toolchain.build import toolbox
 from toolchain.cluster import __main__ as cluster
 from toolchain.cluster import layout
-from toolchain.console import ToolchainError, run_command, say, step, wait_until
+from toolchain.console import ToolchainError, run_command, say, step, timed, wait_until
 from toolchain.diagnosis import explain
+from toolchain.paths import PROJECT
 from toolchain.recovery import release_lock, settled_file, settling
 from toolchain.stack import Stack, ask, load, on, only_one, open_stack, outputs, secret, store_secret, stored_secrets
 from toolchain.standins import publish_missing
@@ -38,7 +39,14 @@ IN_USE = {
     "consulSeed": ANEW,
 }
 """Secrets that running pods could not go over from to just any other, and what replaces them."""
-POLICIES = ("--policy-pack", "policies")
+POLICIES = "policies"
+
+
+def policies(stack: Stack) -> list[str]:
+    """Options that hold the stack to the policies, at the levels that its stage has beside them; without a file of its own, each is mandatory."""
+    levels = f"{POLICIES}/{stack.settings.stage}.json"
+    own = ["--policy-pack-config", levels] if (PROJECT / levels).exists() else []
+    return ["--policy-pack", POLICIES, *own]
 
 
 @contextmanager
@@ -67,7 +75,9 @@ def update(stack: Stack) -> None:
             publish_missing(toolbox(), stack.settings.image_references())
     with settling(stack) as refresh:
         try:
-            stack.pulumi_shown("up", "--yes", "--skip-preview", "--suppress-outputs", *POLICIES, *refresh, *on(stack))
+            stack.pulumi_shown(
+                "up", "--yes", "--skip-preview", "--suppress-outputs", *policies(stack), *refresh, *on(stack)
+            )
         except ToolchainError:
             with suppress(ToolchainError):  # the reason is Pulumi's, whether or not the pods can be asked
                 for line in explain(stack, json.loads(ask(stack, "get", "pods", "-o", "json"))["items"]):
@@ -86,7 +96,7 @@ def down(name: str) -> None:
 def preview(name: str) -> None:
     """Show what up would do."""
     with opened(name) as stack:
-        stack.pulumi_shown("preview", "--diff", *POLICIES, *on(stack))
+        stack.pulumi_shown("preview", "--diff", *policies(stack), *on(stack))
 
 
 def url(name: str, of: str) -> None:
@@ -202,10 +212,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
 def main() -> None:
     if len(sys.argv) < 3 or sys.argv[1] not in COMMANDS:
         raise ToolchainError(f"usage: python -m toolchain.estate {'|'.join(COMMANDS)} STACK [NAME]")
-    started = time.monotonic()
-    COMMANDS[sys.argv[1]](*sys.argv[2:])
-    if sys.argv[1] in ("up", "down"):
-        say(f"({time.monotonic() - started:.0f} s)")
+    with timed() if sys.argv[1] in ("up", "down") else nullcontext():
+        COMMANDS[sys.argv[1]](*sys.argv[2:])
 
 
 if __name__ == "__main__":

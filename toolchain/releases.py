@@ -1,9 +1,7 @@
 """The releases that a stack has had, newest first, kept in its namespace: what `make rollback` goes back to."""
 
 import json
-import subprocess
 
-from toolchain.console import ToolchainError
 from toolchain.stack import Stack, ask
 
 NAME, KEPT = "releases", 10
@@ -19,7 +17,7 @@ def keep(stack: Stack, releases: list[dict[str, str]]) -> None:
     """Store releases, the newest first.
 
     Raises:
-        ToolchainError: the cluster does not take them; with its words.
+        ToolchainError: the cluster does not take them.
     """
     config_map = {
         "apiVersion": "v1",
@@ -27,12 +25,7 @@ def keep(stack: Stack, releases: list[dict[str, str]]) -> None:
         "metadata": {"name": NAME},
         "data": {"images": json.dumps(releases[:KEPT])},
     }
-    command = stack.kubectl("apply", "--server-side", "--force-conflicts", "--filename=-")
-    done = subprocess.run(
-        command, input=json.dumps(config_map), env=stack.target.environment, capture_output=True, text=True, check=False
-    )
-    if done.returncode != 0:
-        raise ToolchainError(f"the release could not be noted for make rollback: {done.stderr.strip()}")
+    ask(stack, "apply", "--server-side", "--force-conflicts", "--filename=-", given=json.dumps(config_map))
 
 
 def with_newest(releases: list[dict[str, str]], images: dict[str, str]) -> list[dict[str, str]]:

@@ -8,12 +8,11 @@ announced key stays stored until the end: the same command goes on from wherever
 import json
 import secrets
 import sys
-import time
 from dataclasses import dataclass
 from typing import Any
 
 from infra import token_keys
-from toolchain.console import ToolchainError, run_command, say, step, wait_until
+from toolchain.console import ToolchainError, run_command, say, step, timed, wait_until
 from toolchain.estate import opened, update
 from toolchain.stack import Stack, ask, outputs, remove_secret, secret, secrets_file, store_secret, stored_secrets
 
@@ -173,9 +172,8 @@ COMMANDS = {"rotate": rotate, "retire": retire}
 def main() -> None:
     if len(sys.argv) != 3 or sys.argv[1] not in COMMANDS:
         raise ToolchainError(f"usage: python -m toolchain.rotation {'|'.join(COMMANDS)} STACK")
-    started = time.monotonic()
-    COMMANDS[sys.argv[1]](sys.argv[2])
-    say(f"({time.monotonic() - started:.0f} s)")
+    with timed():
+        COMMANDS[sys.argv[1]](sys.argv[2])
 
 
 if __name__ == "__main__":

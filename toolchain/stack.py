@@ -15,6 +15,7 @@ import yaml
 
 from infra.services import check_names
 from infra.settings import SettingsError, StackSettings, load_stack
+from toolchain import standins
 from toolchain.cluster.pki import write_private
 from toolchain.console import ToolchainError
 from toolchain.paths import PROJECT, STATE
@@ -227,18 +228,30 @@ def secret(stack: Stack, key: str) -> str:
 
 
 def effective_file(stack: Stack) -> Path:
-    """The stack file for Pulumi: the project's, with this machine's salt and secrets where it has none of its own."""
+    """The stack file for Pulumi: the project's, with this machine's salt and secrets where it has none of its own.
+
+    Stand-ins are in it by digest: a tag of theirs names something else on each machine.
+    """
     complete = has_own_secrets_provider(stack.file)
-    if complete and not stack.overrides:
+    overrides = stand_ins(stack) | stack.overrides
+    if complete and not overrides:
         return stack.file
     common = read_yaml(stack.file)
     own = {} if complete else read_yaml(OWN_STACKS / f"Pulumi.{stack.name}.yaml")
     config: dict[str, Any] = common.get("config", {}) | own.get("config", {})
-    config["estate:settings"] = config["estate:settings"] | stack.overrides
+    config["estate:settings"] = config["estate:settings"] | overrides
     merged = common | own | {"config": config}
     file = OWN_STACKS / f"{stack.name}.yaml"
     write_private(file, yaml.safe_dump(merged))
     return file
+
+
+def stand_ins(stack: Stack) -> dict[str, Any]:
+    """Settings that name the third-party images by what this machine has in their place."""
+    if not stack.target.embedded:
+        return {}
+    given = stack.settings.images.model_dump()
+    return {"images": {name: standins.pinned(reference) for name, reference in given.items()}}
 
 
 def with_images(stack: Stack, digests: dict[str, str]) -> Stack:
@@ -265,14 +278,22 @@ def outputs(stack: Stack) -> dict[str, Any]:
     return found
 
 
-def ask(stack: Stack, *words: str, limit_s: int = 10) -> str:
+def ask(stack: Stack, *words: str, limit_s: int = 10, given: str | None = None) -> str:
     """Output of kubectl on the stack's cluster.
+
+    Args:
+        stack: whose cluster and namespace.
+        words: of the command.
+        limit_s: seconds that a request may take; 0 is no limit.
+        given: its standard input, for `--filename=-`.
 
     Raises:
         ToolchainError: it does not answer.
     """
     command = stack.kubectl(f"--request-timeout={limit_s}s", *words)
-    done = subprocess.run(command, env=stack.target.environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, input=given, env=stack.target.environment, capture_output=True, text=True, check=False
+    )
     if done.returncode != 0:
         raise ToolchainError(
             f"the cluster does not answer (make cluster starts the embedded one): {done.stderr.strip()}"

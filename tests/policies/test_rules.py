@@ -9,6 +9,7 @@ from policies import rules
 DEPLOYMENT = "kubernetes:apps/v1:Deployment"
 GOOD_CONTAINER: dict[str, Any] = {
     "name": "app",
+    "image": "registry.example/app:1@sha256:0",
     "resources": {"requests": {"cpu": "1", "memory": "1Mi"}, "limits": {"cpu": "1", "memory": "1Mi"}},
     "securityContext": {
         "runAsNonRoot": True,
@@ -62,6 +63,13 @@ def test_a_missing_limit_is_named() -> None:
     bounds = {"requests": {"cpu": "1", "memory": "1Mi"}, "limits": {"cpu": "1"}}
     (problem,) = problems(deployment(GOOD_CONTAINER | {"resources": bounds}))
     assert problem == "container app has no limits.memory: set resources.limits.memory"
+
+
+def test_an_image_by_its_tag_is_named() -> None:
+    (problem,) = problems(deployment(GOOD_CONTAINER | {"image": "registry.example/app:1"}))
+    assert problem == (
+        "container app runs registry.example/app:1 by a tag: name it by digest, registry.example/app:1@sha256:…"
+    )
 
 
 def test_a_mounted_token_is_named() -> None:

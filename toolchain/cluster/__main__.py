@@ -4,7 +4,6 @@ import fcntl
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +21,7 @@ from toolchain.cluster.layout import (
     SERVICES_DIR,
     VOLUMES,
 )
-from toolchain.console import ToolchainError, run_command, say, step
+from toolchain.console import ToolchainError, run_command, say, step, timed
 
 
 @contextmanager
@@ -159,9 +158,8 @@ def main() -> None:
     commands = {"start": start, "stop": stop, "reset": reset}
     if len(sys.argv) != 2 or sys.argv[1] not in commands:
         raise ToolchainError(f"usage: python -m toolchain.cluster {'|'.join(commands)}")
-    started = time.monotonic()
-    commands[sys.argv[1]]()
-    say(f"({time.monotonic() - started:.1f} s)")
+    with timed():
+        commands[sys.argv[1]]()
 
 
 if __name__ == "__main__":

@@ -236,6 +236,8 @@ readOnlyPort: 0
 resolvConf: {CONFIG / "resolv.conf"}
 rotateCertificates: false
 shutdownGracePeriod: 0s
+# Pods have the new content of a Secret within seconds; by default it takes a minute and more.
+syncFrequency: 10s
 staticPodPath: ""
 volumePluginDir: {DATA / "kubelet-plugins"}
 """,

@@ -98,6 +98,21 @@ def in_registry(reference: str) -> bool:
 
     Args:
         reference: registry/repository:tag or registry/repository@digest.
+
+    Raises:
+        ToolchainError: it answers something else.
+    """
+    return digest_in_registry(reference) is not None
+
+
+def digest_in_registry(reference: str) -> str | None:
+    """The digest of an image in the embedded registry; None where it has none.
+
+    Args:
+        reference: registry/repository:tag or registry/repository@digest.
+
+    Raises:
+        ToolchainError: the registry answers something else.
     """
     registry, _, rest = reference.partition("/")
     repository, _, version = rest.partition("@") if "@" in rest else rest.rpartition(":")
@@ -106,10 +121,10 @@ def in_registry(reference: str) -> bool:
     )
     try:
         with urllib.request.urlopen(request, timeout=5) as answer:
-            return answer.status == 200
+            return answer.headers["Docker-Content-Digest"]
     except urllib.error.HTTPError as error:
         if error.code == 404:
-            return False
+            return None
         raise ToolchainError(f"the registry {registry} answers {error.code} for {reference}") from error
 
 

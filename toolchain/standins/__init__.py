@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from toolchain.build import BUILDS, Toolbox, load
-from toolchain.cluster.images import buildx, environment, in_registry
+from toolchain.cluster.images import buildx, digest_in_registry, environment, in_registry
 from toolchain.cluster.layout import CONTAINERD_SOCKET, REGISTRY
 from toolchain.console import ToolchainError, run_logged, step
 from toolchain.paths import CACHE
@@ -58,6 +58,17 @@ def publish_missing(box: Toolbox, references: Iterable[str]) -> None:
     for reference in missing:
         if reference != BASE:
             publish(box, reference, folders[reference])
+
+
+def pinned(reference: str) -> str:
+    """A reference by the digest that the embedded registry has; unchanged where it has none, or does not run."""
+    if "@" in reference:
+        return reference
+    try:
+        digest = digest_in_registry(embedded(reference))
+    except OSError:
+        return reference
+    return f"{reference}@{digest}" if digest else reference
 
 
 def own_reference(reference: str, folder: Path) -> str:
