@@ -16,7 +16,7 @@ from infra.prometheus import Prometheus
 from infra.waiting import ROLLOUT
 
 NAME = "grafana"
-UID = 472  # of the upstream image
+UID = 10003  # any: it owns nothing
 PORT = 3000
 PASSWORD = "/run/secrets/grafana/admin-password"  # noqa: S105 - where it is
 SHOWN = "/etc/grafana/dashboards"
