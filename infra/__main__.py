@@ -3,6 +3,7 @@
 import pulumi
 import pulumi_kubernetes as kubernetes
 
+from infra import alerts
 from infra.authority import Authority
 from infra.dashboards.catalogue import dashboards
 from infra.database_backups import DatabaseBackups
@@ -65,7 +66,11 @@ gateway_app = App(GATEWAY, images[GATEWAY], (consul, redis), token_keys=keys, cl
 gateway = WebService(gateway_app, settings.of(GATEWAY), namespace, depends_on=[consul])
 
 scraped = [service.endpoint for service in (*running, gateway)]
-prometheus = Prometheus(settings.images.prometheus, settings.storage.prometheus, scraped, consul.scraped, namespace)
+slos = {name: settings.of(name).slo for name in NAMES}
+rules = alerts.rules(slos, settings.postgres.backup.too_old_h)
+prometheus = Prometheus(
+    settings.images.prometheus, settings.storage.prometheus, scraped, consul.scraped, rules, namespace
+)
 
 consoles: dict[str, Backend] = {"consul": consul, "prometheus": prometheus}
 if settings.images.grafana and secrets.grafana_password:

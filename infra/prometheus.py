@@ -41,7 +41,13 @@ class Prometheus(pulumi.ComponentResource):
     service: Service
 
     def __init__(
-        self, image: str, storage: str, services: list[Endpoint], consul: Scraped, namespace: EstateNamespace
+        self,
+        image: str,
+        storage: str,
+        services: list[Endpoint],
+        consul: Scraped,
+        rules: str,
+        namespace: EstateNamespace,
     ) -> None:
         """Create the server.
 
@@ -50,6 +56,7 @@ class Prometheus(pulumi.ComponentResource):
             storage: size of the volume, a Kubernetes quantity.
             services: those to scrape.
             consul: the registry, scraped too.
+            rules: the rule file.
             namespace: where it runs.
         """
         super().__init__("estate:prometheus:Prometheus", NAME, {}, pulumi.ResourceOptions(parent=namespace))
@@ -58,7 +65,7 @@ class Prometheus(pulumi.ComponentResource):
         configuration = ConfigMap(
             NAME,
             metadata=manifest({"namespace": namespace.name, "labels": labels(NAME)}),
-            data={"prometheus.yml": scrapes(services, consul.jobs), alerts.FILE: alerts.rules(services)},
+            data={"prometheus.yml": scrapes(services, consul.jobs), alerts.FILE: rules},
             immutable=True,
             opts=child,
         )

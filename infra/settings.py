@@ -95,6 +95,32 @@ class Scaling(Settings):
         return self
 
 
+BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+"""Of http_request_duration_seconds' buckets."""
+
+
+def bound(given: float) -> float:
+    """A time that requests are counted by.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if given not in BOUNDS_S:
+        raise ValueError(f"requests are counted up to {', '.join(map(str, BOUNDS_S))} s: choose one")
+    return given
+
+
+class Slo(Settings):
+    """What is promised of a service, over a month."""
+
+    availability_percent: float = Field(gt=0, lt=100)
+    """Of the requests that do not fail."""
+    latency_percent: float = Field(gt=0, lt=100)
+    """Of the requests that are answered within `latency_s`."""
+    latency_s: Annotated[float, AfterValidator(bound)]
+    """One of BOUNDS_S."""
+
+
 class ServiceSettings(Settings):
     """How one of our services runs; defaults are in infra/stages.py."""
 
@@ -103,6 +129,7 @@ class ServiceSettings(Settings):
     """Absent: `replicas` is what runs."""
     requests: Quantities
     limits: Quantities
+    slo: Slo
     routes: list[Route] | None = None
     """Where the gateway serves it; absent: as the service declares."""
 
@@ -207,6 +234,8 @@ class BackupSettings(Settings):
     """When one is made, as cron has it, in UTC."""
     keep: int = Field(default=7, ge=1)
     """How many there are at the most."""
+    too_old_h: int = Field(default=26, ge=1)
+    """Age of the newest past which an alert rings."""
 
 
 def network(given: str) -> str:
