@@ -74,7 +74,7 @@ prometheus = Prometheus(
 
 consoles: dict[str, Backend] = {"consul": consul, "prometheus": prometheus}
 if settings.images.grafana and secrets.grafana_password:
-    shown = dashboards(NAMES)
+    shown = dashboards(slos)
     consoles["grafana"] = Grafana(settings.images.grafana, shown, secrets.grafana_password, prometheus, namespace)
 ingress = PublicIngress(settings.ingress, routes.paths, gateway, consoles, namespace)
 

@@ -11,13 +11,12 @@ from pathlib import Path
 
 from infra.dashboards.catalogue import dashboards
 from infra.dashboards.panels import RATE, Dashboard, Panel
-from infra.services import NAMES
 from toolchain.console import ToolchainError, run_command, say, step
 from toolchain.metrics import SCRAPED_S, Metrics, metrics, step_s
 from toolchain.paths import PROJECT
 from toolchain.pictures import Series, colour, now, picture, series
 from toolchain.stack import Stack, load
-from toolchain.status import Status, status_of
+from toolchain.status import Status, share, slos, status_of
 from toolchain.target import target
 
 STYLE = Path(__file__).with_suffix(".css")
@@ -89,7 +88,10 @@ def tiles(status: Status) -> Iterator[str]:
     ready, desired = sum(w.ready for w in status.workloads), sum(w.desired for w in status.workloads)
     yield '<div class="tiles">'
     yield tile(f"{ready} / {desired}", "pods ready", well=all(workload.well for workload in status.workloads))
-    yield tile(str(len(status.alerts)), "alerts that fire", well=not status.alerts)
+    yield tile("?" if status.unanswered else str(len(status.alerts)), "alerts that fire", well=not status.alerts)
+    for found in status.objectives:
+        what = f"{found.service}: {found.what}, {share(found.promised)} promised"
+        yield tile(share(found.kept), f"{what}, budget left {share(found.budget_left)}", well=found.well)
     yield "</div>"
 
 
@@ -132,7 +134,7 @@ def write(stack: Stack, minutes: int, file: Path) -> None:
     """
     status = status_of(stack)
     with metrics(stack) as prometheus:
-        content = page(status, Drawer(prometheus, minutes), dashboards(NAMES))
+        content = page(status, Drawer(prometheus, minutes), dashboards(slos(stack.settings)))
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(content)
 

@@ -1,14 +1,19 @@
 """`make status`: what runs and how well, on one screen or as JSON."""
 
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from infra.alerts.objectives import recorded
+from infra.dashboards.catalogue import WINDOW
+from infra.services import NAMES
+from infra.settings import Slo, StackSettings
 from toolchain import releases
 from toolchain.console import ToolchainError, run_command, say
 from toolchain.metrics import Metrics, metrics
@@ -49,6 +54,26 @@ class Workload(Report):
         return self.ready >= self.desired
 
 
+class Objective(Report):
+    """What is promised of a service, and whether it was kept."""
+
+    service: str
+    what: Literal["answered", "in time"]
+    """Without a failure of the service, or as fast as is promised."""
+    promised: float
+    """Share of the requests."""
+    kept: float | None
+    """Likewise, over `window`; null: there were no requests."""
+    budget_left: float | None
+    """Share of the failures that are allowed in `window`; negative: there were more."""
+    window: str
+
+    @property
+    def well(self) -> bool:
+        """Whether it was kept."""
+        return self.kept is None or self.kept >= self.promised
+
+
 class Alert(Report):
     """One that fires."""
 
@@ -68,9 +93,10 @@ class Status(Report):
     healthy: bool
     """Every workload is ready, Prometheus answers, and no critical alert fires."""
     workloads: list[Workload]
+    objectives: list[Objective]
     alerts: list[Alert]
     unanswered: str | None
-    """Why Prometheus did not answer; then `alerts` says nothing."""
+    """Why Prometheus did not answer; then `alerts` and `objectives` say nothing."""
     release: dict[str, str]
     """Image of each of our services, as `make up` last had it."""
     releases: int
@@ -88,11 +114,13 @@ def status_of(stack: Stack) -> Status:
     """
     known, now = outputs(stack), datetime.now(UTC)
     found = list(workloads(stack, now))
+    promises: list[Objective] = []
     firing: list[Alert] = []
     unanswered: str | None = None
     try:
         with metrics(stack) as prometheus:
             firing = alerts(prometheus)
+            promises = [o for name, slo in slos(stack.settings).items() for o in objectives(prometheus, name, slo)]
     except ToolchainError as error:
         unanswered = str(error)
     critical = any(alert.severity == "critical" for alert in firing)
@@ -101,6 +129,7 @@ def status_of(stack: Stack) -> Status:
         at=now,
         healthy=bool(found) and all(workload.well for workload in found) and not critical and unanswered is None,
         workloads=found,
+        objectives=promises,
         alerts=firing,
         unanswered=unanswered,
         release=known["images"],
@@ -156,6 +185,32 @@ def short(image: str) -> str:
     return f"{name}@{digest[:12]}" if digest else name
 
 
+def slos(settings: StackSettings) -> dict[str, Slo]:
+    """What is promised of each service."""
+    return {name: settings.of(name).slo for name in NAMES}
+
+
+def objectives(prometheus: Metrics, service: str, slo: Slo) -> Iterator[Objective]:
+    """The two of a service, by what Prometheus has recorded, or where it has not yet, by what it has seen."""
+    rules = {rule["record"]: rule["expr"] for rule in recorded(service, slo, WINDOW)}
+    kinds: tuple[tuple[Literal["answered", "in time"], str, float], ...] = (
+        ("answered", "errors", slo.availability_percent),
+        ("in time", "slow", slo.latency_percent),
+    )
+    for what, name, percent in kinds:
+        record, promised = f"slo:{name}:ratio_rate{WINDOW}", round(percent / 100, 9)
+        series = prometheus.now(f'{record}{{service="{service}"}}') or prometheus.now(rules[record])
+        wrong = [value for one in series if math.isfinite(value := float(one["value"][1]))]
+        yield Objective(
+            service=service,
+            what=what,
+            promised=promised,
+            kept=1 - wrong[0] if wrong else None,
+            budget_left=1 - wrong[0] / (1 - promised) if wrong else None,
+            window=WINDOW,
+        )
+
+
 def alerts(prometheus: Metrics) -> list[Alert]:
     """Those that fire, the critical ones first."""
     found = [
@@ -190,6 +245,15 @@ def screen(status: Status) -> Iterator[str]:
             for found in status.workloads
         ],
     )
+    if status.objectives:
+        yield ""
+        yield from table(
+            (f"objective, over {WINDOW}", "promised", "kept", "budget left"),
+            [
+                (f"{mark(o.well)} {o.service}, {o.what}", share(o.promised), share(o.kept), share(o.budget_left))
+                for o in status.objectives
+            ],
+        )
     yield ""
     if status.unanswered:
         yield f"  alerts and objectives are not known: {status.unanswered}"
@@ -199,10 +263,12 @@ def screen(status: Status) -> Iterator[str]:
         since = span(int((status.at - alert.since).total_seconds()))
         yield f"{ILL} {alert.name} ({alert.severity}, for {since}): {alert.summary}  {alert.runbook}".rstrip()
     yield ""
-    yield f"  release   {', '.join(short(image) for image in status.release.values())} ({status.releases} known to make rollback)"
-    yield f"  versions  {', '.join(short(image) for image in status.versions.values())}"
-    for name, url in sorted(status.urls.items()):
-        yield f"  {name:<9} {url}"
+    facts = {
+        "release": f"{', '.join(map(short, status.release.values()))} ({status.releases} known to make rollback)",
+        "versions": ", ".join(map(short, status.versions.values())),
+        **dict(sorted(status.urls.items())),
+    }
+    yield from (f"  {name:<10}  {fact}" for name, fact in facts.items())
 
 
 def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
@@ -211,6 +277,11 @@ def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterator[st
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     for line in lines:
         yield "  ".join(f"{word:<{width}}" for word, width in zip(line, widths, strict=True)).rstrip()
+
+
+def share(value: float | None) -> str:
+    """A share for a person; what is less than nothing is nothing."""
+    return "-" if value is None else f"{max(value, 0) * 100:.5g} %"
 
 
 def mark(well: bool) -> str:  # noqa: FBT001 - what it is about

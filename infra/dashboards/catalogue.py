@@ -1,20 +1,25 @@
 """The estate's dashboards. What is about services follows from infra/services.py."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
+from infra.alerts.objectives import LONG, PROBES
 from infra.dashboards.panels import Dashboard, Panel, Row, or_zero, panel, rate, share
 from infra.services import GATEWAY
+from infra.settings import Slo
 
 QUANTILES = (0.5, 0.95, 0.99)
-OF_CLIENTS = 'endpoint!~"/health|/livez|/readyz|/metrics"'
+OF_CLIENTS = f'endpoint!~"{PROBES}"'
 """Requests that are not the estate's own."""
+WINDOW = LONG[-1]
+"""The longest over which budgets are recorded."""
 
 
-def dashboards(services: Sequence[str]) -> tuple[Dashboard, ...]:
-    """All of them, for these services."""
+def dashboards(slos: Mapping[str, Slo]) -> tuple[Dashboard, ...]:
+    """All of them, for what is promised of each service."""
     return (
         Dashboard("estate", "Estate", (Row("", estate()),)),
-        Dashboard("services", "Services", tuple(Row(name, service(name)) for name in services)),
+        Dashboard("services", "Services", tuple(Row(name, service(name)) for name in slos)),
+        Dashboard("objectives", "Objectives", tuple(Row(name, objectives(name, slo)) for name, slo in slos.items())),
         Dashboard("gateway", "Gateway and its upstreams", (Row("", gateway()),)),
         Dashboard("postgres", "Postgres", (Row("", postgres()),)),
         Dashboard("redis", "Redis", (Row("", redis()),)),
@@ -101,6 +106,34 @@ def service(name: str) -> tuple[Panel, ...]:
         panel("Requests in progress", "short", (f'sum by (pod) (active_requests{{job="{name}"}})', "{{pod}}")),
         panel("CPU", "short", (rate(f'process_cpu_seconds_total{{job="{name}"}}', by="pod"), "{{pod}}")),
         panel("Memory", "decbytes", (f'sum by (pod) (process_resident_memory_bytes{{job="{name}"}})', "{{pod}}")),
+    )
+
+
+def objectives(name: str, slo: Slo) -> tuple[Panel, ...]:
+    """What is promised of a service, how far it is kept, and what is left of the budget."""
+    budgets = {"errors": 1 - slo.availability_percent / 100, "slow": 1 - slo.latency_percent / 100}
+    titles = {"errors": "Requests that failed", "slow": f"Requests that took more than {slo.latency_s:g} s"}
+    of = f'{{service="{name}"}}'
+    went_wrong = (
+        panel(
+            titles[what],
+            "percentunit",
+            *((f"slo:{what}:ratio_rate{window}{of}", f"of {window}") for window in ("5m", "1h", WINDOW)),
+            (f"vector({budget:.6g})", "may"),
+        )
+        for what, budget in budgets.items()
+    )
+    left = {
+        what: f"clamp_min(1 - slo:{what}:ratio_rate{WINDOW}{of} / {budget:.6g}, 0)" for what, budget in budgets.items()
+    }
+    return (
+        *went_wrong,
+        panel(
+            f"Budget that is left, over {WINDOW}",
+            "percentunit",
+            (left["errors"], "to fail"),
+            (left["slow"], "to be slow"),
+        ),
     )
 
 

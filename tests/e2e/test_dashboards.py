@@ -18,12 +18,12 @@ from tests.running import STACK, create, eventually
 from toolchain.dashboard import CHROMIUM, Drawer, write
 from toolchain.metrics import Metrics, metrics
 from toolchain.paths import PROJECT
-from toolchain.stack import Stack
-from toolchain.status import Status
+from toolchain.stack import Stack, load
+from toolchain.status import Status, slos
 
 PANELS = {
     f"{shown.title}, {row.title}, {panel.title}": panel
-    for shown in dashboards(NAMES)
+    for shown in dashboards(slos(load(STACK)))
     for row in shown.rows
     for panel in row.panels
 }

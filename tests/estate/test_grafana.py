@@ -8,11 +8,14 @@ import yaml
 
 from infra.dashboards.catalogue import dashboards
 from infra.grafana import PASSWORD, SHOWN
-from infra.services import NAMES
 from tests.estate.conftest import with_grafana
 from tests.estate.test_network_policies import leaving, pods_of, policies_of
 from tests.estate.test_program import files, kind, one, template
 from toolchain.program import CANARY, Registered
+from toolchain.stack import load
+from toolchain.status import slos
+
+SHOWN_HERE = dashboards(slos(load("local")))
 
 
 @pytest.fixture
@@ -38,8 +41,8 @@ def test_there_is_none_where_its_image_is_not_named(estate: list[Registered]) ->
 
 def test_every_dashboard_is_provisioned_with_every_panel(resources: list[Registered]) -> None:
     found = {name: json.loads(content) for name, content in provisioned(resources, "dashboards").items()}
-    assert set(found) == {f"{shown.name}.json" for shown in dashboards(NAMES)}
-    for shown in dashboards(NAMES):
+    assert set(found) == {f"{shown.name}.json" for shown in SHOWN_HERE}
+    for shown in SHOWN_HERE:
         drawn = [panel for panel in found[f"{shown.name}.json"]["panels"] if panel["type"] != "row"]
         declared = [panel for row in shown.rows for panel in row.panels]
         assert [panel["title"] for panel in drawn] == [panel.title for panel in declared]

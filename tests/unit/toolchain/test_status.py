@@ -3,15 +3,18 @@ from typing import Any
 
 import pytest
 
-from infra.settings import parse
+from infra.dashboards.catalogue import WINDOW
+from infra.settings import Slo, parse
 from toolchain import status
 from toolchain.console import ToolchainError
+from toolchain.metrics import Metrics
 from toolchain.stack import Stack
-from toolchain.status import Alert, Status, Workload, belongs, screen, short, span, workload
+from toolchain.status import Alert, Objective, Status, Workload, belongs, screen, short, span, workload
 from toolchain.target import Target
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 READY = Workload(name="redis", kind="Deployment", ready=1, desired=1, restarts=0, image="redis:7.0", age_s=60)
+SLO = Slo(availability_percent=99.9, latency_percent=99, latency_s=0.5)
 ALERT = Alert(
     name="ServiceDown",
     severity="critical",
@@ -20,6 +23,19 @@ ALERT = Alert(
     runbook="",
     since=NOW - timedelta(hours=2),
 )
+
+
+PROMISE = Objective(service="api-gateway", what="answered", promised=0.999, kept=0.9995, budget_left=0.5, window=WINDOW)
+
+
+class Answers(Metrics):
+    """A Prometheus that has some series."""
+
+    def __init__(self, values: dict[str, str]) -> None:
+        self.values = values
+
+    def now(self, expression: str) -> list[dict[str, Any]]:
+        return [{"value": [0, value]} for name, value in self.values.items() if expression.startswith(name)]
 
 
 def made(ago_s: int, **labels: str) -> dict[str, Any]:
@@ -47,7 +63,7 @@ def deployment(ready: int, wanted: int) -> dict[str, Any]:
 
 def report(**changed: Any) -> Status:
     whole: dict[str, Any] = {
-        "stack": "local", "at": NOW, "healthy": True, "workloads": [READY], "alerts": [], "unanswered": None,
+        "stack": "local", "at": NOW, "healthy": True, "workloads": [READY], "objectives": [], "alerts": [], "unanswered": None,
         "release": {}, "releases": 0, "versions": {}, "urls": {"gateway": "https://api.myapp.com"},
     }  # fmt: skip
     return Status(**(whole | changed))
@@ -102,6 +118,30 @@ def test_the_screen_says_so_when_prometheus_does_not_answer() -> None:
     text = "\n".join(screen(report(healthy=False, unanswered="Prometheus cannot be reached")))
     assert "alerts and objectives are not known: Prometheus cannot be reached" in text
     assert "no alert fires" not in text
+
+
+def test_objectives_are_those_that_prometheus_has_recorded() -> None:
+    prometheus = Answers({f"slo:errors:ratio_rate{WINDOW}": "0.0005", f"slo:slow:ratio_rate{WINDOW}": "0.02"})
+    answered, in_time = status.objectives(prometheus, "api-gateway", SLO)
+    assert (answered.promised, answered.kept, answered.well) == (0.999, 0.9995, True)
+    assert answered.budget_left == pytest.approx(0.5)  # pyright: ignore[reportUnknownMemberType]
+    assert (in_time.promised, in_time.kept, in_time.well) == (0.99, 0.98, False)
+    assert in_time.budget_left == pytest.approx(-1)  # pyright: ignore[reportUnknownMemberType]
+
+
+def test_objectives_that_are_not_recorded_yet_are_computed() -> None:
+    answered, in_time = status.objectives(Answers({"(sum(rate(": "0.001", "1 - sum(rate(": "NaN"}), "api-gateway", SLO)
+    assert answered.kept == 0.999
+    assert (in_time.kept, in_time.budget_left, in_time.well) == (None, None, True)
+
+
+def test_the_screen_shows_objectives_beside_what_was_promised() -> None:
+    broken = PROMISE.model_copy(update={"kept": 0.99, "budget_left": -9})
+    lines = [line.split("  ") for line in screen(report(objectives=[PROMISE, broken])) if "api-gateway" in line]
+    assert [[word.strip() for word in line if word] for line in lines] == [
+        ["✓ api-gateway, answered", "99.9 %", "99.95 %", "50 %"],
+        ["✗ api-gateway, answered", "99.9 %", "99 %", "0 %"],
+    ]
 
 
 @pytest.fixture
