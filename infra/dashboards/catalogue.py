@@ -55,7 +55,7 @@ def requests(service: str) -> Panel:
 
 def estate() -> tuple[Panel, ...]:
     """What is looked at first: what clients see at the gateway, and whether all of it runs."""
-    container = 'job="kubelet",container!=""'
+    container = 'container!=""'
     return (
         requests(GATEWAY),
         failures(GATEWAY),
@@ -180,7 +180,7 @@ def postgres() -> tuple[Panel, ...]:
         panel(
             "Connections",
             "short",
-            ('sum by (datname) (pg_stat_database_numbackends{datname!=""})', "{{datname}}"),
+            ('sum by (datname) (pg_stat_database_numbackends{datname!~"|template.*"})', "{{datname}}"),
             ("max(pg_settings_max_connections)", "limit"),
         ),
         panel(
@@ -192,7 +192,7 @@ def postgres() -> tuple[Panel, ...]:
             "ops",
             *((rate(f"pg_stat_database_tup_{done}"), done) for done in ("fetched", "inserted", "updated", "deleted")),
         ),
-        panel("Size", "decbytes", ("sum by (datname) (pg_database_size_bytes)", "{{datname}}")),
+        panel("Size", "decbytes", ('sum by (datname) (pg_database_size_bytes{datname!~"template.*"})', "{{datname}}")),
     )
 
 
