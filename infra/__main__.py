@@ -8,6 +8,7 @@ from infra.authority import Authority
 from infra.dashboards.catalogue import dashboards
 from infra.database_backups import DatabaseBackups
 from infra.database_roles import DatabaseRoles
+from infra.exporters import postgres_metrics, redis_metrics
 from infra.gateway_routes import GatewayRoutes
 from infra.grafana import Grafana
 from infra.images import AppImage
@@ -47,6 +48,8 @@ roles = DatabaseRoles(postgres, settings.images.postgres, secrets.database, name
 DatabaseBackups(postgres, settings, roles, secrets.database, namespace)
 redis = Redis(settings.images.redis, secrets.redis_password, namespace)
 consul = registry(settings, secrets.consul_seed, authority, namespace)
+postgres_metrics(settings.images.postgres_exporter, postgres, secrets.database.metrics, namespace, roles)
+redis_metrics(settings.images.redis_exporter, secrets.redis_password, namespace, redis)
 provided: dict[Need, Dependency] = {"postgres": roles.app, "redis": redis, "consul": consul}
 
 issuer = settings.ingress.url(settings.ingress.host)

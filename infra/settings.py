@@ -20,6 +20,7 @@ GENERATED_SECRETS = (
     "postgresPassword",
     "databaseOwnerPassword",
     "databaseBackupPassword",
+    "databaseMetricsPassword",
     "databasePasswordA",
     "databasePasswordB",
     "redisPassword",
@@ -206,6 +207,8 @@ class Images(Settings):
     redis: str = "docker.io/library/redis:7.0"
     consul: str = "docker.io/hashicorp/consul:1.22.0"
     prometheus: str = "docker.io/prom/prometheus:v2.42.0"
+    postgres_exporter: str = "docker.io/prometheuscommunity/postgres-exporter:v0.11.1"
+    redis_exporter: str = "docker.io/oliver006/redis_exporter:v1.45.0"
     grafana: str | None = None
     """Such as docker.io/grafana/grafana:12.2.1; absent: there is none, and `make dashboard` shows the same."""
 
@@ -457,6 +460,7 @@ class DatabaseSecrets:
     admin: pulumi.Output[str]
     owner: pulumi.Output[str]
     backup: pulumi.Output[str]
+    metrics: pulumi.Output[str]
     app: dict[str, pulumi.Output[str]]
     """Of the services' two logins, `a` and `b`."""
     active: pulumi.Output[str]
@@ -513,6 +517,7 @@ def load_secrets(settings: StackSettings) -> Secrets:
             admin=found["postgresPassword"],
             owner=found["databaseOwnerPassword"],
             backup=found["databaseBackupPassword"],
+            metrics=found["databaseMetricsPassword"],
             app={"a": found["databasePasswordA"], "b": found["databasePasswordB"]},
             active=config.get_secret(DATABASE_LOGIN) or pulumi.Output.from_input("a"),
         ),

@@ -2,7 +2,14 @@
 
 from infra.services import GATEWAY, NAMES, SERVICES
 
-PORTS = {"postgres": 5432, "redis": 6379, "consul": 8500, "prometheus": 9090} | dict.fromkeys(NAMES, 8080)
+PORTS = {
+    "postgres": 5432,
+    "redis": 6379,
+    "consul": 8500,
+    "prometheus": 9090,
+    "postgres-metrics": 9187,
+    "redis-metrics": 9121,
+} | dict.fromkeys(NAMES, 8080)
 """The one port on which each workload is connected to."""
 
 BEHIND = {service.name: {*service.needs} for service in SERVICES}
@@ -11,7 +18,9 @@ FLOWS: dict[str, set[str]] = {
     GATEWAY: {"consul", "redis", *BEHIND},
     **BEHIND,
     "consul": REGISTERED,  # its health checks
-    "prometheus": {*NAMES, "consul"},
+    "prometheus": {*NAMES, "consul", "postgres-metrics", "redis-metrics"},
+    "postgres-metrics": {"postgres"},
+    "redis-metrics": {"redis"},
     "postgres": set(),
     "redis": set(),
 }

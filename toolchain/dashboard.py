@@ -91,7 +91,7 @@ def tiles(status: Status) -> Iterator[str]:
     yield tile("?" if status.unanswered else str(len(status.alerts)), "alerts that fire", well=not status.alerts)
     for found in status.objectives:
         what = f"{found.service}: {found.what}, {share(found.promised)} promised"
-        yield tile(share(found.kept), f"{what}, budget left {share(found.budget_left)}", well=found.well)
+        yield tile(share(found.kept), f"{what}, budget left {share(found.budget_left, 2)}", well=found.well)
     yield "</div>"
 
 

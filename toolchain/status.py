@@ -250,7 +250,7 @@ def screen(status: Status) -> Iterator[str]:
         yield from table(
             (f"objective, over {WINDOW}", "promised", "kept", "budget left"),
             [
-                (f"{mark(o.well)} {o.service}, {o.what}", share(o.promised), share(o.kept), share(o.budget_left))
+                (f"{mark(o.well)} {o.service}, {o.what}", share(o.promised), share(o.kept), share(o.budget_left, 2))
                 for o in status.objectives
             ],
         )
@@ -279,9 +279,9 @@ def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterator[st
         yield "  ".join(f"{word:<{width}}" for word, width in zip(line, widths, strict=True)).rstrip()
 
 
-def share(value: float | None) -> str:
+def share(value: float | None, digits: int = 5) -> str:
     """A share for a person; what is less than nothing is nothing."""
-    return "-" if value is None else f"{max(value, 0) * 100:.5g} %"
+    return "-" if value is None else f"{max(value, 0) * 100:.{digits}g} %"
 
 
 def mark(well: bool) -> str:  # noqa: FBT001 - what it is about

@@ -223,11 +223,16 @@ def redis() -> tuple[Panel, ...]:
 
 def consul() -> tuple[Panel, ...]:
     """The registry."""
+    # The host's name is in some metrics' names, but where Consul's telemetry is told otherwise.
+    instances, healthy = (
+        f'max({{job="consul",__name__=~"consul_(.+_)?{name}"}})'
+        for name in ("state_service_instances", "autopilot_healthy")
+    )
     commits = [rate(f"consul_raft_commitTime_{part}") for part in ("sum", "count")]
     return (
-        panel("Instances in the catalogue", "short", ("max(consul_state_service_instances)", "instances")),
+        panel("Instances in the catalogue", "short", (instances, "instances")),
         panel("Services registered by themselves", "short", ("sum by (job) (service_registered)", "{{job}}")),
-        panel("Servers healthy", "short", ("min(consul_autopilot_healthy)", "all of them")),
+        panel("All servers healthy", "short", (healthy, "1 for yes")),
         panel(
             "Questions", "ops", (or_zero(rate("consul_rpc_query")), "queries"), (rate("consul_raft_apply"), "writes")
         ),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from infra.database import BACKUP, LOGINS, OWNER, SCRIPTS
+from infra.database import BACKUP, LOGINS, METRICS, OWNER, SCRIPTS
 from infra.database_roles import verifiers
 from toolchain.stack import Stack
 
@@ -46,7 +46,7 @@ def server(request: pytest.FixtureRequest, stack: Stack) -> Iterator[Server]:
     data = f"--pgdata={server.folder}/data"
     server.run("mkdir", server.folder)
     server.write("roles.sql", (SCRIPTS / "roles.sql").read_text())
-    server.write("verifiers.sql", verifiers(dict.fromkeys((OWNER, BACKUP, *LOGINS.values()), "x")))
+    server.write("verifiers.sql", verifiers(dict.fromkeys((OWNER, BACKUP, METRICS, *LOGINS.values()), "x")))
     server.run("initdb", data, "--username=postgres", "--auth=trust", "--no-sync")
     options = f"-c listen_addresses='' -c unix_socket_directories={server.folder} -c fsync=off -c shared_buffers=16MB"
     server.run("pg_ctl", data, "--wait", f"--log={server.folder}/log", "-o", options, "start")

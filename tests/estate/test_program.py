@@ -59,7 +59,8 @@ def test_the_program_makes_the_whole_estate(resources: list[Registered]) -> None
     migrations = {f"{service.name}-migration" for service in SERVICES if service.migrates}
     databases = {"postgres", "postgres-roles", "postgres-backup", "postgres-restore"}
     registries = {"consul", "consul-snapshot", "consul-restore"}
-    assert made == {"redis", "prometheus", *databases, *registries, *migrations, *OURS}
+    exporters = {"postgres-metrics", "redis-metrics"}
+    assert made == {"redis", "prometheus", *exporters, *databases, *registries, *migrations, *OURS}
 
 
 @pytest.mark.parametrize("stack", ["local", "prod"])
@@ -266,7 +267,7 @@ def test_a_service_has_the_login_that_is_active_and_its_migration_the_owners(res
 def test_no_password_but_the_superusers_is_told_to_the_server(resources: list[Registered]) -> None:
     told = files(resources, "postgres-roles")
     assert {name for name, content in told.items() if CANARY in content} == {"password"}
-    assert told["verifiers.sql"].count("SCRAM-SHA-256$4096:") == 4
+    assert told["verifiers.sql"].count("SCRAM-SHA-256$4096:") == 5
 
 
 def test_what_restores_waits_to_be_asked(resources: list[Registered]) -> None:
