@@ -66,7 +66,7 @@ def picture(panel: Panel, drawn: Sequence[Series], start: float, end: float, ste
         else {"type": "line", "strokeWidth": 1.5}
     )
     specification = {
-        "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
+        "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
         "width": WIDTH,
         "height": HEIGHT,
         "padding": 2,

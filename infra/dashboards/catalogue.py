@@ -35,7 +35,7 @@ def answers(service: str, more: str = "") -> str:
 def failures(service: str) -> Panel:
     """The share of answers that are the service's own failures."""
     failed = rate(answers(service, ',status_code=~"5.."'))
-    return panel("Failures", "percentunit", (share(failed, rate(answers(service))), "5xx"))
+    return panel("Failures", "percentunit", (share(or_zero(failed), or_zero(rate(answers(service)))), "5xx"))
 
 
 def latency(service: str) -> Panel:
@@ -215,8 +215,8 @@ def redis() -> tuple[Panel, ...]:
         panel(
             "Keys that went",
             "ops",
-            (or_zero(rate("redis_evicted_keys_total")), "evicted"),
-            (or_zero(rate("redis_expired_keys_total")), "expired"),
+            (rate("redis_evicted_keys_total"), "evicted"),
+            (rate("redis_expired_keys_total"), "expired"),
         ),
     )
 
@@ -233,9 +233,7 @@ def consul() -> tuple[Panel, ...]:
         panel("Instances in the catalogue", "short", (instances, "instances")),
         panel("Services registered by themselves", "short", ("sum by (job) (service_registered)", "{{job}}")),
         panel("All servers healthy", "short", (healthy, "1 for yes")),
-        panel(
-            "Questions", "ops", (or_zero(rate("consul_rpc_query")), "queries"), (rate("consul_raft_apply"), "writes")
-        ),
+        panel("Questions", "ops", (rate("consul_rpc_query"), "queries"), (rate("consul_raft_apply"), "writes")),
         panel("Time of a write", "s", (f"{share(*commits)} / 1000", "mean")),
         panel("Memory", "decbytes", ('sum by (pod) (process_resident_memory_bytes{job="consul"})', "{{pod}}")),
     )

@@ -64,5 +64,5 @@ def or_zero(expression: str) -> str:
 
 
 def share(part: str, whole: str) -> str:
-    """One rate by another; 0 where there is nothing."""
-    return f"({or_zero(part)}) / clamp_min({or_zero(whole)}, 1e-9)"
+    """One rate by another; 0 where both are."""
+    return f"({part}) / clamp_min({whole}, 1e-9)"
