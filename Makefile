@@ -48,8 +48,12 @@ render: uv ## Write the manifests of a stack into build/manifests/STACK, without
 	@$(RUN) python -m toolchain.render $(STACK)
 
 .PHONY: status
-status: uv ## What runs, ready counts, URLs   STACK=local
-	@$(RUN) python -m toolchain.estate status $(STACK)
+status: uv ## What runs and how well, alerts, release, URLs; fails where something is not as it should be   JSON=1 STACK=local
+	@JSON='$(JSON)' $(RUN) python -m toolchain.status $(STACK)
+
+.PHONY: dashboard
+dashboard: uv ## The last minutes as a page of pictures, without Grafana   MINUTES=30 PNG=file STACK=local
+	@MINUTES='$(MINUTES)' PNG='$(PNG)' $(RUN) python -m toolchain.dashboard $(STACK)
 
 .PHONY: url
 url: uv ## Print one URL   OF=gateway|prometheus|consul STACK=local

@@ -3,11 +3,14 @@
 import pulumi
 import pulumi_kubernetes as kubernetes
 
+from infra import alerts
 from infra.authority import Authority
+from infra.dashboards.catalogue import dashboards
 from infra.database_backups import DatabaseBackups
 from infra.database_roles import DatabaseRoles
 from infra.exporters import postgres_metrics, redis_metrics
 from infra.gateway_routes import GatewayRoutes
+from infra.grafana import Grafana
 from infra.images import AppImage
 from infra.ingress import Backend, PublicIngress
 from infra.kinds import database_server, registry
@@ -25,7 +28,7 @@ from infra.web_service import App, Dependency, WebService
 
 settings = load_settings()
 check_names(settings)
-secrets = load_secrets()
+secrets = load_secrets(settings)
 cluster = load_cluster()
 
 # A Secret or ConfigMap changes in place unless it is immutable. Pulumi's default, replacing every one, first deletes the pods that mount it.
@@ -72,13 +75,18 @@ gateway = WebService(gateway_app, settings.of(GATEWAY), namespace, depends_on=[c
 
 KubeStateMetrics(settings.images.kube_state_metrics, settings.api_server, namespace)
 ours = [service.endpoint for service in (*running, gateway)]
-prometheus = Prometheus(settings, ours, consul.scraped, namespace)
+slos = {name: settings.of(name).slo for name in NAMES}
+rules = alerts.rules(slos, settings.postgres.backup.too_old_h)
+prometheus = Prometheus(settings, ours, consul.scraped, rules, namespace)
 
 consoles: dict[str, Backend] = {"consul": consul, "prometheus": prometheus}
+if settings.images.grafana and secrets.grafana_password:
+    shown = dashboards(slos)
+    consoles["grafana"] = Grafana(settings.images.grafana, shown, secrets.grafana_password, prometheus, namespace)
 ingress = PublicIngress(settings.ingress, routes.paths, gateway, consoles, namespace)
 
 pulumi.export("namespace", namespace.name)
 pulumi.export("gateway_url", ingress.urls["gateway"])
 pulumi.export("urls", ingress.urls)
 pulumi.export("images", images)
-pulumi.export("versions", settings.images.model_dump())
+pulumi.export("versions", settings.images.model_dump(exclude_none=True))

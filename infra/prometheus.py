@@ -57,14 +57,16 @@ class Prometheus(pulumi.ComponentResource):
         settings: StackSettings,
         services: list[Endpoint],
         consul: Scraped,
+        rules: str,
         namespace: EstateNamespace,
     ) -> None:
         """Create the server.
 
         Args:
             settings: of the stack.
-            services: our own, which the alerts are about.
+            services: our own.
             consul: the registry.
+            rules: the rule file.
             namespace: where it runs.
         """
         super().__init__("estate:prometheus:Prometheus", NAME, {}, pulumi.ResourceOptions(parent=namespace))
@@ -75,7 +77,7 @@ class Prometheus(pulumi.ComponentResource):
         configuration = ConfigMap(
             NAME,
             metadata=manifest({"namespace": namespace.name, "labels": labels(NAME)}),
-            data={"prometheus.yml": configuration_of(jobs), alerts.FILE: alerts.rules(services)},
+            data={"prometheus.yml": configuration_of(jobs), alerts.FILE: rules},
             immutable=True,
             opts=child,
         )

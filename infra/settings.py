@@ -28,8 +28,12 @@ GENERATED_SECRETS = (
     "operatorSecret",
     "authoritySeed",
     "consulSeed",
+    "grafanaPassword",
 )
-"""Pulumi config secrets (`estate:<name>`) that every stack needs, and `make up` generates where they are missing; but what somebody else's database has."""
+"""Pulumi config secrets (`estate:<name>`) that every stack needs, and `make up` generates where they are missing.
+
+But what somebody else's database has, and `grafanaPassword` where there is no Grafana.
+"""
 OTHER_TOKEN_KEYS = ("nextTokenKey", "previousTokenKey")
 """Secrets that are there while keys are rotated: tokens by these are accepted too."""
 DATABASE_LOGIN = "databaseLogin"
@@ -92,6 +96,32 @@ class Scaling(Settings):
         return self
 
 
+BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+"""Of http_request_duration_seconds' buckets."""
+
+
+def bound(given: float) -> float:
+    """A time that requests are counted by.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if given not in BOUNDS_S:
+        raise ValueError(f"requests are counted up to {', '.join(map(str, BOUNDS_S))} s: choose one")
+    return given
+
+
+class Slo(Settings):
+    """What is promised of a service, over a month."""
+
+    availability_percent: float = Field(gt=0, lt=100)
+    """Of the requests that do not fail."""
+    latency_percent: float = Field(gt=0, lt=100)
+    """Of the requests that are answered within `latency_s`."""
+    latency_s: Annotated[float, AfterValidator(bound)]
+    """One of BOUNDS_S."""
+
+
 class ServiceSettings(Settings):
     """How one of our services runs; defaults are in infra/stages.py."""
 
@@ -100,6 +130,7 @@ class ServiceSettings(Settings):
     """Absent: `replicas` is what runs."""
     requests: Quantities
     limits: Quantities
+    slo: Slo
     routes: list[Route] | None = None
     """Where the gateway serves it; absent: as the service declares."""
 
@@ -194,6 +225,8 @@ class Images(Settings):
     kube_state_metrics: str = "registry.k8s.io/kube-state-metrics/kube-state-metrics:v2.18.0"
     postgres_exporter: str = "docker.io/prometheuscommunity/postgres-exporter:v0.11.1"
     redis_exporter: str = "docker.io/oliver006/redis_exporter:v1.45.0"
+    grafana: str | None = None
+    """Such as docker.io/grafana/grafana:12.2.1; absent: there is none, and `make dashboard` shows the same."""
 
 
 class Storage(Settings):
@@ -230,6 +263,8 @@ class BackupSettings(Settings):
     """When one is made, as cron has it, in UTC."""
     keep: int = Field(default=7, ge=1)
     """How many there are at the most."""
+    too_old_h: int = Field(default=26, ge=1)
+    """Age of the newest past which an alert rings."""
 
 
 def network(given: str) -> str:
@@ -367,13 +402,18 @@ class StackSettings(Settings):
     def image_references(self) -> list[str]:
         """Every third-party image that the stack uses."""
         unused = set[str]() if self.postgres.kind == "cluster" else {"postgres_cluster"}
-        return sorted(self.images.model_dump(exclude=unused).values())
+        return sorted(self.images.model_dump(exclude=unused, exclude_none=True).values())
+
+    @property
+    def secrets(self) -> list[str]:
+        """GENERATED_SECRETS but what is of no use here."""
+        return [name for name in GENERATED_SECRETS if name != "grafanaPassword" or self.images.grafana]
 
     @property
     def generated_secrets(self) -> list[str]:
-        """GENERATED_SECRETS but what somebody else has said."""
+        """Secrets but what somebody else has said."""
         given = {"postgresPassword"} if self.postgres.managed else set[str]()
-        return [name for name in GENERATED_SECRETS if name not in given]
+        return [name for name in self.secrets if name not in given]
 
 
 @dataclass(frozen=True)
@@ -504,6 +544,8 @@ class Secrets:
     operator_secret: pulumi.Output[str]
     authority_seed: pulumi.Output[str]
     consul_seed: pulumi.Output[str]
+    grafana_password: pulumi.Output[str] | None
+    """Where there is a Grafana."""
 
 
 def load_settings() -> StackSettings:
@@ -516,15 +558,18 @@ def load_settings() -> StackSettings:
     return parse(values, f"stacks/Pulumi.{pulumi.get_stack()}.yaml")
 
 
-def load_secrets() -> Secrets:
+def load_secrets(settings: StackSettings) -> Secrets:
     """The passwords and keys of the stack that Pulumi runs, as Pulumi secrets.
+
+    Args:
+        settings: of the stack, which say what it needs.
 
     Raises:
         SettingsError: one is missing.
     """
     config = pulumi.Config("estate")
     found: dict[str, pulumi.Output[str]] = {}
-    for name in GENERATED_SECRETS:
+    for name in settings.secrets:
         value = config.get_secret(name)
         if value is None:
             raise SettingsError(
@@ -547,4 +592,5 @@ def load_secrets() -> Secrets:
         operator_secret=found["operatorSecret"],
         authority_seed=found["authoritySeed"],
         consul_seed=found["consulSeed"],
+        grafana_password=found.get("grafanaPassword"),
     )

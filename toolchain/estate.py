@@ -1,10 +1,9 @@
-"""`make up`, `down`, `preview`, `status`, `url`, `token`, `operator-secret` and `secret`."""
+"""`make up`, `down`, `preview`, `url`, `token`, `operator-secret` and `secret`."""
 
 import getpass
 import json
 import os
 import ssl
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator
@@ -184,41 +183,10 @@ def answers_through_ingress(gateway: httpx.URL) -> bool:
         return False
 
 
-def status(name: str) -> None:
-    """Print what runs, how much of it is ready, and the URLs.
-
-    Raises:
-        ToolchainError: something is not ready.
-    """
-    stack = Stack(name, load(name), target())
-    command = stack.kubectl("--request-timeout=10s", "get", "statefulsets,deployments", "-o", "json")
-    done = subprocess.run(command, env=stack.target.environment, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise ToolchainError(
-            f"the cluster does not answer (make cluster starts the embedded one): {done.stderr.strip()}"
-        )
-    items = json.loads(done.stdout)["items"]
-    urls = outputs(stack)["urls"]
-    unready: list[str] = []
-    for item in items:
-        ready, wanted = item["status"].get("readyReplicas", 0), item["spec"]["replicas"]
-        image = item["spec"]["template"]["spec"]["containers"][0]["image"]
-        say(f"  {item['metadata']['name']:<14} {ready}/{wanted} ready  {image.replace('@sha256:', '@')[:90]}")
-        if ready < wanted:
-            unready.append(item["metadata"]["name"])
-    for of, address in sorted(urls.items()):
-        say(f"  {of:<14} {address}")
-    if unready or not items:
-        raise ToolchainError(
-            f"not ready: {', '.join(unready) or 'nothing runs'}: make logs APP=<name> STACK={name}, or make up STACK={name}"
-        )
-
-
 COMMANDS: dict[str, Callable[..., None]] = {
     "up": up,
     "down": down,
     "preview": preview,
-    "status": status,
     "url": url,
     "token": token,
     "operator-secret": operator_secret,

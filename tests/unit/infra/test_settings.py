@@ -116,8 +116,12 @@ def managed(**changed: object) -> dict[str, object]:
 
 def test_the_password_of_a_database_that_somebody_else_runs_is_not_generated() -> None:
     settings = parsed(postgres={"kind": "managed", "managed": managed()})
-    assert set(GENERATED_SECRETS) - set(settings.generated_secrets) == {"postgresPassword"}
-    assert parsed().generated_secrets == list(GENERATED_SECRETS)
+    assert set(parsed().generated_secrets) - set(settings.generated_secrets) == {"postgresPassword"}
+
+
+def test_grafana_has_a_password_where_it_is() -> None:
+    assert set(GENERATED_SECRETS) - set(parsed().generated_secrets) == {"grafanaPassword"}
+    assert parsed(images={"grafana": "grafana:1"}).generated_secrets == list(GENERATED_SECRETS)
 
 
 def test_an_image_that_is_not_used_is_not_asked_for() -> None:

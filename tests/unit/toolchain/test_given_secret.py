@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from infra.authority import authority, pem
-from infra.settings import GENERATED_SECRETS, parse
+from infra.settings import parse
 from toolchain import estate, stack
 from toolchain.console import ToolchainError
 from toolchain.stack import Stack
@@ -68,4 +68,4 @@ def test_what_somebody_else_has_said_is_not_generated(
 
     monkeypatch.setattr(stack, "stored_secrets", there)
     stack.generate_secrets(Stack("team", settings, Target(tmp_path, "context", {}, embedded=False)))
-    assert set(stored) == {*GENERATED_SECRETS} - {"postgresPassword", "tokenKey"}
+    assert set(stored) == {*settings.secrets} - {"postgresPassword", "tokenKey"}
