@@ -4,6 +4,7 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 
 from infra import alerts
+from infra.alertmanager import Alertmanager
 from infra.authority import Authority
 from infra.database_backups import DatabaseBackups
 from infra.database_roles import DatabaseRoles
@@ -23,7 +24,7 @@ from infra.web_service import App, Dependency, WebService
 
 settings = load_settings()
 check_names(settings)
-secrets = load_secrets()
+secrets = load_secrets(settings)
 cluster = load_cluster()
 
 # A Secret or ConfigMap changes in place unless it is immutable. Pulumi's default, replacing every one, first deletes the pods that mount it.
@@ -66,11 +67,20 @@ gateway = WebService(gateway_app, settings.of(GATEWAY), namespace, depends_on=[c
 scraped = [service.endpoint for service in (*running, gateway)]
 slos = {name: settings.of(name).slo for name in NAMES}
 rules = alerts.rules(slos, settings.postgres.backup.too_old_h)
+alertmanager = Alertmanager(
+    settings.images.alertmanager, settings.storage.alertmanager, settings.receivers, secrets.receivers, namespace
+)
 prometheus = Prometheus(
-    settings.images.prometheus, settings.storage.prometheus, scraped, consul.scraped, rules, namespace
+    settings.images.prometheus,
+    settings.storage.prometheus,
+    scraped,
+    consul.scraped,
+    rules,
+    alertmanager.endpoint,
+    namespace,
 )
 
-consoles: dict[str, Backend] = {"consul": consul, "prometheus": prometheus}
+consoles: dict[str, Backend] = {"consul": consul, "prometheus": prometheus, "alertmanager": alertmanager}
 ingress = PublicIngress(settings.ingress, routes.paths, gateway, consoles, namespace)
 
 pulumi.export("namespace", namespace.name)

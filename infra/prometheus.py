@@ -47,6 +47,7 @@ class Prometheus(pulumi.ComponentResource):
         services: list[Endpoint],
         consul: Scraped,
         rules: str,
+        alertmanager: Endpoint,
         namespace: EstateNamespace,
     ) -> None:
         """Create the server.
@@ -57,6 +58,7 @@ class Prometheus(pulumi.ComponentResource):
             services: those to scrape.
             consul: the registry, scraped too.
             rules: the rule file.
+            alertmanager: tells of what they find.
             namespace: where it runs.
         """
         super().__init__("estate:prometheus:Prometheus", NAME, {}, pulumi.ResourceOptions(parent=namespace))
@@ -65,7 +67,7 @@ class Prometheus(pulumi.ComponentResource):
         configuration = ConfigMap(
             NAME,
             metadata=manifest({"namespace": namespace.name, "labels": labels(NAME)}),
-            data={"prometheus.yml": scrapes(services, consul.jobs), alerts.FILE: rules},
+            data={"prometheus.yml": scrapes(services, consul.jobs, alertmanager), alerts.FILE: rules},
             immutable=True,
             opts=child,
         )
@@ -79,7 +81,7 @@ class Prometheus(pulumi.ComponentResource):
             spec=manifest({"clusterIP": "None", "selector": selector(NAME), "ports": [{"name": "http", "port": PORT}]}),
             opts=child,
         )
-        flows = [Flow(NAME, scraped, namespace.name, self) for scraped in (*services, *consul.endpoints)]
+        flows = [Flow(NAME, scraped, namespace.name, self) for scraped in (*services, *consul.endpoints, alertmanager)]
         StatefulSet(
             NAME,
             metadata=named,
@@ -101,16 +103,20 @@ class Prometheus(pulumi.ComponentResource):
         self.register_outputs({})
 
 
-def scrapes(services: list[Endpoint], others: Sequence[dict[str, Any]]) -> str:
+def scrapes(services: list[Endpoint], others: Sequence[dict[str, Any]], alertmanager: Endpoint) -> str:
     """prometheus.yml: a job per service, whose pods DNS names.
 
     Args:
         services: each with a headless Service beside its own.
         others: further jobs.
+        alertmanager: gets the alerts.
     """
     pods = [{"job_name": service.name, "dns_sd_configs": [every_pod(service)]} for service in services]
+    told = {"alertmanagers": [{"static_configs": [{"targets": [alertmanager.address]}]}]}
     general = {"scrape_interval": "15s", "evaluation_interval": "15s"}
-    return yaml.safe_dump({"global": general, "rule_files": [alerts.FILE], "scrape_configs": [*pods, *others]})
+    return yaml.safe_dump(
+        {"global": general, "rule_files": [alerts.FILE], "alerting": told, "scrape_configs": [*pods, *others]}
+    )
 
 
 def every_pod(service: Endpoint) -> dict[str, Any]:

@@ -202,6 +202,7 @@ class Images(Settings):
     redis: str = "docker.io/library/redis:7.0"
     consul: str = "docker.io/hashicorp/consul:1.22.0"
     prometheus: str = "docker.io/prom/prometheus:v2.42.0"
+    alertmanager: str = "docker.io/prom/alertmanager:v0.28.1"
 
 
 class Storage(Settings):
@@ -211,6 +212,7 @@ class Storage(Settings):
     backups: str = "2Gi"
     consul: str = "256Mi"
     prometheus: str = "2Gi"
+    alertmanager: str = "64Mi"
 
 
 class ApiServer(Settings):
@@ -297,6 +299,53 @@ class ConsulSettings(Settings):
     """Three: with an agent on each node, gossip encryption, ACLs and TLS."""
 
 
+class Email(Settings):
+    """Where mail goes."""
+
+    host: str = Field(min_length=1)
+    """Of the SMTP server, which has to speak TLS."""
+    sender: str
+    to: str
+    username: str | None = None
+    """Absent: the server wants no password."""
+
+
+class Receiver(Settings):
+    """Who is told of alerts. Its address, key or password is a secret: `make secret NAME=receiver-<name>`."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
+    kind: Literal["webhook", "email", "slack", "pagerduty"]
+    severities: list[Literal["critical", "warning"]] = ["critical", "warning"]
+    """Of the alerts that it is told of."""
+    watchdog: bool = False
+    """It is told of the dead man's switch instead, every five minutes: what rings when it hears nothing."""
+    networks: list[Annotated[str, AfterValidator(network)]] = ["0.0.0.0/0"]
+    """Where it is, as CIDRs: Alertmanager may connect there."""
+    port: int | None = Field(default=None, ge=1, le=65535)
+    """Absent: 443, or 587 for mail."""
+    channel: str | None = None
+    """Of Slack."""
+    email: Email | None = None
+
+    @property
+    def to_port(self) -> int:
+        """Where Alertmanager connects to."""
+        return self.port or (587 if self.kind == "email" else 443)
+
+    @property
+    def secret(self) -> str | None:
+        """Name of the secret that it needs: a URL, a routing key or a password."""
+        return None if self.email and not self.email.username else f"receiver-{self.name}"
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Receiver":
+        if (self.kind == "email") != bool(self.email):
+            raise ValueError("email: {host, sender, to} goes with kind: email, and with no other")
+        if (self.kind == "slack") != bool(self.channel):
+            raise ValueError("channel goes with kind: slack, and with no other")
+        return self
+
+
 class StackSettings(Settings):
     """The settings of one stack."""
 
@@ -323,6 +372,8 @@ class StackSettings(Settings):
     """Who may have tokens, beside the operator."""
     jwks: JwksSettings | None = None
     """Another issuer of tokens; absent: the gateway alone."""
+    receivers: list[Receiver] = []
+    """Who is told of alerts; nobody: Alertmanager shows them."""
 
     def of(self, service: str) -> ServiceSettings:
         """How one of our services runs."""
@@ -332,6 +383,11 @@ class StackSettings(Settings):
         """Every third-party image that the stack uses."""
         unused = set[str]() if self.postgres.kind == "cluster" else {"postgres_cluster"}
         return sorted(self.images.model_dump(exclude=unused).values())
+
+    @property
+    def receiver_secrets(self) -> list[str]:
+        """Names of the secrets of who is told of alerts, which somebody has to give."""
+        return [receiver.secret for receiver in self.receivers if receiver.secret]
 
     @property
     def generated_secrets(self) -> list[str]:
@@ -463,6 +519,8 @@ class Secrets:
     operator_secret: pulumi.Output[str]
     authority_seed: pulumi.Output[str]
     consul_seed: pulumi.Output[str]
+    receivers: dict[str, pulumi.Output[str]]
+    """By the names that the receivers have for them."""
 
 
 def load_settings() -> StackSettings:
@@ -475,15 +533,18 @@ def load_settings() -> StackSettings:
     return parse(values, f"stacks/Pulumi.{pulumi.get_stack()}.yaml")
 
 
-def load_secrets() -> Secrets:
+def load_secrets(settings: StackSettings) -> Secrets:
     """The passwords and keys of the stack that Pulumi runs, as Pulumi secrets.
+
+    Args:
+        settings: of the stack.
 
     Raises:
         SettingsError: one is missing.
     """
     config = pulumi.Config("estate")
     found: dict[str, pulumi.Output[str]] = {}
-    for name in GENERATED_SECRETS:
+    for name in (*GENERATED_SECRETS, *settings.receiver_secrets):
         value = config.get_secret(name)
         if value is None:
             raise SettingsError(
@@ -505,4 +566,5 @@ def load_secrets() -> Secrets:
         operator_secret=found["operatorSecret"],
         authority_seed=found["authoritySeed"],
         consul_seed=found["consulSeed"],
+        receivers={name: found[name] for name in settings.receiver_secrets},
     )

@@ -2,7 +2,9 @@
 
 from infra.services import GATEWAY, NAMES, SERVICES
 
-PORTS = {"postgres": 5432, "redis": 6379, "consul": 8500, "prometheus": 9090} | dict.fromkeys(NAMES, 8080)
+PORTS = {"postgres": 5432, "redis": 6379, "consul": 8500, "prometheus": 9090, "alertmanager": 9093} | dict.fromkeys(
+    NAMES, 8080
+)
 """The one port on which each workload is connected to."""
 
 BEHIND = {service.name: {*service.needs} for service in SERVICES}
@@ -11,7 +13,8 @@ FLOWS: dict[str, set[str]] = {
     GATEWAY: {"consul", "redis", *BEHIND},
     **BEHIND,
     "consul": REGISTERED,  # its health checks
-    "prometheus": {*NAMES, "consul"},
+    "prometheus": {*NAMES, "consul", "alertmanager"},
+    "alertmanager": set(),
     "postgres": set(),
     "redis": set(),
 }
@@ -37,5 +40,5 @@ SERVERS_FLOWS = {
 }
 """All that Consul's servers and agents have to do with, in a stack of three servers: protocols and ports."""
 
-PUBLIC = {GATEWAY, "consul", "prometheus"}
+PUBLIC = {GATEWAY, "consul", "prometheus", "alertmanager"}
 """To whom the Ingress controller connects."""

@@ -66,14 +66,14 @@ def own_reference(reference: str, folder: Path) -> str:
     for made_of in (HERE / "debian", folder):
         for file in sorted(made_of.iterdir()):
             digest.update(file.name.encode() + b"\0" + file.read_bytes())
-    if folder.name == "consul":
-        digest.update(consul_folder().name.encode())
+    if tools := built(folder):
+        digest.update(tools.name.encode())
     return f"{embedded(reference).rpartition(':')[0]}:standin-{digest.hexdigest()[:12]}"
 
 
-def consul_folder() -> Path:
-    """Where the toolchain has built Consul."""
-    return next(tool.folder for tool in load()[0] if tool.name == "consul")
+def built(folder: Path) -> Path | None:
+    """Where the toolchain has built what a stand-in is made of, if it is a tool."""
+    return next((tool.folder for tool in load()[0] if tool.name == folder.name), None)
 
 
 def embedded(reference: str) -> str:
@@ -95,9 +95,11 @@ def publish(box: Toolbox, reference: str, folder: Path) -> None:
     """Build one stand-in and push it under the upstream's tag and under its own."""
     context = base_context() if reference == BASE else folder
     tags = ["--tag", embedded(reference), "--tag", own_reference(reference, folder)]
+    tools = built(folder)
+    contexts = ["--build-context", f"tools={tools}"] if tools else []
     with step(f"stand-in for {reference}"):
         buildx(
-            box, "build", "--provenance=false", "--push", *tags, "--build-context", f"tools={consul_folder()}",
+            box, "build", "--provenance=false", "--push", *tags, *contexts,
             "--file", str(folder / "Dockerfile"), str(context), what=reference,
         )  # fmt: skip
     # The node keeps what it has of a tag; without this it would never look at the new one.
