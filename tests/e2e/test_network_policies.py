@@ -8,7 +8,7 @@ from tests.flows import FLOWS, PORTS
 from tests.running import Kubectl
 from toolchain.cluster import layout
 
-STATEFUL = {"postgres", "consul", "prometheus"}
+STATEFUL = {"postgres", "consul", "prometheus", "alertmanager"}
 NAMES = f"{layout.DNS}:53"
 API = ("kubernetes.default.svc:443", f"{layout.NODE}:6443")
 # All at once: a refusal may take its time, since the kernel limits how many it sends. Upstream's images of Consul and
