@@ -180,7 +180,7 @@ class IngressSettings(Settings):
     wait: bool = True
     """Wait until the controller has published a status; some never do."""
     consoles: bool = False
-    """Publish Consul and Prometheus beside the API, without authentication: for a machine of one's own only."""
+    """Publish Consul, Prometheus and Alertmanager beside the API, without authentication: for a machine of one's own only."""
 
     @model_validator(mode="after")
     def _one_certificate(self) -> "IngressSettings":

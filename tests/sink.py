@@ -52,6 +52,11 @@ class Sink:
             if (one.alertname, one.status) == (alertname, status) and labels.items() <= one.labels.items()
         ]
 
+    def ringing(self, alertname: str) -> set[str]:
+        """The services of which an alert was told, and its end was not."""
+        last = {one.labels["service"]: one.status for one in self.told if one.alertname == alertname}
+        return {service for service, status in last.items() if status == "firing"}
+
     def take(self, body: dict[str, Any]) -> None:
         """Keep what came, in Alertmanager's form of webhooks."""
         now = time.monotonic()
