@@ -157,6 +157,7 @@ def annotated_pods() -> dict[str, Any]:
                 "replacement": "$1:$2",
                 "target_label": "__address__",
             },
+            {"source_labels": [f"{annotation}path"], "regex": "(.+)", "target_label": "__metrics_path__"},
             {"source_labels": [f"{pod_label}app_kubernetes_io_name"], "target_label": "job"},
             {"source_labels": [f"{annotation}job"], "regex": "(.+)", "target_label": "job"},
             {"source_labels": ["__meta_kubernetes_namespace"], "target_label": "namespace"},

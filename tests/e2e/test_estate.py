@@ -80,7 +80,9 @@ def test_the_cluster_found_running_is_left_as_it_is() -> None:
     assert f"cluster is up: {layout.KUBECONFIG}" in again.stdout
 
 
-OTHERS = ("consul", "ingress", "kube-state-metrics", "kubelet", "kubelet-cadvisor", "prometheus")
+OTHERS = (
+    "alertmanager", "consul", "ingress", "kube-state-metrics", "kubelet", "kubelet-cadvisor", "postgres", "prometheus", "redis",
+)  # fmt: skip
 """What Prometheus scrapes beside our services, one of each."""
 
 

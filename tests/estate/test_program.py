@@ -233,7 +233,8 @@ def test_prometheus_scrapes_what_says_so_and_consul_kubelets_and_the_ingress_eve
         for resource, _ in workloads(resources)
         if template(resource)["metadata"].get("annotations", {}).get("prometheus.io/scrape") == "true"
     }
-    assert says_so == {*OURS, "prometheus", "kube-state-metrics"}
+    others = {"prometheus", "alertmanager", "kube-state-metrics", "postgres-metrics", "redis-metrics"}
+    assert says_so == {*OURS, *others}
 
 
 @pytest.mark.parametrize("stack", ["local", "prod"])

@@ -10,9 +10,11 @@ import pytest
 import yaml
 
 from infra.alerts import FILE, NONE, groups
+from infra.prometheus import NAME
 from infra.settings import load_stack
 from toolchain.build import toolbox
 from toolchain.paths import PROJECT
+from toolchain.program import run_program
 
 Case = dict[str, Any]
 CASES: dict[str, list[Case]] = yaml.load((Path(__file__).parent / "cases.yaml").read_text(), yaml.BaseLoader)  # noqa: S506
@@ -88,3 +90,11 @@ def test_an_alert_rings_when_it_should_and_only_then(alert: str, tmp_path: Path)
         names.append(f"{number}.yaml")
         (tmp_path / names[-1]).write_text(yaml.safe_dump(promtool_test(alert, case)))
     promtool("test", "rules", *names, cwd=tmp_path)
+
+
+@pytest.mark.parametrize("stack", ["local", "staging"])
+def test_prometheus_can_read_its_configuration(stack: str, tmp_path: Path) -> None:
+    maps = [made for made in run_program(stack) if made.type.endswith(":ConfigMap") and made.name == NAME]
+    for name, text in maps[0].inputs["data"].items():
+        (tmp_path / name).write_text(text)
+    promtool("check", "config", "--syntax-only", "prometheus.yml", cwd=tmp_path)
