@@ -232,7 +232,7 @@ def test_prometheus_scrapes_what_says_so_and_consul_kubelets_and_the_ingress_eve
         for resource, _ in workloads(resources)
         if template(resource)["metadata"].get("annotations", {}).get("prometheus.io/scrape") == "true"
     }
-    assert says_so == {*OURS, "prometheus", "kube-state-metrics"}
+    assert says_so == {*OURS, "prometheus", "kube-state-metrics", "postgres-metrics", "redis-metrics"}
 
 
 @pytest.mark.parametrize("stack", ["local", "prod"])
