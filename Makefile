@@ -56,7 +56,7 @@ dashboard: uv ## The last minutes as a page of pictures, without Grafana   MINUT
 	@MINUTES='$(MINUTES)' PNG='$(PNG)' $(RUN) python -m toolchain.dashboard $(STACK)
 
 .PHONY: url
-url: uv ## Print one URL   OF=gateway|prometheus|consul STACK=local
+url: uv ## Print one URL   OF=gateway|prometheus|consul|alertmanager STACK=local
 	@$(RUN) python -m toolchain.estate url $(STACK) $(or $(OF),gateway)
 
 .PHONY: token
@@ -161,7 +161,7 @@ browser: uv
 
 .PHONY: test
 test: test-fast up browser ## All tests; brings the estate up first
-	@$(RUN) pytest tests/score
+	@$(RUN) pytest tests/score tests/rules
 	@$(MAKE) -j2 test-local test-staging # each has a stack of its own; what ends the whole cluster comes after both
 	@$(RUN) pytest tests/chaos/test_cluster.py
 

@@ -4,6 +4,7 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 
 from infra import alerts
+from infra.alertmanager import Alertmanager
 from infra.authority import Authority
 from infra.dashboards.catalogue import dashboards
 from infra.database_backups import DatabaseBackups
@@ -77,9 +78,12 @@ KubeStateMetrics(settings.images.kube_state_metrics, settings.api_server, namesp
 ours = [service.endpoint for service in (*running, gateway)]
 slos = {name: settings.of(name).slo for name in NAMES}
 rules = alerts.rules(slos, settings.postgres.backup.too_old_h)
-prometheus = Prometheus(settings, ours, consul.scraped, rules, namespace)
+alertmanager = Alertmanager(
+    settings.images.alertmanager, settings.storage.alertmanager, settings.receivers, secrets.receivers, namespace
+)
+prometheus = Prometheus(settings, ours, consul.scraped, rules, alertmanager.endpoint, namespace)
 
-consoles: dict[str, Backend] = {"consul": consul, "prometheus": prometheus}
+consoles: dict[str, Backend] = {"consul": consul, "prometheus": prometheus, "alertmanager": alertmanager}
 if settings.images.grafana and secrets.grafana_password:
     shown = dashboards(slos)
     consoles["grafana"] = Grafana(settings.images.grafana, shown, secrets.grafana_password, prometheus, namespace)

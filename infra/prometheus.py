@@ -58,6 +58,7 @@ class Prometheus(pulumi.ComponentResource):
         services: list[Endpoint],
         consul: Scraped,
         rules: str,
+        alertmanager: Endpoint,
         namespace: EstateNamespace,
     ) -> None:
         """Create the server.
@@ -67,6 +68,7 @@ class Prometheus(pulumi.ComponentResource):
             services: our own.
             consul: the registry.
             rules: the rule file.
+            alertmanager: tells of what they find.
             namespace: where it runs.
         """
         super().__init__("estate:prometheus:Prometheus", NAME, {}, pulumi.ResourceOptions(parent=namespace))
@@ -77,7 +79,7 @@ class Prometheus(pulumi.ComponentResource):
         configuration = ConfigMap(
             NAME,
             metadata=manifest({"namespace": namespace.name, "labels": labels(NAME)}),
-            data={"prometheus.yml": configuration_of(jobs), alerts.FILE: rules},
+            data={"prometheus.yml": configuration_of(jobs, alertmanager), alerts.FILE: rules},
             immutable=True,
             opts=child,
         )
@@ -93,6 +95,7 @@ class Prometheus(pulumi.ComponentResource):
         )
         to = (
             kube_access.endpoint(settings.api_server),
+            alertmanager,
             *services,
             *(to for each in found for to in each.endpoints),
         )
@@ -124,16 +127,19 @@ class Prometheus(pulumi.ComponentResource):
         self.register_outputs({})
 
 
-def configuration_of(jobs: Sequence[dict[str, Any]]) -> pulumi.Output[str]:
+def configuration_of(jobs: Sequence[dict[str, Any]], alertmanager: Endpoint) -> pulumi.Output[str]:
     """prometheus.yml.
 
     Args:
         jobs: what is scraped.
+        alertmanager: gets the alerts.
     """
-    general = {"scrape_interval": "15s", "evaluation_interval": "15s"}
-    return pulumi.Output.from_input(jobs).apply(
-        lambda known: yaml.safe_dump({"global": general, "rule_files": [alerts.FILE], "scrape_configs": known})
-    )
+    general = {
+        "global": {"scrape_interval": "15s", "evaluation_interval": "15s"},
+        "rule_files": [alerts.FILE],
+        "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager.address]}]}]},
+    }
+    return pulumi.Output.from_input(jobs).apply(lambda known: yaml.safe_dump({**general, "scrape_configs": known}))
 
 
 def annotated_pods() -> dict[str, Any]:

@@ -200,7 +200,7 @@ class IngressSettings(Settings):
     metrics: IngressMetrics | None = None
     """Absent: they are not scraped."""
     consoles: bool = False
-    """Publish Consul and Prometheus beside the API, without authentication: for a machine of one's own only."""
+    """Publish Consul, Prometheus and Alertmanager beside the API, without authentication: for a machine of one's own only."""
 
     @model_validator(mode="after")
     def _one_certificate(self) -> "IngressSettings":
@@ -225,6 +225,7 @@ class Images(Settings):
     kube_state_metrics: str = "registry.k8s.io/kube-state-metrics/kube-state-metrics:v2.18.0"
     postgres_exporter: str = "docker.io/prometheuscommunity/postgres-exporter:v0.11.1"
     redis_exporter: str = "docker.io/oliver006/redis_exporter:v1.45.0"
+    alertmanager: str = "docker.io/prom/alertmanager:v0.28.1"
     grafana: str | None = None
     """Such as docker.io/grafana/grafana:12.2.1; absent: there is none, and `make dashboard` shows the same."""
 
@@ -236,6 +237,7 @@ class Storage(Settings):
     backups: str = "2Gi"
     consul: str = "256Mi"
     prometheus: str = "2Gi"
+    alertmanager: str = "64Mi"
 
 
 class ApiServer(Settings):
@@ -364,6 +366,53 @@ class ConsulSettings(Settings):
     """Three: with an agent on each node, gossip encryption, ACLs and TLS."""
 
 
+class Email(Settings):
+    """Where mail goes."""
+
+    host: str = Field(min_length=1)
+    """Of the SMTP server, which has to speak TLS."""
+    sender: str
+    to: str
+    username: str | None = None
+    """Absent: the server wants no password."""
+
+
+class Receiver(Settings):
+    """Who is told of alerts. Its address, key or password is a secret: `make secret NAME=receiver-<name>`."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
+    kind: Literal["webhook", "email", "slack", "pagerduty"]
+    severities: list[Literal["critical", "warning"]] = ["critical", "warning"]
+    """Of the alerts that it is told of."""
+    watchdog: bool = False
+    """It is told of the dead man's switch instead, every five minutes: what rings when it hears nothing."""
+    networks: list[Annotated[str, AfterValidator(network)]] = ["0.0.0.0/0"]
+    """Where it is, as CIDRs: Alertmanager may connect there."""
+    port: int | None = Field(default=None, ge=1, le=65535)
+    """Absent: 443, or 587 for mail."""
+    channel: str | None = None
+    """Of Slack."""
+    email: Email | None = None
+
+    @property
+    def to_port(self) -> int:
+        """Where Alertmanager connects to."""
+        return self.port or (587 if self.kind == "email" else 443)
+
+    @property
+    def secret(self) -> str | None:
+        """Name of the secret that it needs: a URL, a routing key or a password."""
+        return None if self.email and not self.email.username else f"receiver-{self.name}"
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Receiver":
+        if (self.kind == "email") != bool(self.email):
+            raise ValueError("email: {host, sender, to} goes with kind: email, and with no other")
+        if (self.kind == "slack") != bool(self.channel):
+            raise ValueError("channel goes with kind: slack, and with no other")
+        return self
+
+
 class StackSettings(Settings):
     """The settings of one stack."""
 
@@ -394,6 +443,8 @@ class StackSettings(Settings):
     """Another issuer of tokens; absent: the gateway alone."""
     tracing: TracingSettings | None = None
     """Where the spans of requests go; absent: none are recorded."""
+    receivers: list[Receiver] = []
+    """Who is told of alerts; nobody: Alertmanager shows them."""
 
     def of(self, service: str) -> ServiceSettings:
         """How one of our services runs."""
@@ -408,6 +459,11 @@ class StackSettings(Settings):
     def secrets(self) -> list[str]:
         """GENERATED_SECRETS but what is of no use here."""
         return [name for name in GENERATED_SECRETS if name != "grafanaPassword" or self.images.grafana]
+
+    @property
+    def receiver_secrets(self) -> list[str]:
+        """Names of the secrets of who is told of alerts, which somebody has to give."""
+        return [receiver.secret for receiver in self.receivers if receiver.secret]
 
     @property
     def generated_secrets(self) -> list[str]:
@@ -546,6 +602,8 @@ class Secrets:
     consul_seed: pulumi.Output[str]
     grafana_password: pulumi.Output[str] | None
     """Where there is a Grafana."""
+    receivers: dict[str, pulumi.Output[str]]
+    """By the names that the receivers have for them."""
 
 
 def load_settings() -> StackSettings:
@@ -569,7 +627,7 @@ def load_secrets(settings: StackSettings) -> Secrets:
     """
     config = pulumi.Config("estate")
     found: dict[str, pulumi.Output[str]] = {}
-    for name in settings.secrets:
+    for name in (*settings.secrets, *settings.receiver_secrets):
         value = config.get_secret(name)
         if value is None:
             raise SettingsError(
@@ -593,4 +651,5 @@ def load_secrets(settings: StackSettings) -> Secrets:
         authority_seed=found["authoritySeed"],
         consul_seed=found["consulSeed"],
         grafana_password=found.get("grafanaPassword"),
+        receivers={name: found[name] for name in settings.receiver_secrets},
     )

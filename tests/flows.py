@@ -10,6 +10,7 @@ PORTS = {
     "kube-state-metrics": 8080,
     "postgres-metrics": 9187,
     "redis-metrics": 9121,
+    "alertmanager": 9093,
 } | dict.fromkeys(NAMES, 8080)
 """The one port on which each workload is connected to."""
 
@@ -20,7 +21,8 @@ FLOWS: dict[str, set[str]] = {
     **BEHIND,
     "consul": REGISTERED,  # its health checks
     "kube-state-metrics": set(),
-    "prometheus": {*NAMES, "consul", "kube-state-metrics", "postgres-metrics", "redis-metrics"},
+    "prometheus": {*NAMES, "consul", "kube-state-metrics", "postgres-metrics", "redis-metrics", "alertmanager"},
+    "alertmanager": set(),
     "postgres-metrics": {"postgres"},
     "redis-metrics": {"redis"},
     "postgres": set(),
@@ -56,5 +58,5 @@ SERVERS_FLOWS = {
 }
 """All that Consul's servers and agents have to do with, in a stack of three servers: protocols and ports."""
 
-PUBLIC = {GATEWAY, "consul", "prometheus"}
+PUBLIC = {GATEWAY, "consul", "prometheus", "alertmanager"}
 """To whom the Ingress controller connects."""

@@ -4,6 +4,7 @@ import subprocess
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -11,7 +12,7 @@ import yaml
 from tests.running import STACK
 from toolchain.estate import opened, update
 from toolchain.paths import PROJECT
-from toolchain.stack import OWN_STACKS, STACKS, Stack, ask, load, outputs, read_yaml
+from toolchain.stack import OWN_STACKS, STACKS, Stack, ask, load, outputs, read_yaml, store_secret
 from toolchain.target import target
 
 
@@ -46,11 +47,23 @@ def write_stack(name: str, of: str, **settings: Any) -> None:
 
 
 @contextmanager
-def beside_local(name: str, of: str, images: Mapping[str, str]) -> Generator[Stack]:
-    """A stack like another, brought up with images that are there; in the end nothing of it is left."""
-    write_stack(name, of, digests=dict(images))
+def beside_local(
+    name: str, of: str, images: Mapping[str, str], secrets: Mapping[str, str] = MappingProxyType({}), **settings: Any
+) -> Generator[Stack]:
+    """A stack like another, brought up with images that are there; in the end nothing of it is left.
+
+    Args:
+        name: begins with `test-`, which git ignores.
+        of: whose file is taken.
+        images: of our services, by digest.
+        secrets: to store, by name.
+        settings: over those of the other.
+    """
+    write_stack(name, of, build=False, digests=dict(images), **settings)
     try:
         with opened(name) as stack:
+            for key, value in secrets.items():
+                store_secret(stack, key, value)
             update(stack)
         yield stack
     finally:

@@ -123,8 +123,9 @@ def give_secret(name: str, key: str) -> None:
     Raises:
         ToolchainError: there is no such secret, or nothing was given.
     """
-    if key not in GENERATED_SECRETS:
-        raise ToolchainError(f"there is no secret {key!r}: {nearest(key, GENERATED_SECRETS)}")
+    known = (*GENERATED_SECRETS, *load(name).receiver_secrets)
+    if key not in known:
+        raise ToolchainError(f"there is no secret {key!r}: {nearest(key, known)}")
     value = getpass.getpass(f"{key} of stack {name}: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
     if not value:
         raise ToolchainError(f"{key} was not given: type it, or give it by standard input; nothing was changed")

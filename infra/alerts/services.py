@@ -13,7 +13,7 @@ def alerts(service: str) -> list[Alert]:
             f'absent(up{{job="{service}"}} == 1)',
             "critical",
             f"no instance of {service} answers",
-            "Of its pods {{ $value }} times nobody answered Prometheus: there are none, or they are dead.",
+            "None of its pods answers Prometheus ({{ $value }}): there are none, or they are dead.",
             lasting="15s",
             labels=own,
         ),

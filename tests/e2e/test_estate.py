@@ -49,7 +49,7 @@ def test_volumes_are_bound_by_the_default_storage_class(items: Items) -> None:
     assert all(claim["status"]["phase"] == "Bound" for claim in claims)
 
 
-@pytest.mark.parametrize("of", ["gateway", "consul", "prometheus"])
+@pytest.mark.parametrize("of", ["gateway", "consul", "prometheus", "alertmanager"])
 def test_every_console_has_a_url(urls: dict[str, str], of: str) -> None:
     assert urls[of].startswith("https://")
 

@@ -8,7 +8,7 @@ from tests.flows import FLOWS, OUTSIDE, PORTS
 from tests.running import Kubectl
 from toolchain.cluster import layout
 
-STATEFUL = {"postgres", "consul", "prometheus"}
+STATEFUL = {"postgres", "consul", "prometheus", "alertmanager"}
 NAMES = f"{layout.DNS}:53"
 API = ("kubernetes.default.svc:443", f"{layout.NODE}:6443")
 MACHINE = {f"{layout.NODE}:{port}" for targets in OUTSIDE.values() for _, port in targets}

@@ -22,7 +22,7 @@ def test_every_flow_is_a_line_and_nothing_else_is(resources: list[Registered]) -
 def test_clients_come_in_by_the_public_hosts(resources: list[Registered]) -> None:
     lines = {line.strip() for line in diagram(resources).splitlines() if "world --" in line}
     assert 'world -- "api.myapp.com" --> api-gateway' in lines
-    assert len(lines) == 3
+    assert len(lines) == 4
 
 
 def test_a_page_without_its_marks_is_refused(resources: list[Registered]) -> None:

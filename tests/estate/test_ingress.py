@@ -26,7 +26,7 @@ def test_every_host_has_a_certificate_of_its_own_from_the_issuer() -> None:
     for ingress in found.values():
         assert ingress["metadata"]["annotations"]["cert-manager.io/cluster-issuer"] == "letsencrypt"
     secrets = {name: ingress["spec"]["tls"][0]["secretName"] for name, ingress in found.items()}
-    assert secrets == {"api": "api-tls", "consul": "consul-tls", "prometheus": "prometheus-tls"}
+    assert secrets == {name: f"{name}-tls" for name in ("api", "consul", "prometheus", "alertmanager")}
 
 
 def test_the_controller_reaches_the_pods_that_answer_challenges() -> None:

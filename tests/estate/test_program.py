@@ -64,7 +64,7 @@ def test_the_program_makes_the_whole_estate(resources: list[Registered]) -> None
     databases = {"postgres", "postgres-roles", "postgres-backup", "postgres-restore"}
     registries = {"consul", "consul-snapshot", "consul-restore"}
     exporters = {"postgres-metrics", "redis-metrics", "kube-state-metrics"}
-    assert made == {"redis", "prometheus", *exporters, *databases, *registries, *migrations, *OURS}
+    assert made == {"redis", "prometheus", "alertmanager", *exporters, *databases, *registries, *migrations, *OURS}
 
 
 @pytest.mark.parametrize("stack", ["local", "prod"])
@@ -215,7 +215,8 @@ def test_content_changes_in_place_where_its_name_is_fixed_and_rolls_the_pods_whe
 def test_the_api_and_the_consoles_are_public_over_tls(resources: list[Registered]) -> None:
     ingresses = {resource.name: resource.inputs["spec"] for resource in resources if kind(resource) == "Ingress"}
     hosts = {name: spec["rules"][0]["host"] for name, spec in ingresses.items()}
-    assert hosts == {"api": "api.myapp.com", "consul": "consul.myapp.com", "prometheus": "prometheus.myapp.com"}
+    consoles = {name: f"{name}.myapp.com" for name in ("consul", "prometheus", "alertmanager")}
+    assert hosts == {"api": "api.myapp.com"} | consoles
     assert all(spec["tls"][0]["hosts"] == [hosts[name]] for name, spec in ingresses.items())
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from infra.authority import authority, pem
-from infra.settings import parse
+from infra.settings import StackSettings, parse
 from toolchain import estate, stack
 from toolchain.console import ToolchainError
 from toolchain.stack import Stack
@@ -54,6 +54,21 @@ def test_a_secret_that_is_unknown_or_empty_is_refused(
     with pytest.raises(ToolchainError, match=said):
         estate.give_secret("local", key)
     assert stored == {}
+
+
+def test_the_secret_of_a_receiver_is_one_that_can_be_given(
+    stored: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receivers = [{"name": "pager", "kind": "pagerduty"}]
+    settings = parse({"stage": "local", "registry": "r", "receivers": receivers}, "here")
+
+    def load(_name: str) -> StackSettings:
+        return settings
+
+    monkeypatch.setattr(estate, "load", load)
+    monkeypatch.setattr("sys.stdin", io.StringIO("key\n"))
+    estate.give_secret("local", "receiver-pager")
+    assert stored == {"receiver-pager": "key"}
 
 
 def test_what_somebody_else_has_said_is_not_generated(
