@@ -39,6 +39,10 @@ down: uv ## Remove the estate's resources; the cluster stays   STACK=local
 rollback: uv ## Bring our services back to the release before the last one   STACK=local
 	@$(RUN) python -m toolchain.rollback $(STACK)
 
+.PHONY: promote
+promote: uv ## Write what a stack runs into the file of another, by the same digests   FROM=dev TO=staging
+	@$(RUN) python -m toolchain.promotion '$(FROM)' '$(TO)'
+
 .PHONY: preview
 preview: uv ## Show what `make up` would change   STACK=local
 	@$(RUN) python -m toolchain.estate preview $(STACK)

@@ -135,7 +135,7 @@ def pod(name: str, program: Program, secret: pulumi.Input[str]) -> dict[str, Any
                 "env": [{"name": key, "value": value} for key, value in program.environment.items()],
                 "ports": [{"name": "http", "containerPort": program.port}],
                 "readinessProbe": answers,
-                "livenessProbe": answers | {"failureThreshold": 6},
+                "livenessProbe": {"tcpSocket": {"port": "http"}, "periodSeconds": 10, "failureThreshold": 6},
                 "resources": resources("10m", "32Mi"),
                 "securityContext": container_security(),
                 "volumeMounts": [{"name": "files", "mountPath": FOLDER, "readOnly": True}],

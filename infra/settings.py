@@ -359,6 +359,16 @@ class PostgresSettings(Settings):
         return self
 
 
+class Promoted(Settings):
+    """Where the images of a stack come from; `make promote` writes it."""
+
+    stack: str
+    commit: str
+    """What they were built from."""
+    at: str
+    by: str
+
+
 class ConsulSettings(Settings):
     """The service registry."""
 
@@ -424,6 +434,7 @@ class StackSettings(Settings):
     """Build and push our images; otherwise they are given by digest in `digests`."""
     digests: dict[str, str] = {}
     """Image reference by digest of each of our services, where the stack does not build."""
+    promoted: Promoted | None = None
     images: Images = Images()
     ingress: IngressSettings = IngressSettings()
     storage: Storage = Storage()

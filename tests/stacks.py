@@ -1,5 +1,6 @@
 """A stack beside `local`, in the same cluster, for the time of some tests."""
 
+import json
 import subprocess
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -10,15 +11,18 @@ from typing import Any
 import yaml
 
 from tests.running import STACK
+from toolchain.build import toolbox
+from toolchain.cluster.images import buildx
 from toolchain.estate import opened, update
 from toolchain.paths import PROJECT
 from toolchain.stack import OWN_STACKS, STACKS, Stack, ask, load, outputs, read_yaml, store_secret
 from toolchain.target import target
 
 
-def make(goal: str, stack: str) -> subprocess.CompletedProcess[str]:
-    """Run make on a stack, as somebody would."""
-    return subprocess.run(["make", goal, f"STACK={stack}"], cwd=PROJECT, capture_output=True, text=True, check=False)
+def make(goal: str, stack: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run make, on a stack or with other settings of its own, as somebody would."""
+    given = [f"{name}={value}" for name, value in {**({"STACK": stack} if stack else {}), **settings}.items()]
+    return subprocess.run(["make", goal, *given], cwd=PROJECT, capture_output=True, text=True, check=False)
 
 
 def local_images() -> dict[str, str]:
@@ -44,6 +48,20 @@ def write_stack(name: str, of: str, **settings: Any) -> None:
     own["ingress"]["host"] = f"api-{name}.myapp.com"
     content["config"]["estate:settings"] = own | settings
     stack_file(name).write_text(yaml.safe_dump(content))
+
+
+def variant(images: dict[str, str], folder: Path, name: str, *instructions: str) -> dict[str, str]:
+    """The images with another user-service: what was, with some instructions more, in the same registry."""
+    before = images["user-service"]
+    repository = before.partition("@")[0].rpartition(":")[0]
+    dockerfile, metadata = folder / "Dockerfile", folder / "metadata.json"
+    dockerfile.write_text("\n".join([f"FROM {before}", *instructions]))
+    buildx(
+        toolbox(), "build", "--provenance=false", "--push", "--tag", f"{repository}:{name}",
+        "--metadata-file", str(metadata), str(folder), what=f"user-service {name}",
+    )  # fmt: skip
+    digest = json.loads(metadata.read_text())["containerimage.digest"]
+    return images | {"user-service": f"{repository}@{digest}"}
 
 
 @contextmanager

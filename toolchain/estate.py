@@ -83,7 +83,8 @@ def update(stack: Stack) -> None:
                 for line in explain(stack, json.loads(ask(stack, "get", "pods", "-o", "json"))["items"]):
                     say(line)
             raise
-    releases.keep(stack, releases.with_newest(releases.known(stack), outputs(stack)["images"]))
+    release = releases.of(stack, outputs(stack)["images"])
+    releases.keep(stack, releases.with_newest(releases.known(stack), release))
 
 
 def down(name: str) -> None:

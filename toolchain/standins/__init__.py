@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -39,11 +39,7 @@ def publish_missing(box: Toolbox, references: Iterable[str]) -> None:
         ToolchainError: a reference can neither be pulled nor be stood in for.
     """
     folders = known()
-    wanted = [
-        ref
-        for ref in sorted(set(references))
-        if ref not in folders or not in_registry(own_reference(ref, folders[ref]))
-    ]
+    wanted = [ref for ref in sorted(set(references)) if not is_published(ref, folders)]
     with ThreadPoolExecutor() as pool:
         answers = pool.map(partial(can_be_pulled, box), wanted)
     pulled = dict(zip(wanted, answers, strict=True))
@@ -58,6 +54,13 @@ def publish_missing(box: Toolbox, references: Iterable[str]) -> None:
     for reference in missing:
         if reference != BASE:
             publish(box, reference, folders[reference])
+
+
+def is_published(reference: str, folders: Mapping[str, Path]) -> bool:
+    """Whether the embedded registry has what is meant: the digest, or the stand-in as it is made now."""
+    if "@" in reference:
+        return in_registry(embedded(reference))
+    return reference in folders and in_registry(own_reference(reference, folders[reference]))
 
 
 def pinned(reference: str) -> str:
