@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -13,7 +14,7 @@ from tests.stacks import beside_local, local_images, make, stack_file, stack_of,
 from toolchain.estate import new_token
 from toolchain.stack import Stack, outputs
 
-SMALL = {
+SMALL: dict[str, Any] = {
     "postgres": {"kind": "instance"},
     "consul": {"servers": 1},
     "service": {"requests": {"cpu": "10m"}, "scaling": {"least": 1, "most": 2}},
