@@ -39,6 +39,10 @@ down: uv ## Remove the estate's resources; the cluster stays   FORCE=1 where the
 rollback: uv ## Bring our services back to the release before the last one   STACK=local
 	@$(RUN) python -m toolchain.rollback $(STACK)
 
+.PHONY: promote
+promote: uv ## Write what a stack runs into the file of another, by the same digests   FROM=dev TO=staging
+	@$(RUN) python -m toolchain.promotion '$(FROM)' '$(TO)'
+
 .PHONY: preview
 preview: uv ## Show what `make up` would change   STACK=local
 	@$(RUN) python -m toolchain.estate preview $(STACK)
@@ -52,11 +56,15 @@ policies: uv ## What the policies say of a stack, without a cluster   STACK=loca
 	@$(RUN) python -m toolchain.policies $(STACK) $(STATE)
 
 .PHONY: status
-status: uv ## What runs, ready counts, URLs   STACK=local
-	@$(RUN) python -m toolchain.estate status $(STACK)
+status: uv ## What runs and how well, alerts, release, URLs; fails where something is not as it should be   JSON=1 STACK=local
+	@JSON='$(JSON)' $(RUN) python -m toolchain.status $(STACK)
+
+.PHONY: dashboard
+dashboard: uv ## The last minutes as a page of pictures, without Grafana   MINUTES=30 PNG=file STACK=local
+	@MINUTES='$(MINUTES)' PNG='$(PNG)' $(RUN) python -m toolchain.dashboard $(STACK)
 
 .PHONY: url
-url: uv ## Print one URL   OF=gateway|prometheus|consul STACK=local
+url: uv ## Print one URL   OF=gateway|prometheus|consul|alertmanager STACK=local
 	@$(RUN) python -m toolchain.estate url $(STACK) $(or $(OF),gateway)
 
 .PHONY: token
@@ -104,8 +112,8 @@ architecture: uv ## Draw what the program makes into docs/architecture.md, which
 	@$(RUN) python -m toolchain.architecture
 
 .PHONY: logs
-logs: uv ## Follow the logs of an app   APP=user-service STACK=local
-	@$(RUN) python -m toolchain.estate logs $(STACK) $(or $(APP),user-service)
+logs: uv ## Follow the logs of an app, or find a request in all of them   APP=user-service REQUEST=id STACK=local
+	@REQUEST='$(REQUEST)' $(RUN) python -m toolchain.logs $(STACK) $(or $(APP),user-service)
 
 .PHONY: tools
 tools: uv ## Build the tools that are missing, into a cache per user
@@ -161,7 +169,7 @@ browser: uv
 
 .PHONY: test
 test: test-fast up browser ## All tests; brings the estate up first
-	@$(RUN) pytest tests/score
+	@$(RUN) pytest tests/score tests/rules
 	@$(MAKE) -j2 test-local test-staging # each has a stack of its own; what ends the whole cluster comes after both
 	@$(RUN) pytest tests/chaos/test_cluster.py
 

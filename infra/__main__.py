@@ -3,13 +3,19 @@
 import pulumi
 import pulumi_kubernetes as kubernetes
 
+from infra import alerts
+from infra.alertmanager import Alertmanager
 from infra.authority import Authority
+from infra.dashboards.catalogue import dashboards
 from infra.database_backups import DatabaseBackups
 from infra.database_roles import DatabaseRoles
+from infra.exporters import postgres_metrics, redis_metrics
 from infra.gateway_routes import GatewayRoutes
+from infra.grafana import Grafana
 from infra.images import AppImage
 from infra.ingress import Backend, PublicIngress
 from infra.kinds import database_server, registry
+from infra.kube_state_metrics import KubeStateMetrics
 from infra.migration import Migration
 from infra.namespace import EstateNamespace
 from infra.prometheus import Prometheus
@@ -19,11 +25,12 @@ from infra.services import GATEWAY, NAMES, SERVICES, Need, check_names
 from infra.settings import load_cluster, load_secrets, load_settings
 from infra.token_clients import TokenClients
 from infra.token_keys import TokenKeys
+from infra.tracing import Tracing
 from infra.web_service import App, Dependency, WebService
 
 settings = load_settings()
 check_names(settings)
-secrets = load_secrets()
+secrets = load_secrets(settings)
 cluster = load_cluster()
 
 # A Secret or ConfigMap changes in place unless it is immutable. Pulumi's default, replacing every one, first deletes the pods that mount it.
@@ -48,32 +55,46 @@ roles = DatabaseRoles(postgres, settings.images.postgres, secrets.database, name
 DatabaseBackups(postgres, settings, roles, secrets.database, namespace)
 redis = Redis(settings.images.redis, secrets.redis_password, namespace)
 consul = registry(settings, secrets.consul_seed, authority, namespace)
+postgres_metrics(settings.images.postgres_exporter, postgres, secrets.database.metrics, namespace, roles)
+redis_metrics(settings.images.redis_exporter, secrets.redis_password, namespace, redis)
 provided: dict[Need, Dependency] = {"postgres": roles.app, "redis": redis, "consul": consul}
 
 issuer = settings.ingress.url(settings.ingress.host)
 keys = TokenKeys(secrets.token_keys, issuer, settings.jwks, namespace)
+tracing = Tracing(settings.tracing, namespace) if settings.tracing else None
 clients = TokenClients(secrets.operator_secret, settings.clients, namespace)
 
 running: list[WebService] = []
 for service in SERVICES:
     needs = tuple(provided[need] for need in service.needs)
     migration = Migration(service, images[service.name], roles.owner, namespace, [roles]) if service.migrates else None
-    app = App(service.name, images[service.name], needs, token_keys=keys)
+    app = App(service.name, images[service.name], needs, token_keys=keys, tracing=tracing)
     before = [consul, roles, *([migration] if migration else [])]
     running.append(WebService(app, settings.of(service.name), namespace, depends_on=before))
 
 routes = GatewayRoutes({service.name: service.routes(settings) for service in SERVICES}, settings.ingress, namespace)
-gateway_app = App(GATEWAY, images[GATEWAY], (consul, redis), token_keys=keys, clients=clients, routes=routes)
+gateway_app = App(
+    GATEWAY, images[GATEWAY], (consul, redis), token_keys=keys, clients=clients, routes=routes, tracing=tracing
+)
 gateway = WebService(gateway_app, settings.of(GATEWAY), namespace, depends_on=[consul])
 
-scraped = [service.endpoint for service in (*running, gateway)]
-prometheus = Prometheus(settings.images.prometheus, settings.storage.prometheus, scraped, consul.scraped, namespace)
+KubeStateMetrics(settings.images.kube_state_metrics, settings.api_server, namespace)
+ours = [service.endpoint for service in (*running, gateway)]
+slos = {name: settings.of(name).slo for name in NAMES}
+rules = alerts.rules(slos, settings.postgres.backup.too_old_h)
+alertmanager = Alertmanager(
+    settings.images.alertmanager, settings.storage.alertmanager, settings.receivers, secrets.receivers, namespace
+)
+prometheus = Prometheus(settings, ours, consul.scraped, rules, alertmanager.endpoint, namespace)
 
-consoles: dict[str, Backend] = {"consul": consul, "prometheus": prometheus}
+consoles: dict[str, Backend] = {"consul": consul, "prometheus": prometheus, "alertmanager": alertmanager}
+if settings.images.grafana and secrets.grafana_password:
+    shown = dashboards(slos)
+    consoles["grafana"] = Grafana(settings.images.grafana, shown, secrets.grafana_password, prometheus, namespace)
 ingress = PublicIngress(settings.ingress, routes.paths, gateway, consoles, namespace)
 
 pulumi.export("namespace", namespace.name)
 pulumi.export("gateway_url", ingress.urls["gateway"])
 pulumi.export("urls", ingress.urls)
 pulumi.export("images", images)
-pulumi.export("versions", settings.images.model_dump())
+pulumi.export("versions", settings.images.model_dump(exclude_none=True))

@@ -78,7 +78,7 @@ class Consul(pulumi.ComponentResource):
             "params": {"format": ["prometheus"]},
             "static_configs": [{"targets": [self.endpoint.address]}],
         }
-        self.scraped = Scraped((self.endpoint,), [job], {})
+        self.scraped = Scraped((self.endpoint,), [job])
         server = {"CONSUL_HTTP_ADDR": f"http://{self.endpoint.address}"}
         ConsulSnapshots(image, storage, self.endpoint, server, None, namespace, self)
         self.register_outputs({})

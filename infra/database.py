@@ -20,7 +20,9 @@ LOGINS = {"a": "myuser_a", "b": "myuser_b"}
 """Of the services, which may read and write rows; they use the one while the other gets another password."""
 BACKUP = "backup"
 """May read everything."""
-ROLES = ("myuser", OWNER, *LOGINS.values(), BACKUP)
+METRICS = "metrics"
+"""May read what the server counts, and no row."""
+ROLES = ("myuser", OWNER, *LOGINS.values(), BACKUP, METRICS)
 """All that scripts/roles.sql makes."""
 UID = 10003
 """Of programs of ours; any, since it owns nothing that the server has."""

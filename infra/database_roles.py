@@ -1,4 +1,4 @@
-"""The roles of the database: who owns it, who reads and writes its rows, and who copies it."""
+"""The roles of the database: who owns it, who reads and writes its rows, who copies it, and who watches it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pulumi
 from pulumi_kubernetes.core.v1 import Secret
 
-from infra.database import BACKUP, LOGINS, OWNER, Login, Server, client, client_pod, client_secret, script
+from infra.database import BACKUP, LOGINS, METRICS, OWNER, Login, Server, client, client_pod, client_secret, script
 from infra.jobs import run_once
 from infra.namespace import EstateNamespace
 from infra.network_policy import Flow
@@ -65,7 +65,8 @@ class DatabaseRoles(pulumi.ComponentResource):
 
 def passwords(secrets: DatabaseSecrets) -> dict[str, pulumi.Output[str]]:
     """The password of each login."""
-    return {OWNER: secrets.owner, BACKUP: secrets.backup} | {LOGINS[of]: word for of, word in secrets.app.items()}
+    ours = {OWNER: secrets.owner, BACKUP: secrets.backup, METRICS: secrets.metrics}
+    return ours | {LOGINS[of]: word for of, word in secrets.app.items()}
 
 
 def verifiers(known: Mapping[str, str]) -> str:

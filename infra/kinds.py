@@ -11,7 +11,7 @@ from infra.namespace import EstateNamespace
 from infra.postgres import Postgres
 from infra.postgres_cluster import PostgresCluster
 from infra.services import GATEWAY, NAMES
-from infra.settings import DatabaseSecrets, SettingsError, StackSettings
+from infra.settings import DatabaseSecrets, StackSettings
 
 
 def database_server(
@@ -20,18 +20,13 @@ def database_server(
     """One instance, several by an operator, or one that somebody else runs (`postgres.kind`).
 
     Raises:
-        SettingsError: what the operator's instances need is missing, or the admin of somebody else's is none.
+        SettingsError: the admin of somebody else's database is none.
     """
     if settings.postgres.managed:
         return ManagedPostgres(settings.postgres.managed)
     images, storage = settings.images, settings.storage.postgres
     if settings.postgres.kind == "instance":
         return Postgres(images.postgres, storage, secrets.admin, authority, namespace)
-    if settings.api_server is None:
-        raise SettingsError(
-            "postgres.kind: cluster needs api_server.networks, where its instances find the Kubernetes API: "
-            "kubectl get endpointslices kubernetes shows the addresses"
-        )
     return PostgresCluster(images.postgres_cluster, storage, secrets, authority, settings.api_server, namespace)
 
 

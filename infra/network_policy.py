@@ -104,8 +104,29 @@ def leaving(
         namespace: of the workload.
         opts: resource options.
     """
+    return leaving_to([{"ipBlock": {"cidr": cidr}} for cidr in networks], source, to, port, namespace, opts)
+
+
+def leaving_to(
+    peers: Sequence[dict[str, Any]],
+    source: str,
+    to: str,
+    port: int,
+    namespace: pulumi.Input[str],
+    opts: pulumi.ResourceOptions,
+) -> NetworkPolicy:
+    """Let a workload's pods connect to peers that are not of the estate.
+
+    Args:
+        peers: NetworkPolicyPeers; never empty, which would be everybody.
+        source: name of the workload.
+        to: what it connects to, for the policy's name.
+        port: of it.
+        namespace: of the workload.
+        opts: resource options.
+    """
     name = f"{source}-to-{to}"
-    outside = {"to": [{"ipBlock": {"cidr": cidr}} for cidr in networks], "ports": [{"protocol": "TCP", "port": port}]}
+    outside = {"to": peers, "ports": [{"protocol": "TCP", "port": port}]}
     return NetworkPolicy(
         name,
         metadata=metadata(name, namespace),

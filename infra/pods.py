@@ -35,6 +35,17 @@ def labels(name: str) -> dict[str, str]:
     return selector(name) | MANAGED_BY
 
 
+def scraped(port: int, job: str | None = None) -> dict[str, str]:
+    """Annotations by which Prometheus, the stack's own or the cluster's, finds a pod at /metrics.
+
+    Args:
+        port: where it answers.
+        job: what its metrics are called by; absent: the workload's name.
+    """
+    of_job = {"prometheus.io/job": job} if job else {}
+    return {"prometheus.io/scrape": "true", "prometheus.io/port": str(port)} | of_job
+
+
 def pod_security(uid: int, gid: int | None = None) -> dict[str, Any]:
     """A pod's security context under `restricted` (https://kubernetes.io/docs/concepts/security/pod-security-standards/)."""
     group = uid if gid is None else gid

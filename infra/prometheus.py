@@ -1,7 +1,7 @@
-"""Prometheus: scrapes every pod of the services, and Consul, every 15 s."""
+"""Prometheus: scrapes every pod that is annotated for it, Consul, the kubelets and the Ingress, every 15 s."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pulumi
@@ -9,10 +9,22 @@ import yaml
 from pulumi_kubernetes.apps.v1 import StatefulSet
 from pulumi_kubernetes.core.v1 import ConfigMap, Secret, Service
 
-from infra import alerts
+from infra import alerts, kube_access
+from infra.kube_access import KubeAccess, readable
 from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint, Flow
-from infra.pods import container_security, labels, manifest, metadata, pod_security, resources, selector, unnamed
+from infra.pods import (
+    container_security,
+    labels,
+    manifest,
+    metadata,
+    pod_security,
+    resources,
+    scraped,
+    selector,
+    unnamed,
+)
+from infra.settings import Kubelets, StackSettings
 from infra.volumes import volume_claim
 from infra.waiting import ROLLOUT
 
@@ -23,14 +35,24 @@ RETENTION = "15d"
 FOLDER = "/run/secrets/prometheus"
 
 
+OF_NODES = (readable("", "nodes"), {"apiGroups": [""], "resources": ["nodes/metrics"], "verbs": ["get"]})
+OWN = {"namespaces": {"own_namespace": True}}
+KUBELET_METRICS = {
+    "/metrics/cadvisor": "container_(cpu_(cfs(_throttled)?_periods|usage_seconds)_total|memory_working_set_bytes|spec_memory_limit_bytes"
+    "|network_(receive|transmit)_bytes_total)",
+    "/metrics": "kubelet_volume_stats_(used|capacity)_bytes",
+}
+"""What is kept of the thousands that a kubelet has, by path."""
+
+
 @dataclass(frozen=True)
 class Scraped:
-    """What is not one of our services, and scraped too."""
+    """What is not found by its pods' annotations."""
 
     endpoints: Sequence[Endpoint]
     jobs: Sequence[dict[str, Any]]
     """As prometheus.yml has them."""
-    files: Mapping[str, pulumi.Output[str]]
+    files: Mapping[str, pulumi.Output[str]] = field(default_factory=dict[str, pulumi.Output[str]])
     """In FOLDER, by name: tokens and certificates that the jobs name."""
 
 
@@ -41,24 +63,33 @@ class Prometheus(pulumi.ComponentResource):
     service: Service
 
     def __init__(
-        self, image: str, storage: str, services: list[Endpoint], consul: Scraped, namespace: EstateNamespace
+        self,
+        settings: StackSettings,
+        services: list[Endpoint],
+        consul: Scraped,
+        rules: str,
+        alertmanager: Endpoint,
+        namespace: EstateNamespace,
     ) -> None:
         """Create the server.
 
         Args:
-            image: reference of the upstream image or of one like it.
-            storage: size of the volume, a Kubernetes quantity.
-            services: those to scrape.
-            consul: the registry, scraped too.
+            settings: of the stack.
+            services: our own.
+            consul: the registry.
+            rules: the rule file.
+            alertmanager: tells of what they find.
             namespace: where it runs.
         """
         super().__init__("estate:prometheus:Prometheus", NAME, {}, pulumi.ResourceOptions(parent=namespace))
         child = pulumi.ResourceOptions(parent=self)
         named = metadata(NAME, namespace.name)
+        found = [consul, *outside(settings, namespace.name)]
+        jobs = [annotated_pods(), *(job for scraped in found for job in scraped.jobs)]
         configuration = ConfigMap(
             NAME,
             metadata=unnamed(NAME, namespace.name),
-            data={"prometheus.yml": scrapes(services, consul.jobs), alerts.FILE: alerts.rules(services)},
+            data={"prometheus.yml": configuration_of(jobs, alertmanager), alerts.FILE: rules},
             immutable=True,
             opts=child,
         )
@@ -72,7 +103,14 @@ class Prometheus(pulumi.ComponentResource):
             spec=manifest({"clusterIP": "None", "selector": selector(NAME), "ports": [{"name": "http", "port": PORT}]}),
             opts=child,
         )
-        flows = [Flow(NAME, scraped, namespace.name, self) for scraped in (*services, *consul.endpoints)]
+        to = (
+            kube_access.endpoint(settings.api_server),
+            alertmanager,
+            *services,
+            *(to for each in found for to in each.endpoints),
+        )
+        flows = [Flow(NAME, endpoint, namespace.name, self) for endpoint in to]
+        access = KubeAccess(NAME, [readable("", "pods")], namespace, self, OF_NODES if settings.kubelets else ())
         StatefulSet(
             NAME,
             metadata=named,
@@ -83,10 +121,15 @@ class Prometheus(pulumi.ComponentResource):
                     "podManagementPolicy": "Parallel",  # a pod that never became ready is replaced too
                     "selector": {"matchLabels": selector(NAME)},
                     "template": {
-                        "metadata": {"labels": labels(NAME)},
-                        "spec": pod(image, configuration.metadata.name, files.metadata.name if files else None),
+                        "metadata": {"labels": labels(NAME), "annotations": scraped(PORT)},
+                        "spec": pod(
+                            settings.images.prometheus,
+                            configuration.metadata.name,
+                            files.metadata.name if files else None,
+                            access.account,
+                        ),
                     },
-                    "volumeClaimTemplates": [volume_claim(storage)],
+                    "volumeClaimTemplates": [volume_claim(settings.storage.prometheus)],
                 }
             ),
             opts=pulumi.ResourceOptions(parent=self, depends_on=flows, custom_timeouts=ROLLOUT),
@@ -94,28 +137,84 @@ class Prometheus(pulumi.ComponentResource):
         self.register_outputs({})
 
 
-def scrapes(services: list[Endpoint], others: Sequence[dict[str, Any]]) -> str:
-    """prometheus.yml: a job per service, whose pods DNS names.
+def configuration_of(jobs: Sequence[dict[str, Any]], alertmanager: Endpoint) -> pulumi.Output[str]:
+    """prometheus.yml.
 
     Args:
-        services: each with a headless Service beside its own.
-        others: further jobs.
+        jobs: what is scraped.
+        alertmanager: gets the alerts.
     """
-    pods = [{"job_name": service.name, "dns_sd_configs": [every_pod(service)]} for service in services]
-    general = {"scrape_interval": "15s", "evaluation_interval": "15s"}
-    return yaml.safe_dump({"global": general, "rule_files": [alerts.FILE], "scrape_configs": [*pods, *others]})
+    general = {
+        "global": {"scrape_interval": "15s", "evaluation_interval": "15s"},
+        "rule_files": [alerts.FILE],
+        "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager.address]}]}]},
+    }
+    return pulumi.Output.from_input(jobs).apply(lambda known: yaml.safe_dump({**general, "scrape_configs": known}))
 
 
-def every_pod(service: Endpoint) -> dict[str, Any]:
-    """The addresses of a service's pods; asked for more often than they are scraped."""
-    return {"names": [f"{service.name}-pods"], "type": "A", "port": service.port, "refresh_interval": "5s"}
+def annotated_pods() -> dict[str, Any]:
+    """The job of every pod of the namespace that says it wants to be scraped, a new service's too."""
+    annotation, pod_label = "__meta_kubernetes_pod_annotation_prometheus_io_", "__meta_kubernetes_pod_label_"
+    return {
+        "job_name": "pods",
+        "kubernetes_sd_configs": [{"role": "pod", **OWN}],
+        "relabel_configs": [
+            {"source_labels": [f"{annotation}scrape"], "action": "keep", "regex": "true"},
+            {"source_labels": ["__meta_kubernetes_pod_phase"], "action": "keep", "regex": "Pending|Running"},
+            {
+                "source_labels": ["__address__", f"{annotation}port"],
+                "regex": r"([^:]+)(?::\d+)?;(\d+)",
+                "replacement": "$1:$2",
+                "target_label": "__address__",
+            },
+            {"source_labels": [f"{annotation}path"], "regex": "(.+)", "target_label": "__metrics_path__"},
+            {"source_labels": [f"{pod_label}app_kubernetes_io_name"], "target_label": "job"},
+            {"source_labels": [f"{annotation}job"], "regex": "(.+)", "target_label": "job"},
+            {"source_labels": ["__meta_kubernetes_namespace"], "target_label": "namespace"},
+            {"source_labels": ["__meta_kubernetes_pod_name"], "target_label": "pod"},
+        ],
+        # kube-state-metrics says itself which pod a metric is about.
+        "honor_labels": True,
+    }
 
 
-def pod(image: str, configuration: pulumi.Input[str], files: pulumi.Input[str] | None) -> dict[str, Any]:
+def outside(settings: StackSettings, namespace: pulumi.Output[str]) -> list[Scraped]:
+    """What is scraped outside of the namespace, where the stack says where it is: kubelets and the Ingress controller."""
+    found: list[Scraped] = []
+    if kubelets := settings.kubelets:
+        to = Endpoint("kubelet", kubelets.port, networks=tuple(kubelets.networks))
+        found.append(Scraped([to], [kubelet(path, kubelets, namespace) for path in KUBELET_METRICS]))
+    if ingress := settings.ingress.metrics:
+        to = Endpoint("ingress", ingress.port, networks=tuple(ingress.networks))
+        found.append(Scraped([to], [{"job_name": "ingress", "static_configs": [{"targets": [ingress.target]}]}]))
+    return found
+
+
+def kubelet(path: str, kubelets: Kubelets, namespace: pulumi.Output[str]) -> dict[str, Any]:
+    """The job of one of a kubelet's paths; of its metrics, those of the own namespace."""
+    kept = namespace.apply(lambda name: f"{name};({KUBELET_METRICS[path]})")
+    return {
+        "job_name": f"kubelet{path.removeprefix('/metrics').replace('/', '-')}",
+        "scheme": "https",
+        "metrics_path": path,
+        "kubernetes_sd_configs": [{"role": "node"}],
+        "authorization": {"credentials_file": kube_access.TOKEN},
+        "tls_config": {"ca_file": kube_access.CA} if kubelets.verify else {"insecure_skip_verify": True},
+        "metric_relabel_configs": [
+            {"source_labels": ["namespace", "__name__"], "action": "keep", "regex": kept},
+            {"action": "labeldrop", "regex": "id|image|name"},
+        ],
+    }
+
+
+def pod(
+    image: str, configuration: pulumi.Input[str], files: pulumi.Input[str] | None, account: pulumi.Input[str]
+) -> dict[str, Any]:
     """The server's pod."""
     mounts = [{"name": "files", "mountPath": FOLDER, "readOnly": True}] if files else []
     volumes = [{"name": "files", "secret": {"secretName": files, "defaultMode": 0o440}}] if files else []
     return {
+        "serviceAccountName": account,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": 60,
@@ -129,6 +228,7 @@ def pod(image: str, configuration: pulumi.Input[str], files: pulumi.Input[str] |
                     "--config.file=/etc/prometheus/prometheus.yml",
                     "--storage.tsdb.path=/prometheus",
                     f"--storage.tsdb.retention.time={RETENTION}",
+                    "--enable-feature=exemplar-storage",
                 ],
                 "ports": [{"name": "http", "containerPort": PORT}],
                 "startupProbe": {
@@ -147,9 +247,10 @@ def pod(image: str, configuration: pulumi.Input[str], files: pulumi.Input[str] |
                 "volumeMounts": [
                     {"name": "data", "mountPath": "/prometheus"},
                     {"name": "configuration", "mountPath": "/etc/prometheus", "readOnly": True},
+                    kube_access.MOUNT,
                     *mounts,
                 ],
             }
         ],
-        "volumes": [{"name": "configuration", "configMap": {"name": configuration}}, *volumes],
+        "volumes": [{"name": "configuration", "configMap": {"name": configuration}}, kube_access.VOLUME, *volumes],
     }

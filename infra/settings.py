@@ -20,6 +20,7 @@ GENERATED_SECRETS = (
     "postgresPassword",
     "databaseOwnerPassword",
     "databaseBackupPassword",
+    "databaseMetricsPassword",
     "databasePasswordA",
     "databasePasswordB",
     "redisPassword",
@@ -27,8 +28,12 @@ GENERATED_SECRETS = (
     "operatorSecret",
     "authoritySeed",
     "consulSeed",
+    "grafanaPassword",
 )
-"""Pulumi config secrets (`estate:<name>`) that every stack needs, and `make up` generates where they are missing; but what somebody else's database has."""
+"""Pulumi config secrets (`estate:<name>`) that every stack needs, and `make up` generates where they are missing.
+
+But what somebody else's database has, and `grafanaPassword` where there is no Grafana.
+"""
 OTHER_TOKEN_KEYS = ("nextTokenKey", "previousTokenKey")
 """Secrets that are there while keys are rotated: tokens by these are accepted too."""
 DATABASE_LOGIN = "databaseLogin"
@@ -91,6 +96,32 @@ class Scaling(Settings):
         return self
 
 
+BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+"""Of http_request_duration_seconds' buckets."""
+
+
+def bound(given: float) -> float:
+    """A time that requests are counted by.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if given not in BOUNDS_S:
+        raise ValueError(f"requests are counted up to {', '.join(map(str, BOUNDS_S))} s: choose one")
+    return given
+
+
+class Slo(Settings):
+    """What is promised of a service, over a month."""
+
+    availability_percent: float = Field(gt=0, lt=100)
+    """Of the requests that do not fail."""
+    latency_percent: float = Field(gt=0, lt=100)
+    """Of the requests that are answered within `latency_s`."""
+    latency_s: Annotated[float, AfterValidator(bound)]
+    """One of BOUNDS_S."""
+
+
 class ServiceSettings(Settings):
     """How one of our services runs; defaults are in infra/stages.py."""
 
@@ -99,6 +130,7 @@ class ServiceSettings(Settings):
     """Absent: `replicas` is what runs."""
     requests: Quantities
     limits: Quantities
+    slo: Slo
     routes: list[Route] | None = None
     """Where the gateway serves it; absent: as the service declares."""
 
@@ -130,8 +162,21 @@ class JwksSettings(Settings):
     @property
     def port(self) -> int:
         """Of the URL."""
-        parts = urlsplit(self.url)
-        return parts.port or {"http": 80, "https": 443}[parts.scheme]
+        return port_of(self.url)
+
+
+class IngressMetrics(Settings):
+    """Where the Ingress controller answers with its metrics."""
+
+    target: str = Field(pattern=r"^[^/:]+:\d+$")
+    """host:port"""
+    networks: list[str] = Field(min_length=1)
+    """Where that is, as CIDRs."""
+
+    @property
+    def port(self) -> int:
+        """Of the target."""
+        return int(self.target.rpartition(":")[2])
 
 
 class IngressSettings(Settings):
@@ -152,8 +197,10 @@ class IngressSettings(Settings):
     """Namespace of the controller's pods, which may connect: for clusters whose network policies do not know pods by their networks."""
     wait: bool = True
     """Wait until the controller has published a status; some never do."""
+    metrics: IngressMetrics | None = None
+    """Absent: they are not scraped."""
     consoles: bool = False
-    """Publish Consul and Prometheus beside the API, without authentication: for a machine of one's own only."""
+    """Publish Consul, Prometheus and Alertmanager beside the API, without authentication: for a machine of one's own only."""
 
     @model_validator(mode="after")
     def _one_certificate(self) -> "IngressSettings":
@@ -174,7 +221,13 @@ class Images(Settings):
     postgres_cluster: str = "ghcr.io/cloudnative-pg/postgresql:15"
     redis: str = "docker.io/library/redis:7.0"
     consul: str = "docker.io/hashicorp/consul:1.22.0"
-    prometheus: str = "docker.io/prom/prometheus:v2.42.0"
+    prometheus: str = "docker.io/prom/prometheus:v3.16.0"
+    kube_state_metrics: str = "registry.k8s.io/kube-state-metrics/kube-state-metrics:v2.18.0"
+    postgres_exporter: str = "docker.io/prometheuscommunity/postgres-exporter:v0.11.1"
+    redis_exporter: str = "docker.io/oliver006/redis_exporter:v1.45.0"
+    alertmanager: str = "docker.io/prom/alertmanager:v0.28.1"
+    grafana: str | None = None
+    """Such as docker.io/grafana/grafana:12.2.1; absent: there is none, and `make dashboard` shows the same."""
 
 
 class Storage(Settings):
@@ -184,6 +237,7 @@ class Storage(Settings):
     backups: str = "2Gi"
     consul: str = "256Mi"
     prometheus: str = "2Gi"
+    alertmanager: str = "64Mi"
 
 
 class ApiServer(Settings):
@@ -194,6 +248,16 @@ class ApiServer(Settings):
     port: int = Field(default=6443, ge=1, le=65535)
 
 
+class Kubelets(Settings):
+    """The kubelets of the nodes, who know what containers take."""
+
+    networks: list[str] = Field(min_length=1)
+    """Where the nodes are, as CIDRs."""
+    port: int = Field(default=10250, ge=1, le=65535)
+    verify: bool = True
+    """Whether their certificates are by the cluster's own authority; some clusters' are by none."""
+
+
 class BackupSettings(Settings):
     """Dumps of the database."""
 
@@ -201,6 +265,8 @@ class BackupSettings(Settings):
     """When one is made, as cron has it, in UTC."""
     keep: int = Field(default=7, ge=1)
     """How many there are at the most."""
+    too_old_h: int = Field(default=26, ge=1)
+    """Age of the newest past which an alert rings."""
 
 
 def network(given: str) -> str:
@@ -216,6 +282,12 @@ def network(given: str) -> str:
     return given
 
 
+def port_of(url: str) -> int:
+    """The port of a URL."""
+    parts = urlsplit(url)
+    return parts.port or {"http": 80, "https": 443}[parts.scheme]
+
+
 def certificates(given: str) -> str:
     """Certificates as PEM.
 
@@ -227,6 +299,32 @@ def certificates(given: str) -> str:
     except ValueError as error:
         raise ValueError("no certificates: give the text of the provider's PEM file (ca: |)") from error
     return given
+
+
+class TracingSettings(Settings):
+    """Where the spans of requests go: a collector that takes OTLP over HTTP."""
+
+    endpoint: str = Field(pattern=r"^https?://[^/]+")
+    """Its URL, without /v1/traces."""
+    ratio: float = Field(default=0.1, ge=0, le=1)
+    """Of the traces that begin here, how many are recorded; of one that a caller began, it says so itself."""
+    networks: list[Annotated[str, AfterValidator(network)]] = []
+    """Where it is outside the cluster, as CIDRs: our services may connect there, on the URL's port."""
+    namespace: str | None = None
+    """Its namespace, where it is in the cluster; its pods listen on the URL's port, too."""
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> "TracingSettings":
+        if bool(self.networks) == bool(self.namespace):
+            raise ValueError(
+                "set either namespace, where the collector is in the cluster, or networks, where it is not"
+            )
+        return self
+
+    @property
+    def port(self) -> int:
+        """Of the URL."""
+        return port_of(self.endpoint)
 
 
 class ManagedPostgresSettings(Settings):
@@ -261,11 +359,68 @@ class PostgresSettings(Settings):
         return self
 
 
+class Promoted(Settings):
+    """Where the images of a stack come from; `make promote` writes it."""
+
+    stack: str
+    commit: str
+    """What they were built from."""
+    at: str
+    by: str
+
+
 class ConsulSettings(Settings):
     """The service registry."""
 
     servers: Literal[1, 3] = 1
     """Three: with an agent on each node, gossip encryption, ACLs and TLS."""
+
+
+class Email(Settings):
+    """Where mail goes."""
+
+    host: str = Field(min_length=1)
+    """Of the SMTP server, which has to speak TLS."""
+    sender: str
+    to: str
+    username: str | None = None
+    """Absent: the server wants no password."""
+
+
+class Receiver(Settings):
+    """Who is told of alerts. Its address, key or password is a secret: `make secret NAME=receiver-<name>`."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
+    kind: Literal["webhook", "email", "slack", "pagerduty"]
+    severities: list[Literal["critical", "warning"]] = ["critical", "warning"]
+    """Of the alerts that it is told of."""
+    watchdog: bool = False
+    """It is told of the dead man's switch instead, every five minutes: what rings when it hears nothing."""
+    networks: list[Annotated[str, AfterValidator(network)]] = ["0.0.0.0/0"]
+    """Where it is, as CIDRs: Alertmanager may connect there."""
+    port: int | None = Field(default=None, ge=1, le=65535)
+    """Absent: 443, or 587 for mail."""
+    channel: str | None = None
+    """Of Slack."""
+    email: Email | None = None
+
+    @property
+    def to_port(self) -> int:
+        """Where Alertmanager connects to."""
+        return self.port or (587 if self.kind == "email" else 443)
+
+    @property
+    def secret(self) -> str | None:
+        """Name of the secret that it needs: a URL, a routing key or a password."""
+        return None if self.email and not self.email.username else f"receiver-{self.name}"
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Receiver":
+        if (self.kind == "email") != bool(self.email):
+            raise ValueError("email: {host, sender, to} goes with kind: email, and with no other")
+        if (self.kind == "slack") != bool(self.channel):
+            raise ValueError("channel goes with kind: slack, and with no other")
+        return self
 
 
 class StackSettings(Settings):
@@ -279,13 +434,16 @@ class StackSettings(Settings):
     """Build and push our images; otherwise they are given by digest in `digests`."""
     digests: dict[str, str] = {}
     """Image reference by digest of each of our services, where the stack does not build."""
+    promoted: Promoted | None = None
     images: Images = Images()
     ingress: IngressSettings = IngressSettings()
     storage: Storage = Storage()
     protected: bool = False
     """Whether Pulumi refuses to delete what holds data, and `make down` the stack."""
-    api_server: ApiServer | None = None
-    """Needed where the database is a cluster, whose instances ask it who they are."""
+    api_server: ApiServer
+    """Asked by Prometheus what there is to scrape, and by the instances of a database that is a cluster who they are."""
+    kubelets: Kubelets | None = None
+    """Absent: nobody measures what containers take."""
     postgres: PostgresSettings = PostgresSettings()
     consul: ConsulSettings = ConsulSettings()
     service: ServiceSettings
@@ -296,6 +454,10 @@ class StackSettings(Settings):
     """Who may have tokens, beside the operator."""
     jwks: JwksSettings | None = None
     """Another issuer of tokens; absent: the gateway alone."""
+    tracing: TracingSettings | None = None
+    """Where the spans of requests go; absent: none are recorded."""
+    receivers: list[Receiver] = []
+    """Who is told of alerts; nobody: Alertmanager shows them."""
 
     def of(self, service: str) -> ServiceSettings:
         """How one of our services runs."""
@@ -304,13 +466,23 @@ class StackSettings(Settings):
     def image_references(self) -> list[str]:
         """Every third-party image that the stack uses."""
         unused = set[str]() if self.postgres.kind == "cluster" else {"postgres_cluster"}
-        return sorted(self.images.model_dump(exclude=unused).values())
+        return sorted(self.images.model_dump(exclude=unused, exclude_none=True).values())
+
+    @property
+    def secrets(self) -> list[str]:
+        """GENERATED_SECRETS but what is of no use here."""
+        return [name for name in GENERATED_SECRETS if name != "grafanaPassword" or self.images.grafana]
+
+    @property
+    def receiver_secrets(self) -> list[str]:
+        """Names of the secrets of who is told of alerts, which somebody has to give."""
+        return [receiver.secret for receiver in self.receivers if receiver.secret]
 
     @property
     def generated_secrets(self) -> list[str]:
-        """GENERATED_SECRETS but what somebody else has said."""
+        """Secrets but what somebody else has said."""
         given = {"postgresPassword"} if self.postgres.managed else set[str]()
-        return [name for name in GENERATED_SECRETS if name not in given]
+        return [name for name in self.secrets if name not in given]
 
 
 @dataclass(frozen=True)
@@ -382,11 +554,15 @@ def parse(values: Any, source: str) -> StackSettings:
         raise SettingsError(f"{source}: {problems}") from error
 
 
+MISSING = {"api_server": ": set api_server: {networks: […]}; kubectl get endpointslices kubernetes shows the addresses"}
+"""What to do about settings that have no default."""
+
+
 def describe(problem: dict[str, Any]) -> str:
     """One problem that pydantic found, for the person who wrote the file."""
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "missing":
-        return f"{key} is missing"
+        return f"{key} is missing{MISSING.get(key, '')}"
     if problem["type"] != "extra_forbidden":
         return f"{key}: {problem['msg'].lower()} (it is {problem['input']!r})"
     *parents, unknown = problem["loc"]
@@ -419,6 +595,7 @@ class DatabaseSecrets:
     admin: pulumi.Output[str]
     owner: pulumi.Output[str]
     backup: pulumi.Output[str]
+    metrics: pulumi.Output[str]
     app: dict[str, pulumi.Output[str]]
     """Of the services' two logins, `a` and `b`."""
     active: pulumi.Output[str]
@@ -436,6 +613,10 @@ class Secrets:
     operator_secret: pulumi.Output[str]
     authority_seed: pulumi.Output[str]
     consul_seed: pulumi.Output[str]
+    grafana_password: pulumi.Output[str] | None
+    """Where there is a Grafana."""
+    receivers: dict[str, pulumi.Output[str]]
+    """By the names that the receivers have for them."""
 
 
 def load_settings() -> StackSettings:
@@ -448,15 +629,18 @@ def load_settings() -> StackSettings:
     return parse(values, f"stacks/Pulumi.{pulumi.get_stack()}.yaml")
 
 
-def load_secrets() -> Secrets:
+def load_secrets(settings: StackSettings) -> Secrets:
     """The passwords and keys of the stack that Pulumi runs, as Pulumi secrets.
+
+    Args:
+        settings: of the stack, which say what it needs.
 
     Raises:
         SettingsError: one is missing.
     """
     config = pulumi.Config("estate")
     found: dict[str, pulumi.Output[str]] = {}
-    for name in GENERATED_SECRETS:
+    for name in (*settings.secrets, *settings.receiver_secrets):
         value = config.get_secret(name)
         if value is None:
             raise SettingsError(
@@ -470,6 +654,7 @@ def load_secrets() -> Secrets:
             admin=found["postgresPassword"],
             owner=found["databaseOwnerPassword"],
             backup=found["databaseBackupPassword"],
+            metrics=found["databaseMetricsPassword"],
             app={"a": found["databasePasswordA"], "b": found["databasePasswordB"]},
             active=config.get_secret(DATABASE_LOGIN) or pulumi.Output.from_input("a"),
         ),
@@ -478,4 +663,6 @@ def load_secrets() -> Secrets:
         operator_secret=found["operatorSecret"],
         authority_seed=found["authoritySeed"],
         consul_seed=found["consulSeed"],
+        grafana_password=found.get("grafanaPassword"),
+        receivers={name: found[name] for name in settings.receiver_secrets},
     )

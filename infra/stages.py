@@ -14,6 +14,7 @@ EVERY_STAGE: Values = {
         "replicas": 3,
         "requests": {"cpu": "250m", "memory": "64Mi"},
         "limits": {"cpu": "500m", "memory": "128Mi"},
+        "slo": {"availability_percent": 99.9, "latency_percent": 99, "latency_s": 0.5},
     },
     "services": {
         # It verifies secrets with Argon2, and holds what slow clients do not take.

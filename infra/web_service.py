@@ -22,19 +22,19 @@ from infra.pods import (
     manifest,
     metadata,
     pod_security,
+    scraped,
     selector,
     unnamed,
 )
 from infra.settings import Scaling, ServiceSettings
 from infra.token_clients import TokenClients
 from infra.token_keys import TokenKeys
+from infra.tracing import Tracing
 from infra.waiting import ROLLOUT
 
 UID = 10001
 PORT = 8080
 SECRETS_FOLDER = "/run/secrets/app"
-SCRAPED = {"prometheus.io/scrape": "true", "prometheus.io/port": str(PORT), "prometheus.io/path": "/metrics"}
-"""For a Prometheus of the cluster; the stack's own finds the pods by DNS."""
 DRAIN_S = 5
 """Between a pod's leaving the endpoints and SIGTERM: proxies still send to it for a moment."""
 
@@ -74,11 +74,13 @@ class App:
     """Mounted in token_clients.FOLDER; likewise."""
     routes: GatewayRoutes | None = None
     """Mounted in gateway_routes.FOLDER; likewise."""
+    tracing: Tracing | None = None
+    """Where its spans go; None: nowhere."""
 
     @property
     def environment(self) -> dict[str, str]:
         """What its parts put into its environment."""
-        parts = (*self.needs, self.token_keys, self.clients, self.routes)
+        parts = (*self.needs, self.token_keys, self.clients, self.routes, self.tracing)
         return {name: value for part in parts if part for name, value in part.environment.items()}
 
     @property
@@ -152,7 +154,7 @@ def deployment(
         "selector": {"matchLabels": selector(app.name)},
         "strategy": {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
         "template": {
-            "metadata": {"labels": labels(app.name), "annotations": SCRAPED},
+            "metadata": {"labels": labels(app.name), "annotations": scraped(PORT)},
             "spec": pod(app, settings, secret, account),
         },
     }
@@ -199,6 +201,7 @@ def flows(name: str, app: App, namespace: EstateNamespace, parent: pulumi.Resour
     child = pulumi.ResourceOptions(parent=parent)
     return [
         *([leaving(name, "jwks", jwks.networks, jwks.port, namespace.name, child)] if jwks else []),
+        *([app.tracing.flow(name, child)] if app.tracing else []),
         *(Flow(name, endpoint, namespace.name, parent) for endpoint in to),
         *(Flow(caller, Endpoint(name, PORT), namespace.name, parent) for caller in callers),
     ]

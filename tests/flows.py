@@ -2,7 +2,16 @@
 
 from infra.services import GATEWAY, NAMES, SERVICES
 
-PORTS = {"postgres": 5432, "redis": 6379, "consul": 8500, "prometheus": 9090} | dict.fromkeys(NAMES, 8080)
+PORTS = {
+    "postgres": 5432,
+    "redis": 6379,
+    "consul": 8500,
+    "prometheus": 9090,
+    "kube-state-metrics": 8080,
+    "postgres-metrics": 9187,
+    "redis-metrics": 9121,
+    "alertmanager": 9093,
+} | dict.fromkeys(NAMES, 8080)
 """The one port on which each workload is connected to."""
 
 BEHIND = {service.name: {*service.needs} for service in SERVICES}
@@ -11,7 +20,11 @@ FLOWS: dict[str, set[str]] = {
     GATEWAY: {"consul", "redis", *BEHIND},
     **BEHIND,
     "consul": REGISTERED,  # its health checks
-    "prometheus": {*NAMES, "consul"},
+    "kube-state-metrics": set(),
+    "prometheus": {*NAMES, "consul", "kube-state-metrics", "postgres-metrics", "redis-metrics", "alertmanager"},
+    "alertmanager": set(),
+    "postgres-metrics": {"postgres"},
+    "redis-metrics": {"redis"},
     "postgres": set(),
     "redis": set(),
 }
@@ -21,6 +34,14 @@ PASSING = {(name, "postgres") for name in (*MIGRATIONS, "postgres-roles", "postg
     ("consul-restore", "consul"),
 }
 """The flows of what runs now and then, and ends."""
+
+MACHINE = "10.213.0.1/32"
+API_SERVER = ("api-server", 6443)
+OUTSIDE = {
+    "prometheus": {API_SERVER, ("kubelet", 10250), ("ingress", 9911)},
+    "kube-state-metrics": {API_SERVER},
+}
+"""What connects to the embedded cluster's machine: to what there, and to which port."""
 
 SERVERS_FLOWS = {
     ("consul", "consul-server"): {("TCP", 8300), ("TCP", 8301), ("UDP", 8301)},
@@ -37,5 +58,5 @@ SERVERS_FLOWS = {
 }
 """All that Consul's servers and agents have to do with, in a stack of three servers: protocols and ports."""
 
-PUBLIC = {GATEWAY, "consul", "prometheus"}
+PUBLIC = {GATEWAY, "consul", "prometheus", "alertmanager"}
 """To whom the Ingress controller connects."""

@@ -1,23 +1,28 @@
 """A stack beside `local`, in the same cluster, for the time of some tests."""
 
+import json
 import subprocess
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
 
 from tests.running import STACK
+from toolchain.build import toolbox
+from toolchain.cluster.images import buildx
 from toolchain.estate import opened, update
 from toolchain.paths import PROJECT
-from toolchain.stack import OWN_STACKS, STACKS, Stack, ask, load, outputs, read_yaml
+from toolchain.stack import OWN_STACKS, STACKS, Stack, ask, load, outputs, read_yaml, store_secret
 from toolchain.target import target
 
 
-def make(goal: str, stack: str) -> subprocess.CompletedProcess[str]:
-    """Run make on a stack, as somebody would."""
-    return subprocess.run(["make", goal, f"STACK={stack}"], cwd=PROJECT, capture_output=True, text=True, check=False)
+def make(goal: str, stack: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run make, on a stack or with other settings of its own, as somebody would."""
+    given = [f"{name}={value}" for name, value in {**({"STACK": stack} if stack else {}), **settings}.items()]
+    return subprocess.run(["make", goal, *given], cwd=PROJECT, capture_output=True, text=True, check=False)
 
 
 def local_images() -> dict[str, str]:
@@ -45,12 +50,38 @@ def write_stack(name: str, of: str, **settings: Any) -> None:
     stack_file(name).write_text(yaml.safe_dump(content))
 
 
+def variant(images: dict[str, str], folder: Path, name: str, *instructions: str) -> dict[str, str]:
+    """The images with another user-service: what was, with some instructions more, in the same registry."""
+    before = images["user-service"]
+    repository = before.partition("@")[0].rpartition(":")[0]
+    dockerfile, metadata = folder / "Dockerfile", folder / "metadata.json"
+    dockerfile.write_text("\n".join([f"FROM {before}", *instructions]))
+    buildx(
+        toolbox(), "build", "--provenance=false", "--push", "--tag", f"{repository}:{name}",
+        "--metadata-file", str(metadata), str(folder), what=f"user-service {name}",
+    )  # fmt: skip
+    digest = json.loads(metadata.read_text())["containerimage.digest"]
+    return images | {"user-service": f"{repository}@{digest}"}
+
+
 @contextmanager
-def beside_local(name: str, of: str, images: Mapping[str, str]) -> Generator[Stack]:
-    """A stack like another, brought up with images that are there; in the end nothing of it is left."""
-    write_stack(name, of, digests=dict(images))
+def beside_local(
+    name: str, of: str, images: Mapping[str, str], secrets: Mapping[str, str] = MappingProxyType({}), **settings: Any
+) -> Generator[Stack]:
+    """A stack like another, brought up with images that are there; in the end nothing of it is left.
+
+    Args:
+        name: begins with `test-`, which git ignores.
+        of: whose file is taken.
+        images: of our services, by digest.
+        secrets: to store, by name.
+        settings: over those of the other.
+    """
+    write_stack(name, of, build=False, digests=dict(images), **settings)
     try:
         with opened(name) as stack:
+            for key, value in secrets.items():
+                store_secret(stack, key, value)
             update(stack)
         yield stack
     finally:

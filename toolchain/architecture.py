@@ -89,13 +89,17 @@ def chosen(selector: Mapping[str, Any], pods: Mapping[str, Labels]) -> list[str]
 
 
 def connections(resources: list[Registered], pods: Mapping[str, Labels]) -> Iterator[tuple[str, str, int]]:
-    """What network policies let pods connect to: workload, workload or network, port. DNS, which all have, aside."""
+    """What network policies let pods connect to: workload, workload or what is outside, port. DNS, which all have, aside."""
     for resource in resources:
         if kind(resource) != "NetworkPolicy" or resource.name == "default-deny":
             continue
         spec = resource.inputs["spec"]
         for rule in spec.get("egress", []):
-            for to in [name for peer in rule["to"] for name in chosen(peer.get("podSelector", {}), pods)]:
+            outside = {resource.name.partition("-to-")[2] for peer in rule["to"] if "ipBlock" in peer}
+            inside = [
+                name for peer in rule["to"] if "podSelector" in peer for name in chosen(peer["podSelector"], pods)
+            ]
+            for to in [*outside, *inside]:
                 for port in rule["ports"]:
                     yield from ((own, to, int(port["port"])) for own in chosen(spec["podSelector"], pods))
 

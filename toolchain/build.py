@@ -50,6 +50,8 @@ class GoTool:
     minutes: float
     binaries: dict[str, str]
     variables: dict[str, str] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    """Build constraints (`go help buildconstraint`)."""
     plugin: str | None = None
     copied: Copied | None = None
 
@@ -60,7 +62,7 @@ class GoTool:
     @cached_property
     def folder(self) -> Path:
         """Where the built tool lives; another pin is another folder."""
-        digest = hashlib.sha256(repr((self.version, self.binaries, self.variables, self.copied)).encode())
+        digest = hashlib.sha256(repr((self.version, self.binaries, self.variables, self.copied, *self.tags)).encode())
         for path in sorted(p for p in self.source.rglob("*") if p.is_file()):
             digest.update(path.relative_to(self.source).as_posix().encode() + b"\0" + path.read_bytes())
         return BUILDS / f"{self.name}-{self.version}-{digest.hexdigest()[:12]}"
@@ -87,7 +89,7 @@ def load() -> tuple[list[GoTool], Debian]:
     for name, entry in data["go"].items():
         if copied := entry.pop("copied", None):
             copied = Copied(copied["from"], copied["module"], tuple(copied["files"]))
-        tools.append(GoTool(name=name, copied=copied, **entry))
+        tools.append(GoTool(name=name, copied=copied, tags=tuple(entry.pop("tags", ())), **entry))
     debian = data["debian"]
     return tools, Debian(debian["suite"], tuple(debian["unpacked"]), tuple(debian["installed"]))
 
@@ -236,7 +238,7 @@ def build(tool: GoTool, tools: list[GoTool]) -> None:
     flags = " ".join(["-s -w", *(f"-X {name}={value}" for name, value in tool.variables.items())])
     for binary, package in tool.binaries.items():
         run_logged(
-            ["go", "build", "-ldflags", flags, "-o", str(unfinished / binary), package],
+            ["go", "build", "-tags", ",".join(tool.tags), "-ldflags", flags, "-o", str(unfinished / binary), package],
             BUILDS / "logs" / f"{tool.name}.log",
             f"building {binary}",
             env=go_environment(),

@@ -1,10 +1,9 @@
-"""`make up`, `down`, `preview`, `status`, `url`, `token`, `operator-secret`, `secret` and `logs`."""
+"""`make up`, `down`, `preview`, `url`, `token`, `operator-secret` and `secret`."""
 
 import getpass
 import json
 import os
 import ssl
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator
@@ -75,7 +74,8 @@ def update(stack: Stack) -> None:
                 for line in explain(stack, json.loads(ask(stack, "get", "pods", "-o", "json"))["items"]):
                     say(line)
             raise
-    releases.keep(stack, releases.with_newest(releases.known(stack), outputs(stack)["images"]))
+    release = releases.of(stack, outputs(stack)["images"])
+    releases.keep(stack, releases.with_newest(releases.known(stack), release))
 
 
 def down(name: str) -> None:
@@ -135,8 +135,9 @@ def give_secret(name: str, key: str) -> None:
     Raises:
         ToolchainError: there is no such secret, or nothing was given.
     """
-    if key not in GENERATED_SECRETS:
-        raise ToolchainError(f"there is no secret {key!r}: {nearest(key, GENERATED_SECRETS)}")
+    known = (*GENERATED_SECRETS, *load(name).receiver_secrets)
+    if key not in known:
+        raise ToolchainError(f"there is no secret {key!r}: {nearest(key, known)}")
     value = getpass.getpass(f"{key} of stack {name}: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
     if not value:
         raise ToolchainError(f"{key} was not given: type it, or give it by standard input; nothing was changed")
@@ -195,60 +196,14 @@ def answers_through_ingress(gateway: httpx.URL) -> bool:
         return False
 
 
-def status(name: str) -> None:
-    """Print what runs, how much of it is ready, and the URLs.
-
-    Raises:
-        ToolchainError: something is not ready.
-    """
-    stack = Stack(name, load(name), target())
-    command = stack.kubectl("--request-timeout=10s", "get", "statefulsets,deployments", "-o", "json")
-    done = subprocess.run(command, env=stack.target.environment, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise ToolchainError(
-            f"the cluster does not answer (make cluster starts the embedded one): {done.stderr.strip()}"
-        )
-    items = json.loads(done.stdout)["items"]
-    urls = outputs(stack)["urls"]
-    unready: list[str] = []
-    for item in items:
-        ready, wanted = item["status"].get("readyReplicas", 0), item["spec"]["replicas"]
-        image = item["spec"]["template"]["spec"]["containers"][0]["image"]
-        say(f"  {item['metadata']['name']:<14} {ready}/{wanted} ready  {image.replace('@sha256:', '@')[:90]}")
-        if ready < wanted:
-            unready.append(item["metadata"]["name"])
-    for of, address in sorted(urls.items()):
-        say(f"  {of:<14} {address}")
-    if unready or not items:
-        raise ToolchainError(
-            f"not ready: {', '.join(unready) or 'nothing runs'}: make logs APP=<name> STACK={name}, or make up STACK={name}"
-        )
-
-
-def logs(name: str, app: str) -> None:
-    """Follow the logs of every pod of an app, until Ctrl-C."""
-    stack = Stack(name, load(name), target())
-    command = stack.kubectl(
-        "logs",
-        "--follow",
-        "--prefix",
-        "--tail=100",
-        "--max-log-requests=20",
-        f"--selector=app.kubernetes.io/name={app}",
-    )
-    os.execvpe("kubectl", command, stack.target.environment)
-
-
 COMMANDS: dict[str, Callable[..., None]] = {
     "up": up,
     "down": down,
     "preview": preview,
-    "status": status,
     "url": url,
     "token": token,
     "operator-secret": operator_secret,
     "secret": give_secret,
-    "logs": logs,
 }
 
 

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from infra.settings import Images
 from infra.stages import Stage
 from toolchain.console import ToolchainError, run_command
 from toolchain.paths import PROJECT
@@ -36,7 +37,7 @@ def check(name: str, state: Path | None) -> None:
         folder = Path(temporary)
         exported = state.resolve() if state else folder / "state.json"
         if state is None:
-            with rendering(name, folder, **as_deployed(settings.images.model_dump())) as on:
+            with rendering(name, folder, **as_deployed(settings.images)) as on:
                 on.run("up", "--yes", "--skip-preview")
                 exported.write_text(on.state())
         command = ["pulumi", "--non-interactive", "policy", "analyze", "--file", str(exported)]
@@ -46,11 +47,12 @@ def check(name: str, state: Path | None) -> None:
         raise ToolchainError(f"stack {name} breaks policies, or they could not be asked: the lines above say which")
 
 
-def as_deployed(images: dict[str, str]) -> dict[str, Any]:
+def as_deployed(images: Images) -> dict[str, Any]:
     """Settings by which third-party images have a digest where `make up` would give them one."""
     if os.environ.get("TOOLS", "embedded") != "embedded":
         return {}
-    return {"images": {name: image if "@" in image else f"{image}@{DIGEST}" for name, image in images.items()}}
+    named: dict[str, str] = images.model_dump(exclude_none=True)
+    return {"images": {name: image if "@" in image else f"{image}@{DIGEST}" for name, image in named.items()}}
 
 
 def main() -> None:

@@ -86,7 +86,8 @@ def settings_of(stack: str) -> dict[str, Any]:
 def run_with(stack: str, content: dict[str, Any]) -> list[Registered]:
     """What the program registers for a stack of other settings than in its file."""
     settings = {"digests": {name: f"registry/{name}@{DIGEST}" for name in OURS}} | content
-    secrets = {f"estate:{name}": CANARY for name in GENERATED_SECRETS}
+    receivers = [f"receiver-{receiver['name']}" for receiver in content.get("receivers", ())]
+    secrets = {f"estate:{name}": CANARY for name in (*GENERATED_SECRETS, *receivers)}
     return against_mocks("infra.__main__", "estate", stack, {"estate:settings": json.dumps(settings)}, secrets)
 
 

@@ -98,7 +98,7 @@ def configuration(name: str, settings: StackSettings, **overrides: Any) -> dict[
     config: dict[str, Any] = read_yaml(STACKS / f"Pulumi.{name}.yaml")["config"]
     digests = {app: f"{settings.registry}/{app}@{DIGEST}" for app in NAMES} | settings.digests
     changed = {"estate:settings": config["estate:settings"] | {"build": False, "digests": digests} | overrides}
-    secrets = {f"estate:{secret}": PLACEHOLDER for secret in GENERATED_SECRETS}
+    secrets = {f"estate:{secret}": PLACEHOLDER for secret in (*GENERATED_SECRETS, *settings.receiver_secrets)}
     # What is encrypted is a table; everything else that is not a setting is a plain value.
     known: dict[str, Any] = {key: value for key, value in config.items() if not isinstance(value, dict)}
     return known | changed | secrets

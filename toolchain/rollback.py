@@ -7,6 +7,7 @@ from infra.services import NAMES
 from toolchain import releases
 from toolchain.console import ToolchainError, run_command, say
 from toolchain.estate import opened, show_urls, update
+from toolchain.releases import Release
 from toolchain.stack import Stack, ask, with_images
 
 
@@ -17,7 +18,7 @@ def running(stack: Stack) -> dict[str, str]:
     return {name: image for name, image in images.items() if name in NAMES}
 
 
-def remaining(past: list[dict[str, str]], now: dict[str, str]) -> list[dict[str, str]]:
+def remaining(past: list[Release], now: dict[str, str]) -> list[Release]:
     """The releases from the one on that a rollback goes to.
 
     What runs is no release where it never came up, or where a rollback was interrupted: then it is the newest one.
@@ -29,7 +30,7 @@ def remaining(past: list[dict[str, str]], now: dict[str, str]) -> list[dict[str,
     Raises:
         ToolchainError: there is none before.
     """
-    left = past if past and now != past[0] else past[1:]
+    left = past if past and now != past[0].images else past[1:]
     if not left:
         raise ToolchainError("there is no release before this one: the stack remembers no other that came up")
     return left
@@ -42,9 +43,9 @@ def main() -> None:
         now = running(stack)
         left = remaining(releases.known(stack), now)
         releases.keep(stack, left)  # first: where this is interrupted, the same command goes on from here
-        for name, image in sorted(left[0].items()):
+        for name, image in sorted(left[0].images.items()):
             say(f"  {name} " + ("stays as it is" if now.get(name) == image else f"goes back to {image}"))
-        back = with_images(stack, left[0])
+        back = with_images(stack, left[0].images)
         update(back)
         show_urls(back)
     if stack.settings.build:

@@ -250,7 +250,7 @@ def stand_ins(stack: Stack) -> dict[str, Any]:
     """Settings that name the third-party images by what this machine has in their place."""
     if not stack.target.embedded:
         return {}
-    given = stack.settings.images.model_dump()
+    given = stack.settings.images.model_dump(exclude_none=True)
     return {"images": {name: standins.pinned(reference) for name, reference in given.items()}}
 
 

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from jwt.utils import base64url_encode
 
 from bench.__main__ import BINARIES, CLIENT_CPU, SERVER_CPU
 from bench.gateway import latency, streaming, throughput
-from bench.gateway.peers import BODY, GATEWAY, NGINX, PATH, REDIS_PORT, SINK_PORT, UPSTREAM_PORT, answering, peers
+from bench.gateway.peers import BODY, GATEWAY, NGINX, PATH, REDIS_PORT, SINK_PORT, UPSTREAM_PORT, Peer, answering, peers
 from bench.gateway.processes import running
 from toolchain.console import ToolchainError, run_command, say, step, wait_until
 from toolchain.paths import PROJECT
@@ -77,6 +78,19 @@ def answers(port: int, token: str) -> bool:
     return found.text == BODY
 
 
+def started(stack: ExitStack, folder: Path, peers: Sequence[Peer], token: str) -> dict[Peer, int]:
+    """Peers that answer, with their process ids, and what they forward to."""
+    stack.enter_context(running(answering(folder), CLIENT_CPU, {}))
+    stack.enter_context(running([str(BINARIES / "sink")], CLIENT_CPU, {"LISTEN": f"127.0.0.1:{SINK_PORT}"}))
+    redis = ["redis-server", "--bind", "127.0.0.1", "--port", str(REDIS_PORT), "--save", ""]
+    stack.enter_context(running(redis, CLIENT_CPU, {}))
+    pids = {peer: stack.enter_context(running(peer.command, SERVER_CPU, peer.environment)) for peer in peers}
+    with step("all answer"):
+        for peer in pids:
+            wait_until(lambda port=peer.port: answers(port, token), f"{peer.name} answers", 120)
+    return pids
+
+
 def main() -> None:
     """Measure, and print the tables."""
     check_requirements()
@@ -86,17 +100,7 @@ def main() -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         keys = folder / "keys.json"
         token = signed(keys)
-        stack.enter_context(running(answering(folder), CLIENT_CPU, {}))
-        stack.enter_context(running([str(BINARIES / "sink")], CLIENT_CPU, {"LISTEN": f"127.0.0.1:{SINK_PORT}"}))
-        redis = ["redis-server", "--bind", "127.0.0.1", "--port", str(REDIS_PORT), "--save", ""]
-        stack.enter_context(running(redis, CLIENT_CPU, {}))
-        compared = {
-            peer: stack.enter_context(running(peer.command, SERVER_CPU, peer.environment))
-            for peer in peers(folder, keys)
-        }
-        with step("all answer"):
-            for peer in compared:
-                wait_until(lambda port=peer.port: answers(port, token), f"{peer.name} answers", 30)
+        compared = started(stack, folder, peers(folder, keys), token)
         two = {peer: pid for peer, pid in compared.items() if peer.name in (GATEWAY, NGINX)}
         ports = {latency.DIRECT: UPSTREAM_PORT} | {peer.name: peer.port for peer in two}
         tables = [

@@ -4,7 +4,7 @@ SET client_min_messages = warning;
 BEGIN;
 DROP ROLE IF EXISTS takeover;
 SELECT format('CREATE ROLE %I', name)
-FROM unnest(ARRAY['myuser', 'myuser_owner', 'myuser_a', 'myuser_b', 'backup']) AS name
+FROM unnest(ARRAY['myuser', 'myuser_owner', 'myuser_a', 'myuser_b', 'backup', 'metrics']) AS name
 WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) \gexec
 
 -- Most of what makes a role mighty only a superuser may so much as mention.
@@ -13,7 +13,7 @@ FROM pg_roles, LATERAL (VALUES
   ('SUPERUSER', rolsuper), ('CREATEDB', rolcreatedb), ('CREATEROLE', rolcreaterole),
   ('REPLICATION', rolreplication), ('BYPASSRLS', rolbypassrls)
 ) AS might(attribute, had)
-WHERE had AND rolname IN ('myuser', 'myuser_owner', 'myuser_a', 'myuser_b', 'backup') \gexec
+WHERE had AND rolname IN ('myuser', 'myuser_owner', 'myuser_a', 'myuser_b', 'backup', 'metrics') \gexec
 
 -- myuser is what its logins have in common.
 ALTER ROLE myuser NOLOGIN;
@@ -21,8 +21,11 @@ ALTER ROLE myuser_owner LOGIN PASSWORD :'myuser_owner';
 ALTER ROLE myuser_a LOGIN PASSWORD :'myuser_a';
 ALTER ROLE myuser_b LOGIN PASSWORD :'myuser_b';
 ALTER ROLE backup LOGIN PASSWORD :'backup';
+-- Two connections of each of two pods, while one replaces the other; never all that the services could have.
+ALTER ROLE metrics LOGIN CONNECTION LIMIT 4 PASSWORD :'metrics';
 GRANT myuser TO myuser_a, myuser_b;
 GRANT pg_read_all_data TO backup;
+GRANT pg_monitor TO metrics;
 
 -- Who is no superuser can give away only to a role that he is in, and has the owner's say only in it; since Postgres 16
 -- he who made it is in it without that.
@@ -32,7 +35,7 @@ SELECT format('GRANT myuser_owner TO %I', rolname) FROM pg_roles WHERE rolname =
 SELECT 'ALTER DATABASE myapp OWNER TO myuser_owner'
 FROM pg_database WHERE datname = 'myapp' AND datdba <> 'myuser_owner'::regrole \gexec
 REVOKE ALL ON DATABASE myapp FROM PUBLIC;
-GRANT CONNECT ON DATABASE myapp TO myuser, backup;
+GRANT CONNECT ON DATABASE myapp TO myuser, backup, metrics;
 REVOKE CREATE ON SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public TO myuser;
 

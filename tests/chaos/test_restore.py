@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from infra.database_backups import NAME as BACKUP
+from infra.database_backups import RESTORE
 from tests.running import STACK, Kubectl, create, eventually, reads_back
 from toolchain.backups import of_cron_job, run_job
 from toolchain.paths import PROJECT
@@ -47,6 +48,11 @@ def users(client: httpx.Client) -> list[dict[str, Any]]:
     ]
 
 
+def last_restore(kubectl: Kubectl) -> str:
+    """When the cluster saw one succeed, as kube-state-metrics tells it; empty: never."""
+    return kubectl("get", "cronjob", RESTORE, "--output=jsonpath={.status.lastSuccessfulTime}")
+
+
 def drop_schema(kubectl: Kubectl) -> None:
     psql(kubectl, "DROP SCHEMA public CASCADE; CREATE SCHEMA public AUTHORIZATION pg_database_owner;")
 
@@ -75,8 +81,10 @@ def test_what_was_lost_comes_back_from_the_newest_backup(client: httpx.Client, k
     assert reads_back(client, late)
     lose(kubectl)
     assert psql(kubectl, SUMS) != before
+    restored = last_restore(kubectl)
     make("restore", "FORCE=1")
     assert psql(kubectl, SUMS) == before
+    eventually(lambda: last_restore(kubectl) > restored, "the restore is remembered", 30)
     eventually(lambda: reads_back(client, kept[0]), "the API answers", 30)
     assert all(reads_back(client, user) for user in kept)
     assert client.get(f"/api/v1/users/{late['id']}").status_code == 404, "Redis remembers what is no longer true"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from infra.database import BACKUP, LOGINS, OWNER, SCRIPTS
+from infra.database import BACKUP, LOGINS, METRICS, OWNER, SCRIPTS
 from infra.database_roles import verifiers
 from toolchain.stack import Stack
 
@@ -46,7 +46,7 @@ def server(request: pytest.FixtureRequest, stack: Stack) -> Iterator[Server]:
     data = f"--pgdata={server.folder}/data"
     server.run("mkdir", server.folder)
     server.write("roles.sql", (SCRIPTS / "roles.sql").read_text())
-    server.write("verifiers.sql", verifiers(dict.fromkeys((OWNER, BACKUP, *LOGINS.values()), "x")))
+    server.write("verifiers.sql", verifiers(dict.fromkeys((OWNER, BACKUP, METRICS, *LOGINS.values()), "x")))
     server.run("initdb", data, "--username=postgres", "--auth=trust", "--no-sync")
     options = f"-c listen_addresses='' -c unix_socket_directories={server.folder} -c fsync=off -c shared_buffers=16MB"
     server.run("pg_ctl", data, "--wait", f"--log={server.folder}/log", "-o", options, "start")
@@ -70,6 +70,19 @@ def test_the_admin_makes_the_roles_any_number_of_times(server: Server) -> None:
             assert server.ask("backup", f"--command=SELECT min(id) FROM {table}") == "1\n"
     assert "permission denied" in server.ask("myuser_b", "--command=CREATE TABLE mine ()")
     assert "permission denied" in server.ask("backup", "--command=DELETE FROM after")
+
+
+def test_who_watches_reads_what_the_server_counts_and_no_row(server: Server) -> None:
+    server.make_roles()
+    assert server.ask("myuser_owner", "--command=CREATE TABLE after (id int)") == ""
+    for table in ("before", "after"):
+        assert "permission denied" in server.ask("metrics", f"--command=SELECT FROM {table}")
+    others = "SELECT count(*) FROM pg_stat_activity WHERE query = '<insufficient privilege>'"
+    assert server.ask("metrics", f"--command={others}") == "0\n"
+    assert server.ask("myuser_a", f"--command={others}") != "0\n"
+    assert server.ask("metrics", "--command=SELECT pg_database_size('postgres') > 0") == "t\n"
+    mine = "SELECT string_agg(of.rolname, ' ') FROM pg_auth_members JOIN pg_roles of ON of.oid = roleid WHERE member = 'metrics'::regrole"
+    assert server.ask("postgres", f"--command={mine}") == "pg_monitor\n"
 
 
 def test_what_makes_a_role_mighty_is_taken_away(server: Server) -> None:

@@ -49,7 +49,7 @@ def test_volumes_are_bound_by_the_default_storage_class(items: Items) -> None:
     assert all(claim["status"]["phase"] == "Bound" for claim in claims)
 
 
-@pytest.mark.parametrize("of", ["gateway", "consul", "prometheus"])
+@pytest.mark.parametrize("of", ["gateway", "consul", "prometheus", "alertmanager"])
 def test_every_console_has_a_url(urls: dict[str, str], of: str) -> None:
     assert urls[of].startswith("https://")
 
@@ -80,14 +80,44 @@ def test_the_cluster_found_running_is_left_as_it_is() -> None:
     assert f"cluster is up: {layout.KUBECONFIG}" in again.stdout
 
 
-def test_prometheus_has_every_service_and_consul(urls: dict[str, str], wanted: dict[str, int]) -> None:
+OTHERS = (
+    "alertmanager", "consul", "ingress", "kube-state-metrics", "kubelet", "kubelet-cadvisor", "postgres", "prometheus", "redis",
+)  # fmt: skip
+"""What Prometheus scrapes beside our services, one of each."""
+
+
+def test_prometheus_has_every_service_and_everything_that_they_stand_on(
+    urls: dict[str, str], wanted: dict[str, int]
+) -> None:
     def scraped() -> Counter[str]:
         # Its targets, not `up`: series of instances that ended while Prometheus was down stay for five minutes.
         targets = prometheus.get("/api/v1/targets", params={"state": "active"}).json()["data"]["activeTargets"]
         return Counter(target["labels"]["job"] for target in targets if target["health"] == "up")
 
     with connect(urls["prometheus"]) as prometheus:
-        eventually(lambda: scraped() == wanted | {"consul": 1}, "every target is scraped", 90)
+        eventually(lambda: scraped() == wanted | dict.fromkeys(OTHERS, 1), "every target is scraped", 90)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        'kube_deployment_status_replicas_available{deployment="user-service"}',
+        'container_cpu_usage_seconds_total{container="user-service"}',
+        'container_cpu_cfs_throttled_periods_total{container="user-service"}',
+        'container_memory_working_set_bytes{container="postgres"}',
+        "skipper_serve_host_duration_seconds_count or skipper_serve_route_duration_seconds_count or skipper_response_duration_seconds_count",
+    ],
+)
+def test_prometheus_knows_of_the_cluster_what_is_this_stacks_alone(
+    stack: Stack, urls: dict[str, str], query: str
+) -> None:
+    def found() -> list[dict[str, str]]:
+        answer = prometheus.get("/api/v1/query", params={"query": query}).json()
+        return [series["metric"] for series in answer["data"]["result"]]
+
+    with connect(urls["prometheus"]) as prometheus:
+        eventually(lambda: bool(found()), query, 60)
+        assert {series.get("namespace", stack.namespace) for series in found()} == {stack.namespace}
 
 
 def test_consul_has_every_instance_passing(urls: dict[str, str], wanted: dict[str, int]) -> None:

@@ -8,7 +8,6 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from infra.settings import GENERATED_SECRETS
 from tests.running import Items, Kubectl
 from toolchain.stack import Stack, on, outputs, secret
 
@@ -19,7 +18,7 @@ ACCEPTED = f"{INDEX}, application/vnd.oci.image.manifest.v1+json"
 
 @pytest.fixture(scope="module")
 def canaries(stack: Stack) -> Canaries:
-    found = {name: SecretStr(secret(stack, name)) for name in GENERATED_SECRETS}
+    found = {name: SecretStr(secret(stack, name)) for name in stack.settings.secrets}
     assert all(len(value) > 20 for value in found.values())
     return found
 

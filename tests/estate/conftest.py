@@ -24,13 +24,20 @@ def managed() -> list[Registered]:
     return run_with("prod", settings_of("prod") | {"postgres": {"kind": "managed", "managed": MANAGED}})
 
 
+@cache
+def with_grafana() -> list[Registered]:
+    """Of stack `local` where the image can be had."""
+    return run_with("local", settings_of("local") | {"images": {"grafana": "docker.io/grafana/grafana:12.2.1"}})
+
+
 @pytest.fixture
 def resources() -> list[Registered]:
     """Of stack `local`."""
     return run_program("local")
 
 
-@pytest.fixture(params=["local", "dev", "staging", "prod", "managed"])
+@pytest.fixture(params=["local", "dev", "staging", "prod", "managed", "grafana"])
 def estate(request: pytest.FixtureRequest) -> list[Registered]:
-    """Of each stack, and of one with a managed database: what holds everywhere."""
-    return managed() if request.param == "managed" else run_program(request.param)
+    """Of each stack, of one with a managed database and of one with Grafana: what holds everywhere."""
+    beside = {"managed": managed, "grafana": with_grafana}
+    return beside[request.param]() if request.param in beside else run_program(request.param)

@@ -26,14 +26,14 @@ def test_every_host_has_a_certificate_of_its_own_from_the_issuer() -> None:
     for ingress in found.values():
         assert ingress["metadata"]["annotations"]["cert-manager.io/cluster-issuer"] == "letsencrypt"
     secrets = {name: ingress["spec"]["tls"][0]["secretName"] for name, ingress in found.items()}
-    assert secrets == {"api": "api-tls", "consul": "consul-tls", "prometheus": "prometheus-tls"}
+    assert secrets == {name: f"{name}-tls" for name in ("api", "consul", "prometheus", "alertmanager")}
 
 
 def test_the_controller_reaches_the_pods_that_answer_challenges() -> None:
     spec = one(issued(), "NetworkPolicy", "acme-solver-from-ingress").inputs["spec"]
     assert spec["podSelector"]["matchLabels"] == {"acme.cert-manager.io/http01-solver": "true"}
     assert spec["ingress"] == [
-        {"from": [{"ipBlock": {"cidr": "10.213.0.1/32"}}], "ports": [{"protocol": "TCP", "port": 8089}]}
+        {"from": [{"ipBlock": {"cidr": "10.213.1.1/32"}}], "ports": [{"protocol": "TCP", "port": 8089}]}
     ]
 
 

@@ -9,7 +9,14 @@ from tests.estate.test_program import containers, files, kind, one, template
 from toolchain import program
 from toolchain.program import CANARY, Registered, run_with, settings_of
 
-CLIENTS = {"user-service", "user-service-migration", "postgres-roles", "postgres-backup", "postgres-restore"}
+CLIENTS = {
+    "user-service",
+    "user-service-migration",
+    "postgres-roles",
+    "postgres-backup",
+    "postgres-restore",
+    "postgres-metrics",
+}
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from infra.ingress import controller
 from infra.network_policy import DNS
 from infra.settings import IngressSettings, SettingsError
 from tests.estate.test_program import WORKLOADS, kind, template
-from tests.flows import FLOWS, PASSING, PORTS, PUBLIC, SERVERS_FLOWS
+from tests.flows import FLOWS, MACHINE, OUTSIDE, PASSING, PORTS, PUBLIC, SERVERS_FLOWS
 from toolchain.program import Registered, run_program
 
 Labels = Mapping[str, str]
@@ -98,13 +98,15 @@ def test_every_pod_is_under_the_default_of_nothing_but_dns(
 
 
 def test_what_may_leave_is_exactly_what_is_needed(policies: dict[str, Policy], pods: dict[str, Labels]) -> None:
-    assert leaving(policies, pods) == expected()
+    assert leaving(policies, pods) == expected() | {
+        (source, MACHINE, "TCP", port) for source, targets in OUTSIDE.items() for _, port in targets
+    }
 
 
 def test_what_may_enter_is_exactly_that_and_what_the_ingress_leads_to(
     policies: dict[str, Policy], pods: dict[str, Labels]
 ) -> None:
-    assert entering(policies, pods) == expected() | {("10.213.0.1/32", to, "TCP", PORTS[to]) for to in PUBLIC}
+    assert entering(policies, pods) == expected() | {("10.213.1.1/32", to, "TCP", PORTS[to]) for to in PUBLIC}
 
 
 @pytest.mark.parametrize("stack", ["staging", "prod"])

@@ -8,17 +8,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pulumi
 import pytest
 import yaml
 from api_gateway.routes import load as load_routes
 from cryptography import x509
 from servicekit.registration import CALL_TIMEOUT_S, LOOK_EVERY_S
 
+from infra import prometheus
 from infra.services import SERVICES
+from infra.settings import Kubelets
 from toolchain.program import CANARY, DIGEST, OURS, Registered, run_program
 
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob")
 ENDS = ("Job", "CronJob")
+CLUSTER_WIDE = ("Namespace", "ClusterRole", "ClusterRoleBinding")
 
 
 def kind(resource: Registered) -> str:
@@ -59,13 +63,14 @@ def test_the_program_makes_the_whole_estate(resources: list[Registered]) -> None
     migrations = {f"{service.name}-migration" for service in SERVICES if service.migrates}
     databases = {"postgres", "postgres-roles", "postgres-backup", "postgres-restore"}
     registries = {"consul", "consul-snapshot", "consul-restore"}
-    assert made == {"redis", "prometheus", *databases, *registries, *migrations, *OURS}
+    exporters = {"postgres-metrics", "redis-metrics", "kube-state-metrics"}
+    assert made == {"redis", "prometheus", "alertmanager", *exporters, *databases, *registries, *migrations, *OURS}
 
 
 @pytest.mark.parametrize("stack", ["local", "prod"])
 def test_everything_is_in_the_stacks_namespace(stack: str) -> None:
     for resource in run_program(stack):
-        if resource.type.startswith("kubernetes:") and kind(resource) != "Namespace":
+        if resource.type.startswith("kubernetes:") and kind(resource) not in CLUSTER_WIDE:
             assert resource.inputs["metadata"]["namespace"] == f"estate-{stack}", resource.name
 
 
@@ -210,24 +215,63 @@ def test_content_changes_in_place_where_its_name_is_fixed_and_rolls_the_pods_whe
 def test_the_api_and_the_consoles_are_public_over_tls(resources: list[Registered]) -> None:
     ingresses = {resource.name: resource.inputs["spec"] for resource in resources if kind(resource) == "Ingress"}
     hosts = {name: spec["rules"][0]["host"] for name, spec in ingresses.items()}
-    assert hosts == {"api": "api.myapp.com", "consul": "consul.myapp.com", "prometheus": "prometheus.myapp.com"}
+    consoles = {name: f"{name}.myapp.com" for name in ("consul", "prometheus", "alertmanager")}
+    assert hosts == {"api": "api.myapp.com"} | consoles
     assert all(spec["tls"][0]["hosts"] == [hosts[name]] for name, spec in ingresses.items())
 
 
-def test_prometheus_scrapes_every_service_and_consul_every_15_s(resources: list[Registered]) -> None:
-    (config,) = [
-        r.inputs["data"]["prometheus.yml"] for r in resources if (kind(r), r.name) == ("ConfigMap", "prometheus")
-    ]
-    assert "scrape_interval: 15s" in config
-    assert set(re.findall(r"job_name: (\S+)", config)) == {*OURS, "consul"}
+def test_prometheus_scrapes_what_says_so_and_consul_kubelets_and_the_ingress_every_15_s(
+    resources: list[Registered],
+) -> None:
+    config = yaml.safe_load(one(resources, "ConfigMap", "prometheus").inputs["data"]["prometheus.yml"])
+    assert config["global"]["scrape_interval"] == "15s"
+    assert {job["job_name"] for job in config["scrape_configs"]} == {
+        "pods", "consul", "kubelet", "kubelet-cadvisor", "ingress",
+    }  # fmt: skip
+    says_so = {
+        resource.name
+        for resource, _ in workloads(resources)
+        if template(resource)["metadata"].get("annotations", {}).get("prometheus.io/scrape") == "true"
+    }
+    others = {"prometheus", "alertmanager", "kube-state-metrics", "postgres-metrics", "redis-metrics"}
+    assert says_so == {*OURS, *others}
+
+
+@pytest.mark.parametrize("stack", ["local", "prod"])
+def test_the_kubernetes_api_is_read_and_no_more_than_that(stack: str) -> None:
+    found = run_program(stack)
+    roles = [resource for resource in found if kind(resource) in ("Role", "ClusterRole")]
+    assert {resource.name for resource in roles} == {"prometheus", "kube-state-metrics"}
+    for role in roles:
+        for rule in role.inputs["rules"]:
+            assert set(rule["verbs"]) <= {"get", "list", "watch"}, role.name
+            assert "secrets" not in rule["resources"], role.name
+    (wide,) = [role for role in roles if kind(role) == "ClusterRole"]
+    assert wide.inputs["metadata"]["name"] == f"estate-{stack}-prometheus"  # stacks share a cluster
+    assert {resource for rule in wide.inputs["rules"] for resource in rule["resources"]} == {"nodes", "nodes/metrics"}
+
+
+def test_a_kubelet_is_known_by_its_certificate_unless_the_stack_says_otherwise() -> None:
+    def jobs(*, verify: bool) -> list[Any]:
+        kubelets = Kubelets(networks=["192.0.2.0/24"], verify=verify)
+        return [
+            prometheus.kubelet(path, kubelets, pulumi.Output.from_input("n"))["tls_config"]
+            for path in prometheus.KUBELET_METRICS
+        ]
+
+    assert all("ca_file" in tls and "insecure_skip_verify" not in tls for tls in jobs(verify=True))
+    assert all(tls == {"insecure_skip_verify": True} for tls in jobs(verify=False))
 
 
 def test_prometheus_has_the_same_alerts_for_every_service(resources: list[Registered]) -> None:
     groups = yaml.safe_load(one(resources, "ConfigMap", "prometheus").inputs["data"]["rules.yml"])["groups"]
-    assert {group["name"] for group in groups} == OURS
-    for group in groups:
-        assert [rule["alert"] for rule in group["rules"]] == ["ServiceDown", "ServiceFails", "ServiceSlow"]
-        assert all(f'job="{group["name"]}"' in rule["expr"] for rule in group["rules"])
+    of = {
+        name: [rule for group in groups if group["name"].startswith(name) for rule in group["rules"]] for name in OURS
+    }
+    alerts = {name: {rule["alert"] for rule in rules if "alert" in rule} for name, rules in of.items()}
+    assert {"ServiceDown", "RequestsFail", "ErrorBudgetBurnsFast"} <= alerts["user-service"]
+    assert all(alerts[name] == alerts["user-service"] for name in OURS)
+    assert all(f'"{name}"' in rule["expr"] for name, rules in of.items() for rule in rules)
 
 
 def test_every_route_of_a_service_is_one_that_the_gateway_can_read(resources: list[Registered], tmp_path: Path) -> None:
@@ -250,7 +294,7 @@ def test_postgres_speaks_tls_alone_and_its_certificate_is_one_that_its_clients_t
     assert {rule[0] for rule in rules} == {"local", "hostssl"}
     own = files(resources, "postgres")
     server = x509.load_pem_x509_certificate(own["tls.crt"].encode())
-    programs = [files(resources, f"postgres-{name}")["ca.crt"] for name in ("roles", "backup", "restore")]
+    programs = [files(resources, f"postgres-{name}")["ca.crt"] for name in ("roles", "backup", "restore", "metrics")]
     for trusted in (*programs, files(resources, "user-service")["database-ca.crt"]):
         server.verify_directly_issued_by(x509.load_pem_x509_certificate(trusted.encode()))
 
@@ -263,7 +307,36 @@ def test_a_service_has_the_login_that_is_active_and_its_migration_the_owners(res
 def test_no_password_but_the_superusers_is_told_to_the_server(resources: list[Registered]) -> None:
     told = files(resources, "postgres-roles")
     assert {name for name, content in told.items() if CANARY in content} == {"password"}
-    assert told["verifiers.sql"].count("SCRAM-SHA-256$4096:") == 4
+    assert told["verifiers.sql"].count("SCRAM-SHA-256$4096:") == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "job", "port"), [("postgres-metrics", "postgres", 9187), ("redis-metrics", "redis", 9121)]
+)
+def test_an_exporter_says_where_it_is_scraped_and_as_what(
+    estate: list[Registered], name: str, job: str, port: int
+) -> None:
+    said = template(one(estate, "Deployment", name))
+    wanted = {"scrape": "true", "port": str(port), "job": job}
+    assert said["metadata"]["annotations"] == {f"prometheus.io/{key}": value for key, value in wanted.items()}
+    (container,) = said["spec"]["containers"]
+    assert container["ports"] == [{"name": "http", "containerPort": port}]
+
+
+def test_the_exporter_of_postgres_verifies_it_and_logs_in_as_who_reads_no_row(estate: list[Registered]) -> None:
+    (container,) = containers(template(one(estate, "Deployment", "postgres-metrics"))["spec"])
+    environment = {entry["name"]: entry["value"] for entry in container["env"]}
+    assert environment["DATA_SOURCE_USER"] == "metrics"
+    (folder,) = [mount["mountPath"] for mount in container["volumeMounts"]]
+    assert f"/myapp?sslmode=verify-full&sslrootcert={folder}/ca.crt&" in environment["DATA_SOURCE_URI"]
+    assert environment["DATA_SOURCE_PASS_FILE"] == f"{folder}/password"
+    assert set(files(estate, "postgres-metrics")) == {"password", "ca.crt"}
+
+
+def test_the_exporter_of_redis_has_its_password_by_its_address(resources: list[Registered]) -> None:
+    (container,) = containers(template(one(resources, "Deployment", "redis-metrics"))["spec"])
+    (address,) = [entry["value"] for entry in container["env"]]
+    assert json.loads(files(resources, "redis-metrics")["passwords.json"]) == {address: CANARY}
 
 
 def test_what_restores_waits_to_be_asked(resources: list[Registered]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from infra.protection import STATE
+from infra.settings import Images
 from infra.stages import STAGES
 from policies.pack import described, name_of, schema
 from policies.resources import Resource
@@ -49,9 +50,8 @@ def asked(stage: str, rules: Iterable[Callable[..., Any]]) -> list[Callable[...,
 def resources(stack: str) -> list[Resource]:
     """What a stack registers, with images by digest, as `make up` has them."""
     ours = {name: f"localhost:5000/estate/{name}@{DIGEST}" for name in OURS}
-    upstream = {"postgres": "postgres", "redis": "redis", "consul": "hashicorp/consul", "prometheus": "prom/prometheus"}
-    images = {name: f"{image}@{DIGEST}" for name, image in upstream.items()}
-    images["postgres_cluster"] = f"ghcr.io/cloudnative-pg/postgresql:15@{DIGEST}"
+    named = Images().model_dump(exclude_none=True)
+    images = {name: image if "@" in image else f"{image}@{DIGEST}" for name, image in named.items()}
     registered = run_with(stack, settings_of(stack) | {"digests": ours, "images": images})
     return [Resource(one.type, one.name, one.inputs, one.protected) for one in registered]
 

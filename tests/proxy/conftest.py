@@ -19,6 +19,7 @@ from servicekit.observation import Observed, Receive, Scope, Send
 from servicekit.problems import Kind, Problem
 from servicekit.serving import Server, configured
 from servicekit.settings import Auth, Cache
+from servicekit.spans import Spans
 from servicekit.tokens import Verifier
 
 Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -65,7 +66,9 @@ async def gateways() -> AsyncGenerator[Gateway]:
     """Starts a gateway before instances, with a verifier where tokens matter; returns its port."""
     async with AsyncExitStack() as stack:
 
-        async def start(*behaviours: Behaviour, verifier: Verifier | None = None, **terms: Any) -> int:
+        async def start(
+            *behaviours: Behaviour, verifier: Verifier | None = None, spans: Spans | None = None, **terms: Any
+        ) -> int:
             instances: list[Instance] = []
             for number, behaviour in enumerate(behaviours):
                 server = await asyncio.start_server(closing(behaviour), "127.0.0.1", 0)
@@ -79,7 +82,7 @@ async def gateways() -> AsyncGenerator[Gateway]:
             proxy = Proxy(own, cast("Directory", directory), verifier, Peers(()), RateLimits(Cache()))
             await proxy.open()
             stack.push_async_callback(proxy.close)
-            return await serve(stack, Observed(proxy, "api-gateway", trusts=lambda _: False))
+            return await serve(stack, Observed(proxy, "api-gateway", trusts=lambda _: False, spans=spans))
 
         yield start
 

@@ -2,6 +2,8 @@ import asyncio
 import resource
 
 import pytest
+from api_gateway.proxy import CONCURRENCY_LIMIT
+from prometheus_client import REGISTRY
 
 from tests.proxy.conftest import Behaviour, Gateway, answering, head
 
@@ -347,3 +349,17 @@ async def test_a_route_that_wants_a_token_has_the_last_word(gateway: Gateway) ->
     assert status(answer) == 401
     assert b"Missing token" in answer
     assert b"www-authenticate: Bearer" in answer
+
+
+async def test_what_is_on_its_way_is_counted_beside_its_limit(gateway: Gateway) -> None:
+    seen: list[float | None] = []
+
+    async def count(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head(reader)
+        seen.append(REGISTRY.get_sample_value("gateway_in_flight"))
+        writer.write(b"HTTP/1.1 204 X\r\n\r\n")
+
+    await ask(await gateway(count))
+    assert seen == [1]
+    assert REGISTRY.get_sample_value("gateway_in_flight") == 0
+    assert REGISTRY.get_sample_value("gateway_in_flight_limit") == CONCURRENCY_LIMIT

@@ -14,13 +14,15 @@ import pytest
 import yaml
 
 from infra.services import NAMES
+from tests.stacks import stack_file, write_stack
 from toolchain.build import toolbox
 from toolchain.render import DIGEST, PLACEHOLDER, render
 
 CRITICAL = 1
 """The grade; a warning's is 5."""
 KUBERNETES = "v1.34"
-STACKS = ("local", "prod")
+GRAFANA = "test-grafana"
+STACKS = ("local", "prod", GRAFANA)
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,12 @@ def kube_score() -> str | None:
 
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
-    """The manifests of a stack with one instance of everything that is kept, and of one with more."""
-    return {stack: manifests_of(stack, tmp_path_factory.mktemp(stack)) for stack in STACKS}
+    """The manifests of a stack with one instance of everything that is kept, of one with more, and of one with Grafana."""
+    write_stack(GRAFANA, "local", images={"grafana": "docker.io/grafana/grafana:12.2.1"})
+    try:
+        return {stack: manifests_of(stack, tmp_path_factory.mktemp(stack)) for stack in STACKS}
+    finally:
+        stack_file(GRAFANA).unlink()
 
 
 @pytest.fixture(params=STACKS)

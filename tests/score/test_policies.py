@@ -38,7 +38,7 @@ class Rendered:
 @pytest.fixture(scope="module")
 def prod(tmp_path_factory: pytest.TempPathFactory) -> Rendered:
     """Stack prod, held to the policies."""
-    pinned, pack = as_deployed(load("prod").images.model_dump()), policies("prod")
+    pinned, pack = as_deployed(load("prod").images), policies("prod")
     with rendering("prod", tmp_path_factory.mktemp("prod"), **pinned) as on:
         return Rendered(on.run("preview", *pack), on.run("up", "--yes", "--skip-preview", *pack), on.state())
 

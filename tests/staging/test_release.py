@@ -8,26 +8,10 @@ import pytest
 
 from tests.load import Load
 from tests.running import Kubectl
-from tests.stacks import make, write_stack
-from toolchain.build import toolbox
-from toolchain.cluster.images import buildx
+from tests.stacks import make, variant, write_stack
 from toolchain.stack import Stack
 
 LAST_WORDS = "error: this release is broken"
-
-
-def variant(images: dict[str, str], folder: Path, name: str, *instructions: str) -> dict[str, str]:
-    """The images with another user-service: what was, with some instructions more, in the same registry."""
-    before = images["user-service"]
-    repository = before.partition("@")[0].rpartition(":")[0]
-    dockerfile, metadata = folder / "Dockerfile", folder / "metadata.json"
-    dockerfile.write_text("\n".join([f"FROM {before}", *instructions]))
-    buildx(
-        toolbox(), "build", "--provenance=false", "--push", "--tag", f"{repository}:{name}",
-        "--metadata-file", str(metadata), str(folder), what=f"user-service {name}",
-    )  # fmt: skip
-    digest = json.loads(metadata.read_text())["containerimage.digest"]
-    return images | {"user-service": f"{repository}@{digest}"}
 
 
 def running(kubectl: Kubectl) -> Counter[str]:

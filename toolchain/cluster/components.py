@@ -239,6 +239,8 @@ shutdownGracePeriod: 0s
 # Pods have the new content of a Secret within seconds; by default it takes a minute and more.
 syncFrequency: 10s
 staticPodPath: ""
+tlsCertFile: {PKI / "kubelet.crt"}
+tlsPrivateKeyFile: {PKI / "kubelet.key"}
 volumePluginDir: {DATA / "kubelet-plugins"}
 """,
         "kube-proxy.yaml": f"""\

@@ -97,7 +97,7 @@ def in_registry(reference: str) -> bool:
     """Whether the embedded registry has an image.
 
     Args:
-        reference: registry/repository:tag or registry/repository@digest.
+        reference: registry/repository[:tag][@digest].
 
     Raises:
         ToolchainError: it answers something else.
@@ -109,13 +109,15 @@ def digest_in_registry(reference: str) -> str | None:
     """The digest of an image in the embedded registry; None where it has none.
 
     Args:
-        reference: registry/repository:tag or registry/repository@digest.
+        reference: registry/repository[:tag][@digest].
 
     Raises:
         ToolchainError: the registry answers something else.
     """
     registry, _, rest = reference.partition("/")
-    repository, _, version = rest.partition("@") if "@" in rest else rest.rpartition(":")
+    named, _, digest = rest.partition("@")
+    repository, _, tag = named.partition(":")
+    version = digest or tag
     request = urllib.request.Request(
         f"http://{registry}/v2/{repository}/manifests/{version}", method="HEAD", headers={"Accept": MANIFESTS}
     )

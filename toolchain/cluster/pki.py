@@ -46,6 +46,8 @@ def create(box: Toolbox) -> None:
         if not file.exists():
             words = ("kubeconfig", "user", "--client-name", user, "--config", str(ROOT / "kubeadm.yaml"))
             write_private(file, kubeadm(box, *words))
+    if not (PKI / "kubelet.crt").exists():
+        create_kubelet_certificate()
     write_private(KUBECONFIG, own_kubeconfig((KUBECONFIGS / "super-admin.conf").read_text()))
     if not CA_CERTIFICATE.exists():
         create_ingress_certificate()
@@ -111,6 +113,14 @@ def create_ingress_certificate() -> None:
     write_private(folder / "tls.key", certificate.private_key_pem.bytes().decode())
     write_private(folder / "tls.crt", "".join(pem.bytes().decode() for pem in certificate.cert_chain_pems))
     authority.cert_pem.write_to_path(CA_CERTIFICATE)  # last, as the sign that all is there
+
+
+def create_kubelet_certificate() -> None:
+    """The kubelet's own, by the cluster's authority: who scrapes it can tell it from another."""
+    authority = trustme.CA.from_pem((PKI / "ca.crt").read_bytes(), (PKI / "ca.key").read_bytes())
+    certificate = authority.issue_cert(str(NODE), NODE_NAME)
+    write_private(PKI / "kubelet.key", certificate.private_key_pem.bytes().decode())
+    write_private(PKI / "kubelet.crt", "".join(pem.bytes().decode() for pem in certificate.cert_chain_pems))
 
 
 def write_private(path: Path, text: str) -> None:

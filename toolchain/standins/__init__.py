@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -39,11 +39,7 @@ def publish_missing(box: Toolbox, references: Iterable[str]) -> None:
         ToolchainError: a reference can neither be pulled nor be stood in for.
     """
     folders = known()
-    wanted = [
-        ref
-        for ref in sorted(set(references))
-        if ref not in folders or not in_registry(own_reference(ref, folders[ref]))
-    ]
+    wanted = [ref for ref in sorted(set(references)) if not is_published(ref, folders)]
     with ThreadPoolExecutor() as pool:
         answers = pool.map(partial(can_be_pulled, box), wanted)
     pulled = dict(zip(wanted, answers, strict=True))
@@ -58,6 +54,13 @@ def publish_missing(box: Toolbox, references: Iterable[str]) -> None:
     for reference in missing:
         if reference != BASE:
             publish(box, reference, folders[reference])
+
+
+def is_published(reference: str, folders: Mapping[str, Path]) -> bool:
+    """Whether the embedded registry has what is meant: the digest, or the stand-in as it is made now."""
+    if "@" in reference:
+        return in_registry(embedded(reference))
+    return reference in folders and in_registry(own_reference(reference, folders[reference]))
 
 
 def pinned(reference: str) -> str:
@@ -77,14 +80,16 @@ def own_reference(reference: str, folder: Path) -> str:
     for made_of in (HERE / "debian", folder):
         for file in sorted(made_of.iterdir()):
             digest.update(file.name.encode() + b"\0" + file.read_bytes())
-    if folder.name == "consul":
-        digest.update(consul_folder().name.encode())
+    if built := tool_folder(folder):
+        digest.update(built.name.encode())
     return f"{embedded(reference).rpartition(':')[0]}:standin-{digest.hexdigest()[:12]}"
 
 
-def consul_folder() -> Path:
-    """Where the toolchain has built Consul."""
-    return next(tool.folder for tool in load()[0] if tool.name == "consul")
+def tool_folder(folder: Path) -> Path | None:
+    """Where the toolchain has built what a stand-in takes `--from=tools`; None where it is made from packages alone."""
+    if "--from=tools" not in (folder / "Dockerfile").read_text():
+        return None
+    return next(tool.folder for tool in load()[0] if tool.name == folder.name)
 
 
 def embedded(reference: str) -> str:
@@ -106,9 +111,11 @@ def publish(box: Toolbox, reference: str, folder: Path) -> None:
     """Build one stand-in and push it under the upstream's tag and under its own."""
     context = base_context() if reference == BASE else folder
     tags = ["--tag", embedded(reference), "--tag", own_reference(reference, folder)]
+    built = tool_folder(folder)
+    tools = ["--build-context", f"tools={built}"] if built else []
     with step(f"stand-in for {reference}"):
         buildx(
-            box, "build", "--provenance=false", "--push", *tags, "--build-context", f"tools={consul_folder()}",
+            box, "build", "--provenance=false", "--push", *tags, *tools,
             "--file", str(folder / "Dockerfile"), str(context), what=reference,
         )  # fmt: skip
     # The node keeps what it has of a tag; without this it would never look at the new one.

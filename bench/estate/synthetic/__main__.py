@@ -6,11 +6,14 @@ import pulumi_kubernetes as kubernetes
 from infra.consul import Consul
 from infra.namespace import EstateNamespace
 from infra.redis import Redis
-from infra.settings import Images, Quantities, ServiceSettings, load_cluster
+from infra.settings import Images, Quantities, ServiceSettings, Slo, load_cluster
 from infra.web_service import App, WebService
 
 SETTINGS = ServiceSettings(
-    replicas=3, requests=Quantities(cpu="250m", memory="64Mi"), limits=Quantities(cpu="500m", memory="128Mi")
+    replicas=3,
+    requests=Quantities(cpu="250m", memory="64Mi"),
+    limits=Quantities(cpu="500m", memory="128Mi"),
+    slo=Slo(availability_percent=99.9, latency_percent=99, latency_s=0.5),
 )
 IMAGE = "localhost:5000/estate/synthetic@sha256:" + "0" * 64
 

@@ -5,7 +5,15 @@ import pytest
 
 from infra.authority import authority, pem
 from infra.services import check_names
-from infra.settings import GENERATED_SECRETS, SettingsError, StackSettings, load_cluster, load_stack, parse
+from infra.settings import (
+    GENERATED_SECRETS,
+    SettingsError,
+    StackSettings,
+    TracingSettings,
+    load_cluster,
+    load_stack,
+    parse,
+)
 from infra.stages import STAGES, Stage
 from toolchain.paths import PROJECT
 
@@ -17,8 +25,9 @@ def test_every_stack_file_is_valid() -> None:
         load_stack(file)
 
 
-def parsed(stage: Stage = "local", **values: object) -> StackSettings:
-    return parse({"stage": stage, "registry": "r"} | values, "here")
+def parsed(stage: str = "local", **values: object) -> StackSettings:
+    needed = {"stage": stage, "registry": "r", "api_server": {"networks": ["192.0.2.1/32"]}}
+    return parse(needed | values, "here")
 
 
 def test_a_service_has_the_stack_over_the_stage_over_what_holds_for_all() -> None:
@@ -82,13 +91,13 @@ def test_a_service_that_there_is_not_is_refused(values: dict[str, Any]) -> None:
         ({"stage": "stagging"}, r"here: stage has to be one of local, dev, staging, prod \(it is 'stagging'\)"),
     ],
 )
-def test_a_wrong_setting_is_named_with_what_to_do(values: dict[str, object], message: str) -> None:
+def test_a_wrong_setting_is_named_with_what_to_do(values: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
-        parse({"stage": "local", "registry": "r"} | values, "here")
+        parsed(**values)
 
 
 def test_what_is_missing_is_named() -> None:
-    with pytest.raises(SettingsError, match="here: registry is missing"):
+    with pytest.raises(SettingsError, match="here: registry is missing; api_server is missing: set api_server"):
         parse({"stage": "local"}, "here")
     with pytest.raises(SettingsError, match="here has no settings: put them under"):
         parse(None, "here")
@@ -107,8 +116,12 @@ def managed(**changed: object) -> dict[str, object]:
 
 def test_the_password_of_a_database_that_somebody_else_runs_is_not_generated() -> None:
     settings = parsed(postgres={"kind": "managed", "managed": managed()})
-    assert set(GENERATED_SECRETS) - set(settings.generated_secrets) == {"postgresPassword"}
-    assert parsed().generated_secrets == list(GENERATED_SECRETS)
+    assert set(parsed().generated_secrets) - set(settings.generated_secrets) == {"postgresPassword"}
+
+
+def test_grafana_has_a_password_where_it_is() -> None:
+    assert set(GENERATED_SECRETS) - set(parsed().generated_secrets) == {"grafanaPassword"}
+    assert parsed(images={"grafana": "grafana:1"}).generated_secrets == list(GENERATED_SECRETS)
 
 
 def test_an_image_that_is_not_used_is_not_asked_for() -> None:
@@ -136,6 +149,32 @@ def test_what_is_wrong_about_a_managed_database_is_named_with_what_to_do(
 ) -> None:
     with pytest.raises(SettingsError, match=message):
         parsed(postgres=postgres)
+
+
+@pytest.mark.parametrize(
+    ("tracing", "message"),
+    [
+        ({"endpoint": "collector:4318", "namespace": "n"}, "tracing.endpoint: .*should match pattern"),
+        ({"endpoint": "http://collector:4318"}, "tracing: .*set either namespace, .* or networks"),
+        (
+            {"endpoint": "http://collector:4318", "namespace": "n", "networks": ["192.0.2.0/24"]},
+            "tracing: .*set either namespace, .* or networks",
+        ),
+        ({"endpoint": "http://c", "namespace": "n", "ratio": 2}, "tracing.ratio: .*less than or equal to 1"),
+        ({"endpoint": "http://c", "networks": ["192.0.2.1/24"]}, r"tracing.networks.0: .*has host bits set"),
+    ],
+)
+def test_what_is_wrong_about_tracing_is_named_with_what_to_do(tracing: dict[str, object], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        parsed(tracing=tracing)
+
+
+def test_the_collector_listens_on_the_port_of_its_url() -> None:
+    ports = [
+        TracingSettings(endpoint=url, namespace="n").port
+        for url in ("http://c:4318", "http://c", "https://c/otlp", "https://c:8443")
+    ]
+    assert ports == [4318, 80, 443, 8443]
 
 
 def test_no_cluster_is_guessed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from infra.authority import authority, pem
-from infra.settings import GENERATED_SECRETS, parse
+from infra.settings import StackSettings, parse
 from toolchain import estate, stack
 from toolchain.console import ToolchainError
 from toolchain.stack import Stack
@@ -56,6 +56,21 @@ def test_a_secret_that_is_unknown_or_empty_is_refused(
     assert stored == {}
 
 
+def test_the_secret_of_a_receiver_is_one_that_can_be_given(
+    stored: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receivers = [{"name": "pager", "kind": "pagerduty"}]
+    settings = parse({"stage": "local", "registry": "r", "receivers": receivers}, "here")
+
+    def load(_name: str) -> StackSettings:
+        return settings
+
+    monkeypatch.setattr(estate, "load", load)
+    monkeypatch.setattr("sys.stdin", io.StringIO("key\n"))
+    estate.give_secret("local", "receiver-pager")
+    assert stored == {"receiver-pager": "key"}
+
+
 def test_what_somebody_else_has_said_is_not_generated(
     stored: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -68,4 +83,4 @@ def test_what_somebody_else_has_said_is_not_generated(
 
     monkeypatch.setattr(stack, "stored_secrets", there)
     stack.generate_secrets(Stack("team", settings, Target(tmp_path, "context", {}, embedded=False)))
-    assert set(stored) == {*GENERATED_SECRETS} - {"postgresPassword", "tokenKey"}
+    assert set(stored) == {*settings.secrets} - {"postgresPassword", "tokenKey"}

@@ -2,6 +2,7 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
+from servicekit.tracing import Trace, continued, current
 from user_service.batching import Batched
 
 
@@ -57,3 +58,22 @@ async def test_an_error_is_for_those_who_asked_and_the_next_batch_goes_on() -> N
     with pytest.raises(LookupError):
         await batched.get(13)
     assert await batched.get(1) == "value of 1"
+
+
+async def test_a_batch_is_a_part_of_the_first_request_that_waits_for_it_and_is_recorded() -> None:
+    loaded_for: list[Trace | None] = []
+
+    async def load(keys: Sequence[int]) -> list[int]:
+        loaded_for.append(current.get())
+        return list(keys)
+
+    batched = Batched(load)
+
+    async def request(key: int, trace: Trace | None) -> None:
+        current.set(trace)
+        await batched.get(key)
+
+    first, second = continued(""), continued("")
+    await asyncio.gather(request(1, None), request(2, first), request(3, second))
+    await asyncio.gather(request(1, None))
+    assert loaded_for == [first, None]

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
-from servicekit import endpoints, logs, problems, routing
+from servicekit import endpoints, logs, metrics, problems, routing
 from servicekit.bodies import Bounded
 from servicekit.following import Followed
 from servicekit.health import Check, Health
@@ -17,7 +17,7 @@ from servicekit.registration import Registration
 from servicekit.serving import serve
 from servicekit.settings import SettingsError, load_or_exit, refuse
 from servicekit.tokens import Verifier
-from servicekit.tracing import Spans
+from servicekit.tracing import spans
 
 from api_gateway import documentation, issuing
 from api_gateway.directory import Directory
@@ -74,11 +74,11 @@ def main() -> None:
     settings = load_or_exit(GatewaySettings, os.environ, sys.argv[1:])
     name, port = settings.service.name, settings.server.port
     logs.configure(name)
+    metrics.tell_version(name)
     registration = Registration(settings.service.registry, name, socket.gethostname(), settings.service.address, port)
     try:
         proxy = create_app(settings, registration)
     except (SettingsError, ValueError) as error:
         refuse(SettingsError(str(error)))
-    spans = Spans(name, settings.telemetry.endpoint) if settings.telemetry.endpoint else None
-    observed = Observed(proxy, name, trusts=proxy.peers.trusted, spans=spans)
+    observed = Observed(proxy, name, trusts=proxy.peers.trusted, spans=spans(name, settings.tracing))
     serve(observed, settings.server.host, port, join=registration.start, leave=registration.stop)

@@ -2,17 +2,19 @@
 
 import asyncio
 import contextlib
+import sys
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import cast
 
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 from servicekit import background
 from servicekit.bodies import encoded, refuse
 from servicekit.http1 import Cycle
 from servicekit.observation import App, Message, Receive, Respond, Scope, Send
 from servicekit.problems import Kind, Problem, unavailable
 from servicekit.tokens import Claims, UnknownKeyError, Verifier, missing
+from servicekit.tracing import Trace
 
 from api_gateway import headers, paths, tunnel
 from api_gateway.connection import FOREVER, ClientGone, ClientTooSlow, Connection, NotSent, TimedOut, UpstreamError
@@ -41,6 +43,8 @@ IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 SHED = Counter(
     "gateway_shed", "Requests that were refused because there were too many, or the breaker was open", ["reason"]
 )
+IN_FLIGHT = Gauge("gateway_in_flight", "Requests on their way to services, and WebSockets")
+LIMIT = Gauge("gateway_in_flight_limit", "Most of them at once; more are refused")
 
 
 class Again(Exception):  # noqa: N818
@@ -59,6 +63,8 @@ class Exchange:
     """Whether the client has not said how long its body is."""
     key: bytes
     """Of the client, for balancers that look at it."""
+    trace: Trace
+    """Of the attempt that is made, where it has a span; else the request's."""
     ours: headers.Headers
     limited: headers.Headers
     """Where the client stands with its rate limit."""
@@ -121,6 +127,8 @@ class Proxy:
         self.limits = limits
         self.loop: asyncio.AbstractEventLoop
         self.active = 0
+        IN_FLIGHT.set_function(lambda: self.active)
+        LIMIT.set(CONCURRENCY_LIMIT)
         self._waiting: dict[Connection, Receive] = {}
         self._watchers: dict[Connection, asyncio.Task[None]] = {}
         self._clock: asyncio.Task[None] | None = None
@@ -201,6 +209,7 @@ class Proxy:
         self.active += 1
         service.budget.earn()
         exchange.tried.append(upstream)
+        begin_attempt(exchange, upstream)
         self._send(exchange, connection, 1, exchange.started)
         return Begun(exchange, service, upstream, connection)
 
@@ -222,6 +231,7 @@ class Proxy:
             service.succeeded(upstream, self.loop.time())
             given = headers.downstream(connection.headers) + exchange.limited
             status, body = connection.status, connection.taken()
+            end_attempt(exchange, status)
             self._release(connection, upstream)
             respond(status, given, body)
 
@@ -265,10 +275,11 @@ class Proxy:
             (b"x-forwarded-host", told.host),
             (b"x-forwarded-proto", scheme),
             (b"x-request-id", scope["request_id"].encode()),
-            (b"traceparent", scope["trace"].traceparent.encode()),
         ]
         chunked = told.chunked and not told.length
-        return Exchange(route, scope, receive, self.loop.time(), chunked, client.encode(), ours, limited)
+        return Exchange(
+            route, scope, receive, self.loop.time(), chunked, client.encode(), scope["trace"], ours, limited
+        )
 
     async def _forward(self, exchange: Exchange, send: Send, begun: Begun | None) -> None:
         """Send the request to one instance after the other until one has answered.
@@ -319,8 +330,10 @@ class Proxy:
         error: UpstreamError | None = None
         while upstream := self._choose(service, exchange):
             upstream.tunnels += 1
+            begin_attempt(exchange, upstream)
             try:
                 end, status, given = await tunnel.connect(upstream, upgrading(exchange), exchange.route.timeout_s)
+                end_attempt(exchange, status)
                 if not tunnel.accepted(status, given):
                     tunnel.close(end)
                     raise refused(service.name, status)
@@ -329,9 +342,11 @@ class Proxy:
                 exchange.scope["take"](client)
                 await tunnel.last(end, client)
             except NotSent as failure:
+                end_attempt(exchange, failure=failure)
                 service.failed(upstream, "NotSent", self.loop.time(), answered=False)
                 error = failure
             except UpstreamError as failure:
+                end_attempt(exchange, failure=failure)
                 service.failed(upstream, type(failure).__name__, self.loop.time(), answered=False)
                 raise problem_of(service.name, failure) from failure
             else:
@@ -379,6 +394,7 @@ class Proxy:
         pump: asyncio.Task[None] | None = None
         try:
             if connection is None:
+                begin_attempt(exchange, upstream)
                 connection = await upstream.connect()
                 self._send(exchange, connection, attempt, self.loop.time())
             if exchange.more:
@@ -399,6 +415,7 @@ class Proxy:
             service.failed(upstream, type(error).__name__, self.loop.time(), answered=False)
             raise
         finally:
+            end_attempt(exchange, connection.status if connection else 0, sys.exception())
             if connection:
                 if pump:
                     pump.cancel()
@@ -415,6 +432,31 @@ class Proxy:
                 if now - connection.started > PATIENCE_S:
                     del self._waiting[connection]
                     self._watchers[connection] = asyncio.create_task(watch(receive, connection))
+
+
+def begin_attempt(exchange: Exchange, upstream: Upstream) -> None:
+    """Record that an instance is asked, where the request is recorded."""
+    trace: Trace = exchange.scope["trace"]
+    if trace.span is None:
+        return
+    method, instance = exchange.scope["method"], upstream.instance
+    attributes = {
+        "http.request.method": method,
+        "url.full": f"http://{instance.address}:{instance.port}{exchange.scope['path']}",
+        "server.address": instance.address,
+        "server.port": instance.port,
+    }
+    if len(exchange.tried) > 1:
+        attributes["http.request.resend_count"] = len(exchange.tried) - 1
+    exchange.trace = trace.span.child(f"{method} {exchange.route.template}", attributes).trace()
+
+
+def end_attempt(exchange: Exchange, status: int = 0, failure: BaseException | None = None) -> None:
+    """Record what came of it: its status, and how it failed."""
+    if exchange.trace.span is None:
+        return
+    error = str(status) if status >= 400 else type(failure).__name__ if failure else None
+    exchange.trace.span.end(attributes={"http.response.status_code": status} if status else None, error=error)
 
 
 def may_repeat(exchange: Exchange, service: UpstreamService, attempts: int, now: float) -> bool:
@@ -495,7 +537,9 @@ def head(exchange: Exchange) -> list[bytes]:
     scope = exchange.scope
     target = scope["raw_path"] + b"?" + scope["query_string"] if scope["query_string"] else scope["raw_path"]
     lines = [scope["method"].encode(), b" ", target, b" HTTP/1.1\r\n"]
-    return lines + headers.upstream(scope["headers"], exchange.ours)
+    lines += headers.upstream(scope["headers"], exchange.ours)
+    lines += (b"traceparent: ", exchange.trace.traceparent.encode(), b"\r\n")
+    return lines
 
 
 def upgrading(exchange: Exchange) -> bytes:

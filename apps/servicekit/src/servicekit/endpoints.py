@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from servicekit import metrics
@@ -47,8 +47,8 @@ def router(
         return JSONResponse({"status": status, "checks": checks} | more(), 503 if status == "unhealthy" else 200)
 
     @routes.get("/metrics")
-    async def scrape() -> Response:  # pyright: ignore[reportUnusedFunction]
-        return metrics.expose()
+    async def scrape(request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
+        return metrics.expose(request.headers.get("accept", ""))
 
     return routes
 

@@ -1,8 +1,10 @@
 """Metrics by the names that the estate's dashboards and alerts know."""
 
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 
-from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram
+from prometheus_client.exposition import choose_encoder
 from starlette.responses import Response
 
 DURATION = Histogram(
@@ -14,6 +16,7 @@ active = 0
 ACTIVE.set_function(lambda: active)
 ERRORS = Counter("service_errors", "Errors that are the service's own", ["service", "error_type"])
 REGISTERED = Gauge("service_registered", "1 while the service is registered in Consul, 0 while not")
+BUILD = Gauge("build_info", "1, and which version of the service this is", ["service", "version"])
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -23,11 +26,29 @@ def histogram(method: str, endpoint: str, status: int) -> Histogram:
     return DURATION.labels(method, endpoint, str(status))
 
 
-def observe(method: str, endpoint: str, status: int, duration_s: float) -> None:
-    """Count a request; anybody can send any method, so unknown ones are one."""
-    histogram(method if method in METHODS else "OTHER", endpoint, status).observe(duration_s)
+def observe(method: str, endpoint: str, status: int, duration_s: float, exemplar: dict[str, str] | None) -> None:
+    """Count a request; anybody can send any method, so unknown ones are one.
+
+    Args:
+        method: of the request.
+        endpoint: its route's template.
+        status: of the answer.
+        duration_s: how long it took.
+        exemplar: the trace that shows what such a request did, where there is one.
+    """
+    histogram(method if method in METHODS else "OTHER", endpoint, status).observe(duration_s, exemplar)
 
 
-def expose() -> Response:
-    """The answer to a scrape."""
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+def expose(accept: str) -> Response:
+    """The answer to a scrape: with exemplars where OpenMetrics is asked for, which alone can tell them."""
+    encode, content_type = choose_encoder(accept)
+    return Response(encode(REGISTRY), headers={"content-type": content_type})
+
+
+def tell_version(service: str) -> None:
+    """Say which version of a service runs: that of the package by its name."""
+    try:
+        known = version(service)
+    except PackageNotFoundError:
+        known = "unknown"
+    BUILD.labels(service, known).set(1)

@@ -4,13 +4,16 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import uuid_utils
 
 from servicekit import logs, metrics
-from servicekit.tracing import Spans, Trace, continued
+from servicekit.tracing import Trace, continued, current
+
+if TYPE_CHECKING:
+    from servicekit.spans import Spans
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -53,7 +56,9 @@ class Observed:
         spans: exports spans; None where only ids are wanted.
     """
 
-    def __init__(self, app: App, service: str, *, trusts: Callable[[Scope], bool], spans: Spans | None = None) -> None:
+    def __init__(
+        self, app: App, service: str, *, trusts: Callable[[Scope], bool], spans: "Spans | None" = None
+    ) -> None:
         self.app = app
         self.service = service
         self.trusts = trusts
@@ -64,7 +69,7 @@ class Observed:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         if scope["type"] != "http":
-            await self.app(scope, receive, send)
+            await self.app(scope, receive, self._closing(send) if scope["type"] == "lifespan" else send)
             return
         status = 500
         seen: Seen = scope.get("seen") or self._begin(scope)
@@ -76,6 +81,8 @@ class Observed:
                 message["headers"] = with_id(message.get("headers", ()), seen)
             await send(message)
 
+        if seen.trace and seen.trace.span:
+            current.set(seen.trace)
         try:
             await self.app(scope, receive, send_with_id)
         except Exception as error:
@@ -83,6 +90,16 @@ class Observed:
             raise
         finally:
             self._end(scope, seen, status)
+
+    def _closing(self, send: Send) -> Send:
+        """Exports the last spans before it is told that the app has ended: after that the process ends by its signal."""
+
+        async def close(message: Message) -> None:
+            if self.spans and message["type"] == "lifespan.shutdown.complete":
+                self.spans.close()
+            await send(message)
+
+        return close
 
     def at_once(self, scope: Scope, cycle: Any) -> bool:
         """Serve a request without a task, if the app can; else it is served as any other."""
@@ -101,7 +118,7 @@ class Observed:
         started = time.perf_counter()
         method, path, headers = scope["method"], scope["path"], dict(scope["headers"])
         request_id = scope["request_id"] = self.request_id(scope, headers.get(HEADER, b""))
-        trace = scope["trace"] = None if path in QUIET else self.trace(headers, method)
+        trace = scope["trace"] = None if path in QUIET else self.trace(headers, method, path)
         about = {"method": method, "url": path, "request_id": request_id}
         if trace is None:
             return Seen(started, request_id, trace, logs.members(about))
@@ -114,12 +131,14 @@ class Observed:
         metrics.active -= 1
         duration_s = time.perf_counter() - seen.started
         endpoint, method = template(scope), scope["method"]
-        metrics.observe(method, endpoint, status, duration_s)
+        span = seen.trace and seen.trace.span
+        exemplar = {"trace_id": seen.trace.trace_id} if seen.trace and span else None
+        metrics.observe(method, endpoint, status, duration_s, exemplar)
         if seen.trace or status >= 500:
             outcome = f',"endpoint":{quoted(endpoint)},"status":{status},"duration":{duration_s:.6f}'
             logs.event(time.time(), "Request completed", seen.about + outcome.encode())
-        if seen.trace and self.spans:
-            self.spans.end(seen.trace, method, endpoint, status)
+        if span and self.spans:
+            self.spans.end(span, method, endpoint, status)
 
     def request_id(self, scope: Scope, given: bytes) -> str:
         """The caller's id where it is trusted and sane, else a new one, which sorts by time (RFC 9562, UUIDv7)."""
@@ -129,10 +148,10 @@ class Observed:
                 return text
         return str(uuid_utils.uuid7())
 
-    def trace(self, headers: dict[bytes, bytes], method: str) -> Trace:
+    def trace(self, headers: dict[bytes, bytes], method: str, path: str) -> Trace:
         """The request's trace, which the caller may have begun."""
         header = headers.get(b"traceparent", b"").decode("latin-1")
-        return self.spans.start(header, method) if self.spans else continued(header)
+        return self.spans.start(header, method, path) if self.spans else continued(header)
 
 
 def with_id(headers: Iterable[tuple[bytes, bytes]], seen: Seen) -> Headers:

@@ -5,14 +5,14 @@ from collections.abc import Callable
 
 from fastapi import FastAPI
 
-from servicekit import logs
+from servicekit import logs, metrics
 from servicekit.bodies import Bounded, Head
 from servicekit.observation import Observed
 from servicekit.registration import Registration
 from servicekit.serving import serve
 from servicekit.settings import ServiceSettings, SettingsError, refuse
 from servicekit.tokens import Verifier
-from servicekit.tracing import Spans
+from servicekit.tracing import spans
 
 
 def run(settings: ServiceSettings, create_app: Callable[[Registration, Verifier], FastAPI]) -> None:
@@ -24,15 +24,13 @@ def run(settings: ServiceSettings, create_app: Callable[[Registration, Verifier]
     """
     service, server = settings.service, settings.server
     logs.configure(service.name)
+    metrics.tell_version(service.name)
     try:
         verifier = Verifier(settings.auth)
     except SettingsError as error:
         refuse(error)
     registration = Registration(service.registry, service.name, socket.gethostname(), service.address, server.port)
     bounded = Bounded(create_app(registration, verifier), server.body_limit_bytes)
-    spans = Spans(service.name, settings.telemetry.endpoint) if settings.telemetry.endpoint else None
     # Only the gateway reaches the service, so the request id that it sends is taken over.
-    observed = Observed(Head(bounded), service.name, trusts=lambda _: True, spans=spans)
+    observed = Observed(Head(bounded), service.name, trusts=lambda _: True, spans=spans(service.name, settings.tracing))
     serve(observed, server.host, server.port, join=registration.start, leave=registration.stop)
-    if spans:
-        spans.close()

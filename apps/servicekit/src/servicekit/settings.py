@@ -86,11 +86,13 @@ class Cache(Settings):
     password: SecretStr = SecretStr("")
 
 
-class Telemetry(Settings):
+class Tracing(Settings):
     """Where spans go."""
 
-    endpoint: str | None = None
+    endpoint: str | None = Field(default=None, pattern=r"^https?://")
     """URL of an OpenTelemetry collector (OTLP over HTTP), such as http://collector:4318; absent: no spans."""
+    ratio: float = Field(default=0.1, ge=0, le=1)
+    """Of the traces that begin here, how many are recorded; of one that a caller began, it says so itself."""
 
 
 class ServiceSettings(Settings):
@@ -99,7 +101,7 @@ class ServiceSettings(Settings):
     server: Server = Server()
     service: Service
     auth: Auth = Auth()
-    telemetry: Telemetry = Telemetry()
+    tracing: Tracing = Tracing()
 
 
 S = TypeVar("S", bound=ServiceSettings)

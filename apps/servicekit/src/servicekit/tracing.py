@@ -2,10 +2,20 @@
 
 import random
 import re
+from collections.abc import Generator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
+
+from servicekit.problems import Problem
+from servicekit.settings import Tracing
+
+if TYPE_CHECKING:
+    from servicekit.spans import Attributes, Span, Spans
 
 TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+NOTHING = nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,13 +26,17 @@ class Trace:
     span_id: str
     sampled: bool
     parent_id: str | None = None
-    span: Any = None
-    """OpenTelemetry's, where spans are exported."""
+    span: "Span | None" = None
+    """What is recorded of it."""
 
     @property
     def traceparent(self) -> str:
         """The header for requests that are made in the course of this one."""
         return f"00-{self.trace_id}-{self.span_id}-{'01' if self.sampled else '00'}"
+
+
+current: ContextVar[Trace | None] = ContextVar("trace", default=None)
+"""Of the request that is being served, where spans are recorded of it."""
 
 
 def continued(header: str) -> Trace:
@@ -39,51 +53,36 @@ def new_span_id() -> str:
     return f"{random.getrandbits(64):016x}"
 
 
-class Spans:
-    """Spans of requests, exported by OTLP over HTTP in the background.
+def spans(service: str, settings: Tracing) -> "Spans | None":
+    """What records a service's spans; None where they are not wanted."""
+    if settings.endpoint is None:
+        return None
+    # Imported here: OpenTelemetry takes its time and memory, and most runs do without.
+    from servicekit.spans import Spans
+
+    return Spans(service, settings.endpoint, settings.ratio)
+
+
+def step(name: str, attributes: "Attributes") -> AbstractContextManager[None]:
+    """A span of a part of the current request, such as a question to its database; nothing where none is recorded.
 
     Args:
-        service: name of the service.
-        endpoint: URL of the collector, without /v1/traces.
+        name: few of them, whatever the request.
+        attributes: by OpenTelemetry's conventions.
     """
+    trace = current.get()
+    return recorded(trace.span, name, attributes) if trace and trace.span else NOTHING
 
-    def __init__(self, service: str, endpoint: str) -> None:
-        # Imported here: OpenTelemetry takes its time, and most runs do without.
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-        from opentelemetry.sdk.resources import Resource
-        from opentelemetry.sdk.trace import TracerProvider
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-        self.provider = TracerProvider(resource=Resource({"service.name": service}))
-        exporter = OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces")
-        self.provider.add_span_processor(BatchSpanProcessor(exporter))
-        self.tracer = self.provider.get_tracer("servicekit")
-
-    def start(self, header: str, method: str) -> Trace:
-        """A trace with a span that has begun."""
-        from opentelemetry.trace import SpanKind
-        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-
-        parent = TraceContextTextMapPropagator().extract({"traceparent": header})
-        span = self.tracer.start_span(method, parent, SpanKind.SERVER)
-        context = span.get_span_context()
-        return Trace(
-            f"{context.trace_id:032x}", f"{context.span_id:016x}", sampled=context.trace_flags.sampled, span=span
-        )
-
-    @staticmethod
-    def end(trace: Trace, method: str, endpoint: str, status: int) -> None:
-        """End a trace's span, named as OpenTelemetry's conventions for HTTP have it."""
-        trace.span.update_name(f"{method} {endpoint}")
-        trace.span.set_attributes(
-            {"http.request.method": method, "http.route": endpoint, "http.response.status_code": status}
-        )
-        if status >= 500:
-            from opentelemetry.trace import StatusCode
-
-            trace.span.set_status(StatusCode.ERROR)
-        trace.span.end()
-
-    def close(self) -> None:
-        """Export what is left."""
-        self.provider.shutdown()
+@contextmanager
+def recorded(span: "Span", name: str, attributes: "Attributes") -> Generator[None]:
+    """A span beneath another one; an exception is its error, unless it is an answer."""
+    child = span.child(name, attributes)
+    error = None
+    try:
+        yield
+    except Exception as raised:
+        error = None if isinstance(raised, Problem) else type(raised).__name__
+        raise
+    finally:
+        child.end(error=error)

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
+from servicekit.tracing import Trace, current
+
 K = TypeVar("K")
 V = TypeVar("V")
 LARGEST = 200
@@ -24,11 +26,14 @@ class Batched(Generic[K, V]):
         self._load = load
         self._waiting: dict[K, list[asyncio.Future[V]]] = {}
         self._running: asyncio.Task[None] | None = None
+        self._trace: Trace | None = None
+        """Of the first one that waits and is recorded: the next batch is a part of that."""
 
     async def get(self, key: K) -> V:
         """The value of a key; raises what loading it raised."""
         future: asyncio.Future[V] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(key, []).append(future)
+        self._trace = self._trace or current.get()
         if self._running is None:
             self._running = asyncio.create_task(self._run())
         return await future
@@ -36,6 +41,8 @@ class Batched(Generic[K, V]):
     async def _run(self) -> None:
         while self._waiting:
             batch = {key: self._waiting.pop(key) for key in list(self._waiting)[:LARGEST]}
+            current.set(self._trace)
+            self._trace = None
             try:
                 values = await self._load(list(batch))
             except Exception as error:  # noqa: BLE001 - it belongs to those who wait

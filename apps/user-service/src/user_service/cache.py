@@ -23,6 +23,7 @@ import orjson
 from prometheus_client import Counter
 from redis.exceptions import RedisError
 from servicekit import background, shared
+from servicekit.tracing import step
 
 from user_service.database import Postgres
 from user_service.settings import Cache as CacheSettings
@@ -39,6 +40,7 @@ REQUESTS = Counter("cache_requests", "Users asked of the cache", ["result"])
 HIT, MISS, BYPASS, RUBBISH = (REQUESTS.labels(result) for result in ("hit", "miss", "bypass", "rubbish"))
 FAILURES = Counter("cache_failures", "Commands that Redis did not answer")
 GENERATION = "cache_generation"
+REDIS = {"db.system.name": "redis"}
 
 LEASE = """
 local taken = {}
@@ -118,7 +120,7 @@ class Cache:
             return [None] * len(ids)
         generation = self._generation
         keys = [key(user_id) for user_id in ids]
-        values = await self._ask(self._redis.mget(keys))
+        values = await self._ask("MGET", self._redis.mget(keys))
         if values is None:
             BYPASS.inc(len(ids))
             return [None] * len(ids)
@@ -133,7 +135,7 @@ class Cache:
         ]
         if rubbish:
             RUBBISH.inc(len(rubbish))
-            await self._ask(self._redis.delete(*rubbish))
+            await self._ask("DEL", self._redis.delete(*rubbish))
         return rows
 
     async def lease(self, ids: Sequence[int]) -> Lease | None:
@@ -143,7 +145,7 @@ class Cache:
         generation = self._generation
         keys = [key(user_id) for user_id in ids]
         token = b"lease:" + secrets.token_hex(8).encode()
-        taken = await self._ask(self._lease(keys=keys, args=[token, int(FILL_S * 1000)]))
+        taken = await self._ask("lease", self._lease(keys=keys, args=[token, int(FILL_S * 1000)]))
         if taken is None:
             return None
         mine = {user_id: name for user_id, name, yes in zip(ids, keys, taken, strict=True) if yes}
@@ -155,13 +157,18 @@ class Cache:
             return
         stamp = {"generation": lease.generation}
         values = [orjson.dumps(stamp | rows[user_id]) if user_id in rows else b"" for user_id in lease.keys]
-        await self._ask(self._fill(keys=list(lease.keys.values()), args=[lease.token, self.settings.ttl_s, *values]))
+        await self._ask(
+            "fill", self._fill(keys=list(lease.keys.values()), args=[lease.token, self.settings.ttl_s, *values])
+        )
 
     async def invalidate(self, user_id: int) -> None:
         """Forget a user, everywhere; called after the commit of a change and before its answer."""
         if self._redis is None:
             return
-        if time.monotonic() >= self._paused_until and await self._ask(self._redis.delete(key(user_id))) is not None:
+        if (
+            time.monotonic() >= self._paused_until
+            and await self._ask("DEL", self._redis.delete(key(user_id))) is not None
+        ):
             return
         await self.database.run(lambda c: c.fetchval(f"SELECT nextval('{GENERATION}')"), repeatable=True)
         await asyncio.sleep(LEASE_S)
@@ -170,10 +177,11 @@ class Cache:
         now = time.monotonic()
         return self._redis is not None and now < self._known_until and now >= self._paused_until
 
-    async def _ask(self, command: Any) -> Any:
+    async def _ask(self, name: str, command: Any) -> Any:
         """Redis' answer; None when there is none in time, and then it is left alone for a while."""
         try:
-            return await command
+            with step(name, REDIS):
+                return await command
         except (RedisError, OSError, TimeoutError) as error:
             FAILURES.inc()
             if time.monotonic() >= self._paused_until:

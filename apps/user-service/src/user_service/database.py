@@ -9,6 +9,7 @@ import asyncpg
 import stamina
 from prometheus_client import Gauge
 from servicekit.problems import unavailable
+from servicekit.tracing import step
 
 from user_service.settings import Database
 
@@ -30,6 +31,7 @@ Connection = Any
 Work = Callable[[Connection], Awaitable[T]]
 CONNECTIONS = Gauge("database_pool_connections", "Connections to the database", ["state"])
 LIMIT = Gauge("database_pool_limit", "Most connections that the pool may have")
+WAITING = Gauge("database_pool_waiting", "Requests that wait for a connection of the pool")
 
 
 class Again(Exception):  # noqa: N818 - not an error, but what to do
@@ -46,6 +48,14 @@ class Postgres:
     def __init__(self, settings: Database) -> None:
         self.settings = settings
         self._pool: Any = None
+        self._about = {
+            "db.system.name": "postgresql",
+            "db.namespace": settings.name,
+            "server.address": settings.host,
+            "server.port": settings.port,
+        }
+        self._waiting = 0
+        WAITING.set_function(lambda: self._waiting)
 
     async def open(self) -> None:
         """Make the pool; it connects on first use. Statements are prepared once a connection, by asyncpg."""
@@ -104,10 +114,13 @@ class Postgres:
 
     async def _once(self, work: Work[T], *, repeatable: bool) -> T:
         begun = False
+        self._waiting += 1
         try:
-            async with self._pool.acquire(timeout=self.settings.connect_timeout_s) as connection:
-                begun = True
-                return await work(connection)
+            with step("postgresql", self._about):
+                async with self._pool.acquire(timeout=self.settings.connect_timeout_s) as connection:
+                    begun = True
+                    self._waiting -= 1
+                    return await work(connection)
         except UNDONE as error:
             raise Again from error
         except SLOW as error:
@@ -119,6 +132,8 @@ class Postgres:
             if repeatable or not begun:
                 raise Again from error
             raise unavailable("the database went away; whether this was done is not known") from error
+        finally:
+            self._waiting -= not begun
 
     async def ping(self) -> None:
         """Raise when the database does not answer."""

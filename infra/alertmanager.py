@@ -1,0 +1,118 @@
+"""Alertmanager: tells whom the stack names of what Prometheus finds."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pulumi
+from pulumi_kubernetes.apps.v1 import StatefulSet
+from pulumi_kubernetes.core.v1 import Secret, Service
+
+from infra.alert_routes import FILE, FOLDER, configuration
+from infra.namespace import EstateNamespace
+from infra.network_policy import Endpoint, leaving
+from infra.pods import container_security, labels, manifest, metadata, pod_security, resources, scraped, selector
+from infra.settings import Receiver
+from infra.volumes import volume_claim
+from infra.waiting import ROLLOUT
+
+NAME = "alertmanager"
+UID = 65534  # of the upstream image
+PORT = 9093
+
+
+class Alertmanager(pulumi.ComponentResource):
+    """Who is told."""
+
+    endpoint = Endpoint(NAME, PORT)
+    service: Service
+
+    def __init__(
+        self,
+        image: str,
+        storage: str,
+        receivers: Sequence[Receiver],
+        secrets: Mapping[str, pulumi.Output[str]],
+        namespace: EstateNamespace,
+    ) -> None:
+        """Create the server.
+
+        Args:
+            image: reference of the upstream image or of one like it.
+            storage: size of the volume, a Kubernetes quantity: of silences, and of what was told.
+            receivers: of the stack.
+            secrets: addresses, keys and passwords of theirs, by the names that the receivers have for them.
+            namespace: where it runs.
+        """
+        super().__init__("estate:alertmanager:Alertmanager", NAME, {}, pulumi.ResourceOptions(parent=namespace))
+        child = pulumi.ResourceOptions(parent=self)
+        named = metadata(NAME, namespace.name)
+        held = Secret(
+            NAME,
+            metadata=manifest({"namespace": namespace.name, "labels": labels(NAME)}),
+            string_data={FILE: configuration(receivers), **secrets},
+            immutable=True,
+            opts=child,
+        )
+        for receiver in receivers:
+            leaving(NAME, receiver.name, receiver.networks, receiver.to_port, namespace.name, child)
+        behind = {"clusterIP": "None", "selector": selector(NAME), "ports": [{"name": "http", "port": PORT}]}
+        self.service = Service(NAME, metadata=named, spec=manifest(behind), opts=child)
+        StatefulSet(
+            NAME,
+            metadata=named,
+            spec=manifest(
+                {
+                    "serviceName": NAME,
+                    "replicas": 1,
+                    "podManagementPolicy": "Parallel",  # a pod that never became ready is replaced too
+                    "selector": {"matchLabels": selector(NAME)},
+                    "template": {
+                        "metadata": {"labels": labels(NAME), "annotations": scraped(PORT)},
+                        "spec": pod(image, held.metadata.name),
+                    },
+                    "volumeClaimTemplates": [volume_claim(storage)],
+                }
+            ),
+            opts=pulumi.ResourceOptions(parent=self, custom_timeouts=ROLLOUT),
+        )
+        self.register_outputs({})
+
+
+def pod(image: str, held: pulumi.Input[str]) -> dict[str, Any]:
+    """The server's pod."""
+    return {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": pod_security(UID),
+        "containers": [
+            {
+                "name": NAME,
+                "image": image,
+                "command": [
+                    "alertmanager",
+                    f"--config.file={FOLDER}/{FILE}",
+                    "--storage.path=/alertmanager",
+                    "--cluster.listen-address=",  # one is enough: without it the Watchdog is silent, which is heard
+                ],
+                "ports": [{"name": "http", "containerPort": PORT}],
+                "startupProbe": {
+                    "httpGet": {"path": "/-/ready", "port": "http"},
+                    "periodSeconds": 1,
+                    "failureThreshold": 60,
+                },
+                "readinessProbe": {"httpGet": {"path": "/-/ready", "port": "http"}, "periodSeconds": 5},
+                "livenessProbe": {
+                    "httpGet": {"path": "/-/healthy", "port": "http"},
+                    "periodSeconds": 10,
+                    "failureThreshold": 6,
+                },
+                "resources": resources("10m", "64Mi"),
+                "securityContext": container_security(),
+                "volumeMounts": [
+                    {"name": "data", "mountPath": "/alertmanager"},
+                    {"name": "configuration", "mountPath": FOLDER, "readOnly": True},
+                ],
+            }
+        ],
+        "volumes": [{"name": "configuration", "secret": {"secretName": held, "defaultMode": 0o440}}],
+    }

@@ -1,0 +1,36 @@
+"""What Prometheus computes and rings for: recording rules and alerts, all from the declaration of the services."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from infra.alerts import capacity, kubernetes, objectives, platform, services, watching
+from infra.alerts.rule import group
+from infra.settings import Slo
+
+FILE = "rules.yml"
+NONE = frozenset({"Watchdog"})
+"""Alerts that tell of nothing."""
+
+
+def rules(slos: Mapping[str, Slo], backup_too_old_h: int) -> str:
+    """The rule file.
+
+    Args:
+        slos: what is promised of each service, by its name.
+        backup_too_old_h: age of the newest dump of the database past which an alert rings.
+    """
+    return yaml.safe_dump({"groups": groups(slos, backup_too_old_h)}, sort_keys=False, width=1000)
+
+
+def groups(slos: Mapping[str, Slo], backup_too_old_h: int) -> list[dict[str, Any]]:
+    """The groups of the rule file."""
+    return [
+        *(part for name, slo in slos.items() for part in objectives.groups(name, slo)),
+        *(group(name, services.alerts(name)) for name in slos),
+        group("capacity", capacity.ALERTS),
+        group("kubernetes", kubernetes.alerts(backup_too_old_h)),
+        group("platform", platform.ALERTS),
+        group("watching", watching.ALERTS),
+    ]

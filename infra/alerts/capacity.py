@@ -1,0 +1,65 @@
+"""What is about to be too little."""
+
+from infra.alerts.rule import SERVICE_OF_CONTAINER, Alert
+
+SERVICE_OF_JOB = {"service": "{{ $labels.job }}"}
+SHED = 10
+"""Requests in two minutes: a client that is refused now and then tries again."""
+
+ALERTS = (
+    Alert(
+        "DatabasePoolExhausted",
+        'sum by (job, pod) (database_pool_connections{state="used"}) / sum by (job, pod) (database_pool_limit) >= 0.9',
+        "warning",
+        "{{ $labels.pod }} has hardly a connection to the database left",
+        "{{ $value | humanizePercentage }} of its pool are in use.",
+        labels=SERVICE_OF_JOB,
+    ),
+    Alert(
+        "RequestsShed",
+        f"sum by (job, reason) (increase(gateway_shed_total[2m])) >= {SHED}",
+        "warning",
+        "the gateway refuses requests: {{ $labels.reason }}",
+        "{{ $value | humanize }} requests were refused within 2 minutes.",
+        lasting="0s",
+        labels=SERVICE_OF_JOB,
+    ),
+    Alert(
+        "ContainerMemoryNearLimit",
+        'max by (pod, container) (container_memory_working_set_bytes{container!=""})'
+        ' / max by (pod, container) (kube_pod_container_resource_limits{resource="memory"}) > 0.9',
+        "warning",
+        "{{ $labels.container }} in {{ $labels.pod }} will soon be killed for its memory",
+        "It has {{ $value | humanizePercentage }} of its limit.",
+        labels=SERVICE_OF_CONTAINER,
+    ),
+    Alert(
+        "CpuThrottled",
+        'sum by (pod, container) (rate(container_cpu_cfs_throttled_periods_total{container!=""}[5m]))'
+        ' / sum by (pod, container) (rate(container_cpu_cfs_periods_total{container!=""}[5m])) > 0.5'
+        # One period is 0.1 s: what runs for less than a tenth of the time has no trouble.
+        ' and sum by (pod, container) (rate(container_cpu_cfs_periods_total{container!=""}[5m])) > 1',
+        "warning",
+        "{{ $labels.container }} in {{ $labels.pod }} is held back by its CPU limit",
+        "It had to wait in {{ $value | humanizePercentage }} of the periods in which it ran.",
+        lasting="5m",
+        labels=SERVICE_OF_CONTAINER,
+    ),
+    Alert(
+        "VolumeFilling",
+        "max by (persistentvolumeclaim) (kubelet_volume_stats_used_bytes)"
+        " / max by (persistentvolumeclaim) (kubelet_volume_stats_capacity_bytes) > 0.85",
+        "warning",
+        "the volume {{ $labels.persistentvolumeclaim }} is nearly full",
+        "It is {{ $value | humanizePercentage }} full.",
+        labels={"service": "{{ $labels.persistentvolumeclaim }}"},
+    ),
+    Alert(
+        "PostgresConnectionsNearLimit",
+        'sum(pg_stat_activity_count{job="postgres"}) / max(pg_settings_max_connections{job="postgres"}) > 0.8',
+        "warning",
+        "Postgres will soon refuse connections",
+        "{{ $value | humanizePercentage }} of its connections are in use.",
+        labels={"service": "postgres"},
+    ),
+)

@@ -1,0 +1,50 @@
+"""An alert, and how Prometheus has it."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+RUNBOOKS = "docs/runbooks"
+SERVICE_OF_CONTAINER = {"service": "{{ $labels.container }}"}
+"""Our containers have the names of their workloads."""
+
+
+@dataclass(frozen=True)
+class Alert:
+    """What rings, when, and what it says then."""
+
+    name: str
+    expr: str
+    severity: Literal["critical", "warning", "none"]
+    summary: str
+    description: str
+    """With the value."""
+    lasting: str = "1m"
+    """How long it has to be true."""
+    labels: dict[str, str] = field(default_factory=dict[str, str])
+    """`service`, where the expression does not say it."""
+
+    @property
+    def runbook(self) -> str:
+        """Of the page in docs/runbooks."""
+        return re.sub(r"(?<!^)(?=[A-Z])", "-", self.name).lower()
+
+    def rule(self) -> dict[str, Any]:
+        """As the rule file has it."""
+        return {
+            "alert": self.name,
+            "expr": self.expr,
+            "for": self.lasting,
+            "labels": {"severity": self.severity} | self.labels,
+            "annotations": {
+                "summary": self.summary,
+                "description": self.description,
+                "runbook_url": f"{RUNBOOKS}/{self.runbook}.md",
+            },
+        }
+
+
+def group(name: str, alerts: Iterable[Alert]) -> dict[str, Any]:
+    """A group of the rule file."""
+    return {"name": name, "rules": [alert.rule() for alert in alerts]}

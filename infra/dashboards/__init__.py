@@ -1,0 +1,1 @@
+"""Dashboards as data, which Grafana and the page of `make dashboard` both draw."""

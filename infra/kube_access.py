@@ -1,0 +1,95 @@
+"""Who may ask the Kubernetes API, and for what: a ServiceAccount with a Role in its own namespace, and a token that only its own pods have."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pulumi
+from pulumi_kubernetes.core.v1 import ServiceAccount
+from pulumi_kubernetes.rbac.v1 import ClusterRole, ClusterRoleBinding, Role, RoleBinding
+
+from infra.namespace import EstateNamespace
+from infra.network_policy import Endpoint
+from infra.pods import MANAGED_BY, manifest, metadata
+from infra.settings import ApiServer
+
+FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount"
+"""Where clients look for them (https://kubernetes.io/docs/reference/access-authn-authz/service-accounts-admin/)."""
+TOKEN, CA = f"{FOLDER}/token", f"{FOLDER}/ca.crt"
+MOUNT = {"name": "kube-access", "mountPath": FOLDER, "readOnly": True}
+VOLUME = {
+    "name": "kube-access",
+    "projected": {
+        "defaultMode": 0o440,
+        "sources": [
+            {"serviceAccountToken": {"path": "token", "expirationSeconds": 3600}},
+            {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+            {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}}]}},
+        ],
+    },
+}
+"""Mounted by name where it is needed, so that no pod has a token for want of a word."""
+READ = ["get", "list", "watch"]
+Rule = dict[str, Any]
+
+
+def endpoint(api_server: ApiServer) -> Endpoint:
+    """Where the Kubernetes API is, for network policies."""
+    return Endpoint("api-server", api_server.port, networks=tuple(api_server.networks))
+
+
+def readable(group: str, *resources: str) -> Rule:
+    """A rule that lets resources be read."""
+    return {"apiGroups": [group], "resources": list(resources), "verbs": READ}
+
+
+class KubeAccess(pulumi.ComponentResource):
+    """A workload's identity."""
+
+    account: pulumi.Output[str]
+    """Name of the ServiceAccount."""
+
+    def __init__(
+        self,
+        name: str,
+        rules: Sequence[Rule],
+        namespace: EstateNamespace,
+        parent: pulumi.Resource,
+        cluster_rules: Sequence[Rule] = (),
+    ) -> None:
+        """Create the account and its roles.
+
+        Args:
+            name: of the workload.
+            rules: what it may do in its namespace.
+            namespace: where it runs.
+            parent: the workload.
+            cluster_rules: what it may do outside: with what has no namespace.
+        """
+        super().__init__("estate:kube_access:KubeAccess", name, {}, pulumi.ResourceOptions(parent=parent))
+        child = pulumi.ResourceOptions(parent=self)
+        named = metadata(name, namespace.name)
+        account = ServiceAccount(name, metadata=named, automount_service_account_token=False, opts=child)
+        subjects = [{"kind": "ServiceAccount", "name": name, "namespace": namespace.name}]
+        group = "rbac.authorization.k8s.io"
+        Role(name, metadata=named, rules=manifest(list(rules)), opts=child)
+        RoleBinding(
+            name,
+            metadata=named,
+            role_ref=manifest({"apiGroup": group, "kind": "Role", "name": name}),
+            subjects=manifest(subjects),
+            opts=child,
+        )
+        if cluster_rules:
+            # Stacks share the cluster: each has its own.
+            wide = namespace.name.apply(lambda of: f"{of}-{name}")
+            of_all = manifest({"name": wide, "labels": MANAGED_BY})
+            ClusterRole(name, metadata=of_all, rules=manifest(list(cluster_rules)), opts=child)
+            ClusterRoleBinding(
+                name,
+                metadata=of_all,
+                role_ref=manifest({"apiGroup": group, "kind": "ClusterRole", "name": wide}),
+                subjects=manifest(subjects),
+                opts=child,
+            )
+        self.account = account.metadata.name
+        self.register_outputs({"account": self.account})

@@ -1,0 +1,40 @@
+"""One request, in the logs of all that it came through."""
+
+import subprocess
+import uuid
+
+import httpx
+import pytest
+
+from infra.services import GATEWAY
+from tests.running import eventually
+from toolchain.paths import PROJECT
+from toolchain.stack import Stack
+
+
+def logs(stack: Stack, request: str) -> subprocess.CompletedProcess[str]:
+    command = ["make", "logs", f"STACK={stack.name}", f"REQUEST={request}"]
+    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("by", ["request", "trace"])
+def test_a_request_is_found_in_both_apps(client: httpx.Client, stack: Stack, by: str) -> None:
+    request, trace = str(uuid.uuid4()), uuid.uuid4().hex
+    headers = {"X-Request-ID": request, "traceparent": f"00-{trace}-b7ad6b7169203331-00"}
+    assert client.get("/api/v1/users/1", headers=headers).headers["x-request-id"] == request
+    found: list[str] = []
+
+    def complete() -> bool:
+        found[:] = logs(stack, {"request": request, "trace": trace}[by]).stdout.splitlines()
+        return len(found) == 4
+
+    eventually(complete, "two lines of the gateway and two of user-service", 20)
+    assert [line.split()[1].startswith(GATEWAY) for line in (found[0], found[-1])] == [True, True]
+    assert [line.split()[1].startswith("user-service") for line in found[1:3]] == [True, True]
+    assert [" ".join(line.split()[3:5]) for line in found] == [*["Request started"] * 2, *["Request completed"] * 2]
+
+
+def test_a_request_that_there_was_not_is_an_error_with_what_to_do(stack: Stack) -> None:
+    done = logs(stack, "never")
+    assert done.returncode == 2  # make's
+    assert "no line of request never in the last hour" in done.stdout

@@ -1,0 +1,85 @@
+"""One digest from stack to stack: dev, staging, prod side by side, each with users at work while it takes the release."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.load import Load
+from tests.running import connect, kubectl_of
+from tests.stacks import beside_local, local_images, make, stack_file, stack_of, variant
+from toolchain.estate import new_token
+from toolchain.stack import Stack, outputs
+
+SMALL: dict[str, Any] = {
+    "postgres": {"kind": "instance"},
+    "consul": {"servers": 1},
+    "service": {"requests": {"cpu": "10m"}, "scaling": {"least": 1, "most": 2}},
+    "services": {},
+}
+"""Three estates of any stage fit on one machine like this."""
+DEV, STAGING, PROD = "test-dev", "test-stage", "test-prod"
+
+
+@pytest.fixture
+def stacks(tmp_path: Path) -> Iterator[dict[str, Stack]]:
+    """Three stacks of those stages: dev with a newer user-service, prod with a registry of its own."""
+    old = local_images()
+    new = variant(old, tmp_path, "newer", "LABEL release=newer")
+    with ExitStack() as up:
+        yield {
+            DEV: up.enter_context(beside_local(DEV, "dev", new, **SMALL)),
+            STAGING: up.enter_context(beside_local(STAGING, "staging", old, **SMALL)),
+            PROD: up.enter_context(beside_local(PROD, "prod", old, **SMALL, registry="localhost:5000/test-prod")),
+        }
+
+
+def digests(stack: Stack) -> dict[str, str]:
+    """What each container of a stack runs, by its image's path behind the registry."""
+    images = kubectl_of(stack)("get", "pods", "-o", "jsonpath={.items[*].spec.containers[*].image}").split()
+    return {image.partition("@")[0].rpartition("/")[2].partition(":")[0]: image.partition("@")[2] for image in images}
+
+
+def promoted_under_load(giving: Stack, taking: Stack) -> None:
+    """Promote, and bring the other stack up, with users at work there."""
+    with connect(outputs(taking)["urls"]["gateway"], new_token(taking)) as client:
+        with Load(client) as load:
+            done = make("promote", FROM=giving.name, TO=taking.name)
+            assert done.returncode == 0, done.stdout + done.stderr
+            assert f"user-service@{digests(giving)['user-service']}" in done.stdout
+            released = make("up", taking.name)
+            assert released.returncode == 0, released.stdout + released.stderr
+        assert load.failures() == {}
+        assert load.lost() == []
+        load.tidy()
+    print(dict(load.answers))
+
+
+@pytest.mark.timeout(1500)
+def test_one_digest_goes_from_dev_over_staging_to_prod_without_a_failed_request(stacks: dict[str, Stack]) -> None:
+    dev, staging, prod = stacks.values()
+    assert digests(dev)["user-service"] != digests(prod)["user-service"]
+    promoted_under_load(dev, staging)
+    promoted_under_load(staging, prod)
+    assert digests(dev) == digests(staging) == digests(prod)
+    assert outputs(prod)["images"]["user-service"].startswith("localhost:5000/test-prod/user-service@sha256:")
+
+    said = yaml.safe_load(stack_file(PROD).read_text())["config"]["estate:settings"]["promoted"]
+    assert said["stack"] == STAGING
+    assert (
+        said["commit"]
+        == yaml.safe_load(stack_file(STAGING).read_text())["config"]["estate:settings"]["promoted"]["commit"]
+    )
+    again = make("promote", FROM=STAGING, TO=PROD)
+    assert "nothing is to be promoted" in again.stdout
+
+    kubectl_of(dev)("set", "image", "deployment/user-service", "user-service=localhost:5000/estate/user-service:broken")
+    before = stack_file(STAGING).read_text()
+    refused = make("promote", FROM=DEV, TO=STAGING)
+    assert refused.returncode != 0
+    assert "test-dev is not well, so it is not promoted" in refused.stdout
+    assert stack_file(STAGING).read_text() == before
+    assert stack_of(STAGING).settings.promoted

@@ -1,0 +1,42 @@
+"""Whom the estate tells of its alerts."""
+
+import pytest
+import yaml
+
+from tests.estate.test_network_policies import leaving, pods_of, policies_of
+from tests.estate.test_program import files, one
+from toolchain.program import CANARY, Registered, run_with, settings_of
+
+HOOK = {"name": "hook", "kind": "webhook", "networks": ["192.0.2.7/32"], "port": 8443}
+MAIL = {"name": "mail", "kind": "email", "email": {"host": "smtp.example.com", "sender": "a@b.c", "to": "d@e.f"}}
+
+
+@pytest.fixture(scope="module")
+def telling() -> list[Registered]:
+    """Of stack `local` with two receivers."""
+    return run_with("local", settings_of("local") | {"receivers": [HOOK, MAIL]})
+
+
+def test_prometheus_gives_its_alerts_to_alertmanager(resources: list[Registered]) -> None:
+    config = yaml.safe_load(one(resources, "ConfigMap", "prometheus").inputs["data"]["prometheus.yml"])
+    (manager,) = config["alerting"]["alertmanagers"]
+    assert manager["static_configs"] == [{"targets": ["alertmanager:9093"]}]
+
+
+def test_local_tells_nobody(resources: list[Registered]) -> None:
+    told = yaml.safe_load(files(resources, "alertmanager")["alertmanager.yml"])
+    assert [receiver["name"] for receiver in told["receivers"]] == ["nobody"]
+
+
+def test_a_receiver_has_its_secret_in_a_file(telling: list[Registered]) -> None:
+    held = files(telling, "alertmanager")
+    assert {name for name, content in held.items() if CANARY in content} == {"receiver-hook"}
+    told = yaml.safe_load(held["alertmanager.yml"])
+    (hook,) = [receiver for receiver in told["receivers"] if receiver["name"] == "hook"]
+    assert hook["webhook_configs"][0]["url_file"] == "/etc/alertmanager/receiver-hook"
+
+
+def test_alertmanager_connects_to_the_receivers_alone(telling: list[Registered]) -> None:
+    allowed = leaving(policies_of(telling), pods_of(telling))
+    own = {(to, *port) for source, to, *port in allowed if source == "alertmanager"}
+    assert own == {("192.0.2.7/32", "TCP", 8443), ("0.0.0.0/0", "TCP", 587)}

@@ -1,0 +1,100 @@
+"""Every alert rings when it should and not when it should not, by promtool; the cases are in cases.yaml."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from infra.alerts import FILE, NONE, groups
+from infra.prometheus import NAME
+from infra.settings import load_stack
+from toolchain.build import toolbox
+from toolchain.paths import PROJECT
+from toolchain.program import run_program
+
+Case = dict[str, Any]
+CASES: dict[str, list[Case]] = yaml.load((Path(__file__).parent / "cases.yaml").read_text(), yaml.BaseLoader)  # noqa: S506
+"""Text alone: to a safe loader 0x20 would be a number."""
+SETTINGS = load_stack(PROJECT / "stacks" / "Pulumi.local.yaml")
+GROUPS = groups({"user-service": SETTINGS.of("user-service").slo}, SETTINGS.postgres.backup.too_old_h)
+ALERTS = sorted({rule["alert"] for group in GROUPS for rule in group["rules"] if "alert" in rule})
+
+
+@pytest.fixture(scope="module", autouse=True)
+def promtool_is_there() -> None:
+    """Fail at once where it is not: to build it takes longer than a test may, and shows nothing within one."""
+    embedded = os.environ.get("TOOLS", "embedded") == "embedded"
+    assert toolbox().folder.exists() or not embedded, "the tools are not built: make tools"
+    assert tool("promtool"), "promtool is not there: make tools, or with TOOLS=system put it on PATH"
+
+
+def tool(name: str) -> str | None:
+    return shutil.which(name, path=toolbox().path)
+
+
+def promtool(*words: str, cwd: Path) -> str:
+    """What it prints."""
+    done = subprocess.run([str(tool("promtool")), *words], cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def groups_of(alert: str) -> list[dict[str, Any]]:
+    """The groups that an alert needs: its own, and those that compute its objective."""
+    needed = [group for group in GROUPS if alert in [rule.get("alert") for rule in group["rules"]]]
+    recorded = any("slo:" in rule["expr"] for group in needed for rule in group["rules"])
+    return [group for group in GROUPS if group in needed or (recorded and "record" in group["rules"][0])]
+
+
+def promtool_test(alert: str, case: Case) -> dict[str, Any]:
+    """A case as promtool has it: the services of which the alert rings."""
+    interval = case.get("interval", "15s")
+    rings = [{"labels": f'{{service="{case["rings"]}"}}', "value": 1}] if "rings" in case else []
+    firing = f'group by (service) (ALERTS{{alertname="{alert}",alertstate="firing"}})'
+    return {
+        "rule_files": [FILE],
+        "evaluation_interval": interval,
+        "tests": [
+            {
+                "name": case["case"],
+                "interval": interval,
+                "start_timestamp": case.get("start", "1970-01-01T00:00:00Z"),
+                "input_series": [{"series": name, "values": values} for name, values in case["series"].items()],
+                "promql_expr_test": [{"expr": firing, "eval_time": case["at"], "exp_samples": rings}],
+            }
+        ],
+    }
+
+
+def test_the_rules_are_ones_that_prometheus_takes(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text(yaml.safe_dump({"groups": GROUPS}))
+    promtool("check", "rules", "--lint=all", "--lint-fatal", FILE, cwd=tmp_path)
+
+
+def test_every_alert_has_a_case_in_which_it_rings_and_one_in_which_it_does_not() -> None:
+    assert sorted(CASES) == ALERTS
+    for alert, cases in CASES.items():
+        assert any("rings" in case for case in cases), f"{alert} never rings"
+        assert alert in NONE or any("rings" not in case for case in cases), f"{alert} is never silent"
+
+
+@pytest.mark.parametrize("alert", ALERTS)
+def test_an_alert_rings_when_it_should_and_only_then(alert: str, tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text(yaml.safe_dump({"groups": groups_of(alert)}))
+    names: list[str] = []
+    for number, case in enumerate(CASES[alert]):
+        names.append(f"{number}.yaml")
+        (tmp_path / names[-1]).write_text(yaml.safe_dump(promtool_test(alert, case)))
+    promtool("test", "rules", *names, cwd=tmp_path)
+
+
+@pytest.mark.parametrize("stack", ["local", "staging"])
+def test_prometheus_can_read_its_configuration(stack: str, tmp_path: Path) -> None:
+    maps = [made for made in run_program(stack) if made.type.endswith(":ConfigMap") and made.name == NAME]
+    for name, text in maps[0].inputs["data"].items():
+        (tmp_path / name).write_text(text)
+    promtool("check", "config", "--syntax-only", "prometheus.yml", cwd=tmp_path)

@@ -1,0 +1,39 @@
+"""Every alert has a page that says what to do, and the commands on it are there."""
+
+import re
+
+from infra.alerts.rule import RUNBOOKS
+from tests.rules.test_rules import GROUPS
+from toolchain.paths import PROJECT
+
+PAGES = {path.relative_to(PROJECT).as_posix(): path.read_text() for path in (PROJECT / RUNBOOKS).glob("*.md")}
+GOALS = set(re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text(), re.MULTILINE))
+
+
+def test_every_alert_has_a_page_and_every_page_an_alert() -> None:
+    named = {
+        rule["annotations"]["runbook_url"]: rule["alert"]
+        for group in GROUPS
+        for rule in group["rules"]
+        if "alert" in rule
+    }
+    assert {page: text.splitlines()[0] for page, text in PAGES.items()} == {
+        page: f"# {alert}" for page, alert in named.items()
+    }
+
+
+def test_every_page_says_how_to_look_and_to_mend_and_how_to_rehearse() -> None:
+    for page, text in PAGES.items():
+        assert re.findall(r"^## (.*)$", text, re.MULTILINE) == ["Look", "Mend", "Break it, to rehearse"], page
+
+
+def test_every_make_on_a_page_is_one_that_there_is() -> None:
+    named = {page: set(re.findall(r"\bmake ([a-z][a-z-]*)", text)) for page, text in PAGES.items()}
+    assert {page: goals - GOALS for page, goals in named.items() if goals - GOALS} == {}
+    assert set().union(*named.values()) >= {"up", "backup", "restore", "rollback", "logs"}
+
+
+def test_every_page_that_a_page_leads_to_is_there() -> None:
+    for page, text in PAGES.items():
+        for link in re.findall(r"\]\(([^)#]+)", text):
+            assert ((PROJECT / page).parent / link).is_file(), f"{page}: {link}"

@@ -1,0 +1,55 @@
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from prometheus_client import REGISTRY
+from pydantic import SecretStr
+from servicekit.problems import Problem
+from user_service.database import Postgres
+from user_service.settings import Database
+
+
+class Pool:
+    """Has one connection, once it is free."""
+
+    def __init__(self) -> None:
+        self.asked, self.free = asyncio.Event(), asyncio.Event()
+
+    @asynccontextmanager
+    async def acquire(self, timeout: float) -> AsyncGenerator[None]:  # noqa: ASYNC109 - asyncpg's
+        self.asked.set()
+        async with asyncio.timeout(timeout):
+            await self.free.wait()
+        yield
+
+
+def waiting() -> float | None:
+    return REGISTRY.get_sample_value("database_pool_waiting")
+
+
+async def working(_connection: Any) -> float | None:
+    return waiting()
+
+
+def database(pool: Pool, connect_timeout_s: float) -> Postgres:
+    postgres = Postgres(Database(password=SecretStr("x"), connect_timeout_s=connect_timeout_s))
+    postgres._pool = pool  # pyright: ignore[reportPrivateUsage]
+    return postgres
+
+
+async def test_who_waits_for_a_connection_is_counted_until_there_is_one() -> None:
+    pool = Pool()
+    asking = asyncio.create_task(database(pool, 60).run(working, repeatable=True))
+    await pool.asked.wait()
+    assert waiting() == 1
+    pool.free.set()
+    assert await asking == 0
+    assert waiting() == 0
+
+
+async def test_who_gives_up_waiting_is_not_counted_any_more() -> None:
+    with pytest.raises(Problem, match="takes too long"):
+        await database(Pool(), 0.01).run(working, repeatable=True)
+    assert waiting() == 0

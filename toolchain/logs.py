@@ -1,0 +1,110 @@
+"""`make logs`: follow an app, or find one request in all of them."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, cast
+
+from infra.services import NAMES
+from toolchain.console import ToolchainError, run_command, say
+from toolchain.stack import Stack, load
+from toolchain.target import target
+
+SINCE = "1h"
+"""How far back a request is looked for."""
+HEADER = ("time", "level", "logger", "message", "service", "request_id", "method", "url")
+"""Fields that are shown before all others, or for all lines together."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a pod's log (docs/logs.md)."""
+
+    pod: str
+    fields: dict[str, Any]
+
+    def __str__(self) -> str:
+        """For a person."""
+        said = self.fields
+        words = [said["time"], f"{self.pod:<34}", f"{said['level']:<7}", said["message"]]
+        words += [str(said[name]) for name in ("method", "url") if name in said]
+        words += [f"{name}={value}" for name, value in said.items() if name not in HEADER]
+        return " ".join(words)
+
+
+def follow(stack: Stack, app: str) -> None:
+    """Follow the logs of every pod of an app, until Ctrl-C."""
+    words = ("--follow", "--tail=100", "--max-log-requests=20", f"--selector=app.kubernetes.io/name={app}")
+    os.execvpe("kubectl", stack.kubectl("logs", "--prefix", *words), stack.target.environment)
+
+
+def find(stack: Stack, request: str) -> list[Line]:
+    """All that our services have said of a request in the last hour, by time.
+
+    Args:
+        stack: whose services.
+        request: its id, or its trace's.
+
+    Raises:
+        ToolchainError: the cluster does not answer, or there is nothing.
+    """
+    # One after the other, and not held in memory: an hour of a busy service is a lot. A pod that is just starting has no log.
+    words = ("--prefix", "--ignore-errors", "--tail=-1", f"--since={SINCE}")
+    command = stack.kubectl("logs", *words, f"--selector=app.kubernetes.io/name in ({','.join(NAMES)})")
+    with subprocess.Popen(
+        command, env=stack.target.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace"
+    ) as kubectl:  # fmt: skip
+        assert kubectl.stdout  # noqa: S101 - as it was asked for
+        assert kubectl.stderr  # noqa: S101
+        found = of_request(kubectl.stdout, request)
+        problem = kubectl.stderr.read().strip()
+    if kubectl.returncode != 0:
+        raise ToolchainError(f"the cluster does not answer (make cluster starts the embedded one): {problem}")
+    if not found:
+        raise ToolchainError(
+            f"no line of request {request} in the last hour of {', '.join(NAMES)} in stack {stack.name}: "
+            "its id is in the answer's header X-Request-ID; STACK=<stack> looks in another stack"
+        )
+    return found
+
+
+def of_request(lines: Iterable[str], request: str) -> list[Line]:
+    """The lines about a request, by time; from what kubectl prints of several pods.
+
+    Args:
+        lines: each with the pod's name in front, as `--prefix` has it.
+        request: its id, or its trace's.
+    """
+    found: list[Line] = []
+    quoted = json.dumps(request)
+    for text in lines:
+        if quoted not in text:  # nearly all of them, and quickly told
+            continue
+        prefix, _, rest = text.partition("] ")
+        try:
+            fields = json.loads(rest)
+        except ValueError:  # what no logger has written
+            continue
+        if isinstance(fields, dict):
+            told = cast("dict[str, Any]", fields)
+            if request in (told.get("request_id"), told.get("trace_id")):
+                found.append(Line(prefix.split("/")[1], told))
+    return sorted(found, key=lambda line: line.fields["time"])
+
+
+def main() -> None:
+    if len(sys.argv) != 3:
+        raise ToolchainError("usage: python -m toolchain.logs STACK APP, with REQUEST in the environment")
+    stack = Stack(sys.argv[1], load(sys.argv[1]), target())
+    if request := os.environ.get("REQUEST"):
+        for line in find(stack, request):
+            say(str(line))
+    else:
+        follow(stack, sys.argv[2])
+
+
+if __name__ == "__main__":
+    run_command(main)

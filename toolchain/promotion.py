@@ -1,0 +1,175 @@
+"""`make promote`: what one stack runs goes into the file of another, by the same digests, as a change to be reviewed.
+
+Nothing is built, and no tag is followed. Where the other stack has a registry of its own, the images are copied there.
+"""
+
+import difflib
+import getpass
+import io
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from toolchain import releases
+from toolchain.console import ToolchainError, run_command, say, step
+from toolchain.paths import PROJECT
+from toolchain.releases import Release
+from toolchain.stack import Stack, ask, load, outputs
+from toolchain.target import target
+
+WORKLOADS = "deployments,statefulsets,daemonsets"
+UNUSED = {"python"}
+"""Images that only a stack that builds has a use for."""
+
+
+def promote(source: str, to: str) -> None:
+    """Write what stack `source` runs into the file of stack `to`.
+
+    Raises:
+        ToolchainError: the stacks do not fit, the source is not well, or an image is not there; nothing was changed.
+    """
+    giving, taking = (Stack(name, load(name), target()) for name in (source, to))
+    if source == to or taking.settings.build:
+        raise ToolchainError(
+            f"{to} builds its own images, or is {source} itself: promote to a stack that takes them by digest"
+        )
+    found = outputs(giving)
+    release = healthy_release(giving, found["images"])
+    with step("images"):
+        digests = {name: carry(taking, name, image) for name, image in sorted(release.images.items())}
+    third_party = {name: image for name, image in found["versions"].items() if "@" in image and name not in UNUSED}
+    before = taking.file.read_text()
+    after = with_release(before, digests, third_party, provenance(source, release))
+    if after == before:
+        say(f"stack {to} names the release of {source} already: nothing is to be promoted")
+        return
+    new = taking.file.with_suffix(".new")
+    new.write_text(after)
+    new.replace(taking.file)
+    name = str(taking.file.relative_to(PROJECT))
+    say(
+        "".join(
+            difflib.unified_diff(before.splitlines(keepends=True), after.splitlines(keepends=True), name, name, n=1)
+        )
+    )
+    say(f"Have this change reviewed and commit it; then make up STACK={to}, and make rollback STACK={to} leads back.")
+
+
+def healthy_release(stack: Stack, images: dict[str, str]) -> Release:
+    """The newest release of a stack that is well.
+
+    Raises:
+        ToolchainError: its last update did not end well, something is not ready, or runs another image.
+    """
+    newest = next(iter(releases.known(stack)), None)
+    if newest is None or newest.images != images:
+        raise ToolchainError(f"the last update of stack {stack.name} did not come up: make up STACK={stack.name} first")
+    items = json.loads(ask(stack, "get", WORKLOADS, "-o", "json"))["items"]
+    if unwell := [*unready(items), *other_images(items, images)]:
+        raise ToolchainError(
+            f"stack {stack.name} is not well, so it is not promoted (make status STACK={stack.name}): {'; '.join(unwell)}"
+        )
+    return newest
+
+
+def unready(items: list[dict[str, Any]]) -> list[str]:
+    """What is wrong with those workloads that are not as their specification wants them."""
+    problems: list[str] = []
+    for item in items:
+        status, name = item["status"], f"{item['kind']} {item['metadata']['name']}"
+        wanted = status.get("desiredNumberScheduled", item["spec"].get("replicas", 1))
+        ready = status.get("numberReady", status.get("readyReplicas", 0))
+        if status.get("observedGeneration", 0) < item["metadata"]["generation"] or ready < wanted:
+            problems.append(f"{name} has {ready} of {wanted} ready")
+    return problems
+
+
+def other_images(items: list[dict[str, Any]], images: dict[str, str]) -> list[str]:
+    """Those of our services that run something else than the stack's last update has put there."""
+    running = {
+        item["metadata"]["name"]: item["spec"]["template"]["spec"]["containers"][0]["image"]
+        for item in items
+        if item["kind"] == "Deployment"
+    }
+    return [
+        f"{name} runs {running.get(name)}, not {image}" for name, image in images.items() if running.get(name) != image
+    ]
+
+
+def carry(to: Stack, name: str, image: str) -> str:
+    """The reference of an image in the registry of a stack, by the same digest; copied there where it was not.
+
+    Raises:
+        ToolchainError: it cannot be read or copied, or became another on the way.
+    """
+    _, _, digest = image.partition("@")
+    repository = f"{to.settings.registry}/{name}"
+    reference = f"{repository}@{digest}"
+    if not is_there(to, reference):
+        tag = f"{repository}:{digest.removeprefix('sha256:')[:12]}"  # without one, registries collect it as garbage
+        imagetools(to, "create", "--prefer-index=false", "--tag", tag, image)
+        if not is_there(to, reference):
+            raise ToolchainError(f"{image} became another in {repository}: that registry does not keep digests")
+    return reference
+
+
+def is_there(stack: Stack, reference: str) -> bool:
+    """Whether a registry has what a reference by digest names."""
+    try:
+        imagetools(stack, "inspect", reference)
+    except ToolchainError:
+        return False
+    return True
+
+
+def imagetools(stack: Stack, *words: str) -> str:
+    """Output of `docker buildx imagetools`.
+
+    Raises:
+        ToolchainError: it failed; with its words.
+    """
+    buildx = ["docker-buildx"] if stack.target.embedded else ["docker", "buildx"]
+    command = [*buildx, "imagetools", *words]
+    done = subprocess.run(command, env=stack.target.environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise ToolchainError(f"{' '.join(command)} failed: {done.stderr.strip()}")
+    return done.stdout
+
+
+def provenance(source: str, release: Release) -> dict[str, str]:
+    """Where a release comes from, who takes it on, and when."""
+    mail = subprocess.run(
+        ["git", "config", "user.email"], cwd=PROJECT, capture_output=True, text=True, check=False
+    ).stdout.strip()
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"stack": source, "commit": release.commit, "at": now, "by": mail or getpass.getuser()}
+
+
+def with_release(text: str, digests: dict[str, str], third_party: dict[str, str], promoted: dict[str, str]) -> str:
+    """The text of a stack file with another release, and its comments as they were; unchanged where it has it already."""
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    content: Any = yaml.load(text)  # pyright: ignore[reportUnknownMemberType]
+    settings = content["config"]["estate:settings"]
+    images = {**settings.get("images", {}), **third_party}
+    if settings.get("digests") == digests and settings.get("images", {}) == images:
+        return text
+    settings |= {"digests": digests, "images": images, "promoted": promoted}
+    written = io.StringIO()
+    yaml.dump(content, written)  # pyright: ignore[reportUnknownMemberType]
+    return written.getvalue()
+
+
+def main() -> None:
+    if len(sys.argv) != 3 or not all(sys.argv[1:]):
+        raise ToolchainError("usage: make promote FROM=<stack> TO=<stack>")
+    promote(sys.argv[1], sys.argv[2])
+
+
+if __name__ == "__main__":
+    run_command(main)
