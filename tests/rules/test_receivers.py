@@ -11,6 +11,7 @@ from infra import alert_routes
 from infra.alert_routes import FILE, FOLDER, INHIBITED, configuration
 from infra.alerts import NONE
 from infra.settings import Receiver, SettingsError, parse
+from tests.minimum import MINIMUM
 from tests.rules.test_rules import ALERTS, tool
 
 RECEIVERS: list[dict[str, Any]] = [
@@ -28,7 +29,7 @@ RECEIVERS: list[dict[str, Any]] = [
 
 
 def settings_with(*receivers: dict[str, Any]) -> list[Receiver]:
-    return parse({"stage": "local", "registry": "r", "receivers": list(receivers)}, "here").receivers
+    return parse(MINIMUM | {"receivers": list(receivers)}, "here").receivers
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ OWN = IPv4Network("10.213.0.0/16")
 
 REGISTRY = "127.0.0.1:5000"
 HTTP_PORT, HTTPS_PORT = 8080, 8443
-MIRRORED = ("docker.io", "ghcr.io")
+MIRRORED = ("docker.io", "ghcr.io", "registry.k8s.io")
 """Registries whose names are looked up in our own first, where stand-ins are; then upstream."""
 LOCAL_PORTS = {5000: "the image registry", HTTP_PORT: "the Ingress (HTTP)", HTTPS_PORT: "the Ingress (HTTPS)"}
 """Ports on 127.0.0.1; every other port of the cluster is on the bridge."""

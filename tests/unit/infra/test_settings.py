@@ -15,6 +15,7 @@ from infra.settings import (
     parse,
 )
 from infra.stages import STAGES, Stage
+from tests.minimum import MINIMUM
 from toolchain.paths import PROJECT
 
 CA = pem(authority("somebody else's"))
@@ -26,8 +27,7 @@ def test_every_stack_file_is_valid() -> None:
 
 
 def parsed(stage: str = "local", **values: object) -> StackSettings:
-    needed = {"stage": stage, "registry": "r", "api_server": {"networks": ["192.0.2.1/32"]}}
-    return parse(needed | values, "here")
+    return parse(MINIMUM | {"stage": stage} | values, "here")
 
 
 def test_a_service_has_the_stack_over_the_stage_over_what_holds_for_all() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from infra.authority import authority, pem
 from infra.settings import StackSettings, parse
+from tests.minimum import MINIMUM
 from toolchain import estate, stack
 from toolchain.console import ToolchainError
 from toolchain.stack import Stack
@@ -60,7 +61,7 @@ def test_the_secret_of_a_receiver_is_one_that_can_be_given(
     stored: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     receivers = [{"name": "pager", "kind": "pagerduty"}]
-    settings = parse({"stage": "local", "registry": "r", "receivers": receivers}, "here")
+    settings = parse(MINIMUM | {"receivers": receivers}, "here")
 
     def load(_name: str) -> StackSettings:
         return settings
@@ -76,7 +77,7 @@ def test_what_somebody_else_has_said_is_not_generated(
 ) -> None:
     where = {"host": "db.example.com", "networks": ["192.0.2.0/24"], "ca": pem(authority("theirs"))}
     postgres = {"kind": "managed", "managed": where}
-    settings = parse({"stage": "local", "registry": "r", "postgres": postgres}, "here")
+    settings = parse(MINIMUM | {"postgres": postgres}, "here")
 
     def there(_stack: object) -> set[str]:
         return {"tokenKey"}

@@ -17,6 +17,7 @@ def test_a_stack_is_rendered_without_its_secrets_and_without_building(
     settings = {
         "stage": "local",
         "registry": "registry.example.com",
+        "api_server": {"networks": ["192.0.2.1/32"]},
         "build": True,
         "digests": {"user-service": OWN_DIGEST},
     }

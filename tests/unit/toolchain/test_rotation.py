@@ -7,6 +7,7 @@ from api_gateway.issuing import matches
 
 from infra.settings import parse
 from infra.token_keys import NAME, kid
+from tests.minimum import MINIMUM
 from tests.unit.toolchain.interruptions import Interruptible, InterruptionError
 from toolchain import rotation
 from toolchain.clients import entry, new_client
@@ -137,7 +138,7 @@ def test_pods_that_have_the_keys_mounted_are_waited_for() -> None:
 def test_a_new_client_is_an_entry_of_the_stack_file() -> None:
     client, client_secret = new_client("billing", "Billing: all of it", "7")
     (listed,) = yaml.safe_load(entry(client))
-    settings = parse({"stage": "local", "registry": "r", "clients": [listed]}, "here")
+    settings = parse(MINIMUM | {"clients": [listed]}, "here")
     assert settings.clients == [client]
     assert matches(client.secret_hash, client_secret)
     assert client_secret not in entry(client)

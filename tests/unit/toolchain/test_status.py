@@ -5,6 +5,7 @@ import pytest
 
 from infra.dashboards.catalogue import WINDOW
 from infra.settings import Slo, parse
+from tests.minimum import MINIMUM
 from toolchain import status
 from toolchain.console import ToolchainError
 from toolchain.metrics import Metrics
@@ -159,7 +160,7 @@ def stack(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Stack:
     monkeypatch.setattr(status, "workloads", found)
     monkeypatch.setattr(status, "metrics", refused)
     monkeypatch.setattr(status.releases, "known", lambda _stack: [])  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
-    settings = parse({"stage": "local", "registry": "r"}, "here")
+    settings = parse(MINIMUM, "here")
     return Stack("local", settings, Target(tmp_path, "context", {}, embedded=False))
 
 

@@ -1,0 +1,5 @@
+"""The least that a stack has to say of itself."""
+
+from typing import Any
+
+MINIMUM: dict[str, Any] = {"stage": "local", "registry": "r", "api_server": {"networks": ["192.0.2.1/32"]}}
