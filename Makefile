@@ -32,8 +32,8 @@ up: uv ## Bring the estate up (cluster, images, everything) and print its URLs  
 	@$(RUN) python -m toolchain.estate up $(STACK)
 
 .PHONY: down
-down: uv ## Remove the estate's resources; the cluster stays   STACK=local
-	@$(RUN) python -m toolchain.estate down $(STACK)
+down: uv ## Remove the estate's resources; the cluster stays   FORCE=1 where they are protected STACK=local
+	@FORCE='$(FORCE)' $(RUN) python -m toolchain.estate down $(STACK)
 
 .PHONY: rollback
 rollback: uv ## Bring our services back to the release before the last one   STACK=local
@@ -50,6 +50,10 @@ preview: uv ## Show what `make up` would change   STACK=local
 .PHONY: render
 render: uv ## Write the manifests of a stack into build/manifests/STACK, without a cluster   STACK=local
 	@$(RUN) python -m toolchain.render $(STACK)
+
+.PHONY: policies
+policies: uv ## What the policies say of a stack, without a cluster   STACK=local STATE=a file by pulumi stack export
+	@$(RUN) python -m toolchain.policies $(STACK) $(STATE)
 
 .PHONY: status
 status: uv ## What runs and how well, alerts, release, URLs; fails where something is not as it should be   JSON=1 STACK=local

@@ -19,6 +19,7 @@ from infra.kube_state_metrics import KubeStateMetrics
 from infra.migration import Migration
 from infra.namespace import EstateNamespace
 from infra.prometheus import Prometheus
+from infra.protection import protect_state
 from infra.redis import Redis
 from infra.services import GATEWAY, NAMES, SERVICES, Need, check_names
 from infra.settings import load_cluster, load_secrets, load_settings
@@ -41,7 +42,10 @@ provider = kubernetes.Provider(
     enable_config_map_mutable=True,
     enable_secret_mutable=True,
 )
-namespace = EstateNamespace(f"estate-{pulumi.get_stack()}", pulumi.ResourceOptions(providers=[provider]))
+everything = pulumi.ResourceOptions(
+    providers=[provider], transformations=[protect_state] if settings.protected else None
+)
+namespace = EstateNamespace(f"estate-{pulumi.get_stack()}", everything)
 
 images = {name: AppImage(name, settings).reference for name in NAMES}
 

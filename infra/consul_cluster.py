@@ -35,7 +35,7 @@ from infra.consul_snapshots import ConsulSnapshots
 from infra.jobs import run_once
 from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint, Flow
-from infra.pods import labels, manifest, metadata, resources, selector
+from infra.pods import labels, manifest, metadata, resources, selector, unnamed
 from infra.prometheus import FOLDER as PROMETHEUS_FOLDER
 from infra.prometheus import Scraped
 from infra.volumes import volume_claim
@@ -235,7 +235,7 @@ class ConsulCluster(pulumi.ComponentResource):
         """Files for a workload's pods; other content is another name, so that the pods roll."""
         return Secret(
             name,
-            metadata=manifest({"namespace": self._namespace.name}),
+            metadata=unnamed(name, self._namespace.name),
             string_data=files,
             immutable=True,
             opts=pulumi.ResourceOptions(parent=self),

@@ -10,7 +10,7 @@ from pulumi_kubernetes.core.v1 import Secret
 from infra.consul_pods import CLIENT, LEADER
 from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint, Flow
-from infra.pods import container_security, labels, manifest, metadata, pod_security, resources
+from infra.pods import container_security, labels, manifest, metadata, pod_security, resources, unnamed
 from infra.volumes import claim_of_jobs
 
 SAVE, RESTORE, CLAIM = "consul-snapshot", "consul-restore", "consul-snapshots"
@@ -66,7 +66,7 @@ class ConsulSnapshots(pulumi.ComponentResource):
         ]
         if files:
             folder, content = files
-            of = manifest({"namespace": namespace.name})
+            of = unnamed(SAVE, namespace.name)
             secret = Secret(SAVE, metadata=of, string_data=content, immutable=True, opts=child)
             source = {"secretName": secret.metadata.name, "defaultMode": 0o440}
             volumes.append((folder, {"name": "secrets", "secret": source}))

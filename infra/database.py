@@ -9,7 +9,7 @@ from pulumi_kubernetes.core.v1 import Secret
 
 from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint
-from infra.pods import container_security, manifest, pod_security, resources
+from infra.pods import container_security, pod_security, resources, unnamed
 
 DATABASE = "myapp"
 ADMIN = "postgres"
@@ -106,7 +106,7 @@ def client_secret(
     scripts = {"run.sh": script(f"{name}.sh"), "connect.sh": script("connect.sh")}
     return Secret(
         name,
-        metadata=manifest({"namespace": namespace.name}),
+        metadata=unnamed(name, namespace.name),
         string_data={"password": password, "ca.crt": server.ca, **scripts, **(files or {})},
         immutable=True,
         opts=pulumi.ResourceOptions(parent=parent),

@@ -13,7 +13,17 @@ from infra import prometheus, redis
 from infra.database import DATABASE, METRICS, Server
 from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint, Flow
-from infra.pods import container_security, labels, manifest, metadata, pod_security, resources, scraped, selector
+from infra.pods import (
+    container_security,
+    labels,
+    manifest,
+    metadata,
+    pod_security,
+    resources,
+    scraped,
+    selector,
+    unnamed,
+)
 from infra.waiting import ROLLOUT
 
 FOLDER = "/run/secrets/exporter"
@@ -55,7 +65,7 @@ class Exporter(pulumi.ComponentResource):
         self.endpoint = Endpoint(name, program.port)
         secret = Secret(
             name,
-            metadata=manifest({"namespace": namespace.name}),
+            metadata=unnamed(name, namespace.name),
             string_data=program.files,
             immutable=True,
             opts=pulumi.ResourceOptions(parent=self),

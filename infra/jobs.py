@@ -7,7 +7,7 @@ import pulumi
 from pulumi_kubernetes.batch.v1 import Job
 
 from infra.namespace import EstateNamespace
-from infra.pods import labels, manifest
+from infra.pods import labels, manifest, unnamed
 from infra.waiting import ROLLOUT
 
 
@@ -32,7 +32,7 @@ def run_once(
     template = {"metadata": {"labels": labels(name)}, "spec": pod | {"restartPolicy": "Never"}}
     return Job(
         name,
-        metadata=manifest({"namespace": namespace.name, "labels": labels(name), "annotations": anew}),
+        metadata=unnamed(name, namespace.name) | {"annotations": anew},
         spec=manifest({"backoffLimit": 3, "template": template}),
         opts=pulumi.ResourceOptions(parent=parent, depends_on=depends_on, custom_timeouts=ROLLOUT),
     )

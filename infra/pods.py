@@ -20,6 +20,11 @@ def metadata(name: str, namespace: pulumi.Input[str]) -> Any:
     return {"name": name, "namespace": namespace, "labels": labels(name)}
 
 
+def unnamed(name: str, namespace: pulumi.Input[str]) -> Any:
+    """Metadata of an object whose name Pulumi makes; it begins with that of the resource."""
+    return {"namespace": namespace, "labels": labels(name)}
+
+
 def selector(name: str) -> dict[str, str]:
     """Labels that choose a workload's pods; they never change, since selectors cannot."""
     return {"app.kubernetes.io/name": name}

@@ -10,7 +10,7 @@ from infra.authority import Authority
 from infra.database import ADMIN, DATABASE
 from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint
-from infra.pods import container_security, labels, manifest, metadata, pod_security, resources, selector
+from infra.pods import container_security, labels, manifest, metadata, pod_security, resources, selector, unnamed
 from infra.volumes import volume_claim
 from infra.waiting import ROLLOUT
 
@@ -57,14 +57,14 @@ class Postgres(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self)
         secret = Secret(
             NAME,
-            metadata=manifest({"namespace": namespace.name}),
+            metadata=unnamed(NAME, namespace.name),
             string_data={"password": password, **authority.issue(NAME, [NAME])},
             immutable=True,
             opts=child,
         )
         configuration = ConfigMap(
             NAME,
-            metadata=manifest({"namespace": namespace.name, "labels": labels(NAME)}),
+            metadata=unnamed(NAME, namespace.name),
             data={"pg_hba.conf": HBA},
             immutable=True,
             opts=child,

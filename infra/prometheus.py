@@ -13,7 +13,17 @@ from infra import alerts, kube_access
 from infra.kube_access import KubeAccess, readable
 from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint, Flow
-from infra.pods import container_security, labels, manifest, metadata, pod_security, resources, scraped, selector
+from infra.pods import (
+    container_security,
+    labels,
+    manifest,
+    metadata,
+    pod_security,
+    resources,
+    scraped,
+    selector,
+    unnamed,
+)
 from infra.settings import Kubelets, StackSettings
 from infra.volumes import volume_claim
 from infra.waiting import ROLLOUT
@@ -78,12 +88,12 @@ class Prometheus(pulumi.ComponentResource):
         jobs = [annotated_pods(), *(job for scraped in found for job in scraped.jobs)]
         configuration = ConfigMap(
             NAME,
-            metadata=manifest({"namespace": namespace.name, "labels": labels(NAME)}),
+            metadata=unnamed(NAME, namespace.name),
             data={"prometheus.yml": configuration_of(jobs, alertmanager), alerts.FILE: rules},
             immutable=True,
             opts=child,
         )
-        of = manifest({"namespace": namespace.name})
+        of = unnamed(NAME, namespace.name)
         files = (
             Secret(NAME, metadata=of, string_data=consul.files, immutable=True, opts=child) if consul.files else None
         )

@@ -8,7 +8,7 @@ from pulumi_kubernetes.core.v1 import Secret, Service
 
 from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint
-from infra.pods import container_security, labels, manifest, metadata, pod_security, resources, selector
+from infra.pods import container_security, labels, manifest, metadata, pod_security, resources, selector, unnamed
 from infra.waiting import ROLLOUT
 
 NAME = "redis"
@@ -46,7 +46,7 @@ class Redis(pulumi.ComponentResource):
         configuration = password.apply(lambda known: CONFIGURATION.format(port=PORT, password=known))
         secret = Secret(
             NAME,
-            metadata=manifest({"namespace": namespace.name}),
+            metadata=unnamed(NAME, namespace.name),
             string_data={"redis.conf": configuration},
             immutable=True,
             opts=child,

@@ -438,6 +438,8 @@ class StackSettings(Settings):
     images: Images = Images()
     ingress: IngressSettings = IngressSettings()
     storage: Storage = Storage()
+    protected: bool = False
+    """Whether Pulumi refuses to delete what holds data, and `make down` the stack."""
     api_server: ApiServer
     """Asked by Prometheus what there is to scrape, and by the instances of a database that is a cluster who they are."""
     kubelets: Kubelets | None = None

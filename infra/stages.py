@@ -25,7 +25,7 @@ STAGES: dict[Stage, Values] = {
     "local": {"build": True, "service": SMALL, "ingress": {"consoles": True}},
     "dev": {"build": True, "service": SMALL | {"replicas": 2}},
     "staging": ALWAYS_THERE | {"service": SMALL},
-    "prod": ALWAYS_THERE | {"service": {"scaling": {"least": 3, "most": 10}}},
+    "prod": ALWAYS_THERE | {"protected": True, "service": {"scaling": {"least": 3, "most": 10}}},
 }
 
 

@@ -24,6 +24,7 @@ from infra.pods import (
     pod_security,
     scraped,
     selector,
+    unnamed,
 )
 from infra.settings import Scaling, ServiceSettings
 from infra.token_clients import TokenClients
@@ -211,7 +212,7 @@ def app_secret(name: str, app: App, namespace: EstateNamespace, parent: pulumi.R
     if not app.secrets:
         return None
     opts = pulumi.ResourceOptions(parent=parent)
-    metadata = manifest({"namespace": namespace.name})
+    metadata = unnamed(name, namespace.name)
     return Secret(name, metadata=metadata, string_data=app.secrets, immutable=True, opts=opts)
 
 

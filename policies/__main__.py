@@ -1,30 +1,11 @@
-"""The policy pack: every rule of rules.py, mandatory."""
+"""The policy pack: every rule, mandatory unless a file of levels says otherwise."""
 
-from typing import Any
+import sys
+from pathlib import Path
 
-from pulumi_policy import (
-    EnforcementLevel,
-    PolicyPack,
-    ReportViolation,
-    ResourceValidationArgs,
-    ResourceValidationPolicy,
-)
+from pulumi_policy import EnforcementLevel, PolicyPack
 
-from policies.rules import RULES
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # Pulumi runs this folder, wherever it has been put
+from policies.pack import policies
 
-
-def policy(rule: Any) -> ResourceValidationPolicy:
-    """A rule as CrossGuard has it."""
-
-    def validate(args: ResourceValidationArgs, report: ReportViolation) -> None:
-        for problem in rule(args.resource_type, args.props):
-            report(f"{args.name} {problem}", None)
-
-    return ResourceValidationPolicy(
-        name=rule.__name__.replace("_", "-"),
-        description=rule.__doc__ or "",
-        validate=validate,
-    )
-
-
-PolicyPack("estate", policies=[policy(rule) for rule in RULES], enforcement_level=EnforcementLevel.MANDATORY)
+PolicyPack("estate", policies=policies(), enforcement_level=EnforcementLevel.MANDATORY)

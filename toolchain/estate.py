@@ -22,7 +22,7 @@ from toolchain.cluster import __main__ as cluster
 from toolchain.cluster import layout
 from toolchain.console import ToolchainError, run_command, say, step, timed, wait_until
 from toolchain.diagnosis import explain
-from toolchain.paths import PROJECT
+from toolchain.policies import policies
 from toolchain.recovery import release_lock, settled_file, settling
 from toolchain.stack import Stack, ask, load, on, only_one, open_stack, outputs, secret, store_secret, stored_secrets
 from toolchain.standins import publish_missing
@@ -39,14 +39,6 @@ IN_USE = {
     "consulSeed": ANEW,
 }
 """Secrets that running pods could not go over from to just any other, and what replaces them."""
-POLICIES = "policies"
-
-
-def policies(stack: Stack) -> list[str]:
-    """Options that hold the stack to the policies, at the levels that its stage has beside them; without a file of its own, each is mandatory."""
-    levels = f"{POLICIES}/{stack.settings.stage}.json"
-    own = ["--policy-pack-config", levels] if (PROJECT / levels).exists() else []
-    return ["--policy-pack", POLICIES, *own]
 
 
 @contextmanager
@@ -75,9 +67,8 @@ def update(stack: Stack) -> None:
             publish_missing(toolbox(), stack.settings.image_references())
     with settling(stack) as refresh:
         try:
-            stack.pulumi_shown(
-                "up", "--yes", "--skip-preview", "--suppress-outputs", *policies(stack), *refresh, *on(stack)
-            )
+            held = policies(stack.settings.stage)
+            stack.pulumi_shown("up", "--yes", "--skip-preview", "--suppress-outputs", *held, *refresh, *on(stack))
         except ToolchainError:
             with suppress(ToolchainError):  # the reason is Pulumi's, whether or not the pods can be asked
                 for line in explain(stack, json.loads(ask(stack, "get", "pods", "-o", "json"))["items"]):
@@ -88,16 +79,36 @@ def update(stack: Stack) -> None:
 
 
 def down(name: str) -> None:
-    """Remove everything of the stack; the cluster and the stack's secrets stay."""
+    """Remove everything of the stack; the cluster and the stack's secrets stay.
+
+    Raises:
+        ToolchainError: it holds data that is protected, and FORCE is not set; nothing was removed.
+    """
     with opened(name) as stack:
+        if kept := protected(stack):
+            if os.environ.get("FORCE") != "1":
+                raise ToolchainError(
+                    f"stack {name} is protected, and was left as it is ({', '.join(kept)}): "
+                    f"make down STACK={name} FORCE=1 removes it with all its data"
+                )
+            # One by one Pulumi would refuse them, after it has deleted everything else.
+            stack.pulumi_shown("state", "unprotect", "--all", "--yes", "--stack", name)
         settled_file(stack).unlink(missing_ok=True)
         stack.pulumi_shown("destroy", "--yes", "--skip-preview", "--refresh", *on(stack))
+
+
+def protected(stack: Stack) -> list[str]:
+    """What of a stack Pulumi refuses to delete."""
+    exported = stack.pulumi("stack", "export", "--stack", stack.name)
+    state: dict[str, Any] = json.loads(exported.stdout or "{}").get("deployment") or {}
+    found = [one for one in state.get("resources", ()) if one.get("protect")]
+    return [f"{one['type'].rpartition(':')[2]} {one['urn'].rpartition('::')[2]}" for one in found]
 
 
 def preview(name: str) -> None:
     """Show what up would do."""
     with opened(name) as stack:
-        stack.pulumi_shown("preview", "--diff", *policies(stack), *on(stack))
+        stack.pulumi_shown("preview", "--diff", *policies(stack.settings.stage), *on(stack))
 
 
 def url(name: str, of: str) -> None:

@@ -14,6 +14,7 @@ from unittest.mock import patch
 import pulumi
 import pulumi.runtime
 import yaml
+from pulumi.runtime.mocks import MockMonitor
 
 from infra.services import NAMES
 from infra.settings import GENERATED_SECRETS
@@ -33,6 +34,8 @@ class Registered:
     type: str
     name: str
     inputs: dict[str, Any]
+    protected: bool = False
+    """Whether it may not be deleted."""
 
 
 class Recorder(pulumi.runtime.Mocks):
@@ -40,10 +43,11 @@ class Recorder(pulumi.runtime.Mocks):
 
     def __init__(self) -> None:
         self.registered: list[Registered] = []
+        self.protected: set[tuple[str, str]] = set()
 
     def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
         inputs = cast("dict[str, Any]", args.inputs)  # pyright: ignore[reportUnknownMemberType]
-        self.registered.append(Registered(args.typ, args.name, inputs))
+        self.registered.append(Registered(args.typ, args.name, inputs, (args.typ, args.name) in self.protected))
         outputs: dict[Any, Any] = {**inputs}
         if args.typ == "docker-build:index:Image":
             outputs["ref"] = f"{inputs['tags'][0]}@{DIGEST}"
@@ -53,6 +57,19 @@ class Recorder(pulumi.runtime.Mocks):
 
     def call(self, args: pulumi.runtime.MockCallArgs) -> tuple[dict[Any, Any], list[tuple[str, str]] | None]:
         raise NotImplementedError(args.token)  # the program calls no function of a provider
+
+
+class Monitor(MockMonitor):
+    """Keeps what mocks are not told."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__(recorder)
+        self.recorder = recorder
+
+    def RegisterResource(self, request: Any) -> Any:  # noqa: N802 - Pulumi's name
+        if request.protect:
+            self.recorder.protected.add((request.type, request.name))
+        return super().RegisterResource(request)  # pyright: ignore[reportUnknownMemberType]
 
 
 @cache
@@ -92,7 +109,7 @@ def against_mocks(
     """
     recorder = Recorder()
     asyncio.set_event_loop(LOOP)
-    pulumi.runtime.set_mocks(recorder, project=project, stack=stack, preview=False)
+    pulumi.runtime.set_mocks(recorder, project=project, stack=stack, preview=False, monitor=Monitor(recorder))
     pulumi.runtime.set_all_config((config or {}) | (secrets or {}), list(secrets or ()))
 
     @pulumi.runtime.test  # pyright: ignore[reportUnknownMemberType, reportUntypedFunctionDecorator]

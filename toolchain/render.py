@@ -9,6 +9,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,25 +41,63 @@ def render(name: str, folder: Path) -> None:
     Raises:
         ToolchainError: there is no such stack, or its program failed; with Pulumi's words.
     """
-    settings = load(name)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    with rendering(name, folder) as on:
+        on.run("up", "--yes", "--skip-preview")
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """A stack whose state is in a temporary folder, and whose cluster is another one."""
+
+    name: str
+    environment: dict[str, str]
+    file: Path
+    """With its configuration."""
+
+    def run(self, *words: str) -> str:
+        """Run the program, and give what Pulumi prints.
+
+        Raises:
+            ToolchainError: it failed; with Pulumi's words.
+        """
+        return run([*words, "--stack", self.name, "--config-file", str(self.file)], self.environment, PROJECT)
+
+    def state(self) -> str:
+        """Its state, as Pulumi exports it."""
+        return run(["stack", "export", "--stack", self.name], self.environment, PROJECT)
+
+
+@contextmanager
+def rendering(name: str, folder: Path, **overrides: Any) -> Generator[Rendering]:
+    """A stack that touches nothing but folders.
+
+    Args:
+        name: of the stack.
+        folder: for the manifests.
+        overrides: settings over those in the stack's file.
+
+    Raises:
+        ToolchainError: there is no such stack.
+    """
+    settings = load(name)
     with tempfile.TemporaryDirectory() as temporary:
         home = Path(temporary)
         environment = rendering_environment(home, folder)
         (home / "Pulumi.yaml").write_text("name: estate\nruntime: python\n")
         run(["stack", "init", name, "--secrets-provider", "passphrase"], environment, home)
         salted = home / f"Pulumi.{name}.yaml"
-        salted.write_text(yaml.safe_dump(read_yaml(salted) | {"config": configuration(name, settings)}))
-        up = ["up", "--yes", "--skip-preview", "--stack", name, "--config-file", str(salted)]
-        run(up, environment, PROJECT)
+        config = configuration(name, settings, **overrides)
+        salted.write_text(yaml.safe_dump(read_yaml(salted) | {"config": config}))
+        yield Rendering(name, environment, salted)
 
 
-def configuration(name: str, settings: StackSettings) -> dict[str, Any]:
+def configuration(name: str, settings: StackSettings, **overrides: Any) -> dict[str, Any]:
     """The stack's configuration, with nothing that is secret and nothing to build."""
     config: dict[str, Any] = read_yaml(STACKS / f"Pulumi.{name}.yaml")["config"]
     digests = {app: f"{settings.registry}/{app}@{DIGEST}" for app in NAMES} | settings.digests
-    changed = {"estate:settings": config["estate:settings"] | {"build": False, "digests": digests}}
+    changed = {"estate:settings": config["estate:settings"] | {"build": False, "digests": digests} | overrides}
     secrets = {f"estate:{secret}": PLACEHOLDER for secret in (*GENERATED_SECRETS, *settings.receiver_secrets)}
     # What is encrypted is a table; everything else that is not a setting is a plain value.
     known: dict[str, Any] = {key: value for key, value in config.items() if not isinstance(value, dict)}
@@ -83,8 +124,8 @@ def rendering_environment(home: Path, folder: Path) -> dict[str, str]:
     )
 
 
-def run(words: list[str], environment: dict[str, str], cwd: Path) -> None:
-    """Run Pulumi.
+def run(words: list[str], environment: dict[str, str], cwd: Path) -> str:
+    """Run Pulumi, and give what it prints.
 
     Raises:
         ToolchainError: it failed; with its words.
@@ -93,6 +134,7 @@ def run(words: list[str], environment: dict[str, str], cwd: Path) -> None:
     done = subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise ToolchainError(f"pulumi {words[0]} failed, nothing was rendered:\n{done.stdout}{done.stderr.strip()}")
+    return done.stdout
 
 
 def main() -> None:

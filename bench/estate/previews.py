@@ -7,8 +7,8 @@ from pathlib import Path
 
 from bench.estate.commands import Run, timed
 from toolchain.console import ToolchainError, say
-from toolchain.estate import policies
 from toolchain.paths import PROJECT
+from toolchain.policies import policies
 from toolchain.render import render
 from toolchain.stack import Stack, on
 
@@ -29,7 +29,8 @@ def pulumi(stack: Stack, words: tuple[str, ...], *options: str) -> Run:
     Raises:
         ToolchainError: it failed, or there is something to change.
     """
-    command = ["pulumi", "--non-interactive", *words, "--expect-no-changes", *options, *policies(stack), *on(stack)]
+    held = policies(stack.settings.stage)
+    command = ["pulumi", "--non-interactive", *words, "--expect-no-changes", *options, *held, *on(stack)]
     return timed(command, stack.target.environment, PROJECT)
 
 

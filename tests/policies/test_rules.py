@@ -1,87 +1,235 @@
 """Each rule with what it lets pass and what it does not."""
 
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, cast
 
 import pytest
+from pulumi_policy.proxy import UNKNOWN_STRING_VALUE, unknown_checking_proxy
 
 from policies import rules
+from policies.resources import Resource
+from policies.whole import amount
+from tests.policies.examples import (
+    AUTOSCALER,
+    BAD,
+    BUDGET,
+    CLAIM,
+    CONTAINER,
+    DEPLOYMENT,
+    GOOD,
+    IN_CONTAINER,
+    IN_POD,
+    INGRESS,
+    POSTGRES,
+    REMOVED,
+    SERVICE,
+    STATEFUL_SET,
+    Bad,
+    changed,
+)
 
-DEPLOYMENT = "kubernetes:apps/v1:Deployment"
-GOOD_CONTAINER: dict[str, Any] = {
-    "name": "app",
-    "image": "registry.example/app:1@sha256:0",
-    "resources": {"requests": {"cpu": "1", "memory": "1Mi"}, "limits": {"cpu": "1", "memory": "1Mi"}},
-    "securityContext": {
-        "runAsNonRoot": True,
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"]},
-    },
-}
-
-
-def deployment(container: dict[str, Any], **pod: Any) -> dict[str, Any]:
-    spec = {"automountServiceAccountToken": False, "containers": [container]} | pod
-    return {"metadata": {"namespace": "estate"}, "spec": {"template": {"spec": spec}}}
-
-
-def problems(properties: dict[str, Any], resource_type: str = DEPLOYMENT) -> list[str]:
-    return [problem for rule in rules.RULES for problem in rule(resource_type, properties)]
-
-
-def test_a_careful_deployment_passes_every_rule() -> None:
-    assert problems(deployment(GOOD_CONTAINER)) == []
+UNGUARDED = "has replicas that may all be evicted at once: add a PodDisruptionBudget that selects its pods"
 
 
-def test_the_pods_own_context_counts_for_its_containers() -> None:
-    security = {key: value for key, value in GOOD_CONTAINER["securityContext"].items() if key != "runAsNonRoot"}
-    inherited = deployment(GOOD_CONTAINER | {"securityContext": security}, securityContext={"runAsNonRoot": True})
-    assert problems(inherited) == []
+def problems(resource: Resource) -> list[tuple[str, str]]:
+    """What the rules say of a resource: each rule's name, and its words."""
+    return [(rule.__name__, problem) for rule in rules.RESOURCE_RULES for problem in rule(resource)]
+
+
+def problems_of(*resources: Resource) -> list[tuple[str | None, str]]:
+    """What the rules say of a stack: whose problem it is, and their words."""
+    return [(found and found.type, problem) for rule in rules.STACK_RULES for found, problem in rule(resources)]
+
+
+def as_previewed(resource: Resource) -> Resource:
+    """The resource as Pulumi hands it over at a preview."""
+    return replace(resource, inputs=unknown_checking_proxy(dict(resource.inputs)))
+
+
+def paths(value: Any, path: str = "") -> Iterator[str]:
+    """Every path in a value."""
+    listed = dict(enumerate(cast("list[Any]", value))) if isinstance(value, list) else value
+    for key, item in cast("dict[Any, Any]", listed).items() if isinstance(listed, dict) else ():
+        own = f"{path}.{key}" if path else str(key)
+        yield own
+        yield from paths(item, own)
+
+
+@pytest.mark.parametrize("good", GOOD, ids=lambda good: good.kind)
+def test_what_is_good_passes_every_rule(good: Resource) -> None:
+    assert problems(good) == []
+
+
+def test_a_stack_of_what_is_good_passes_every_rule() -> None:
+    assert problems_of(*GOOD) == []
+
+
+@pytest.mark.parametrize("bad", BAD, ids=str)
+def test_what_is_bad_breaks_its_rule_alone_and_is_told_what_to_do(bad: Bad) -> None:
+    assert problems(bad.resource) == [(bad.rule.__name__, bad.problem)]
+
+
+def test_what_holds_data_is_protected() -> None:
+    for good in (STATEFUL_SET, CLAIM, POSTGRES):
+        told = "holds data and can be deleted: give it the resource option protect=True"
+        assert problems(replace(good, protected=False)) == [("protected_state", told)]
+
+
+def test_every_rule_has_a_bad_example() -> None:
+    elsewhere = {rules.protected_state}
+    assert {bad.rule for bad in BAD} | elsewhere == {*rules.RESOURCE_RULES}
+
+
+@pytest.mark.parametrize("good", GOOD, ids=lambda good: good.kind)
+def test_a_value_that_a_preview_cannot_know_is_no_fault(good: Resource) -> None:
+    for path in paths(good.inputs):
+        unknown = as_previewed(changed(good, path, UNKNOWN_STRING_VALUE))
+        assert problems(unknown) == [], path
+        assert problems_of(*(other for other in GOOD if other is not good), unknown) == [], path
+
+
+@pytest.mark.parametrize("bad", BAD, ids=str)
+def test_what_is_bad_is_no_fault_before_it_is_known(bad: Bad) -> None:
+    assert problems(as_previewed(changed(bad.good, bad.path, UNKNOWN_STRING_VALUE))) == []
+    assert problems(as_previewed(bad.resource)) == problems(bad.resource)
 
 
 @pytest.mark.parametrize(
-    ("setting", "value", "fragment"),
+    ("path", "value"),
     [
-        ("runAsNonRoot", False, "may run as root"),
-        ("allowPrivilegeEscalation", True, "may gain privileges"),
-        ("readOnlyRootFilesystem", False, "can write its own image"),
-        ("capabilities", {}, "keeps capabilities"),
+        (f"{IN_CONTAINER}.env.2", {"name": "DB_PASSWORD", "value": UNKNOWN_STRING_VALUE}),
+        (f"{IN_CONTAINER}.env.2", {"name": "DB", "valueFrom": {"secretKeyRef": UNKNOWN_STRING_VALUE}}),
+        (f"{IN_CONTAINER}.envFrom", [{"secretRef": UNKNOWN_STRING_VALUE}]),
+        (f"{IN_POD}.securityContext.sysctls", [{"name": UNKNOWN_STRING_VALUE, "value": "1"}]),
     ],
 )
-def test_a_privilege_is_named_with_the_setting_that_takes_it(setting: str, value: Any, fragment: str) -> None:
-    security = GOOD_CONTAINER["securityContext"] | {setting: value}
-    (problem,) = problems(deployment(GOOD_CONTAINER | {"securityContext": security}))
-    assert fragment in problem
-    assert setting in problem
+def test_what_is_unknown_within_what_may_be_bad_is_no_fault(path: str, value: Any) -> None:
+    assert problems(as_previewed(changed(DEPLOYMENT, path, value))) == []
 
 
-def test_init_containers_are_held_to_the_same() -> None:
-    assert len(problems(deployment(GOOD_CONTAINER, initContainers=[{"name": "init"}]))) == 8
+def test_a_service_whose_name_is_unknown_may_be_one_that_is_meant_to_be_public() -> None:
+    opened = changed(changed(SERVICE, "spec.type", "LoadBalancer"), "metadata.name", UNKNOWN_STRING_VALUE)
+    assert list(rules.internal_services(as_previewed(opened))) == []
 
 
-def test_a_missing_limit_is_named() -> None:
-    bounds = {"requests": {"cpu": "1", "memory": "1Mi"}, "limits": {"cpu": "1"}}
-    (problem,) = problems(deployment(GOOD_CONTAINER | {"resources": bounds}))
-    assert problem == "container app has no limits.memory: set resources.limits.memory"
+def test_the_rest_of_a_resource_is_looked_at_though_something_is_unknown() -> None:
+    unknown = changed(DEPLOYMENT, f"{IN_CONTAINER}.image", UNKNOWN_STRING_VALUE)
+    worse = changed(unknown, f"{IN_CONTAINER}.securityContext.privileged", value=True)
+    assert [rule for rule, _ in problems(as_previewed(worse))] == ["restricted_pods"]
 
 
-def test_an_image_by_its_tag_is_named() -> None:
-    (problem,) = problems(deployment(GOOD_CONTAINER | {"image": "registry.example/app:1"}))
-    assert problem == (
-        "container app runs registry.example/app:1 by a tag: name it by digest, registry.example/app:1@sha256:…"
-    )
+def test_the_pods_own_context_counts_for_its_containers() -> None:
+    root = changed(DEPLOYMENT, f"{IN_POD}.securityContext.runAsUser", 0)
+    assert [problem.partition(":")[0] for _, problem in problems(root)] == [
+        "container prepare runs as root",
+        "container app runs as root",
+    ]
+    own = changed(root, f"{IN_POD}.initContainers.0.securityContext.runAsUser", 7)
+    assert problems(changed(own, f"{IN_CONTAINER}.securityContext.runAsUser", 7)) == []
 
 
-def test_a_mounted_token_is_named() -> None:
-    (problem,) = problems(deployment(GOOD_CONTAINER, automountServiceAccountToken=True))
-    assert "automountServiceAccountToken: false" in problem
+def test_a_container_that_says_nothing_breaks_what_it_can() -> None:
+    bare = changed(DEPLOYMENT, IN_CONTAINER, {"name": "app", "image": CONTAINER["image"]})
+    assert len(problems(bare)) == 3 + 4 + 2  # security, resources, probes
 
 
-@pytest.mark.parametrize("namespace", [None, "default"])
-def test_the_default_namespace_is_refused(namespace: str | None) -> None:
-    (problem,) = problems({"metadata": {"namespace": namespace}}, "kubernetes:core/v1:Service")
-    assert "metadata.namespace" in problem
+@pytest.mark.parametrize(
+    ("image", "allowed"),
+    [
+        ("redis:7", "docker.io/library"),
+        ("redis:7", "docker.io/library/redis"),
+        ("prom/prometheus", "docker.io/prom"),
+        ("localhost:5000/estate/app:1", "localhost:5000"),
+        ("localhost:5000/estate/app", "localhost:5000/estate"),
+        ("registry.example.com:443/app:1@sha256:0", "registry.example.com:443/app"),
+    ],
+)
+def test_a_registry_is_allowed_by_the_beginning_of_its_repositories(image: str, allowed: str) -> None:
+    resource = changed(DEPLOYMENT, f"{IN_POD}.initContainers", [])
+    resource = changed(resource, f"{IN_CONTAINER}.image", image)
+    assert list(rules.allowed_registries(resource, [allowed])) == []
+    assert len(list(rules.allowed_registries(resource, [allowed[:-1], "ghcr.io"]))) == 1
 
 
-def test_a_namespace_is_in_none() -> None:
-    assert problems({"metadata": {"name": "estate"}}, "kubernetes:core/v1:Namespace") == []
+def test_options_change_what_is_asked() -> None:
+    opened = changed(SERVICE, "spec.type", "LoadBalancer")
+    assert list(rules.internal_services(opened, public=["app"])) == []
+    assert list(rules.private_backends(INGRESS, services=["app"])) != []
+    assert list(rules.private_backends(INGRESS, ports=[80])) != []
+    assert list(rules.owner_labels(SERVICE, labels=["team"])) == [
+        "does not say whose it is: set team in metadata.labels"
+    ]
+    issuer = Resource("kubernetes:cert-manager.io/v1:ClusterIssuer", "ours", {"metadata": {"name": "ours"}})
+    assert list(rules.no_default_namespace(issuer)) == []
+    assert list(rules.no_default_namespace(issuer, clusterwide=[])) != []
+    assert list(rules.protected_state(SERVICE, types=["kubernetes:core/v1:Serv*"])) != []
+    known = changed(DEPLOYMENT, f"{IN_CONTAINER}.env.0.name", "LICENCE_KEY")
+    assert list(rules.secrets_in_files(known)) == []
+    assert list(rules.secrets_in_files(known, names=["*_KEY"])) != []
+
+
+def test_an_ingress_for_every_host_needs_tls() -> None:
+    everybody = changed(changed(INGRESS, "spec.tls", REMOVED), "spec.rules", [{"http": {"paths": []}}])
+    assert list(rules.ingress_over_tls(everybody)) == [
+        "serves every host without TLS: name hosts in spec.rules and in spec.tls"
+    ]
+    default = changed(everybody, "spec", {"defaultBackend": {"service": {"name": "app"}}})
+    assert list(rules.ingress_over_tls(default)) == [
+        "serves what no rule names without TLS: set spec.tls, or take spec.defaultBackend out"
+    ]
+
+
+def test_replicas_need_a_budget_that_selects_their_pods() -> None:
+    assert problems_of(DEPLOYMENT) == [(DEPLOYMENT.type, UNGUARDED)]
+    assert problems_of(DEPLOYMENT, BUDGET) == []
+    for path, value in (
+        ("metadata.namespace", "elsewhere"),
+        ("spec.selector", REMOVED),
+        ("spec.selector.matchLabels", {"app.kubernetes.io/name": "other"}),
+        ("spec.selector.matchExpressions", [{"key": "tier", "operator": "Exists"}]),
+    ):
+        assert problems_of(DEPLOYMENT, changed(BUDGET, path, value)) == [(DEPLOYMENT.type, UNGUARDED)], path
+
+
+@pytest.mark.parametrize(
+    ("operator", "values"), [("In", ["app", "web"]), ("NotIn", ["web"]), ("Exists", []), ("DoesNotExist", None)]
+)
+def test_a_budget_may_select_by_expressions(operator: str, values: list[str] | None) -> None:
+    key = "tier" if operator == "DoesNotExist" else "app.kubernetes.io/name"
+    expression = {"key": key, "operator": operator, "values": values or []}
+    assert problems_of(DEPLOYMENT, changed(BUDGET, "spec.selector", {"matchExpressions": [expression]})) == []
+
+
+def test_one_replica_needs_no_budget_unless_an_autoscaler_makes_it_several() -> None:
+    alone = changed(DEPLOYMENT, "spec.replicas", REMOVED)
+    assert problems_of(alone) == []
+    assert problems_of(alone, AUTOSCALER) == [(DEPLOYMENT.type, UNGUARDED)]
+    assert problems_of(alone, changed(AUTOSCALER, "spec.minReplicas", 1)) == []
+
+
+def test_what_a_stack_requests_has_a_limit() -> None:
+    # 10 by the autoscaler, 3 of Postgres, 1 of the Job and of the CronJob: at 500m and 512Mi each
+    stack = [good for good in GOOD if good != STATEFUL_SET]
+    assert list(rules.cost_guard(stack, cpu="7.5", memory="7680Mi")) == []
+    assert list(rules.cost_guard(stack, cpu="7499m", memory="7Gi")) == [
+        (None, "requests 7.5 CPUs in all, more than 7499m: lower requests or replicas, or raise cost-guard.cpu"),
+        (
+            None,
+            "requests 7.5Gi of memory in all, more than 7Gi: lower requests or replicas, or raise cost-guard.memory",
+        ),
+    ]
+
+
+def test_a_container_that_prepares_a_pod_counts_where_it_asks_for_more() -> None:
+    large = changed(DEPLOYMENT, f"{IN_POD}.initContainers.0.resources.requests.cpu", "2")
+    assert list(rules.cost_guard([large], cpu="6")) == []
+    assert len(list(rules.cost_guard([large], cpu="5999m"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("quantity", "number"),
+    [("250m", 0.25), ("2", 2), (2, 2), ("0.5", 0.5), ("1k", 1000), ("64Mi", 64 * 2**20), ("1e3", 1000), (None, 0)],
+)
+def test_quantities_are_read_as_kubernetes_does(quantity: Any, number: float) -> None:
+    assert amount(quantity) == pytest.approx(number)
