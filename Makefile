@@ -43,9 +43,21 @@ rollback: uv ## Bring our services back to the release before the last one   STA
 preview: uv ## Show what `make up` would change   STACK=local
 	@$(RUN) python -m toolchain.estate preview $(STACK)
 
+.PHONY: preview-summary
+preview-summary: uv ## The preview as a comment for a pull request, what may lose data first, in build/preview/STACK.md   STACK=local
+	@$(RUN) python -m toolchain.preview_summary $(STACK)
+
+.PHONY: drift
+drift: uv ## What of the stack is no longer as make up left it; exit code 2 if anything, and build/drift/STACK.md   STACK=local
+	@$(RUN) python -m toolchain.drift $(STACK)
+
 .PHONY: render
 render: uv ## Write the manifests of a stack into build/manifests/STACK, without a cluster   STACK=local
 	@$(RUN) python -m toolchain.render $(STACK)
+
+.PHONY: render-diff
+render-diff: uv ## What a change makes of the manifests of every stack, without a cluster, in build/render-diff.md   BASE=origin/main STACK=all
+	@$(RUN) python -m toolchain.render_diff '$(or $(BASE),origin/main)' $(if $(filter command line,$(origin STACK)),$(STACK),all)
 
 .PHONY: status
 status: uv ## What runs, ready counts, URLs   STACK=local
