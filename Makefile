@@ -59,6 +59,23 @@ render: uv ## Write the manifests of a stack into build/manifests/STACK, without
 render-diff: uv ## What a change makes of the manifests of every stack, without a cluster, in build/render-diff.md   BASE=origin/main STACK=all
 	@$(RUN) python -m toolchain.render_diff '$(or $(BASE),origin/main)' $(if $(filter command line,$(origin STACK)),$(STACK),all)
 
+.PHONY: review-stack
+review-stack: uv ## Write the file of stack pr-PR, on which a pull request is reviewed   PR=12
+	@$(RUN) python -m toolchain.review '$(PR)'
+
+.PHONY: audit
+audit: uv ## Known vulnerabilities of what the lock file names; asks the database OSV
+	@$(UV) audit --frozen
+
+.PHONY: sbom
+sbom: uv ## What our code in each image stands on, as CycloneDX, in build/sbom
+	@mkdir -p build/sbom && for app in $(notdir $(filter-out %servicekit,$(wildcard apps/*))); do \
+	  $(UV) export --quiet --frozen --no-dev --package $$app --format cyclonedx1.5 --output-file build/sbom/$$app.json || exit 1; done; ls build/sbom
+
+.PHONY: licences
+licences: uv ## List the licences of what our images hold in docs/licences.md, which a test holds to the lock file
+	@$(RUN) python -m toolchain.licences
+
 .PHONY: status
 status: uv ## What runs, ready counts, URLs   STACK=local
 	@$(RUN) python -m toolchain.estate status $(STACK)

@@ -4,6 +4,8 @@ The base is rendered by its own program, in a git worktree with its own dependen
 """
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,6 +18,7 @@ from toolchain.markdown import marked, write
 from toolchain.paths import PROJECT
 from toolchain.stack import STACKS
 
+AUTONAMED = re.compile(r"^  name: \S+(-[0-9a-f]{8})$", re.MULTILINE)
 FILE = PROJECT / "build" / "render-diff.md"
 
 
@@ -63,12 +66,36 @@ def rendered(project: Path, stack: str, to: Path) -> None:
     if done.returncode != 0:
         raise ToolchainError(f"make render STACK={stack} in {project} failed:\n{done.stdout}{done.stderr.strip()}")
     to.rmdir()
-    (project / "build" / "manifests" / stack).rename(to)
+    shutil.move(project / "build" / "manifests" / stack, to)
+    without_random_names(to)
+
+
+def without_random_names(folder: Path) -> None:
+    """Take Pulumi's random suffixes out of manifests and their files' names: they differ in every rendering."""
+    files = sorted(folder.rglob("*.yaml"))
+    named = [text for text in (file.read_text() for file in files) if "pulumi.com/autonamed" in text]
+    random = sorted({found for text in named for found in AUTONAMED.findall(text)})
+    for file in files:
+        text, name = file.read_text(), file.name
+        for suffix in random:
+            text, name = text.replace(suffix, ""), name.replace(suffix, "")
+        file.write_text(text)
+        file.rename(file.with_name(name))
 
 
 def difference(before: Path, after: Path) -> str:
     """The unified diff of two folders beside each other, with their manifests' own paths in it."""
-    words = ["git", "diff", "--no-index", "--no-color", "--no-ext-diff", "--no-prefix", before.name, after.name]
+    words = [
+        "git",
+        "diff",
+        "--no-index",
+        "--no-color",
+        "--no-ext-diff",
+        "--no-prefix",
+        "--no-renames",
+        before.name,
+        after.name,
+    ]
     done = subprocess.run(words, cwd=before.parent, capture_output=True, text=True, check=False)
     if done.returncode > 1:
         raise ToolchainError(f"git diff: {done.stderr.strip()}")
