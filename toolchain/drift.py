@@ -20,9 +20,10 @@ DRIFTED = 2
 
 
 def drift_of(told: Iterable[dict[str, Any]]) -> list[str]:
-    """What a refresh found changed or gone, a line each."""
+    """What a refresh found changed or gone in the cluster, a line each; of an image it would tell how the working tree has changed."""
     found = [event["resOutputsEvent"]["metadata"] for event in told if "resOutputsEvent" in event]
-    return [line(change(metadata)) for metadata in found if metadata["op"] in ("update", "delete")]
+    changed = [metadata for metadata in found if metadata["op"] in ("update", "delete")]
+    return [line(change(metadata)) for metadata in changed if metadata["type"].startswith("kubernetes:")]
 
 
 def line(found: Change) -> str:

@@ -29,6 +29,12 @@ def test_what_changed_or_is_gone_is_named_and_no_secret_is(event: dict[str, Any]
     assert drift_of([event]) == told
 
 
+def test_a_working_tree_that_has_changed_is_no_drift() -> None:
+    image = refreshed("update", "Image", "b", "c")
+    image["resOutputsEvent"]["metadata"]["type"] = "docker-build:index:Image"
+    assert drift_of([image]) == []
+
+
 def test_the_issue_says_of_which_stack_and_what_to_do() -> None:
     text = markdown("dev", ["ConfigMap `thing` is gone"])
     assert text.startswith("<!-- estate: drift of dev -->\n")
