@@ -47,6 +47,14 @@ promote: uv ## Write what a stack runs into the file of another, by the same dig
 preview: uv ## Show what `make up` would change   STACK=local
 	@$(RUN) python -m toolchain.estate preview $(STACK)
 
+.PHONY: preview-summary
+preview-summary: uv ## The preview as a comment for a pull request, what may lose data first, in build/preview/STACK.md   STACK=local
+	@$(RUN) python -m toolchain.preview_summary $(STACK)
+
+.PHONY: drift
+drift: uv ## What of the stack is no longer as make up left it; exit code 2 if anything, and build/drift/STACK.md   STACK=local
+	@$(RUN) python -m toolchain.drift $(STACK)
+
 .PHONY: render
 render: uv ## Write the manifests of a stack into build/manifests/STACK, without a cluster   STACK=local
 	@$(RUN) python -m toolchain.render $(STACK)
@@ -54,6 +62,27 @@ render: uv ## Write the manifests of a stack into build/manifests/STACK, without
 .PHONY: policies
 policies: uv ## What the policies say of a stack, without a cluster   STACK=local STATE=a file by pulumi stack export
 	@$(RUN) python -m toolchain.policies $(STACK) $(STATE)
+
+.PHONY: render-diff
+render-diff: uv ## What a change makes of the manifests of every stack, without a cluster, in build/render-diff.md   BASE=origin/main STACK=all
+	@$(RUN) python -m toolchain.render_diff '$(or $(BASE),origin/main)' $(if $(filter command line,$(origin STACK)),$(STACK),all)
+
+.PHONY: review-stack
+review-stack: uv ## Write the file of stack pr-PR, on which a pull request is reviewed   PR=12
+	@$(RUN) python -m toolchain.review '$(PR)'
+
+.PHONY: audit
+audit: uv ## Known vulnerabilities of what the lock file names; asks the database OSV
+	@$(UV) audit --frozen
+
+.PHONY: sbom
+sbom: uv ## What our code in each image stands on, as CycloneDX, in build/sbom
+	@mkdir -p build/sbom && for app in $(notdir $(filter-out %servicekit,$(wildcard apps/*))); do \
+	  $(UV) export --quiet --frozen --no-dev --package $$app --format cyclonedx1.5 --output-file build/sbom/$$app.json || exit 1; done; ls build/sbom
+
+.PHONY: licences
+licences: uv ## List the licences of what our images hold in docs/licences.md, which a test holds to the lock file
+	@$(RUN) python -m toolchain.licences
 
 .PHONY: status
 status: uv ## What runs and how well, alerts, release, URLs; fails where something is not as it should be   JSON=1 STACK=local

@@ -5,9 +5,11 @@ import json
 import os
 import ssl
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -22,6 +24,7 @@ from toolchain.cluster import __main__ as cluster
 from toolchain.cluster import layout
 from toolchain.console import ToolchainError, run_command, say, step, timed, wait_until
 from toolchain.diagnosis import explain
+from toolchain.events import events, preview_of
 from toolchain.policies import policies
 from toolchain.recovery import release_lock, settled_file, settling
 from toolchain.stack import Stack, ask, load, on, only_one, open_stack, outputs, secret, store_secret, stored_secrets
@@ -106,9 +109,12 @@ def protected(stack: Stack) -> list[str]:
 
 
 def preview(name: str) -> None:
-    """Show what up would do."""
-    with opened(name) as stack:
-        stack.pulumi_shown("preview", "--diff", *policies(stack.settings.stage), *on(stack))
+    """Show what up would do, and in the end, where a reader of a terminal is, what of it is risky."""
+    with opened(name) as stack, tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "events"
+        stack.pulumi_shown("preview", "--diff", "--event-log", str(log), *policies(stack.settings.stage), *on(stack))
+        for change in preview_of(events(log)).risky:
+            say(f"{'May lose data' if change.loses_data else 'Note'}: {change}")
 
 
 def url(name: str, of: str) -> None:

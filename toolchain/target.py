@@ -83,6 +83,7 @@ def pulumi_environment(kubeconfig: Path, context: str) -> dict[str, str]:
         "ESTATE_KUBE_CONTEXT": context,
         **KEEP_BYTECODE,
         "PULUMI_SKIP_UPDATE_CHECK": "true",
+        "PULUMI_DEBUG_COMMANDS": "true",  # the option --event-log is known only then; the Automation API does the same
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "false",
     }
     backend = os.environ.get("BACKEND") or os.environ.get("PULUMI_BACKEND_URL")

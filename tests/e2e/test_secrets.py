@@ -3,12 +3,14 @@
 import gzip
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 from pydantic import SecretStr
 
 from tests.running import Items, Kubectl
+from toolchain.events import SECRET
 from toolchain.stack import Stack, on, outputs, secret
 
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -39,6 +41,13 @@ def test_a_preview_tells_none(stack: Stack, canaries: Canaries) -> None:
     preview = stack.pulumi("preview", "--json", "--show-sames", *on(stack)).stdout
     assert "stringData" in preview
     assert told(canaries, preview) == []
+
+
+def test_the_event_log_that_comments_are_made_from_tells_none(stack: Stack, canaries: Canaries, tmp_path: Path) -> None:
+    log = tmp_path / "events"
+    stack.pulumi("preview", "--event-log", str(log), *on(stack))
+    assert SECRET in log.read_text()
+    assert told(canaries, log.read_text()) == []
 
 
 def test_logs_and_pods_tell_none(kubectl: Kubectl, items: Items, canaries: Canaries) -> None:

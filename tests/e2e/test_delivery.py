@@ -1,0 +1,40 @@
+"""What a pull request and the watch for drift see of the running estate."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.running import Kubectl
+from tests.stacks import make
+from toolchain.paths import PROJECT
+from toolchain.stack import Stack
+
+LABEL, VALUE = "app.kubernetes.io/part-of", "estate"
+
+
+@pytest.fixture
+def drifted(kubectl: Kubectl) -> Iterator[None]:
+    """Somebody has changed a label of what the program made."""
+    kubectl("label", "--overwrite", "service", "user-service", f"{LABEL}=drifted")
+    yield
+    kubectl("label", "--overwrite", "service", "user-service", f"{LABEL}={VALUE}")
+
+
+def test_a_stack_that_is_as_it_was_left_has_no_drift(stack: Stack) -> None:
+    watched = make("drift", stack.name)
+    assert watched.returncode == 0, watched.stdout + watched.stderr
+
+
+@pytest.mark.usefixtures("drifted")
+def test_drift_is_named(stack: Stack) -> None:
+    watched = make("drift", stack.name)
+    assert "Error 2" in watched.stderr, watched.stdout + watched.stderr
+    assert f'- Service `user-service`: `metadata.labels["{LABEL}"] {VALUE} → drifted`' in watched.stdout
+
+
+def test_the_comment_for_a_pull_request_is_left_in_a_file(stack: Stack) -> None:
+    made = make("preview-summary", stack.name)
+    assert made.returncode == 0, made.stdout + made.stderr
+    comment = (PROJECT / "build" / "preview" / f"{stack.name}.md").read_text()
+    assert comment.startswith(f"<!-- estate: preview of {stack.name} -->\n\n### Stack {stack.name}: no changes\n")
+    assert comment.strip() in made.stdout

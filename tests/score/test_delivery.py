@@ -1,0 +1,31 @@
+"""What pull requests are told of manifests, and the workflows by actionlint: both need built tools."""
+
+import os
+import shutil
+import subprocess
+
+from toolchain.build import toolbox
+from toolchain.paths import PROJECT
+from toolchain.render_diff import FILE
+
+
+def test_actionlint_finds_nothing() -> None:
+    path = os.environ["PATH"] if os.environ.get("TOOLS") == "system" else toolbox().path
+    actionlint = shutil.which("actionlint", path=path)
+    assert actionlint, "actionlint is not there: make tools, or with TOOLS=system put it on PATH"
+    files = sorted((PROJECT / ".github" / "workflows").glob("*.yml"))
+    judged = subprocess.run([actionlint, *files], capture_output=True, text=True, check=False)
+    assert judged.returncode == 0, judged.stdout + judged.stderr
+
+
+def test_manifests_are_compared_with_those_of_another_revision_which_leaves_nothing_behind() -> None:
+    before = subprocess.run(["git", "worktree", "list"], cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+    made = subprocess.run(
+        ["make", "render-diff", "BASE=HEAD", "STACK=dev"], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+    assert made.returncode == 0, made.stdout + made.stderr
+    comment = FILE.read_text()
+    assert comment.startswith("<!-- estate: rendered manifests -->\n\n### Manifests, since HEAD\n")
+    assert "Unchanged: dev" in comment or "<summary>Stack dev: +" in comment
+    after = subprocess.run(["git", "worktree", "list"], cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+    assert after == before

@@ -1,0 +1,42 @@
+from typing import Any
+
+import pytest
+
+from toolchain.drift import drift_of, markdown
+
+URN = "urn:pulumi:local::estate::estate:web_service:WebService$kubernetes:core/v1:"
+PLANTED = "planted-secret"
+
+
+def refreshed(op: str, kind: str, old: str, new: str) -> dict[str, Any]:
+    """What the log says of a resource after a refresh."""
+    states = {"old": {"inputs": {"data": {"a": old}}}, "new": {"inputs": {"data": {"a": new}}}}
+    metadata = {"op": op, "urn": f"{URN}{kind}::thing", "type": f"kubernetes:core/v1:{kind}"}
+    return {"resOutputsEvent": {"metadata": metadata | {"detailedDiff": {"data.a": {"diffKind": "update"}}} | states}}
+
+
+@pytest.mark.parametrize(
+    ("event", "told"),
+    [
+        (refreshed("update", "ConfigMap", "b", "c"), ["ConfigMap `thing`: `data.a b → c`"]),
+        (refreshed("delete", "ConfigMap", "b", ""), ["ConfigMap `thing` is gone"]),
+        (refreshed("update", "Secret", "b", PLANTED), ["Secret `thing`: `data.a`"]),
+        (refreshed("same", "ConfigMap", "b", "b"), []),
+        ({"summaryEvent": {}}, []),
+    ],
+)
+def test_what_changed_or_is_gone_is_named_and_no_secret_is(event: dict[str, Any], told: list[str]) -> None:
+    assert drift_of([event]) == told
+
+
+def test_a_working_tree_that_has_changed_is_no_drift() -> None:
+    image = refreshed("update", "Image", "b", "c")
+    image["resOutputsEvent"]["metadata"]["type"] = "docker-build:index:Image"
+    assert drift_of([image]) == []
+
+
+def test_the_issue_says_of_which_stack_and_what_to_do() -> None:
+    text = markdown("dev", ["ConfigMap `thing` is gone"])
+    assert text.startswith("<!-- estate: drift of dev -->\n")
+    assert "- ConfigMap `thing` is gone" in text
+    assert "belongs into the program" in text

@@ -1,0 +1,21 @@
+from pathlib import Path
+
+import pytest
+
+from infra.settings import load_stack
+from toolchain import review
+from toolchain.stack import STACKS
+
+
+def test_a_pull_request_is_reviewed_on_a_stack_like_dev_at_a_host_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    dev = load_stack(STACKS / "Pulumi.dev.yaml")
+    (tmp_path / "Pulumi.dev.yaml").write_text((STACKS / "Pulumi.dev.yaml").read_text())
+    monkeypatch.setattr(review, "STACKS", tmp_path)
+
+    assert review.review_stack(12) == "pr-12"
+
+    written = load_stack(tmp_path / "Pulumi.pr-12.yaml")
+    assert written.ingress.host == "pr-12.api-dev.myapp.com"
+    assert written == dev.model_copy(update={"ingress": written.ingress})

@@ -1,0 +1,58 @@
+"""`make drift`: what of a stack is no longer as the last `make up` left it.
+
+Exit code 0: nothing; 2: something, which is named; 1: it could not be told.
+"""
+
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from toolchain.console import ToolchainError, run_command, say
+from toolchain.estate import opened
+from toolchain.events import Change, change, events
+from toolchain.markdown import listed, marked, write
+from toolchain.paths import PROJECT
+from toolchain.stack import on
+
+DRIFTED = 2
+
+
+def drift_of(told: Iterable[dict[str, Any]]) -> list[str]:
+    """What a refresh found changed or gone in the cluster, a line each; of an image it would tell how the working tree has changed."""
+    found = [event["resOutputsEvent"]["metadata"] for event in told if "resOutputsEvent" in event]
+    changed = [metadata for metadata in found if metadata["op"] in ("update", "delete")]
+    return [line(change(metadata)) for metadata in changed if metadata["type"].startswith("kubernetes:")]
+
+
+def line(found: Change) -> str:
+    """What became of a resource."""
+    return f"{found.name} is gone" if found.op == "delete" else f"{found.name}: {', '.join(found.properties)}"
+
+
+def markdown(name: str, drift: list[str]) -> str:
+    """The comment, or the issue's text."""
+    next_step = "What shall stay belongs into the program. Put back the rest by kubectl: an update changes only what the program changes."
+    return marked(f"drift of {name}", listed(f"Stack {name} is not as the last make up left it", drift), next_step)
+
+
+def main() -> None:
+    if len(sys.argv) != 2:
+        raise ToolchainError("usage: python -m toolchain.drift STACK")
+    name = sys.argv[1]
+    with opened(name) as stack, tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "events"
+        done = stack.pulumi("refresh", "--preview-only", "--event-log", str(log), *on(stack))
+        drift = drift_of(events(log))
+    if done.returncode != 0:
+        raise ToolchainError(f"the drift of stack {name} cannot be told:\n{done.stdout}{done.stderr.strip()}")
+    if not drift:
+        say(f"Stack {name} is as the last make up left it")
+        return
+    write(PROJECT / "build" / "drift" / f"{name}.md", markdown(name, drift))
+    sys.exit(DRIFTED)
+
+
+if __name__ == "__main__":
+    run_command(main)

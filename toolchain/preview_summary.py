@@ -1,0 +1,47 @@
+"""`make preview-summary`: a preview as a comment for a pull request: what may lose data first, the rest folded."""
+
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+from toolchain.console import ToolchainError, run_command
+from toolchain.estate import opened, policies
+from toolchain.events import Preview, events, preview_of
+from toolchain.markdown import folded, listed, marked, write
+from toolchain.paths import PROJECT
+from toolchain.stack import on
+
+
+def markdown(name: str, preview: Preview) -> str:
+    """The comment: why it cannot be, what is risky, and the rest folded."""
+    counts = ", ".join(f"{count} to {op}" for op, count in sorted(Counter(c.op for c in preview.changes).items()))
+    losing = [str(change) for change in preview.risky if change.loses_data]
+    risky = [str(change) for change in preview.risky if not change.loses_data]
+    harmless = [str(change) for change in preview.changes if not change.risky]
+    return marked(
+        f"preview of {name}",
+        f"### Stack {name}: {counts or 'no changes'}",
+        listed("The preview failed", preview.errors),
+        listed("Refused by policies", preview.refused),
+        listed("⚠ May lose data, or what holds it", losing),
+        listed("Deleted or replaced", risky),
+        folded(f"{len(harmless)} other changes", harmless),
+        folded(f"{len(preview.advised)} remarks of policies", preview.advised),
+    )
+
+
+def main() -> None:
+    if len(sys.argv) != 2:
+        raise ToolchainError("usage: python -m toolchain.preview_summary STACK")
+    name = sys.argv[1]
+    with opened(name) as stack, tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "events"
+        done = stack.pulumi("preview", "--event-log", str(log), *policies(stack.settings.stage), *on(stack))
+        write(PROJECT / "build" / "preview" / f"{name}.md", markdown(name, preview_of(events(log))))
+    if done.returncode != 0:
+        raise ToolchainError(f"the preview of stack {name} failed:\n{done.stdout}{done.stderr.strip()}")
+
+
+if __name__ == "__main__":
+    run_command(main)
