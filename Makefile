@@ -199,12 +199,19 @@ browser: uv
 .PHONY: test
 test: test-fast up browser ## All tests; brings the estate up first
 	@$(RUN) pytest tests/score tests/rules
-	@$(MAKE) -j2 test-local test-staging # each has a stack of its own; what ends the whole cluster comes after both
+	@$(MAKE) -j3 test-local test-staging test-beside # each has stacks of its own; what ends the whole cluster comes after all
 	@$(RUN) pytest tests/chaos/test_cluster.py
+
+# Those that bring stacks of their own up, beside the one that is there.
+BESIDE := $(addprefix tests/e2e/test_,new_service.py promotion.py alerts.py)
 
 .PHONY: test-local
 test-local: uv
-	@set -o pipefail; $(RUN) pytest tests/e2e tests/chaos --ignore tests/chaos/test_cluster.py --durations=15 2>&1 | sed --unbuffered 's/^/[local] /'
+	@set -o pipefail; $(RUN) pytest tests/e2e tests/chaos $(BESIDE:%=--ignore %) --ignore tests/chaos/test_cluster.py --durations=15 2>&1 | sed --unbuffered 's/^/[local] /'
+
+.PHONY: test-beside
+test-beside: uv
+	@set -o pipefail; $(RUN) pytest $(BESIDE) --durations=15 2>&1 | sed --unbuffered 's/^/[beside] /'
 
 .PHONY: test-staging
 test-staging: uv ## What holds for a stack of stage staging: brings one up beside the running local, and removes it
