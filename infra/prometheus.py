@@ -38,8 +38,9 @@ FOLDER = "/run/secrets/prometheus"
 OF_NODES = (readable("", "nodes"), {"apiGroups": [""], "resources": ["nodes/metrics"], "verbs": ["get"]})
 OWN = {"namespaces": {"own_namespace": True}}
 KUBELET_METRICS = {
-    "/metrics/cadvisor": "container_(cpu_(cfs(_throttled)?_periods|usage_seconds)_total|memory_working_set_bytes|spec_memory_limit_bytes"
-    "|network_(receive|transmit)_bytes_total)",
+    # Beside cAdvisor, which does not know the containers of every runtime.
+    "/metrics/resource": "container_(cpu_usage_seconds_total|memory_working_set_bytes)",
+    "/metrics/cadvisor": "container_(cpu_cfs(_throttled)?_periods|network_(receive|transmit)_bytes)_total",
     "/metrics": "kubelet_volume_stats_(used|capacity)_bytes",
 }
 """What is kept of the thousands that a kubelet has, by path."""

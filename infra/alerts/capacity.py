@@ -35,15 +35,16 @@ ALERTS = (
     ),
     Alert(
         "CpuThrottled",
-        'sum by (pod, container) (rate(container_cpu_cfs_throttled_periods_total{container!=""}[5m]))'
-        ' / sum by (pod, container) (rate(container_cpu_cfs_periods_total{container!=""}[5m])) > 0.5'
+        # Of the pod as a whole, which every kubelet knows; where it knows its containers, too, they are left out.
+        'sum by (pod) (rate(container_cpu_cfs_throttled_periods_total{container=""}[5m]))'
+        ' / sum by (pod) (rate(container_cpu_cfs_periods_total{container=""}[5m])) > 0.5'
         # One period is 0.1 s: what runs for less than a tenth of the time has no trouble.
-        ' and sum by (pod, container) (rate(container_cpu_cfs_periods_total{container!=""}[5m])) > 1',
+        ' and sum by (pod) (rate(container_cpu_cfs_periods_total{container=""}[5m])) > 1',
         "warning",
-        "{{ $labels.container }} in {{ $labels.pod }} is held back by its CPU limit",
+        "{{ $labels.pod }} is held back by its CPU limit",
         "It had to wait in {{ $value | humanizePercentage }} of the periods in which it ran.",
         lasting="5m",
-        labels=SERVICE_OF_CONTAINER,
+        labels={"service": "{{ $labels.pod }}"},
     ),
     Alert(
         "VolumeFilling",

@@ -81,7 +81,7 @@ def test_the_cluster_found_running_is_left_as_it_is() -> None:
 
 
 OTHERS = (
-    "alertmanager", "consul", "ingress", "kube-state-metrics", "kubelet", "kubelet-cadvisor", "postgres", "prometheus", "redis",
+    "alertmanager", "consul", "ingress", "kube-state-metrics", "kubelet", "kubelet-cadvisor", "kubelet-resource", "postgres", "prometheus", "redis",
 )  # fmt: skip
 """What Prometheus scrapes beside our services, one of each."""
 
@@ -103,7 +103,7 @@ def test_prometheus_has_every_service_and_everything_that_they_stand_on(
     [
         'kube_deployment_status_replicas_available{deployment="user-service"}',
         'container_cpu_usage_seconds_total{container="user-service"}',
-        'container_cpu_cfs_throttled_periods_total{container="user-service"}',
+        'container_cpu_cfs_throttled_periods_total{pod=~"user-service-.*"}',
         'container_memory_working_set_bytes{container="postgres"}',
         "skipper_serve_host_duration_seconds_count or skipper_serve_route_duration_seconds_count or skipper_response_duration_seconds_count",
     ],
@@ -132,7 +132,7 @@ def test_prometheus_watches_every_service_and_rings_for_none(urls: dict[str, str
     def watched() -> dict[tuple[str, str], tuple[str, str]]:
         groups = prometheus.get("/api/v1/rules").json()["data"]["groups"]
         return {
-            (group["name"], rule["name"]): (rule["health"], rule["state"])
+            (group["name"], rule["name"]): (rule["health"], rule.get("state", "recorded"))
             for group in groups
             for rule in group["rules"]
         }

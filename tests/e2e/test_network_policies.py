@@ -34,10 +34,22 @@ def reached(kubectl: Kubectl, source: str, *targets: str) -> set[str]:
     return set(kubectl("exec", workload, "--", "sh", "-c", REACHED, "sh", *targets).split())
 
 
+@pytest.fixture
+def addresses(kubectl: Kubectl) -> dict[str, str]:
+    """host:port of every workload: its Service's, or its pod's where only Prometheus has to find it."""
+    services = kubectl("get", "services", "-o", "jsonpath={.items[*].metadata.name}").split()
+    alone = {name: f"--selector=app.kubernetes.io/name={name}" for name in PORTS if name not in services}
+    where = "jsonpath={.items[0].status.podIP}"
+    hosts = {name: kubectl("get", "pods", selector, "-o", where) for name, selector in alone.items()}
+    return {name: f"{hosts.get(name, name)}:{port}" for name, port in PORTS.items()}
+
+
 @pytest.mark.parametrize("source", sorted(FLOWS))
-def test_a_workload_reaches_names_and_what_it_needs_and_nothing_else(kubectl: Kubectl, source: str) -> None:
-    others = [f"{name}:{port}" for name, port in PORTS.items() if name != source]
-    allowed = {f"{name}:{PORTS[name]}" for name in FLOWS[source]}
+def test_a_workload_reaches_names_and_what_it_needs_and_nothing_else(
+    kubectl: Kubectl, addresses: dict[str, str], source: str
+) -> None:
+    others = [address for name, address in addresses.items() if name != source]
+    allowed = {addresses[name] for name in FLOWS[source]}
     assert reached(kubectl, source, NAMES, *others) == {NAMES, *allowed}
 
 

@@ -226,7 +226,7 @@ def test_prometheus_scrapes_what_says_so_and_consul_kubelets_and_the_ingress_eve
     config = yaml.safe_load(one(resources, "ConfigMap", "prometheus").inputs["data"]["prometheus.yml"])
     assert config["global"]["scrape_interval"] == "15s"
     assert {job["job_name"] for job in config["scrape_configs"]} == {
-        "pods", "consul", "kubelet", "kubelet-cadvisor", "ingress",
+        "pods", "consul", "kubelet", "kubelet-resource", "kubelet-cadvisor", "ingress",
     }  # fmt: skip
     says_so = {
         resource.name

@@ -141,7 +141,8 @@ def test_what_is_rendered_holds_placeholders_and_no_image_that_was_built(manifes
         for name, content in manifest["data"].items()
         if "password" in name
     ]
-    assert set(words) == {PLACEHOLDER}
+    assert words
+    assert all(PLACEHOLDER in word for word in words)
     images = {
         container["image"]
         for manifest in manifests

@@ -58,7 +58,9 @@ async def test_a_request_that_is_not_recorded_leaves_no_exemplar(collector: Coll
         (f"{OPENMETRICS},text/plain;q=0.5", "application/openmetrics-text; version=1.0.0; charset=utf-8", b"# EOF\n"),
     ],
 )
-async def test_metrics_are_openmetrics_only_where_they_are_asked_for_so(accept: str, content_type: str, end: bytes) -> None:
+async def test_metrics_are_openmetrics_only_where_they_are_asked_for_so(
+    accept: str, content_type: str, end: bytes
+) -> None:
     response = metrics.expose(accept)
     assert response.headers["content-type"].startswith(content_type)
     assert (b"# EOF" in response.body) is bool(end)
