@@ -19,9 +19,9 @@ from toolchain.console import ToolchainError, run_command, say, step
 from toolchain.paths import PROJECT
 from toolchain.releases import Release
 from toolchain.stack import Stack, ask, load, outputs
+from toolchain.status import Status, status_of
 from toolchain.target import target
 
-WORKLOADS = "deployments,statefulsets,daemonsets"
 UNUSED = {"python"}
 """Images that only a stack that builds has a use for."""
 
@@ -63,37 +63,32 @@ def healthy_release(stack: Stack, images: dict[str, str]) -> Release:
     """The newest release of a stack that is well.
 
     Raises:
-        ToolchainError: its last update did not end well, something is not ready, or runs another image.
+        ToolchainError: its last update did not end well, something is not ready, runs another image, or rings.
     """
     newest = next(iter(releases.known(stack)), None)
     if newest is None or newest.images != images:
         raise ToolchainError(f"the last update of stack {stack.name} did not come up: make up STACK={stack.name} first")
-    items = json.loads(ask(stack, "get", WORKLOADS, "-o", "json"))["items"]
-    if unwell := [*unready(items), *other_images(items, images)]:
+    deployments = json.loads(ask(stack, "get", "deployments", "-o", "json"))["items"]
+    if ill := [*unwell(status_of(stack)), *other_images(deployments, images)]:
         raise ToolchainError(
-            f"stack {stack.name} is not well, so it is not promoted (make status STACK={stack.name}): {'; '.join(unwell)}"
+            f"stack {stack.name} is not well, so it is not promoted (make status STACK={stack.name}): {'; '.join(ill)}"
         )
     return newest
 
 
-def unready(items: list[dict[str, Any]]) -> list[str]:
-    """What is wrong with those workloads that are not as their specification wants them."""
-    problems: list[str] = []
-    for item in items:
-        status, name = item["status"], f"{item['kind']} {item['metadata']['name']}"
-        wanted = status.get("desiredNumberScheduled", item["spec"].get("replicas", 1))
-        ready = status.get("numberReady", status.get("readyReplicas", 0))
-        if status.get("observedGeneration", 0) < item["metadata"]["generation"] or ready < wanted:
-            problems.append(f"{name} has {ready} of {wanted} ready")
-    return problems
+def unwell(status: Status) -> list[str]:
+    """What keeps a stack from being promoted: what is not ready, what rings, and that nobody knows what rings."""
+    return [
+        *(f"{found.name} has {found.ready} of {found.desired} ready" for found in status.workloads if not found.well),
+        *(f"{alert.name} rings: {alert.summary}" for alert in status.alerts if alert.severity == "critical"),
+        *([status.unanswered] if status.unanswered else []),
+    ]
 
 
-def other_images(items: list[dict[str, Any]], images: dict[str, str]) -> list[str]:
+def other_images(deployments: list[dict[str, Any]], images: dict[str, str]) -> list[str]:
     """Those of our services that run something else than the stack's last update has put there."""
     running = {
-        item["metadata"]["name"]: item["spec"]["template"]["spec"]["containers"][0]["image"]
-        for item in items
-        if item["kind"] == "Deployment"
+        item["metadata"]["name"]: item["spec"]["template"]["spec"]["containers"][0]["image"] for item in deployments
     }
     return [
         f"{name} runs {running.get(name)}, not {image}" for name, image in images.items() if running.get(name) != image

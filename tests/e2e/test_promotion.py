@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tests.load import Load
-from tests.running import connect, kubectl_of
+from tests.running import connect, eventually, kubectl_of
 from tests.stacks import beside_local, local_images, make, stack_file, stack_of, variant
 from toolchain.estate import new_token
 from toolchain.stack import Stack, outputs
@@ -46,6 +46,8 @@ def digests(stack: Stack) -> dict[str, str]:
 def promoted_under_load(giving: Stack, taking: Stack) -> None:
     """Promote, and bring the other stack up, with users at work there."""
     with connect(outputs(taking)["urls"]["gateway"], new_token(taking)) as client:
+        # While a stack comes up for the first time, alerts ring.
+        eventually(lambda: make("status", giving.name).returncode == 0, f"{giving.name} is well", 300)
         with Load(client) as load:
             done = make("promote", FROM=giving.name, TO=taking.name)
             assert done.returncode == 0, done.stdout + done.stderr

@@ -1,10 +1,11 @@
-from typing import Any
+from datetime import UTC, datetime
 
 import pytest
 import yaml
 
 from infra.settings import parse
-from toolchain.promotion import other_images, unready, with_release
+from toolchain.promotion import other_images, unwell, with_release
+from toolchain.status import Alert, Status, Workload
 
 BEFORE = """\
 # Stack staging.
@@ -36,31 +37,33 @@ def test_a_release_that_the_file_names_changes_nothing_not_even_its_date() -> No
     assert with_release(after, DIGESTS, REDIS, PROMOTED | {"at": "2026-01-02T00:00:00+00:00"}) == after
 
 
-def workload(kind: str = "Deployment", **status: Any) -> dict[str, Any]:
+def test_a_service_that_runs_another_image_than_it_was_given_is_named() -> None:
     pod = {"spec": {"containers": [{"image": "users@sha256:1"}]}}
-    return {
-        "kind": kind,
-        "metadata": {"name": "user-service", "generation": 2},
-        "spec": {"replicas": 3, "template": pod},
-        "status": {"observedGeneration": 2, "readyReplicas": 3} | status,
-    }
+    deployment = {"metadata": {"name": "user-service"}, "spec": {"template": pod}}
+    assert other_images([deployment], {"user-service": "users@sha256:1"}) == []
+    (problem,) = other_images([deployment], {"user-service": "users@sha256:2"})
+    assert problem == "user-service runs users@sha256:1, not users@sha256:2"
+
+
+def status(*, ready: int = 3, severity: str = "warning", unanswered: str | None = None) -> Status:
+    workload = Workload(name="user-service", kind="Deployment", ready=ready, desired=3, restarts=0, image="i", age_s=1)
+    alert = Alert(name="A", severity=severity, service="s", summary="it is so", runbook="", since=datetime.now(UTC))
+    return Status(
+        stack="dev", at=datetime.now(UTC), healthy=True, workloads=[workload], objectives=[], alerts=[alert],
+        unanswered=unanswered, release={}, releases=1, versions={}, urls={},
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("status", "ready"),
-    [({}, "3"), ({"readyReplicas": 2}, "2"), ({"observedGeneration": 1}, "3")],
+    ("found", "problems"),
+    [
+        (status(), []),
+        (status(ready=2), ["user-service has 2 of 3 ready"]),
+        (status(severity="critical"), ["A rings: it is so"]),
+        (status(unanswered="Prometheus is away"), ["Prometheus is away"]),
+    ],
 )
-def test_a_workload_that_is_not_as_it_is_wanted_is_named(status: dict[str, Any], ready: str) -> None:
-    problems = unready([workload(**status)])
-    assert problems == ([] if not status else [f"Deployment user-service has {ready} of 3 ready"])
-
-
-def test_a_daemon_set_is_ready_on_each_of_its_nodes() -> None:
-    assert unready([workload("DaemonSet", desiredNumberScheduled=2, numberReady=2)]) == []
-    assert unready([workload("DaemonSet", desiredNumberScheduled=2, numberReady=1)]) != []
-
-
-def test_a_service_that_runs_another_image_than_it_was_given_is_named() -> None:
-    assert other_images([workload()], {"user-service": "users@sha256:1"}) == []
-    (problem,) = other_images([workload()], {"user-service": "users@sha256:2"})
-    assert problem == "user-service runs users@sha256:1, not users@sha256:2"
+def test_what_is_not_ready_rings_or_is_not_known_keeps_a_stack_from_being_promoted(
+    found: Status, problems: list[str]
+) -> None:
+    assert unwell(found) == problems
