@@ -85,7 +85,7 @@ def beside_local(
             update(stack)
         yield stack
     finally:
-        gone = make("down", name)
+        gone = make("down", name, FORCE="1")  # as in prod, where what holds data is protected
         removed = stack_of(name).pulumi("stack", "rm", "--yes", "--stack", name, cwd=OWN_STACKS)
         for file in (stack_file(name), *OWN_STACKS.glob(f"*{name}.*")):
             file.unlink(missing_ok=True)

@@ -33,7 +33,7 @@ def stacks(tmp_path: Path) -> Iterator[dict[str, Stack]]:
         yield {
             DEV: up.enter_context(beside_local(DEV, "dev", new, **SMALL)),
             STAGING: up.enter_context(beside_local(STAGING, "staging", old, **SMALL)),
-            PROD: up.enter_context(beside_local(PROD, "prod", old, **SMALL, registry="localhost:5000/test-prod")),
+            PROD: up.enter_context(beside_local(PROD, "prod", old, **SMALL, registry="localhost:5000/estate/test-prod")),
         }
 
 
@@ -67,7 +67,7 @@ def test_one_digest_goes_from_dev_over_staging_to_prod_without_a_failed_request(
     promoted_under_load(dev, staging)
     promoted_under_load(staging, prod)
     assert digests(dev) == digests(staging) == digests(prod)
-    assert outputs(prod)["images"]["user-service"].startswith("localhost:5000/test-prod/user-service@sha256:")
+    assert outputs(prod)["images"]["user-service"].startswith("localhost:5000/estate/test-prod/user-service@sha256:")
 
     said = yaml.safe_load(stack_file(PROD).read_text())["config"]["estate:settings"]["promoted"]
     assert said["stack"] == STAGING
