@@ -33,7 +33,9 @@ def stacks(tmp_path: Path) -> Iterator[dict[str, Stack]]:
         yield {
             DEV: up.enter_context(beside_local(DEV, "dev", new, **SMALL)),
             STAGING: up.enter_context(beside_local(STAGING, "staging", old, **SMALL)),
-            PROD: up.enter_context(beside_local(PROD, "prod", old, **SMALL, registry="localhost:5000/estate/test-prod")),
+            PROD: up.enter_context(
+                beside_local(PROD, "prod", old, **SMALL, registry="localhost:5000/estate/test-prod")
+            ),
         }
 
 
