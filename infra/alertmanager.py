@@ -10,7 +10,17 @@ from pulumi_kubernetes.core.v1 import Secret, Service
 from infra.alert_routes import FILE, FOLDER, configuration
 from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint, leaving
-from infra.pods import container_security, labels, manifest, metadata, pod_security, resources, scraped, selector
+from infra.pods import (
+    container_security,
+    labels,
+    management_probes,
+    manifest,
+    metadata,
+    pod_security,
+    resources,
+    scraped,
+    selector,
+)
 from infra.settings import Receiver
 from infra.volumes import volume_claim
 from infra.waiting import ROLLOUT
@@ -95,17 +105,7 @@ def pod(image: str, held: pulumi.Input[str]) -> dict[str, Any]:
                     "--cluster.listen-address=",  # one is enough: without it the Watchdog is silent, which is heard
                 ],
                 "ports": [{"name": "http", "containerPort": PORT}],
-                "startupProbe": {
-                    "httpGet": {"path": "/-/ready", "port": "http"},
-                    "periodSeconds": 1,
-                    "failureThreshold": 60,
-                },
-                "readinessProbe": {"httpGet": {"path": "/-/ready", "port": "http"}, "periodSeconds": 5},
-                "livenessProbe": {
-                    "httpGet": {"path": "/-/healthy", "port": "http"},
-                    "periodSeconds": 10,
-                    "failureThreshold": 6,
-                },
+                **management_probes(60),
                 "resources": resources("10m", "64Mi"),
                 "securityContext": container_security(),
                 "volumeMounts": [

@@ -74,3 +74,18 @@ def resources(cpu: str, memory: str) -> dict[str, Any]:
         "requests": {"cpu": cpu, "memory": memory} | SCRATCH_REQUEST,
         "limits": {"memory": memory, "cpu": "1"} | SCRATCH_LIMIT,
     }
+
+
+def management_probes(startup_s: int) -> dict[str, Any]:
+    """Probes of Prometheus and Alertmanager (https://prometheus.io/docs/prometheus/latest/management_api/).
+
+    Args:
+        startup_s: seconds that it may take to read what it has stored.
+    """
+    ready = {"httpGet": {"path": "/-/ready", "port": "http"}}
+    healthy = {"httpGet": {"path": "/-/healthy", "port": "http"}}
+    return {
+        "startupProbe": ready | {"periodSeconds": 1, "failureThreshold": startup_s},
+        "readinessProbe": ready | {"periodSeconds": 5},
+        "livenessProbe": healthy | {"periodSeconds": 10, "failureThreshold": 6},
+    }

@@ -16,6 +16,7 @@ from infra.network_policy import Endpoint, Flow
 from infra.pods import (
     container_security,
     labels,
+    management_probes,
     manifest,
     metadata,
     pod_security,
@@ -232,17 +233,7 @@ def pod(
                     "--enable-feature=exemplar-storage",
                 ],
                 "ports": [{"name": "http", "containerPort": PORT}],
-                "startupProbe": {
-                    "httpGet": {"path": "/-/ready", "port": "http"},
-                    "periodSeconds": 1,
-                    "failureThreshold": 120,
-                },
-                "readinessProbe": {"httpGet": {"path": "/-/ready", "port": "http"}, "periodSeconds": 5},
-                "livenessProbe": {
-                    "httpGet": {"path": "/-/healthy", "port": "http"},
-                    "periodSeconds": 10,
-                    "failureThreshold": 6,
-                },
+                **management_probes(120),
                 "resources": resources("50m", "384Mi"),
                 "securityContext": container_security(),
                 "volumeMounts": [
