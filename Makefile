@@ -199,7 +199,7 @@ browser: uv
 .PHONY: test
 test: test-fast up browser ## All tests; brings the estate up first
 	@$(RUN) pytest tests/score tests/rules
-	@$(MAKE) -j3 test-local test-staging test-beside # each has stacks of its own; what ends the whole cluster comes after all
+	@$(MAKE) -j2 test-local test-own # all of them at once would ask for more CPU than two cores; what ends the cluster comes last
 	@$(RUN) pytest tests/chaos/test_cluster.py
 
 # Those that bring stacks of their own up, beside the one that is there.
@@ -208,6 +208,10 @@ BESIDE := $(addprefix tests/e2e/test_,new_service.py promotion.py alerts.py)
 .PHONY: test-local
 test-local: uv
 	@set -o pipefail; $(RUN) pytest tests/e2e tests/chaos $(BESIDE:%=--ignore %) --ignore tests/chaos/test_cluster.py --durations=15 2>&1 | sed --unbuffered 's/^/[local] /'
+
+.PHONY: test-own
+test-own:
+	@$(MAKE) test-staging && $(MAKE) test-beside
 
 .PHONY: test-beside
 test-beside: uv
