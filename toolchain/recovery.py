@@ -22,10 +22,19 @@ def release_lock(name: str) -> None:
     locks = STATE / "pulumi" / ".pulumi" / "locks" / "organization" / "estate" / name
     for file in locks.glob("*.json"):
         holder = json.loads(file.read_text() or "{}")
-        if holder.get("hostname") == os.uname().nodename and not Path(f"/proc/{holder.get('pid')}").exists():
+        if holder.get("hostname") == os.uname().nodename and not runs(holder.get("pid")):
             say(f"  released the lock of a run that was killed (process {holder.get('pid')})")
             end_orphans()
             file.unlink()
+
+
+def runs(process: int) -> bool:
+    """Whether a process still runs a program: one that was killed stays in /proc until its parent has asked for it."""
+    try:
+        Path(f"/proc/{process}/exe").readlink()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def end_orphans() -> None:
