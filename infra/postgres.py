@@ -128,7 +128,7 @@ def pod(image: str, secret: pulumi.Input[str], configuration: pulumi.Input[str])
                     "timeoutSeconds": 5,
                     "failureThreshold": 6,
                 },
-                "resources": resources("50m", "256Mi"),
+                "resources": resources("50m", "512Mi"),
                 "securityContext": container_security(),
                 "volumeMounts": [
                     {"name": "data", "mountPath": "/var/lib/postgresql/data"},

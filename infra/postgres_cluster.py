@@ -131,7 +131,7 @@ def cluster(
         "superuserSecret": {"name": superuser},
         "certificates": {"serverTLSSecret": server, "serverCASecret": server},
         "storage": {"size": storage},
-        "resources": resources("50m", "256Mi"),
+        "resources": resources("50m", "512Mi"),
         "affinity": {
             "enablePodAntiAffinity": True,
             "podAntiAffinityType": "preferred",  # there may be one node only
