@@ -96,6 +96,10 @@ dashboard: uv ## The last minutes as a page of pictures, without Grafana   MINUT
 url: uv ## Print one URL   OF=gateway|prometheus|consul|alertmanager STACK=local
 	@$(RUN) python -m toolchain.estate url $(STACK) $(or $(OF),gateway)
 
+.PHONY: env
+env: uv ## Print what makes kubectl and pulumi in a shell work on the estate: eval "$(make env)"
+	@$(RUN) python -m toolchain.shell
+
 .PHONY: token
 token: uv ## Print a token for the API, good for a day   STACK=local
 	@$(RUN) python -m toolchain.estate token $(STACK)

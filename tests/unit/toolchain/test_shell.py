@@ -1,0 +1,32 @@
+"""What a shell is told, so that kubectl and pulumi work on the estate."""
+
+import subprocess
+from pathlib import Path
+
+from toolchain.shell import exports
+from toolchain.target import Target
+
+OF = Target(
+    Path("/a b/kubeconfig"), "estate", {"PULUMI_HOME": "/it's", "KEPT": "as it is", "PATH": "/else"}, embedded=True
+)
+
+
+def told(name: str) -> str:
+    """What a shell has as a variable after it was told."""
+    script = "\n".join([*exports(OF, [Path("/tools")], {"KEPT": "as it is"}), f'printf %s "${name}"'])
+    return subprocess.run(
+        ["/bin/bash", "-c", script], env={"PATH": "/usr/bin"}, capture_output=True, text=True, check=True
+    ).stdout
+
+
+def test_a_shell_takes_every_value_as_it_is() -> None:
+    assert told("KUBECONFIG") == "/a b/kubeconfig"
+    assert told("PULUMI_HOME") == "/it's"
+
+
+def test_the_tools_come_before_what_the_shell_finds() -> None:
+    assert told("PATH") == "/tools:/usr/bin"
+
+
+def test_what_the_shell_has_already_is_not_told() -> None:
+    assert told("KEPT") == ""

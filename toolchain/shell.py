@@ -1,0 +1,35 @@
+"""`eval "$(make env)"`: kubectl and pulumi in this shell are those of the estate, and work on it."""
+
+import os
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+from toolchain.build import toolbox
+from toolchain.console import run_command, say
+from toolchain.target import Target, target
+
+
+def exports(of: Target, folders: list[Path], own: Mapping[str, str]) -> list[str]:
+    """Lines for a shell.
+
+    Args:
+        of: where the estate runs.
+        folders: of programs, put before those that the shell finds.
+        own: the shell's environment; what it has already is left out.
+    """
+    named = {"KUBECONFIG": str(of.kubeconfig), **of.environment}
+    differing = {name: value for name, value in sorted(named.items()) if name != "PATH" and own.get(name) != value}
+    path = "".join(f"{shlex.quote(str(folder))}:" for folder in folders)
+    return [*(f"export {name}={shlex.quote(value)}" for name, value in differing.items()), f'export PATH={path}"$PATH"']
+
+
+def main() -> None:
+    known = target()
+    tools = [toolbox().bin] if known.embedded else []
+    uv = [Path(os.environ["UV"]).parent] if "UV" in os.environ else []
+    say("\n".join(exports(known, tools + uv, os.environ)))
+
+
+if __name__ == "__main__":
+    run_command(main)
