@@ -40,14 +40,6 @@ ALERTS = (
         labels=SERVICE,
     ),
     Alert(
-        "ConfigurationRefused",
-        "prometheus_config_last_reload_successful == 0 or alertmanager_config_last_reload_successful == 0",
-        "warning",
-        "{{ $labels.job }} goes on with an old configuration",
-        "It refused the new one ({{ $value }}).",
-        labels={"service": "{{ $labels.job }}"},
-    ),
-    Alert(
         "NotificationsFail",
         "sum by (job) (increase(prometheus_notifications_errors_total[2m])) > 0"
         " or sum by (job, integration) (increase(alertmanager_notifications_failed_total[2m])) > 0"
