@@ -1,5 +1,6 @@
 """The running estate as a user has it: through the Ingress, by its public name, trusting its CA."""
 
+import json
 import os
 import ssl
 import subprocess
@@ -70,3 +71,9 @@ def eventually(condition: Callable[[], bool], what: str, deadline_s: float) -> N
     while not condition():
         assert time.monotonic() < end, f"{what}: not within {deadline_s} s"
         time.sleep(0.2)
+
+
+def alerts(kubectl: Kubectl, *which: str) -> set[str]:
+    """Names of the alerts that Alertmanager has heard of, and not of their end; `--inhibited`: those that it keeps to itself."""
+    query = ("amtool", "--alertmanager.url=http://localhost:9093", "alert", "query", "--output=json", *which)
+    return {alert["labels"]["alertname"] for alert in json.loads(kubectl("exec", "alertmanager-0", "--", *query))}

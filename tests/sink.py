@@ -43,6 +43,8 @@ class Sink:
     """All that was told, in its order."""
 
     told: list[Told] = field(default_factory=list[Told])
+    refused: set[str] = field(default_factory=set[str])
+    """Receivers that are answered as if their address were no more."""
 
     def of(self, alertname: str, status: str = "firing", **labels: str) -> list[Told]:
         """What was told of an alert with these labels."""
@@ -73,8 +75,11 @@ def listening() -> Generator[Sink]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            sink.take(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(204)
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            gone = body["receiver"] in sink.refused
+            if not gone:
+                sink.take(body)
+            self.send_response(410 if gone else 204)
             self.end_headers()
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as the base class has it

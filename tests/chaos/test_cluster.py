@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from tests.running import Kubectl, create, eventually, reads_back
+from tests.running import Kubectl, alerts, create, eventually, reads_back
 from toolchain.cluster import cgroups, layout
 from toolchain.paths import PROJECT
 
@@ -53,6 +53,21 @@ def start_again(client: httpx.Client, user: dict[str, Any], kubectl: Kubectl) ->
     eventually(lambda: reads_back(client, user), "the user is read back", 180)
     for workload in kubectl("get", "deployments,statefulsets", "--output=name").split():
         kubectl("rollout", "status", workload, "--timeout=120s")
+
+
+NOWHERE = '{"spec": {"template": {"spec": {"nodeSelector": {"none": "such"}}}}}'
+ANYWHERE = '{"spec": {"template": {"spec": {"nodeSelector": {"none": null}}}}}'
+
+
+def test_an_ingress_that_is_gone_is_told_of(client: httpx.Client, new_user: dict[str, Any], kubectl: Kubectl) -> None:
+    user = create(client, new_user)
+    kubectl("patch", "--namespace=ingress", "daemonset/skipper", f"--patch={NOWHERE}")
+    try:
+        eventually(lambda: "IngressDown" in alerts(kubectl), "IngressDown rings", 120)
+    finally:
+        kubectl("patch", "--namespace=ingress", "daemonset/skipper", f"--patch={ANYWHERE}")
+    eventually(lambda: reads_back(client, user), "the user is read back", 60)
+    eventually(lambda: "IngressDown" not in alerts(kubectl), "IngressDown is over", 120)
 
 
 def test_it_starts_again_with_its_data_after_everything_was_killed(

@@ -1,17 +1,35 @@
 """Somebody is told within two minutes of everything that is broken here, told again when it is mended, and of nothing while all is well."""
 
 import json
+import subprocess
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
-from tests.running import Kubectl, connect, eventually, kubectl_of
+from tests.broken import (
+    CONNECT,
+    LAST_WORDS,
+    LOCK,
+    NO_IMAGE,
+    PYTHON,
+    UNLOCK,
+    applied,
+    at_once,
+    cut_off,
+    for_minutes,
+    small_disk,
+    with_a_bad_rule,
+)
+from tests.running import Kubectl, alerts, connect, eventually, kubectl_of
 from tests.sink import RECEIVERS, SECRETS, Sink, listening
 from tests.stacks import beside_local, local_images
+from toolchain.cluster.layout import NODE_NAME
 from toolchain.estate import new_token
 from toolchain.stack import Stack, outputs
 
@@ -19,9 +37,11 @@ NAME = "test-alerts"
 ONE = {"replicas": 1, "requests": {"cpu": "10m"}}
 WITHIN_S = 120
 QUIET_S = 60
-ACTIVE = ("amtool", "--alertmanager.url=http://localhost:9093", "alert", "query", "--output=json")
 PACE_S = 0.2
 """Between requests: few enough that those of a later test count among them."""
+CLIENTS = 10
+"""More than user-service has connections to Postgres."""
+LIST = "/api/v1/users?limit=1"
 pytestmark = pytest.mark.timeout(900)  # it brings a stack up, and removes it
 
 
@@ -67,30 +87,65 @@ def test_the_dead_mans_switch_is_heard_by_its_own_receiver_alone(told_stack: Kub
 def test_nothing_rings_while_all_is_well(told_stack: Kubectl, sink: Sink, client: httpx.Client) -> None:
     # While a stack comes up for the first time, Prometheus is there before the services.
     def settled() -> bool:
-        known = told_stack("exec", "alertmanager-0", "--", *ACTIVE)
-        return {alert["labels"]["alertname"] for alert in json.loads(known)} == {"Watchdog"} and not ringing(sink)
+        return alerts(told_stack) == {"Watchdog"} and not ringing(sink)
 
     eventually(settled, "what rang while the stack came up is over", 3 * WITHIN_S)
     sink.told.clear()
     end = time.monotonic() + QUIET_S
     while time.monotonic() < end:
-        assert client.get("/api/v1/users?limit=1").status_code == 200
+        assert client.get(LIST).status_code == 200
         time.sleep(PACE_S)
     assert ringing(sink) == set()
 
 
+@pytest.fixture(scope="module")
+def for_long(told_stack: Kubectl, sink: Sink, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What somebody is told of only when it has lasted for minutes is broken before the rest, and mended after it."""
+    with small_disk(tmp_path_factory.mktemp("disk")) as disk:
+        file = tmp_path_factory.mktemp("broken") / "for_minutes.json"
+        with applied(told_stack, for_minutes(told_stack, disk, NODE_NAME), file):
+            told_stack("rollout", "status", "deployment/stuck", "--timeout=60s")
+            told_stack("set", "image", "deployment/stuck", f"stuck={NO_IMAGE}")
+            sink.refused.add("dead-man")
+            yield
+            sink.refused.clear()
+
+
+@contextmanager
+def traffic(client: httpx.Client) -> Generator[None]:
+    """Many clients ask for users, whatever they are answered."""
+    end = threading.Event()
+
+    def ask() -> None:
+        while not end.wait(PACE_S):
+            client.get(LIST, timeout=30)
+
+    with ThreadPoolExecutor(CLIENTS) as threads:
+        asking = [threads.submit(ask) for _ in range(CLIENTS)]
+        try:
+            yield
+        finally:
+            end.set()
+    for thread in asking:
+        thread.result()
+
+
+@pytest.mark.usefixtures("for_long")
 def test_a_service_that_is_gone_is_told_of_within_two_minutes_and_so_is_its_return(
     told_stack: Kubectl, sink: Sink, client: httpx.Client
 ) -> None:
-    sink.told.clear()
     begun = time.monotonic()
     told_stack("scale", "deployment", "user-service", "--replicas=0")
+    failing = ("RequestsFail", "RequestsShed")
 
     def told() -> bool:
-        client.get("/api/v1/users?limit=1")  # fails, which is told of the gateway
-        return bool(sink.of("ServiceDown", service="user-service") and sink.of("RequestsFail", service="api-gateway"))
+        of_gateway = all(sink.of(name, service="api-gateway") for name in failing)
+        return of_gateway and bool(sink.of("ServiceDown", service="user-service"))
 
-    eventually(told, "ServiceDown and RequestsFail are told", WITHIN_S)
+    with traffic(client):
+        eventually(told, f"ServiceDown and {failing} are told", WITHIN_S)
+        budgets = {"ErrorBudgetBurnsFast", "ErrorBudgetBurnsSlowly"}  # which RequestsFail says, too
+        eventually(lambda: alerts(told_stack, "--inhibited") >= budgets, f"{budgets} are kept back", WITHIN_S)
     (first, *_) = sink.of("ServiceDown", service="user-service")
     assert first.at - begun < WITHIN_S
     assert (first.receiver, first.labels["severity"]) == ("sink", "critical")
@@ -100,39 +155,35 @@ def test_a_service_that_is_gone_is_told_of_within_two_minutes_and_so_is_its_retu
     eventually(
         lambda: bool(sink.of("ServiceDown", "resolved", service="user-service")), "its end is told", 2 * WITHIN_S
     )
+    eventually(lambda: not sink.ringing("RequestsFail"), "its end is told", 2 * WITHIN_S)
+    eventually(lambda: bool(sink.ringing("ErrorBudgetBurnsFast")), "what it has cost is told", WITHIN_S)
 
 
-def of_ours(kubectl: Kubectl, name: str, command: str, **more: Any) -> dict[str, Any]:
-    """A pod like user-service's that runs something else."""
-    template = json.loads(kubectl("get", "deployment", "user-service", "-o", "json"))["spec"]["template"]["spec"]
-    (container,) = template["containers"]
-    kept = {key: container[key] for key in ("image", "resources", "securityContext")}
-    spec = {
-        "automountServiceAccountToken": False,
-        "securityContext": template["securityContext"],
-        "terminationGracePeriodSeconds": 0,
-        "containers": [kept | {"name": name, "command": ["sh", "-c", command]} | more],
-    }
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": name, "labels": {"app.kubernetes.io/name": name}},
-        "spec": spec,
-    }
-
-
-def broken(kubectl: Kubectl) -> list[dict[str, Any]]:
-    """A pod that ends again and again, one that cannot start, one that answers no scrape, and a Job that fails."""
-    silent = of_ours(kubectl, "silent", "sleep 3600")
-    silent["metadata"]["annotations"] = {"prometheus.io/scrape": "true", "prometheus.io/port": "9"}
-    failing = of_ours(kubectl, "failing", "exit 1")["spec"] | {"restartPolicy": "Never"}
-    job = {"backoffLimit": 0, "template": {"spec": failing}}
-    return [
-        of_ours(kubectl, "ending", "exit 1"),
-        of_ours(kubectl, "nameless", "true", image="localhost:5000/estate/there-is-no-such-image:1"),
-        silent,
-        {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "failing"}, "spec": job},
-    ]
+@pytest.mark.usefixtures("for_long")
+def test_a_locked_table_too_many_sessions_and_a_lost_registry_are_told_of_within_two_minutes(
+    stack: Stack, told_stack: Kubectl, sink: Sink, client: httpx.Client, tmp_path: Path
+) -> None:
+    passing = {"DatabasePoolExhausted", "InstancesUnregistered", "PostgresConnectionsNearLimit"}
+    told = passing | {"LatencyBudgetBurnsFast"}
+    psql = ("exec", "postgres-0", "--", "psql", "--username=postgres", "--dbname=myapp")
+    locking = stack.kubectl(*psql, *(f"--command={LOCK}" for _ in range(120)))
+    connecting = stack.kubectl("exec", "deployment/user-service", "--", PYTHON, "-c", CONNECT)
+    environment = stack.target.environment
+    with (
+        subprocess.Popen(connecting, env=environment, stdout=subprocess.PIPE, text=True) as connected,
+        subprocess.Popen(locking, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL),
+        cut_off(told_stack, "api-gateway-to-consul", tmp_path / "flow.json"),
+        traffic(client),
+    ):
+        try:
+            eventually(lambda: ringing(sink) >= told, f"all of {told} are told", WITHIN_S)
+            assert "LatencyBudgetBurnsSlowly" in alerts(told_stack, "--inhibited")
+        finally:
+            told_stack(*psql, f"--command={UNLOCK}")  # as the runbook says
+            connected.terminate()
+    assert "user-service" in sink.ringing("LatencyBudgetBurnsFast")
+    told_stack("delete", "pod", "--selector=app.kubernetes.io/name=user-service", "--wait=false")
+    eventually(lambda: not ringing(sink) & passing, f"the end of {passing} is told", 2 * WITHIN_S)
 
 
 DOWN = {"deployment/redis": "CacheDown", "statefulset/postgres": "PostgresDown", "statefulset/consul": "ConsulDown"}
@@ -149,26 +200,48 @@ TOLD = {
 """What is told when everything of the test below is broken at once."""
 
 
+@pytest.mark.usefixtures("for_long")
 def test_everything_that_breaks_is_told_of_within_two_minutes_and_that_it_is_mended(
     told_stack: Kubectl, sink: Sink, tmp_path: Path
 ) -> None:
-    manifests = tmp_path / "broken.json"
-    manifests.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": broken(told_stack)}))
-    sink.told.clear()
-    told_stack("apply", "-f", str(manifests))
-    for cron_job in ("postgres-backup", "postgres-restore"):
-        told_stack(
-            "patch", "cronjob", cron_job, "--subresource=status", "--type=merge", f"--patch={json.dumps(LONG_AGO)}"
-        )
-    for workload in DOWN:
-        told_stack("scale", workload, "--replicas=0")
-    eventually(lambda: ringing(sink) >= TOLD, f"all of {TOLD} are told", WITHIN_S)
-
-    told_stack("delete", "-f", str(manifests), "--wait=false")
+    with applied(told_stack, at_once(told_stack), tmp_path / "at_once.json"):
+        for cron_job in ("postgres-backup", "postgres-restore"):
+            patch = f"--patch={json.dumps(LONG_AGO)}"
+            told_stack("patch", "cronjob", cron_job, "--subresource=status", "--type=merge", patch)
+        for workload in DOWN:
+            told_stack("scale", workload, "--replicas=0")
+        eventually(lambda: ringing(sink) >= TOLD, f"all of {TOLD} are told", WITHIN_S)
+        assert LAST_WORDS in told_stack("logs", "ending", "--previous", "--tail=50")  # as the runbook says
     for workload in DOWN:
         told_stack("scale", workload, "--replicas=1")
+    eventually(lambda: not ringing(sink) & {*DOWN.values()}, "the end of what was down is told", 2 * WITHIN_S)
+
+
+LONG = {
+    "ContainerMemoryNearLimit": "holding",
+    "CpuThrottled": "busy",
+    "NotificationsFail": "alertmanager",
+    "ReplicasMissing": "missing",
+    "RolloutStuck": "stuck",
+    "VolumeFilling": "small",
+}
+"""What is told of what has been broken for minutes."""
+
+
+@pytest.mark.usefixtures("for_long")
+def test_what_has_lasted_for_minutes_has_been_told_of(sink: Sink) -> None:
+    def told() -> set[str]:
+        return {alert for alert, service in LONG.items() if service in sink.ringing(alert)}
+
+    eventually(lambda: told() == LONG.keys(), f"all of {LONG} are told", 3 * WITHIN_S)
+
+
+def test_a_watch_that_is_blind_is_told_of_within_two_minutes(told_stack: Kubectl, sink: Sink, tmp_path: Path) -> None:
+    blind = {"MetricsMissing", "RulesFail"}
+    configuration, patch = with_a_bad_rule(told_stack)
     told_stack("scale", "deployment/kube-state-metrics", "--replicas=0")  # without which nothing is known of pods
-    eventually(lambda: bool(sink.ringing("MetricsMissing")), "MetricsMissing is told", WITHIN_S)
-    assert not ringing(sink) & {*DOWN.values()}
+    with applied(told_stack, [configuration], tmp_path / "bad_rule.json"):
+        told_stack("patch", "statefulset", "prometheus", f"--patch={patch}")
+        eventually(lambda: ringing(sink) >= blind, f"all of {blind} are told", WITHIN_S)
     told_stack("scale", "deployment/kube-state-metrics", "--replicas=1")
     eventually(lambda: not sink.ringing("MetricsMissing"), "its end is told", 2 * WITHIN_S)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.load import Load
-from tests.running import Kubectl, eventually
+from tests.running import Kubectl, alerts, eventually
 
 pytestmark = pytest.mark.timeout(600)
 INSTANCES = 3
@@ -112,6 +112,18 @@ def test_all_servers_killed_at_once_keep_what_they_had_and_find_the_agents_again
         load.run(AFTER_S)
     nothing_was_noticed(load)
     assert consul(kubectl, "kv", "get", "tests/kept").strip() == "yes"
+    eventually(lambda: registered(kubectl), "every instance", 120)
+
+
+def test_one_server_of_three_leads_nobody_which_is_told_of_and_noticed_by_no_user(load: Load, kubectl: Kubectl) -> None:
+    eventually(lambda: whole(kubectl), "three servers", 60)
+    with load:
+        kubectl("scale", "statefulset/consul-server", "--replicas=1")
+        eventually(lambda: "ConsulHasNoLeader" in alerts(kubectl), "ConsulHasNoLeader rings", 120)
+        kubectl("scale", "statefulset/consul-server", "--replicas=3")
+        eventually(lambda: whole(kubectl), "three servers", 120)
+        load.run(AFTER_S)
+    nothing_was_noticed(load)
     eventually(lambda: registered(kubectl), "every instance", 120)
 
 

@@ -1,0 +1,202 @@
+"""What is broken in a stack so that somebody is told."""
+
+import json
+import subprocess
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.running import Kubectl
+
+NO_IMAGE = "localhost:5000/estate/there-is-no-such-image:1"
+LAST_WORDS = "this is why it ends"
+MEMORY_MI, HELD = 128, 122_000_000
+"""Of a container, in MiB; and in bytes, nine tenths of that with what Python itself has."""
+DISK = "16m"
+CONNECTED = 82
+"""Sessions, in which more than four fifths of Postgres' hundred are in use."""
+CONNECT = f"""
+import asyncio, os, ssl, asyncpg
+
+def of(name):
+    return os.environ["APP_DATABASE_" + name]
+
+def held(name):
+    return open(of(name + "_FILE")).read()
+
+async def main():
+    trust = ssl.create_default_context(cafile=of("CA_FILE"))
+    user, password = held("USERNAME"), held("PASSWORD")
+    sessions = [
+        await asyncpg.connect(host=of("HOST"), user=user, password=password, database=of("NAME"), ssl=trust)
+        for _ in range({CONNECTED})
+    ]
+    print(len(sessions), flush=True)
+    await asyncio.sleep(180)
+
+asyncio.run(main())
+"""
+"""Run by user-service's Python."""
+LOCK = "begin; lock table users; select pg_sleep(1.2); commit"
+"""Longer than what is promised of an answer, and shorter than a statement may take."""
+UNLOCK = "select pg_terminate_backend(pid) from pg_stat_activity where query like 'begin; lock%'"
+PYTHON = "/app/.venv/bin/python"
+
+
+def like_ours(kubectl: Kubectl, name: str, *command: str, **more: Any) -> dict[str, Any]:
+    """A pod like user-service's that runs something else, with other fields of the container."""
+    template = json.loads(kubectl("get", "deployment", "user-service", "-o", "json"))["spec"]["template"]["spec"]
+    (container,) = template["containers"]
+    kept = {key: container[key] for key in ("image", "resources", "securityContext")}
+    spec = {
+        "automountServiceAccountToken": False,
+        "securityContext": template["securityContext"],
+        "terminationGracePeriodSeconds": 0,
+        "containers": [kept | {"name": name, "command": [*command]} | more],
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "labels": {"app.kubernetes.io/name": name}},
+        "spec": spec,
+    }
+
+
+def at_once(kubectl: Kubectl) -> list[dict[str, Any]]:
+    """A pod that ends again and again, one that cannot start, one that answers no scrape, and a Job that fails."""
+    silent = like_ours(kubectl, "silent", "sleep", "3600")
+    silent["metadata"]["annotations"] = {"prometheus.io/scrape": "true", "prometheus.io/port": "9"}
+    failing = like_ours(kubectl, "failing", "false")["spec"] | {"restartPolicy": "Never"}
+    job = {"backoffLimit": 0, "template": {"spec": failing}}
+    return [
+        like_ours(kubectl, "ending", "sh", "-c", f"echo {LAST_WORDS}; exit 1"),
+        like_ours(kubectl, "nameless", "true", image=NO_IMAGE),
+        silent,
+        {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "failing"}, "spec": job},
+    ]
+
+
+def for_minutes(kubectl: Kubectl, disk: Path, node: str) -> list[dict[str, Any]]:
+    """A pod that wants more CPU than it may, one that has nearly all of its memory, one that has filled its volume, and a
+    workload without its only pod; beside them one that is well, until it gets an image that there is not.
+
+    Args:
+        kubectl: in the namespace.
+        disk: a folder of the node with little room.
+        node: its name.
+    """
+    own = {"requests": {"cpu": "10m", "memory": "32Mi"}}
+    little = own | {"limits": {"cpu": "50m", "memory": f"{MEMORY_MI}Mi"}}
+    enough = own | {"limits": {"cpu": "1", "memory": f"{MEMORY_MI}Mi"}}
+    busy = like_ours(kubectl, "busy", "sh", "-c", "while :; do :; done", resources=little)
+    holding = like_ours(
+        kubectl, "holding", PYTHON, "-c", f"import time; held = b'x' * {HELD}; time.sleep(3600)", resources=enough
+    )
+    filling = like_ours(
+        kubectl, "filling", "sh", "-c", "head -c 15000000 /dev/zero > /disk/full; sleep 3600",
+        volumeMounts=[{"name": "disk", "mountPath": "/disk"}],
+    )  # fmt: skip
+    filling["spec"]["volumes"] = [{"name": "disk", "persistentVolumeClaim": {"claimName": "small"}}]
+    missing = workload(like_ours(kubectl, "missing", "true", image=NO_IMAGE))
+    stuck = workload(like_ours(kubectl, "stuck", "sleep", "3600", resources=enough))
+    return [busy, holding, filling, missing, stuck, *volume(kubectl, disk, node)]
+
+
+def workload(pod: dict[str, Any]) -> dict[str, Any]:
+    """A Deployment of a pod."""
+    template = {"metadata": {"labels": pod["metadata"]["labels"]}, "spec": pod["spec"]}
+    # What its only pod takes to end is not what is looked for.
+    template["spec"].pop("terminationGracePeriodSeconds")
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": pod["metadata"],
+        "spec": {"selector": {"matchLabels": pod["metadata"]["labels"]}, "template": template},
+    }
+
+
+def volume(kubectl: Kubectl, disk: Path, node: str) -> list[dict[str, Any]]:
+    """A folder of the node as a volume, and the claim `small` of it."""
+    namespace = json.loads(kubectl("get", "serviceaccount", "default", "-o", "json"))["metadata"]["namespace"]
+    size = {"storage": DISK.upper() + "i"}
+    on_node = {"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}
+    spec = {
+        "capacity": size,
+        "accessModes": ["ReadWriteOnce"],
+        "storageClassName": "",
+        "claimRef": {"namespace": namespace, "name": "small"},
+        "local": {"path": str(disk)},
+        "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [on_node]}]}},
+    }
+    claim = {
+        "accessModes": ["ReadWriteOnce"],
+        "storageClassName": "",
+        "volumeName": f"{namespace}-small",
+        "resources": {"requests": size},
+    }
+    return [
+        {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": f"{namespace}-small"}, "spec": spec},
+        {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "small"}, "spec": claim},
+    ]
+
+
+@contextmanager
+def small_disk(folder: Path) -> Generator[Path]:
+    """A folder of this machine with little room."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK},mode=1777", "tests", str(folder)], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@contextmanager
+def applied(kubectl: Kubectl, objects: list[dict[str, Any]], file: Path) -> Generator[None]:
+    """Objects that are there for a while.
+
+    Args:
+        kubectl: in the namespace.
+        objects: whole manifests.
+        file: is written.
+    """
+    file.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
+    kubectl("apply", "-f", str(file))
+    try:
+        yield
+    finally:
+        kubectl("delete", "-f", str(file), "--ignore-not-found", "--wait=false")
+
+
+@contextmanager
+def cut_off(kubectl: Kubectl, flow: str, file: Path) -> Generator[None]:
+    """Somebody may not connect to somebody else for a while.
+
+    Args:
+        kubectl: in the namespace.
+        flow: name of the network policy that allows it.
+        file: is written.
+    """
+    file.write_text(kubectl("get", "networkpolicy", flow, "-o", "json"))
+    kubectl("delete", "networkpolicy", flow)
+    try:
+        yield
+    finally:
+        kubectl("create", "-f", str(file))
+
+
+def with_a_bad_rule(kubectl: Kubectl) -> tuple[dict[str, Any], str]:
+    """The configuration of Prometheus with a rule more that cannot be computed, and a patch that gives it to the server."""
+    server = json.loads(kubectl("get", "statefulset", "prometheus", "-o", "json"))
+    volumes = server["spec"]["template"]["spec"]["volumes"]
+    name = next(volume["configMap"]["name"] for volume in volumes if volume["name"] == "configuration")
+    data = json.loads(kubectl("get", "configmap", name, "-o", "json"))["data"]
+    bad = "\n- name: bad\n  rules:\n  - {record: bad, expr: 'up + on() up'}\n"
+    configuration = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "bad-rules"},
+        "data": data | {"rules.yml": data["rules.yml"].rstrip() + bad},
+    }
+    volume = {"name": "configuration", "configMap": {"name": "bad-rules"}}
+    return configuration, json.dumps({"spec": {"template": {"spec": {"volumes": [volume]}}}})

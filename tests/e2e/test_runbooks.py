@@ -1,0 +1,61 @@
+"""What a runbook says to look at can be looked at: each of its commands answers, in the running estate."""
+
+import re
+import subprocess
+
+import pytest
+
+from tests.running import STACK, Items
+from tests.stacks import make
+from toolchain.paths import PROJECT
+
+ELSEWHERE = {
+    "kubectl -n estate-<stack> get pods -l app.kubernetes.io/name=consul-server": "tests/staging/test_consul_cluster.py",
+    "kubectl -n estate-<stack> exec consul-server-0 -- consul operator raft list-peers": "tests/staging/test_consul_cluster.py",
+    "kubectl -n estate-<stack> logs <pod> --previous --tail=50": "tests/e2e/test_alerts.py",
+}
+"""Commands for what stack local, which is well, does not have; and the test that runs them."""
+FOLLOWED = re.compile(r"make logs APP=")
+"""Goes on until somebody has seen enough."""
+TIMED_OUT = 124
+"""What `timeout` says of what it ended."""
+SHELL = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+COMMANDS = sorted(
+    {
+        line
+        for page in (PROJECT / "docs" / "runbooks").glob("*.md")
+        for block in SHELL.findall(page.read_text())
+        for line in block.splitlines()
+        if not line.startswith("#")
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def shell() -> str:
+    """What a shell is told first."""
+    return make("env").stdout
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command not in ELSEWHERE])
+def test_what_a_runbook_looks_at_is_there(command: str, shell: str, items: Items) -> None:
+    (job, *_) = items("jobs", "--selector=app.kubernetes.io/name=postgres-roles")
+    (pod, *_) = items("pods", "--selector=app.kubernetes.io/name=prometheus")
+    known = {
+        "<stack>": STACK,
+        "<service>": "user-service",
+        "<pod>": pod["metadata"]["name"],
+        "<job>": job["metadata"]["name"],
+    }
+    for name, value in known.items():
+        command = command.replace(name, value)
+    assert "<" not in command
+    enough = ("timeout", "--signal=INT", "8") if FOLLOWED.match(command) else ()
+    words = (*enough, "bash", "-c", f"{shell}\n{command}")
+    done = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert done.returncode == (TIMED_OUT if enough else 0), done.stdout + done.stderr
+    assert done.stdout.strip()
+
+
+def test_what_is_looked_at_elsewhere_is_on_a_page() -> None:
+    assert ELSEWHERE.keys() <= set(COMMANDS)
