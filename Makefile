@@ -203,23 +203,23 @@ browser: uv
 .PHONY: test
 test: test-fast up browser ## All tests; brings the estate up first
 	@$(RUN) pytest tests/score tests/rules
-	@$(MAKE) -j2 test-local test-own # all of them at once would ask for more CPU than two cores; what ends the cluster comes last
+	@$(MAKE) -j3 test-local test-beside test-stages # what ends the cluster comes last
 	@$(RUN) pytest tests/chaos/test_cluster.py
 
-# Those that bring stacks of their own up, beside the one that is there.
-BESIDE := $(addprefix tests/e2e/test_,new_service.py promotion.py alerts.py)
+# Those of tests/e2e that bring stacks of their own up.
+OWN := $(addprefix tests/e2e/test_,new_service.py promotion.py)
 
 .PHONY: test-local
 test-local: uv
-	@set -o pipefail; $(RUN) pytest tests/e2e tests/chaos $(BESIDE:%=--ignore %) --ignore tests/chaos/test_cluster.py --durations=15 2>&1 | sed --unbuffered 's/^/[local] /'
+	@set -o pipefail; $(RUN) pytest tests/e2e tests/chaos $(OWN:%=--ignore %) --ignore tests/chaos/test_cluster.py --durations=15 2>&1 | sed --unbuffered 's/^/[local] /'
 
-.PHONY: test-own
-test-own:
-	@$(MAKE) test-staging && $(MAKE) test-beside
+.PHONY: test-stages
+test-stages: test-staging
+	@set -o pipefail; $(RUN) pytest tests/e2e/test_promotion.py --durations=15 2>&1 | sed --unbuffered 's/^/[stages] /'
 
 .PHONY: test-beside
 test-beside: uv
-	@set -o pipefail; $(RUN) pytest $(BESIDE) --durations=15 2>&1 | sed --unbuffered 's/^/[beside] /'
+	@set -o pipefail; $(RUN) pytest tests/e2e/test_new_service.py tests/watching --durations=15 2>&1 | sed --unbuffered 's/^/[beside] /'
 
 .PHONY: test-staging
 test-staging: uv ## What holds for a stack of stage staging: brings one up beside the running local, and removes it

@@ -15,11 +15,11 @@ class Collector:
     """What has come, and where it is taken.
 
     Args:
-        port: on 127.0.0.1.
+        endpoint: its URL.
     """
 
-    def __init__(self, port: int) -> None:
-        self.endpoint = f"http://127.0.0.1:{port}"
+    def __init__(self, endpoint: str) -> None:
+        self.endpoint = endpoint
         self.spans: list[tuple[str, Span]] = []
         """With the name of its service."""
 
@@ -29,8 +29,8 @@ class Collector:
 
 
 @contextmanager
-def collecting() -> Generator[Collector]:
-    """A collector on a port of its own."""
+def collecting(host: str = "127.0.0.1") -> Generator[Collector]:
+    """A collector at an address of this machine, on a port of its own."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -46,8 +46,8 @@ def collecting() -> Generator[Collector]:
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's
             """Nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        collector = Collector(server.server_port)
+    with ThreadingHTTPServer((host, 0), Handler) as server:
+        collector = Collector(f"http://{host}:{server.server_port}")
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
         try:

@@ -18,6 +18,9 @@ from toolchain.paths import PROJECT
 from toolchain.stack import OWN_STACKS, STACKS, Stack, ask, load, outputs, read_yaml, store_secret
 from toolchain.target import target
 
+LIGHT: dict[str, Any] = {"service": {"requests": {"cpu": "10m"}}}
+"""Stacks of several tests at once ask for no more CPU than two cores have."""
+
 
 def make(goal: str, stack: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
     """Run make, on a stack or with other settings of its own, as somebody would."""

@@ -12,7 +12,7 @@ from toolchain.paths import PROJECT
 ELSEWHERE = {
     "kubectl -n estate-<stack> get pods -l app.kubernetes.io/name=consul-server": "tests/staging/test_consul_cluster.py",
     "kubectl -n estate-<stack> exec consul-server-0 -- consul operator raft list-peers": "tests/staging/test_consul_cluster.py",
-    "kubectl -n estate-<stack> logs <pod> --previous --tail=50": "tests/e2e/test_alerts.py",
+    "kubectl -n estate-<stack> logs <pod> --previous --tail=50": "tests/watching/test_alerts.py",
 }
 """Commands for what stack local, which is well, does not have; and the test that runs them."""
 FOLLOWED = re.compile(r"make logs APP=")

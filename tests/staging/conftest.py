@@ -7,7 +7,7 @@ import pytest
 
 from tests.load import Load
 from tests.running import Kubectl, connect, kubectl_of
-from tests.stacks import beside_local, local_images
+from tests.stacks import LIGHT, beside_local, local_images
 from toolchain.estate import new_token
 from toolchain.stack import Stack, outputs
 
@@ -20,7 +20,7 @@ def images() -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def stack(images: dict[str, str]) -> Iterator[Stack]:
-    with beside_local("test-staging", "staging", images) as stack:
+    with beside_local("test-staging", "staging", images, **LIGHT) as stack:
         yield stack
 
 

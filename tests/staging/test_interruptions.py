@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.load import Load
-from tests.stacks import make, write_stack
+from tests.stacks import LIGHT, make, write_stack
 from tests.staging.test_release import variant
 from toolchain.paths import PROJECT
 from toolchain.stack import Stack, on
@@ -20,7 +20,7 @@ def test_an_update_that_was_interrupted_converges_at_the_next_run(
     stack: Stack, images: dict[str, str], load: Load, tmp_path: Path, how: signal.Signals
 ) -> None:
     release = variant(images, tmp_path, how.name.lower(), f"LABEL interrupted={how.name}")
-    write_stack(stack.name, "staging", digests=release)
+    write_stack(stack.name, "staging", digests=release, **LIGHT)
     with load:
         command = ["make", "up", f"STACK={stack.name}"]
         with subprocess.Popen(

@@ -8,7 +8,7 @@ import pytest
 
 from tests.load import Load
 from tests.running import Kubectl
-from tests.stacks import make, variant, write_stack
+from tests.stacks import LIGHT, make, variant, write_stack
 from toolchain.stack import Stack
 
 LAST_WORDS = "error: this release is broken"
@@ -33,12 +33,12 @@ def test_a_good_release_replaces_the_old_a_bad_one_never_serves_and_a_rollback_l
         images, tmp_path, "bad", f"""ENTRYPOINT ["/app/.venv/bin/python", "-c", "raise SystemExit('{LAST_WORDS}')"]"""
     )
     with load:
-        write_stack(stack.name, "staging", digests=good)
+        write_stack(stack.name, "staging", digests=good, **LIGHT)
         released = make("up", stack.name)
         assert released.returncode == 0, released.stdout + released.stderr
         assert running(kubectl).keys() == {good["user-service"]}
 
-        write_stack(stack.name, "staging", digests=bad)
+        write_stack(stack.name, "staging", digests=bad, **LIGHT)
         refused = make("up", stack.name)
         assert refused.returncode != 0
         assert LAST_WORDS in refused.stdout
@@ -49,7 +49,7 @@ def test_a_good_release_replaces_the_old_a_bad_one_never_serves_and_a_rollback_l
         assert f"user-service goes back to {good['user-service']}" in back.stdout
         assert running(kubectl) == {good["user-service"]: 3}
 
-        write_stack(stack.name, "staging", digests=good)
+        write_stack(stack.name, "staging", digests=good, **LIGHT)
         again = make("up", stack.name)
         assert again.returncode == 0, again.stdout + again.stderr
     assert load.failures() == {}

@@ -26,15 +26,11 @@ from tests.broken import (
     small_disk,
     with_a_bad_rule,
 )
-from tests.running import Kubectl, alerts, connect, eventually, kubectl_of
-from tests.sink import RECEIVERS, SECRETS, Sink, listening
-from tests.stacks import beside_local, local_images
+from tests.running import Kubectl, alerts, eventually
+from tests.sink import Sink
 from toolchain.cluster.layout import NODE_NAME
-from toolchain.estate import new_token
-from toolchain.stack import Stack, outputs
+from toolchain.stack import Stack
 
-NAME = "test-alerts"
-ONE = {"replicas": 1, "requests": {"cpu": "10m"}}
 WITHIN_S = 120
 QUIET_S = 60
 PACE_S = 0.2
@@ -45,49 +41,21 @@ LIST = "/api/v1/users?limit=1"
 pytestmark = pytest.mark.timeout(900)  # it brings a stack up, and removes it
 
 
-@pytest.fixture(scope="module")
-def sink() -> Iterator[Sink]:
-    with listening() as sink:
-        yield sink
-
-
-@pytest.fixture(scope="module")
-def stack(sink: Sink) -> Iterator[Stack]:
-    """A stack that tells the sink of its alerts."""
-    del sink  # it listens before the first alert
-    services = {"api-gateway": ONE}
-    with beside_local(
-        NAME, "local", local_images(), SECRETS, service=ONE, services=services, receivers=RECEIVERS
-    ) as stack:
-        yield stack
-
-
-@pytest.fixture(scope="module")
-def told_stack(stack: Stack) -> Kubectl:
-    return kubectl_of(stack)
-
-
-@pytest.fixture(scope="module")
-def client(stack: Stack) -> Iterator[httpx.Client]:
-    with connect(outputs(stack)["urls"]["gateway"], new_token(stack)) as client:
-        yield client
-
-
 def ringing(sink: Sink) -> set[str]:
     """Names of the alerts that ring; the dead man's switch aside, which always does."""
     return {name for name in {one.alertname for one in sink.told} - {"Watchdog"} if sink.ringing(name)}
 
 
-def test_the_dead_mans_switch_is_heard_by_its_own_receiver_alone(told_stack: Kubectl, sink: Sink) -> None:
-    del told_stack
+def test_the_dead_mans_switch_is_heard_by_its_own_receiver_alone(kubectl: Kubectl, sink: Sink) -> None:
+    del kubectl
     eventually(lambda: bool(sink.of("Watchdog")), "the Watchdog is heard", WITHIN_S)
     assert {told.receiver for told in sink.of("Watchdog")} == {"dead-man"}
 
 
-def test_nothing_rings_while_all_is_well(told_stack: Kubectl, sink: Sink, client: httpx.Client) -> None:
+def test_nothing_rings_while_all_is_well(kubectl: Kubectl, sink: Sink, client: httpx.Client) -> None:
     # While a stack comes up for the first time, Prometheus is there before the services.
     def settled() -> bool:
-        return alerts(told_stack) == {"Watchdog"} and not ringing(sink)
+        return alerts(kubectl) == {"Watchdog"} and not ringing(sink)
 
     eventually(settled, "what rang while the stack came up is over", 3 * WITHIN_S)
     sink.told.clear()
@@ -99,13 +67,13 @@ def test_nothing_rings_while_all_is_well(told_stack: Kubectl, sink: Sink, client
 
 
 @pytest.fixture(scope="module")
-def for_long(told_stack: Kubectl, sink: Sink, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def for_long(kubectl: Kubectl, sink: Sink, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What somebody is told of only when it has lasted for minutes is broken before the rest, and mended after it."""
     with small_disk(tmp_path_factory.mktemp("disk")) as disk:
         file = tmp_path_factory.mktemp("broken") / "for_minutes.json"
-        with applied(told_stack, for_minutes(told_stack, disk, NODE_NAME), file):
-            told_stack("rollout", "status", "deployment/stuck", "--timeout=60s")
-            told_stack("set", "image", "deployment/stuck", f"stuck={NO_IMAGE}")
+        with applied(kubectl, for_minutes(kubectl, disk, NODE_NAME), file):
+            kubectl("rollout", "status", "deployment/stuck", "--timeout=60s")
+            kubectl("set", "image", "deployment/stuck", f"stuck={NO_IMAGE}")
             sink.refused.add("dead-man")
             yield
             sink.refused.clear()
@@ -132,10 +100,10 @@ def traffic(client: httpx.Client) -> Generator[None]:
 
 @pytest.mark.usefixtures("for_long")
 def test_a_service_that_is_gone_is_told_of_within_two_minutes_and_so_is_its_return(
-    told_stack: Kubectl, sink: Sink, client: httpx.Client
+    kubectl: Kubectl, sink: Sink, client: httpx.Client
 ) -> None:
     begun = time.monotonic()
-    told_stack("scale", "deployment", "user-service", "--replicas=0")
+    kubectl("scale", "deployment", "user-service", "--replicas=0")
     failing = ("RequestsFail", "RequestsShed")
 
     def told() -> bool:
@@ -145,13 +113,13 @@ def test_a_service_that_is_gone_is_told_of_within_two_minutes_and_so_is_its_retu
     with traffic(client):
         eventually(told, f"ServiceDown and {failing} are told", WITHIN_S)
         budgets = {"ErrorBudgetBurnsFast", "ErrorBudgetBurnsSlowly"}  # which RequestsFail says, too
-        eventually(lambda: alerts(told_stack, "--inhibited") >= budgets, f"{budgets} are kept back", WITHIN_S)
+        eventually(lambda: alerts(kubectl, "--inhibited") >= budgets, f"{budgets} are kept back", WITHIN_S)
     (first, *_) = sink.of("ServiceDown", service="user-service")
     assert first.at - begun < WITHIN_S
     assert (first.receiver, first.labels["severity"]) == ("sink", "critical")
     assert first.annotations["runbook_url"] == "docs/runbooks/service-down.md"
     assert not sink.of("ServiceDown", service="api-gateway")
-    told_stack("scale", "deployment", "user-service", "--replicas=1")
+    kubectl("scale", "deployment", "user-service", "--replicas=1")
     eventually(
         lambda: bool(sink.of("ServiceDown", "resolved", service="user-service")), "its end is told", 2 * WITHIN_S
     )
@@ -161,7 +129,7 @@ def test_a_service_that_is_gone_is_told_of_within_two_minutes_and_so_is_its_retu
 
 @pytest.mark.usefixtures("for_long")
 def test_a_locked_table_too_many_sessions_and_a_lost_registry_are_told_of_within_two_minutes(
-    stack: Stack, told_stack: Kubectl, sink: Sink, client: httpx.Client, tmp_path: Path
+    stack: Stack, kubectl: Kubectl, sink: Sink, client: httpx.Client, tmp_path: Path
 ) -> None:
     passing = {"DatabasePoolExhausted", "InstancesUnregistered", "PostgresConnectionsNearLimit"}
     told = passing | {"LatencyBudgetBurnsFast"}
@@ -172,17 +140,17 @@ def test_a_locked_table_too_many_sessions_and_a_lost_registry_are_told_of_within
     with (
         subprocess.Popen(connecting, env=environment, stdout=subprocess.PIPE, text=True) as connected,
         subprocess.Popen(locking, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL),
-        cut_off(told_stack, "api-gateway-to-consul", tmp_path / "flow.json"),
+        cut_off(kubectl, "api-gateway-to-consul", tmp_path / "flow.json"),
         traffic(client),
     ):
         try:
             eventually(lambda: ringing(sink) >= told, f"all of {told} are told", WITHIN_S)
-            assert "LatencyBudgetBurnsSlowly" in alerts(told_stack, "--inhibited")
+            assert "LatencyBudgetBurnsSlowly" in alerts(kubectl, "--inhibited")
         finally:
-            told_stack(*psql, f"--command={UNLOCK}")  # as the runbook says
+            kubectl(*psql, f"--command={UNLOCK}")  # as the runbook says
             connected.terminate()
     assert "user-service" in sink.ringing("LatencyBudgetBurnsFast")
-    told_stack("delete", "pod", "--selector=app.kubernetes.io/name=user-service", "--wait=false")
+    kubectl("delete", "pod", "--selector=app.kubernetes.io/name=user-service", "--wait=false")
     eventually(lambda: not ringing(sink) & passing, f"the end of {passing} is told", 2 * WITHIN_S)
 
 
@@ -202,18 +170,18 @@ TOLD = {
 
 @pytest.mark.usefixtures("for_long")
 def test_everything_that_breaks_is_told_of_within_two_minutes_and_that_it_is_mended(
-    told_stack: Kubectl, sink: Sink, tmp_path: Path
+    kubectl: Kubectl, sink: Sink, tmp_path: Path
 ) -> None:
-    with applied(told_stack, at_once(told_stack), tmp_path / "at_once.json"):
+    with applied(kubectl, at_once(kubectl), tmp_path / "at_once.json"):
         for cron_job in ("postgres-backup", "postgres-restore"):
             patch = f"--patch={json.dumps(LONG_AGO)}"
-            told_stack("patch", "cronjob", cron_job, "--subresource=status", "--type=merge", patch)
+            kubectl("patch", "cronjob", cron_job, "--subresource=status", "--type=merge", patch)
         for workload in DOWN:
-            told_stack("scale", workload, "--replicas=0")
+            kubectl("scale", workload, "--replicas=0")
         eventually(lambda: ringing(sink) >= TOLD, f"all of {TOLD} are told", WITHIN_S)
-        assert LAST_WORDS in told_stack("logs", "ending", "--previous", "--tail=50")  # as the runbook says
+        assert LAST_WORDS in kubectl("logs", "ending", "--previous", "--tail=50")  # as the runbook says
     for workload in DOWN:
-        told_stack("scale", workload, "--replicas=1")
+        kubectl("scale", workload, "--replicas=1")
     eventually(lambda: not ringing(sink) & {*DOWN.values()}, "the end of what was down is told", 2 * WITHIN_S)
 
 
@@ -236,12 +204,12 @@ def test_what_has_lasted_for_minutes_has_been_told_of(sink: Sink) -> None:
     eventually(lambda: told() == LONG.keys(), f"all of {LONG} are told", 3 * WITHIN_S)
 
 
-def test_a_watch_that_is_blind_is_told_of_within_two_minutes(told_stack: Kubectl, sink: Sink, tmp_path: Path) -> None:
+def test_a_watch_that_is_blind_is_told_of_within_two_minutes(kubectl: Kubectl, sink: Sink, tmp_path: Path) -> None:
     blind = {"MetricsMissing", "RulesFail"}
-    configuration, patch = with_a_bad_rule(told_stack)
-    told_stack("scale", "deployment/kube-state-metrics", "--replicas=0")  # without which nothing is known of pods
-    with applied(told_stack, [configuration], tmp_path / "bad_rule.json"):
-        told_stack("patch", "statefulset", "prometheus", f"--patch={patch}")
+    configuration, patch = with_a_bad_rule(kubectl)
+    kubectl("scale", "deployment/kube-state-metrics", "--replicas=0")  # without which nothing is known of pods
+    with applied(kubectl, [configuration], tmp_path / "bad_rule.json"):
+        kubectl("patch", "statefulset", "prometheus", f"--patch={patch}")
         eventually(lambda: ringing(sink) >= blind, f"all of {blind} are told", WITHIN_S)
-    told_stack("scale", "deployment/kube-state-metrics", "--replicas=1")
+    kubectl("scale", "deployment/kube-state-metrics", "--replicas=1")
     eventually(lambda: not sink.ringing("MetricsMissing"), "its end is told", 2 * WITHIN_S)

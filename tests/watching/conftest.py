@@ -1,0 +1,51 @@
+"""The tests in this folder have a stack of their own, beside `local`, that tells this machine of alerts and of spans."""
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.collector import Collector, collecting
+from tests.running import Kubectl, connect, kubectl_of
+from tests.sink import NETWORK, RECEIVERS, SECRETS, Sink, listening
+from tests.stacks import beside_local, local_images
+from toolchain.cluster.layout import NODE
+from toolchain.estate import new_token
+from toolchain.stack import Stack, outputs
+
+NAME = "test-watching"
+ONE = {"replicas": 1, "requests": {"cpu": "10m"}}
+
+
+@pytest.fixture(scope="session")
+def sink() -> Iterator[Sink]:
+    with listening() as sink:
+        yield sink
+
+
+@pytest.fixture(scope="session")
+def collector() -> Iterator[Collector]:
+    with collecting(str(NODE)) as collector:
+        yield collector
+
+
+@pytest.fixture(scope="session")
+def stack(sink: Sink, collector: Collector) -> Iterator[Stack]:
+    del sink  # it listens before the first alert
+    tracing = {"endpoint": collector.endpoint, "networks": [NETWORK], "ratio": 0}  # of callers that want it alone
+    services = {"api-gateway": ONE}
+    with beside_local(
+        NAME, "local", local_images(), SECRETS, service=ONE, services=services, receivers=RECEIVERS, tracing=tracing
+    ) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def client(stack: Stack) -> Iterator[httpx.Client]:
+    with connect(outputs(stack)["urls"]["gateway"], new_token(stack)) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def kubectl(stack: Stack) -> Kubectl:
+    return kubectl_of(stack)
