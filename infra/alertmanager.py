@@ -16,8 +16,8 @@ from infra.pods import (
     management_probes,
     manifest,
     metadata,
-    pod_security,
     resources,
+    restricted_pod,
     scraped,
     selector,
 )
@@ -91,9 +91,7 @@ class Alertmanager(pulumi.ComponentResource):
 def pod(image: str, held: pulumi.Input[str]) -> dict[str, Any]:
     """The server's pod."""
     return {
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "securityContext": pod_security(UID),
+        **restricted_pod(UID),
         "containers": [
             {
                 "name": NAME,

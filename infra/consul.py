@@ -10,7 +10,7 @@ from infra.consul_pods import GID, NAME, PORT, UID
 from infra.consul_snapshots import ConsulSnapshots
 from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint
-from infra.pods import container_security, labels, manifest, metadata, pod_security, resources, selector
+from infra.pods import container_security, labels, manifest, metadata, resources, restricted_pod, selector
 from infra.prometheus import Scraped
 from infra.volumes import volume_claim
 from infra.waiting import ROLLOUT
@@ -92,10 +92,8 @@ def pod(image: str) -> dict[str, Any]:
     """The server's pod: ready once there is a leader, which answers with its address."""
     leader = {"exec": {"command": ["sh", "-c", "consul operator raft list-peers | grep -q leader"]}}
     return {
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
+        **restricted_pod(UID, GID),
         "terminationGracePeriodSeconds": 20,
-        "securityContext": pod_security(UID, GID),
         "containers": [
             {
                 "name": NAME,

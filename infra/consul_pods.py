@@ -4,7 +4,7 @@ from typing import Any
 
 import pulumi
 
-from infra.pods import container_security, pod_security, resources, selector
+from infra.pods import container_security, resources, restricted_pod, selector
 
 NAME = "consul"
 PORT = 8500
@@ -165,7 +165,7 @@ def identity() -> list[dict[str, Any]]:
 
 def client_pod(container: dict[str, Any], secret: pulumi.Input[str]) -> dict[str, Any]:
     """A pod of a program that has a Secret's files, and runs once."""
-    return pod(container, secret) | {"restartPolicy": "Never", "securityContext": pod_security(CLIENT)}
+    return pod(container, secret) | {"restartPolicy": "Never"} | restricted_pod(CLIENT)
 
 
 def pod(container: dict[str, Any], secret: pulumi.Input[str]) -> dict[str, Any]:
@@ -176,9 +176,7 @@ def pod(container: dict[str, Any], secret: pulumi.Input[str]) -> dict[str, Any]:
         *container.get("volumeMounts", []),
     ]
     return {
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "securityContext": pod_security(UID, GID),
+        **restricted_pod(UID, GID),
         "containers": [container | {"securityContext": container_security(), "volumeMounts": mounts}],
         "volumes": [
             {"name": "secrets", "secret": {"secretName": secret, "defaultMode": 0o440}},

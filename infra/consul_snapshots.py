@@ -10,7 +10,7 @@ from pulumi_kubernetes.core.v1 import Secret
 from infra.consul_pods import CLIENT, LEADER
 from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint, Flow
-from infra.pods import container_security, labels, manifest, metadata, pod_security, resources, unnamed
+from infra.pods import container_security, labels, manifest, metadata, resources, restricted_pod, unnamed
 from infra.volumes import claim_of_jobs
 
 SAVE, RESTORE, CLAIM = "consul-snapshot", "consul-restore", "consul-snapshots"
@@ -102,10 +102,8 @@ def job(
         "volumeMounts": [{"name": volume["name"], "mountPath": folder} for folder, volume in volumes],
     }
     pod = {
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
+        **restricted_pod(CLIENT),
         "restartPolicy": "Never",
-        "securityContext": pod_security(CLIENT),
         "containers": [container],
         "volumes": [volume for _, volume in volumes],
     }

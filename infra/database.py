@@ -9,7 +9,7 @@ from pulumi_kubernetes.core.v1 import Secret
 
 from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint
-from infra.pods import container_security, pod_security, resources, unnamed
+from infra.pods import container_security, resources, restricted_pod, unnamed
 
 DATABASE = "myapp"
 ADMIN = "postgres"
@@ -164,10 +164,8 @@ def client_pod(container: dict[str, Any], secrets: Mapping[str, Secret]) -> dict
         for name, secret in secrets.items()
     ]
     return {
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
+        **restricted_pod(UID),
         "restartPolicy": "Never",
-        "securityContext": pod_security(UID),
         "containers": [container],
         "volumes": [*volumes, {"name": "tmp", "emptyDir": {}}],
     }

@@ -18,8 +18,8 @@ from infra.pods import (
     labels,
     manifest,
     metadata,
-    pod_security,
     resources,
+    restricted_pod,
     scraped,
     selector,
     unnamed,
@@ -134,9 +134,7 @@ def pod(name: str, program: Program, secret: pulumi.Input[str]) -> dict[str, Any
     # Its front page, which asks nobody.
     answers = {"httpGet": {"path": "/", "port": "http"}, "periodSeconds": 10, "timeoutSeconds": 5}
     return {
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "securityContext": pod_security(program.uid),
+        **restricted_pod(program.uid),
         "containers": [
             {
                 "name": name,

@@ -11,7 +11,7 @@ from infra.dashboards.grafana import SOURCE, file_of
 from infra.dashboards.panels import Dashboard
 from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint, Flow
-from infra.pods import container_security, labels, manifest, metadata, pod_security, resources, selector
+from infra.pods import container_security, labels, manifest, metadata, resources, restricted_pod, selector
 from infra.prometheus import Prometheus
 from infra.waiting import ROLLOUT
 
@@ -123,9 +123,7 @@ def pod(
     """The server's pod."""
     kinds = ("datasources", "dashboards")
     return {
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "securityContext": pod_security(UID),
+        **restricted_pod(UID),
         "containers": [
             {
                 "name": NAME,

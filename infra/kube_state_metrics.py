@@ -9,7 +9,7 @@ from infra import kube_access, prometheus
 from infra.kube_access import KubeAccess, readable
 from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint, Flow
-from infra.pods import container_security, labels, manifest, metadata, pod_security, resources, scraped, selector
+from infra.pods import container_security, labels, manifest, metadata, resources, restricted_pod, scraped, selector
 from infra.settings import ApiServer
 from infra.waiting import ROLLOUT
 
@@ -65,9 +65,7 @@ def pod(image: str, namespace: pulumi.Output[str], account: pulumi.Output[str]) 
     kinds = ",".join(kind for of_group in READS.values() for kind in of_group)
     return {
         "serviceAccountName": account,
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "securityContext": pod_security(UID),
+        **restricted_pod(UID),
         "containers": [
             {
                 "name": NAME,

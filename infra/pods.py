@@ -46,16 +46,23 @@ def scraped(port: int, job: str | None = None) -> dict[str, str]:
     return {"prometheus.io/scrape": "true", "prometheus.io/port": str(port)} | of_job
 
 
-def pod_security(uid: int, gid: int | None = None) -> dict[str, Any]:
-    """A pod's security context under `restricted` (https://kubernetes.io/docs/concepts/security/pod-security-standards/)."""
+def restricted_pod(uid: int, gid: int | None = None) -> dict[str, Any]:
+    """What the spec of a pod under `restricted` begins with (https://kubernetes.io/docs/concepts/security/pod-security-standards/).
+
+    It knows nothing of the cluster, either: it has no token, and no addresses of Services in its environment.
+    """
     group = uid if gid is None else gid
     return {
-        "runAsNonRoot": True,
-        "runAsUser": uid,
-        "runAsGroup": group,
-        "fsGroup": group,
-        "fsGroupChangePolicy": "OnRootMismatch",
-        "seccompProfile": {"type": "RuntimeDefault"},
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": uid,
+            "runAsGroup": group,
+            "fsGroup": group,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
     }
 
 

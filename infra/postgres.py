@@ -10,7 +10,7 @@ from infra.authority import Authority
 from infra.database import ADMIN, DATABASE
 from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint
-from infra.pods import container_security, labels, manifest, metadata, pod_security, resources, selector, unnamed
+from infra.pods import container_security, labels, manifest, metadata, resources, restricted_pod, selector, unnamed
 from infra.volumes import volume_claim
 from infra.waiting import ROLLOUT
 
@@ -100,10 +100,8 @@ class Postgres(pulumi.ComponentResource):
 def pod(image: str, secret: pulumi.Input[str], configuration: pulumi.Input[str]) -> dict[str, Any]:
     """The database's pod."""
     return {
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
+        **restricted_pod(UID),
         "terminationGracePeriodSeconds": 60,
-        "securityContext": pod_security(UID),
         "containers": [
             {
                 "name": NAME,

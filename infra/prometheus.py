@@ -19,8 +19,8 @@ from infra.pods import (
     management_probes,
     manifest,
     metadata,
-    pod_security,
     resources,
+    restricted_pod,
     scraped,
     selector,
     unnamed,
@@ -217,10 +217,8 @@ def pod(
     volumes = [{"name": "files", "secret": {"secretName": files, "defaultMode": 0o440}}] if files else []
     return {
         "serviceAccountName": account,
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
+        **restricted_pod(UID),
         "terminationGracePeriodSeconds": 60,
-        "securityContext": pod_security(UID),
         "containers": [
             {
                 "name": NAME,

@@ -8,7 +8,7 @@ from pulumi_kubernetes.core.v1 import Secret, Service
 
 from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint
-from infra.pods import container_security, labels, manifest, metadata, pod_security, resources, selector, unnamed
+from infra.pods import container_security, labels, manifest, metadata, resources, restricted_pod, selector, unnamed
 from infra.waiting import ROLLOUT
 
 NAME = "redis"
@@ -87,9 +87,7 @@ class Redis(pulumi.ComponentResource):
 def pod(image: str, secret: pulumi.Input[str]) -> dict[str, Any]:
     """The cache's pod."""
     return {
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "securityContext": pod_security(UID),
+        **restricted_pod(UID),
         "containers": [
             {
                 "name": NAME,

@@ -21,7 +21,7 @@ from infra.pods import (
     labels,
     manifest,
     metadata,
-    pod_security,
+    restricted_pod,
     scraped,
     selector,
     unnamed,
@@ -254,9 +254,7 @@ def pod_of(only: dict[str, Any], app: App, secret: Secret | None) -> dict[str, A
     """A pod of one container of ours."""
     volumes = [{"name": name} | source for name, _, source in mounted(app, secret)]
     return {
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "securityContext": pod_security(UID),
+        **restricted_pod(UID),
         "containers": [only],
         "volumes": [{"name": "tmp", "emptyDir": {}}, *volumes],
     }
