@@ -28,8 +28,8 @@ uv:
 	  python3 -m venv $(CACHE)/uv-$(UV_VERSION) && $(CACHE)/uv-$(UV_VERSION)/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); }
 
 .PHONY: up
-up: uv ## Bring the estate up (cluster, images, everything) and print its URLs   STACK=local
-	@$(RUN) python -m toolchain.estate up $(STACK)
+up: uv ## Bring the estate up (cluster, images, everything) and print its URLs   FORCE=1 where protected data may go STACK=local
+	@FORCE='$(FORCE)' $(RUN) python -m toolchain.estate up $(STACK)
 
 .PHONY: down
 down: uv ## Remove the estate's resources; the cluster stays   FORCE=1 where they are protected STACK=local

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from tests.running import STACK
+from tests.running import STACK, eventually
 from toolchain.build import toolbox
 from toolchain.cluster.images import buildx
 from toolchain.estate import opened, update
@@ -94,7 +94,7 @@ def beside_local(
             file.unlink(missing_ok=True)
     assert gone.returncode == 0, gone.stdout + gone.stderr
     assert removed.returncode == 0, removed.stderr
-    assert left_of(stack) == []
+    eventually(lambda: left_of(stack) == [], "nothing is left", 60)  # volumes are deleted after their claims
 
 
 def left_of(stack: Stack) -> list[str]:

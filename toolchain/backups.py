@@ -9,7 +9,7 @@ from typing import Any
 from infra import redis
 from infra.database_backups import NAME as BACKUP
 from infra.database_backups import RESTORE
-from toolchain.console import ToolchainError, run_command, say, step, timed, wait_until
+from toolchain.console import ToolchainError, confirm, run_command, say, step, timed, wait_until
 from toolchain.estate import opened
 from toolchain.stack import Stack, ask, load, outputs
 from toolchain.target import target
@@ -41,7 +41,8 @@ def restore(name: str) -> None:
     chosen = os.environ.get("FROM", "")
     with opened(name) as stack:
         outputs(stack)
-        confirm(f"The database of stack {name} will be what it was in {chosen or 'its newest backup'}.", name)
+        becomes = f"The database of stack {name} will be what it was in {chosen or 'its newest backup'}."
+        confirm(f"{becomes} Whatever was written since is lost.", name, f"make restore STACK={name} FORCE=1")
         with step("restore"):
             said = run_job(stack, with_environment(of_cron_job(stack, RESTORE), {"FROM": chosen}))
         say(said)
@@ -51,21 +52,6 @@ def restore(name: str) -> None:
         with step("Redis forgets what it remembers"):
             ask(stack, "delete", "pod", f"--selector=app.kubernetes.io/name={redis.NAME}", limit_s=120)
             ask(stack, "rollout", "status", f"deployment/{redis.NAME}", "--timeout=120s", limit_s=0)
-
-
-def confirm(what: str, name: str) -> None:
-    """Return once somebody agrees: by FORCE=1, or by the stack's name on a terminal.
-
-    Raises:
-        ToolchainError: nobody does.
-    """
-    if os.environ.get("FORCE") == "1":
-        return
-    if not sys.stdin.isatty():
-        raise ToolchainError(f"{what} Say that this is meant: make restore STACK={name} FORCE=1")
-    say(f"{what} Whatever was written since is lost.")
-    if input(f"Type {name} to go on: ").strip() != name:
-        raise ToolchainError("nothing was changed")
 
 
 def of_cron_job(stack: Stack, name: str) -> dict[str, Any]:

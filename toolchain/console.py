@@ -53,6 +53,26 @@ def timed() -> Generator[None]:
     say(f"({time.monotonic() - started:.1f} s)")
 
 
+def confirm(what: str, name: str, again: str) -> None:
+    """Return once somebody agrees: by FORCE=1, or by a name on a terminal.
+
+    Args:
+        what: will happen; whole sentences.
+        name: is to be typed.
+        again: the command that says that it is meant.
+
+    Raises:
+        ToolchainError: nobody agrees.
+    """
+    if os.environ.get("FORCE") == "1":
+        return
+    if not sys.stdin.isatty():
+        raise ToolchainError(f"{what} Say that this is meant: {again}")
+    say(what)
+    if input(f"Type {name} to go on: ").strip() != name:
+        raise ToolchainError("nothing was changed")
+
+
 def wait_until(condition: Callable[[], bool], what: str, deadline_s: float, every_s: float = 0.25) -> None:
     """Return once `condition()` is true.
 

@@ -4,17 +4,14 @@ Exit code 0: nothing; 2: something, which is named; 1: it could not be told.
 """
 
 import sys
-import tempfile
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from toolchain.console import ToolchainError, run_command, say
 from toolchain.estate import opened
-from toolchain.events import Change, change, events
+from toolchain.events import Change, change, events_of
 from toolchain.markdown import listed, marked, write
 from toolchain.paths import PROJECT
-from toolchain.stack import on
 
 DRIFTED = 2
 
@@ -41,10 +38,9 @@ def main() -> None:
     if len(sys.argv) != 2:
         raise ToolchainError("usage: python -m toolchain.drift STACK")
     name = sys.argv[1]
-    with opened(name) as stack, tempfile.TemporaryDirectory() as folder:
-        log = Path(folder) / "events"
-        done = stack.pulumi("refresh", "--preview-only", "--event-log", str(log), *on(stack))
-        drift = drift_of(events(log))
+    with opened(name) as stack:
+        done, told = events_of(stack, "refresh", "--preview-only")
+    drift = drift_of(told)
     if done.returncode != 0:
         raise ToolchainError(f"the drift of stack {name} cannot be told:\n{done.stdout}{done.stderr.strip()}")
     if not drift:

@@ -3,6 +3,7 @@
 import getpass
 import json
 import os
+import re
 import ssl
 import sys
 import tempfile
@@ -22,9 +23,9 @@ from toolchain import releases
 from toolchain.build import toolbox
 from toolchain.cluster import __main__ as cluster
 from toolchain.cluster import layout
-from toolchain.console import ToolchainError, run_command, say, step, timed, wait_until
+from toolchain.console import ToolchainError, confirm, run_command, say, step, timed, wait_until
 from toolchain.diagnosis import explain
-from toolchain.events import events, preview_of
+from toolchain.events import RISKY, events, events_of, preview_of
 from toolchain.policies import policies
 from toolchain.recovery import release_lock, settled_file, settling
 from toolchain.stack import Stack, ask, load, on, only_one, open_stack, outputs, secret, store_secret, stored_secrets
@@ -33,6 +34,8 @@ from toolchain.target import target
 
 ANSWER_DEADLINE_S = 120
 TOKEN_S = 24 * 3600
+REPLACED = re.compile(r'unable to replace resource "(urn:pulumi:[^"]+)"')
+"""What Pulumi says of a resource that is protected."""
 ANEW = "only a stack that is made anew has another"
 IN_USE = {
     "tokenKey": "make rotate-keys",
@@ -68,6 +71,7 @@ def update(stack: Stack) -> None:
     if stack.target.embedded:
         with step("third-party images"):
             publish_missing(toolbox(), stack.settings.image_references())
+    let_go(stack)
     with settling(stack) as refresh:
         try:
             held = policies(stack.settings.stage)
@@ -81,6 +85,34 @@ def update(stack: Stack) -> None:
     releases.keep(stack, releases.with_newest(releases.known(stack), release))
 
 
+def let_go(stack: Stack) -> None:
+    """Unprotect what an update would delete, or replace, although it holds data; once somebody agrees.
+
+    Raises:
+        ToolchainError: nobody does; nothing was changed.
+    """
+    while stack.settings.protected and (kept := protected(stack)) and (lost := at_risk(stack, kept)):
+        what = ", ".join(map(short, lost))
+        confirm(
+            f"This update would delete or replace what holds data in stack {stack.name}: {what}.",
+            stack.name, f"make up STACK={stack.name} FORCE=1",
+        )  # fmt: skip
+        for urn in lost:
+            stack.pulumi_shown("state", "unprotect", urn, "--yes", "--stack", stack.name)
+
+
+def at_risk(stack: Stack, kept: list[str]) -> list[str]:
+    """URNs of what is protected and would not stay as it is, as far as a preview comes: it ends at a replacement.
+
+    Of a deletion Pulumi would say so only in the middle of the update.
+    """
+    with step("what holds data"):
+        done, told = events_of(stack, "preview")
+    steps = [event["resourcePreEvent"]["metadata"] for event in told if "resourcePreEvent" in event]
+    going = {metadata["urn"] for metadata in steps if metadata["op"] in RISKY}
+    return sorted(going.intersection(kept).union(REPLACED.findall(done.stdout + done.stderr)))
+
+
 def down(name: str) -> None:
     """Remove everything of the stack; the cluster and the stack's secrets stay.
 
@@ -91,7 +123,7 @@ def down(name: str) -> None:
         if kept := protected(stack):
             if os.environ.get("FORCE") != "1":
                 raise ToolchainError(
-                    f"stack {name} is protected, and was left as it is ({', '.join(kept)}): "
+                    f"stack {name} is protected, and was left as it is ({', '.join(map(short, kept))}): "
                     f"make down STACK={name} FORCE=1 removes it with all its data"
                 )
             # One by one Pulumi would refuse them, after it has deleted everything else.
@@ -101,11 +133,16 @@ def down(name: str) -> None:
 
 
 def protected(stack: Stack) -> list[str]:
-    """What of a stack Pulumi refuses to delete."""
+    """URNs of what Pulumi refuses to delete or replace."""
     exported = stack.pulumi("stack", "export", "--stack", stack.name)
     state: dict[str, Any] = json.loads(exported.stdout or "{}").get("deployment") or {}
-    found = [one for one in state.get("resources", ()) if one.get("protect")]
-    return [f"{one['type'].rpartition(':')[2]} {one['urn'].rpartition('::')[2]}" for one in found]
+    return [one["urn"] for one in state.get("resources", ()) if one.get("protect")]
+
+
+def short(urn: str) -> str:
+    """A resource's kind and name."""
+    path, _, name = urn.rpartition("::")
+    return f"{path.rpartition(':')[2]} {name}"
 
 
 def preview(name: str) -> None:

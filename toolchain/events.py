@@ -5,12 +5,15 @@
 
 import json
 import re
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 from toolchain.markdown import code
+from toolchain.stack import Stack, on
 
 STATEFUL = {"Cluster", "Namespace", "PersistentVolume", "PersistentVolumeClaim", "Secret", "StatefulSet"}
 """Kinds that hold, or decide over, what cannot be made again."""
@@ -68,6 +71,14 @@ class Preview:
     def risky(self) -> list[Change]:
         """Deletions and replacements, those of what holds data first."""
         return sorted((change for change in self.changes if change.risky), key=lambda change: not change.loses_data)
+
+
+def events_of(stack: Stack, *words: str) -> tuple[CompletedProcess[str], list[dict[str, Any]]]:
+    """Run pulumi on a stack; what it printed, and the events it told."""
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "events"
+        done = stack.pulumi(*words, "--event-log", str(log), *on(stack))
+        return done, events(log)
 
 
 def events(log: Path) -> list[dict[str, Any]]:

@@ -1,16 +1,13 @@
 """`make preview-summary`: a preview as a comment for a pull request: what may lose data first, the rest folded."""
 
 import sys
-import tempfile
 from collections import Counter
-from pathlib import Path
 
 from toolchain.console import ToolchainError, run_command
 from toolchain.estate import opened, policies
-from toolchain.events import Preview, events, preview_of
+from toolchain.events import Preview, events_of, preview_of
 from toolchain.markdown import folded, listed, marked, write
 from toolchain.paths import PROJECT
-from toolchain.stack import on
 
 
 def markdown(name: str, preview: Preview) -> str:
@@ -35,10 +32,9 @@ def main() -> None:
     if len(sys.argv) != 2:
         raise ToolchainError("usage: python -m toolchain.preview_summary STACK")
     name = sys.argv[1]
-    with opened(name) as stack, tempfile.TemporaryDirectory() as folder:
-        log = Path(folder) / "events"
-        done = stack.pulumi("preview", "--event-log", str(log), *policies(stack.settings.stage), *on(stack))
-        write(PROJECT / "build" / "preview" / f"{name}.md", markdown(name, preview_of(events(log))))
+    with opened(name) as stack:
+        done, told = events_of(stack, "preview", *policies(stack.settings.stage))
+    write(PROJECT / "build" / "preview" / f"{name}.md", markdown(name, preview_of(told)))
     if done.returncode != 0:
         raise ToolchainError(f"the preview of stack {name} failed:\n{done.stdout}{done.stderr.strip()}")
 

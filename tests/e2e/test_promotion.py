@@ -87,3 +87,10 @@ def test_one_digest_goes_from_dev_over_staging_to_prod_without_a_failed_request(
     assert "test-dev is not well, so it is not promoted" in refused.stdout
     assert stack_file(STAGING).read_text() == before
     assert stack_of(STAGING).settings.promoted
+
+    content = yaml.safe_load(stack_file(PROD).read_text())
+    content["config"]["estate:settings"]["storage"] = {"prometheus": "3Gi"}  # which no volume of a StatefulSet becomes
+    stack_file(PROD).write_text(yaml.safe_dump(content))
+    held = make("up", PROD)
+    assert held.returncode != 0
+    assert "delete or replace what holds data in stack test-prod: StatefulSet prometheus. Say that" in held.stdout

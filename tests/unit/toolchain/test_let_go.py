@@ -1,0 +1,95 @@
+"""`make up` of a stack that holds data: nothing of it is deleted or replaced by mistake."""
+
+from subprocess import CompletedProcess
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from toolchain import estate
+from toolchain.console import ToolchainError
+
+CLAIM, SERVER = (
+    f"urn:pulumi:prod::estate::kubernetes:{kind}"
+    for kind in ("core/v1:PersistentVolumeClaim::b", "apps/v1:StatefulSet::s")
+)
+UNABLE = f'error: unable to replace resource "{SERVER}"\n    as it is currently marked for protection.'
+
+Preview = tuple[list[dict[str, Any]], str]
+
+
+class Kept:
+    """A protected stack; it keeps what Pulumi was told.
+
+    Args:
+        told: events of a preview, until something is unprotected.
+        printed: by it, likewise.
+    """
+
+    name = "prod"
+    settings = SimpleNamespace(protected=True)
+
+    def __init__(self, told: list[dict[str, Any]], printed: str) -> None:
+        self.preview: Preview = (told, printed)
+        self.protected = [CLAIM, SERVER]
+        self.said: list[str] = []
+
+    def pulumi_shown(self, *words: str) -> None:
+        self.said.append(" ".join(words))
+        self.protected.remove(words[2])
+        self.preview = [], ""
+
+
+def step(op: str, urn: str) -> dict[str, Any]:
+    """What the event log says of a resource."""
+    return {"resourcePreEvent": {"metadata": {"op": op, "urn": urn}}}
+
+
+@pytest.fixture
+def stack(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Kept:
+    kept = Kept(*request.param)
+
+    def protected(_stack: Kept) -> list[str]:
+        return kept.protected
+
+    def events_of(_stack: Kept, *_words: str) -> tuple[CompletedProcess[str], list[dict[str, Any]]]:
+        told, printed = kept.preview
+        return CompletedProcess([], 0, printed, ""), told
+
+    for replaced in (protected, events_of):
+        monkeypatch.setattr(estate, replaced.__name__, replaced)
+    monkeypatch.delenv("FORCE", raising=False)
+    return kept
+
+
+LOSING: list[Preview] = [([step("delete", CLAIM)], ""), ([step("same", CLAIM)], UNABLE)]
+HARMLESS: list[Preview] = [
+    ([], ""),
+    ([step("update", CLAIM), step("delete", "urn:pulumi:prod::estate::kubernetes:core/v1:Service::app")], ""),
+]
+
+
+@pytest.mark.parametrize("stack", LOSING, indirect=True, ids=["deleted", "replaced"])
+def test_nothing_is_let_go_unasked(stack: Kept) -> None:
+    with pytest.raises(
+        ToolchainError, match=r"in stack prod: \w+ [bs]\. Say that this is meant: make up STACK=prod FORCE=1"
+    ):
+        estate.let_go(stack)  # pyright: ignore[reportArgumentType]
+    assert stack.said == []
+
+
+@pytest.mark.parametrize(
+    ("stack", "urn"), [(LOSING[0], CLAIM), (LOSING[1], SERVER)], indirect=["stack"], ids=["deleted", "replaced"]
+)
+def test_what_goes_is_let_go_by_who_means_it_and_nothing_else(
+    stack: Kept, urn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE", "1")
+    estate.let_go(stack)  # pyright: ignore[reportArgumentType]
+    assert stack.said == [f"state unprotect {urn} --yes --stack prod"]
+
+
+@pytest.mark.parametrize("stack", HARMLESS, indirect=True, ids=["nothing", "something else"])
+def test_nobody_is_asked_about_what_holds_no_data(stack: Kept) -> None:
+    estate.let_go(stack)  # pyright: ignore[reportArgumentType]
+    assert stack.said == []
