@@ -1,0 +1,107 @@
+"""Every make command of the README and the docs has been run: here, where it changes nothing, or by the test that is named."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.running import STACK
+from tests.stacks import make, stack_file
+from toolchain.paths import PROJECT
+
+HERE = {
+    "architecture": "",
+    "client": "ID=billing USERNAME=billing USER_ID=7",
+    "dashboard": "MINUTES=5",
+    "env": "",
+    "help": "",
+    "licences": "",
+    "openapi": "",
+    "operator-secret": "",
+    "preview": "",
+    "render": "",
+    "token": "",
+    "url": "OF=alertmanager",
+}
+"""Goals, with the settings that they are given; what they write is in the project already, or in build/."""
+ELSEWHERE = {
+    "audit": "tests/unit/test_delivery.py",
+    "backup": "tests/chaos/test_restore.py",
+    "browser": "Makefile",
+    "cluster": "tests/chaos/test_cluster.py",
+    "cluster-stop": "tests/chaos/test_cluster.py",
+    "down": "tests/stacks.py",
+    "drift": "tests/e2e/test_delivery.py",
+    "logs": "tests/e2e/test_logs.py",
+    "new-service": "tests/unit/toolchain/test_new_service.py",
+    "policies": "tests/score/test_policies.py",
+    "preview-summary": "tests/e2e/test_delivery.py",
+    "promote": "tests/e2e/test_promotion.py",
+    "render-diff": "tests/score/test_delivery.py",
+    "restore": "tests/chaos/test_restore.py",
+    "retire-key": "tests/chaos/test_rotation.py",
+    "review-stack": "tests/e2e/test_commands.py",
+    "rollback": "tests/staging/test_release.py",
+    "rotate-database-password": "tests/chaos/test_database_rotation.py",
+    "rotate-keys": "tests/chaos/test_rotation.py",
+    "sbom": "tests/unit/test_delivery.py",
+    "secret": "tests/watching/test_receivers.py",
+    "status": "tests/e2e/test_dashboards.py",
+    "test": ".ci/run",
+    "test-fast": "Makefile",
+    "test-staging": "Makefile",
+    "up": "Makefile",
+}
+"""Goals that change something, or take long; and who runs them."""
+BY_HAND = {
+    "bench": "measures; docs/benchmarks.md has the figures",
+    "bench-estate": "measures",
+    "bench-gateway": "measures",
+    "cluster-reset": "would delete the stack that the tests are about",
+    "tools": "make up does the same first",
+    "fuzz": "tests/e2e/test_contract.py does the same with fewer cases",
+}
+"""What no test runs, and why."""
+PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
+GOAL = re.compile(r"(?:^|`|\$\(|time |\"\$\()make ([a-z][a-z-]*)", re.MULTILINE)
+
+
+def run_of(file: Path, goal: str) -> bool:
+    """Whether a file runs a goal, as our tests, the Makefile and CI do."""
+    text = file.read_text()
+    as_test = re.search(rf'make\(\s*"{goal}"|"make",\s*"{goal}"|RESTORE = "{goal}"', text)
+    return bool(as_test or re.search(rf"(exec make|^test[a-z-]*:.*) {goal}\b", text, re.MULTILINE))
+
+
+def test_every_command_of_a_page_is_run_by_somebody() -> None:
+    named = {goal for page in PAGES for goal in GOAL.findall(page.read_text())}
+    unknown = named - HERE.keys() - ELSEWHERE.keys() - BY_HAND.keys()
+    assert not unknown, f"write a test that runs them, and name it here: {unknown}"
+
+
+@pytest.mark.parametrize(("goal", "file"), ELSEWHERE.items())
+def test_who_is_said_to_run_a_command_does(goal: str, file: str) -> None:
+    assert run_of(PROJECT / file, goal)
+
+
+@pytest.mark.parametrize(("goal", "settings"), HERE.items())
+def test_a_command_that_only_looks_succeeds(goal: str, settings: str) -> None:
+    words = ["make", goal, f"STACK={STACK}", *settings.split()]
+    done = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_stack_of_a_pull_request_is_written() -> None:
+    done = make("review-stack", PR="0")
+    stack_file("pr-0").unlink(missing_ok=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Stack pr-0 of this pull request: https://pr-0." in done.stdout
+
+
+def test_what_these_commands_write_is_what_was_there() -> None:
+    written = ["docs/architecture.md", "docs/licences.md", "apps/user-service/openapi"]
+    changed = subprocess.run(
+        ["git", "status", "--porcelain", *written], cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+    assert changed.stdout == ""
