@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 from toolchain import releases
 from toolchain.console import ToolchainError, run_command, say, step
 from toolchain.paths import PROJECT
-from toolchain.releases import Release
+from toolchain.releases import DIRTY, Release
 from toolchain.stack import Stack, ask, load, outputs
 from toolchain.status import Status, status_of
 from toolchain.target import target
@@ -39,6 +39,8 @@ def promote(source: str, to: str) -> None:
         )
     found = outputs(giving)
     release = healthy_release(giving, found["images"])
+    if taking.settings.protected:
+        must_be_committed(source, release)
     with step("images"):
         digests = {name: carry(taking, name, image) for name, image in sorted(release.images.items())}
     third_party = {name: image for name, image in found["versions"].items() if "@" in image and name not in UNUSED}
@@ -57,6 +59,19 @@ def promote(source: str, to: str) -> None:
         )
     )
     say(f"Have this change reviewed and commit it; then make up STACK={to}, and make rollback STACK={to} leads back.")
+
+
+def must_be_committed(source: str, release: Release) -> None:
+    """Return where somebody can find again what a release was built from.
+
+    Raises:
+        ToolchainError: nobody can.
+    """
+    if release.commit.endswith(DIRTY):
+        raise ToolchainError(
+            f"stack {source} runs what was built from changes that no commit has ({release.commit}): "
+            "commit them, bring that up where it is built, and promote it from there"
+        )
 
 
 def healthy_release(stack: Stack, images: dict[str, str]) -> Release:

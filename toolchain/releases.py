@@ -9,6 +9,8 @@ from toolchain.paths import PROJECT
 from toolchain.stack import Stack, ask
 
 NAME, KEPT = "releases", 10
+DIRTY = "-dirty"
+"""Ends a commit whose files were changed."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,6 @@ def of(stack: Stack, images: dict[str, str]) -> Release:
 
 
 def working_tree() -> str:
-    """The commit that is checked out."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    """The commit that is checked out; with DIRTY, where files differ from it."""
+    command = ["git", "describe", "--always", f"--dirty={DIRTY}", "--abbrev=40", "--exclude=*"]
     return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False).stdout.strip() or "unknown"

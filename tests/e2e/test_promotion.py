@@ -11,6 +11,7 @@ import yaml
 from tests.load import Load
 from tests.running import connect, eventually, kubectl_of
 from tests.stacks import beside_local, local_images, make, stack_file, stack_of, variant
+from toolchain import releases
 from toolchain.estate import new_token
 from toolchain.stack import Stack, outputs
 
@@ -25,8 +26,9 @@ DEV, STAGING, PROD = "test-dev", "test-stage", "test-prod"
 
 
 @pytest.fixture
-def stacks(tmp_path: Path) -> Iterator[dict[str, Stack]]:
+def stacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Stack]]:
     """Three stacks of those stages: dev with a newer user-service, prod with a registry of its own."""
+    monkeypatch.setattr(releases, "working_tree", lambda: "0" * 40)  # while somebody works on it, prod takes nothing
     old = local_images()
     new = variant(old, tmp_path, "newer", "LABEL release=newer")
     with ExitStack() as up:

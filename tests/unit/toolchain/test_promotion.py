@@ -4,7 +4,9 @@ import pytest
 import yaml
 
 from infra.settings import parse
-from toolchain.promotion import other_images, unwell, with_release
+from toolchain.console import ToolchainError
+from toolchain.promotion import must_be_committed, other_images, unwell, with_release
+from toolchain.releases import Release
 from toolchain.status import Alert, Status, Workload
 
 BEFORE = """\
@@ -43,6 +45,12 @@ def test_a_service_that_runs_another_image_than_it_was_given_is_named() -> None:
     assert other_images([deployment], {"user-service": "users@sha256:1"}) == []
     (problem,) = other_images([deployment], {"user-service": "users@sha256:2"})
     assert problem == "user-service runs users@sha256:1, not users@sha256:2"
+
+
+def test_what_no_commit_has_does_not_come_to_prod() -> None:
+    must_be_committed("staging", Release({}, "c0ffee", "now"))
+    with pytest.raises(ToolchainError, match=r"stack staging runs what .* no commit has \(c0ffee-dirty\): commit them"):
+        must_be_committed("staging", Release({}, "c0ffee-dirty", "now"))
 
 
 def status(*, ready: int = 3, severity: str = "warning", unanswered: str | None = None) -> Status:
