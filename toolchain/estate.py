@@ -217,8 +217,9 @@ def show_urls(stack: Stack) -> None:
             wait_until(lambda: answers_through_ingress(gateway), f"an answer of {gateway}/health", ANSWER_DEADLINE_S)
         resolve, trust = f" --resolve {gateway.host}:{gateway.port}:127.0.0.1", f" --cacert {layout.CA_CERTIFICATE}"
     say(f"\nEstate {stack.name} is up:")
+    width = max(map(len, found))
     for of, address in sorted(found.items()):
-        say(f"  {of:<11} {address}")
+        say(f"  {of:<{width}}  {address}")
     if resolve:
         hosts = " ".join(sorted({httpx.URL(address).host for address in found.values()}))
         say(f"For a browser, add to /etc/hosts: 127.0.0.1 {hosts}")

@@ -268,7 +268,8 @@ def screen(status: Status) -> Iterator[str]:
         "versions": ", ".join(map(short, status.versions.values())),
         **dict(sorted(status.urls.items())),
     }
-    yield from (f"  {name:<10}  {fact}" for name, fact in facts.items())
+    width = max(map(len, facts))
+    yield from (f"  {name:<{width}}  {fact}" for name, fact in facts.items())
 
 
 def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
