@@ -67,11 +67,10 @@ class PublicIngress(pulumi.ComponentResource):
         super().__init__("estate:ingress:PublicIngress", "public", {}, pulumi.ResourceOptions(parent=namespace))
         if settings.issuer:
             self._let_in_to_solvers(settings, namespace)
-        domain = settings.host.partition(".")[2]
         hosts = {"gateway": settings.host}
         self._ingress("api", settings, settings.host, gateway, (*paths, *OWN_PATHS), namespace)
         for name, console in consoles.items() if settings.consoles else ():
-            hosts[name] = f"{name}.{domain}"
+            hosts[name] = beside(settings.host, name)
             self._ingress(name, settings, hosts[name], console, ("/",), namespace)
         self.urls = {name: settings.url(host) for name, host in hosts.items()}
         self.register_outputs({"urls": self.urls})
@@ -157,3 +156,13 @@ def tls(settings: IngressSettings, name: str, host: str) -> dict[str, Any]:
     """The TLS entry of an Ingress and its host; without a Secret the controller's own certificate is used."""
     secret = f"{name}-tls" if settings.issuer else settings.tls_secret
     return {"hosts": [host]} | ({"secretName": secret} if secret else {})
+
+
+def beside(host: str, name: str) -> str:
+    """The host of a console: consul.example.com beside api.example.com, and consul-eu.example.com beside api-eu.example.com or eu.example.com.
+
+    Two stacks of one domain have consoles of their own: of two Ingresses with one host, either may answer.
+    """
+    label, _, domain = host.partition(".")
+    own = label.removeprefix("api").removeprefix("-")
+    return f"{name}-{own}.{domain}" if own else f"{name}.{domain}"

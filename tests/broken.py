@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -166,6 +166,18 @@ def applied(kubectl: Kubectl, objects: list[dict[str, Any]], file: Path) -> Gene
         yield
     finally:
         kubectl("delete", "-f", str(file), "--ignore-not-found", "--wait=false")
+
+
+@contextmanager
+def down(kubectl: Kubectl, workloads: Collection[str]) -> Generator[None]:
+    """Workloads of one pod have none for a while."""
+    for workload in workloads:
+        kubectl("scale", workload, "--replicas=0")
+    try:
+        yield
+    finally:
+        for workload in workloads:
+            kubectl("scale", workload, "--replicas=1")
 
 
 @contextmanager

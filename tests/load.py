@@ -13,7 +13,7 @@ from typing import Self
 import httpx
 
 USERS = "/api/v1/users"
-WRITE_EVERY_S, READ_EVERY_S = 0.05, 0.02
+WRITE_EVERY_S, READ_EVERY_S = 0.1, 0.04
 """Often enough to meet every moment, and little enough for tests of several stacks at once."""
 
 

@@ -3,7 +3,9 @@
 from functools import cache
 from typing import Any
 
-from infra.ingress import NGINX
+import pytest
+
+from infra.ingress import NGINX, beside
 from infra.settings import Route
 from tests.estate.test_program import kind, one
 from toolchain.program import Registered, run_program, run_with, settings_of
@@ -43,6 +45,18 @@ def test_ingress_nginx_limits_nothing_that_the_gateway_allows() -> None:
     assert (told["proxy-body-size"], told["proxy-request-buffering"]) == ("0", "off")
     longest_s = Route.model_json_schema()["properties"]["timeout_s"]["maximum"]
     assert min(int(told["proxy-read-timeout"]), int(told["proxy-send-timeout"])) > longest_s
+
+
+@pytest.mark.parametrize(
+    ("host", "console"),
+    [
+        ("api.example.com", "consul.example.com"),
+        ("api-eu.example.com", "consul-eu.example.com"),
+        ("shop.example.com", "consul-shop.example.com"),
+    ],
+)
+def test_stacks_of_one_domain_have_consoles_of_their_own(host: str, console: str) -> None:
+    assert beside(host, "consul") == console
 
 
 def test_elsewhere_nothing_is_asked_of_either() -> None:
