@@ -4,9 +4,12 @@ import json
 import subprocess
 from collections.abc import Collection, Generator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from infra.alerts.platform import RENEWED_D
+from infra.authority import NOT_AFTER
 from tests.running import Kubectl
 
 NO_IMAGE = "localhost:5000/estate/there-is-no-such-image:1"
@@ -197,18 +200,24 @@ def cut_off(kubectl: Kubectl, flow: str, file: Path) -> Generator[None]:
         kubectl("create", "-f", str(file))
 
 
-def with_a_bad_rule(kubectl: Kubectl) -> tuple[dict[str, Any], str]:
-    """The configuration of Prometheus with a rule more that cannot be computed, and a patch that gives it to the server."""
+def with_other_rules(kubectl: Kubectl) -> tuple[dict[str, Any], str]:
+    """The configuration of Prometheus with a rule more, which cannot be computed, and with certificates that end in days.
+
+    Returns:
+        The ConfigMap, and a patch that gives it to the server.
+    """
     server = json.loads(kubectl("get", "statefulset", "prometheus", "-o", "json"))
     volumes = server["spec"]["template"]["spec"]["volumes"]
     name = next(volume["configMap"]["name"] for volume in volumes if volume["name"] == "configuration")
     data = json.loads(kubectl("get", "configmap", name, "-o", "json"))["data"]
     bad = "\n- name: bad\n  rules:\n  - {record: bad, expr: 'up + on() up'}\n"
+    end, near = (f"vector({at.timestamp():.0f})" for at in (NOT_AFTER, datetime.now(UTC) + timedelta(RENEWED_D - 1)))
+    assert end in data["rules.yml"]
     configuration = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": {"name": "bad-rules"},
-        "data": data | {"rules.yml": data["rules.yml"].rstrip() + bad},
+        "metadata": {"name": "other-rules"},
+        "data": data | {"rules.yml": data["rules.yml"].replace(end, near).rstrip() + bad},
     }
-    volume = {"name": "configuration", "configMap": {"name": "bad-rules"}}
+    volume = {"name": "configuration", "configMap": {"name": "other-rules"}}
     return configuration, json.dumps({"spec": {"template": {"spec": {"volumes": [volume]}}}})

@@ -59,6 +59,7 @@ ALERTS = (
         "critical",
         "the certificates of Postgres and Consul will soon be refused",
         "They are good for another {{ $value | humanizeDuration }}.",
+        lasting="0s",
         labels={"service": "authority"},
     ),
 )

@@ -25,7 +25,7 @@ from tests.broken import (
     down,
     for_minutes,
     small_disk,
-    with_a_bad_rule,
+    with_other_rules,
 )
 from tests.running import Kubectl, alerts, eventually
 from tests.sink import Sink
@@ -203,12 +203,15 @@ def test_what_has_lasted_for_minutes_has_been_told_of(sink: Sink) -> None:
     eventually(lambda: told() == LONG.keys(), f"all of {LONG} are told", 3 * WITHIN_S)
 
 
-def test_a_watch_that_is_blind_is_told_of_within_two_minutes(kubectl: Kubectl, sink: Sink, tmp_path: Path) -> None:
+def test_a_blind_watch_and_the_end_of_certificates_are_told_of_within_two_minutes(
+    kubectl: Kubectl, sink: Sink, tmp_path: Path
+) -> None:
     kubectl("scale", "deployment/kube-state-metrics", "--replicas=0")  # without which nothing is known of pods
     eventually(lambda: bool(sink.ringing("MetricsMissing")), "MetricsMissing is told", WITHIN_S)
     kubectl("scale", "deployment/kube-state-metrics", "--replicas=1")
-    configuration, patch = with_a_bad_rule(kubectl)
-    with applied(kubectl, [configuration], tmp_path / "bad_rule.json"):
+    by_rules = {"RulesFail", "CertificateExpires"}
+    configuration, patch = with_other_rules(kubectl)
+    with applied(kubectl, [configuration], tmp_path / "other_rules.json"):
         kubectl("patch", "statefulset", "prometheus", f"--patch={patch}")
-        eventually(lambda: bool(sink.ringing("RulesFail")), "RulesFail is told", WITHIN_S)
+        eventually(lambda: ringing(sink) >= by_rules, f"{by_rules} are told", WITHIN_S)
     eventually(lambda: not sink.ringing("MetricsMissing"), "its end is told", 2 * WITHIN_S)
