@@ -73,6 +73,14 @@ def eventually(condition: Callable[[], bool], what: str, deadline_s: float) -> N
         time.sleep(0.2)
 
 
+def all_told(told: Callable[[], set[str]], wanted: set[str], deadline_s: float) -> None:
+    """Return once all that are wanted were told; fail, with those that were not, when they are not within `deadline_s` seconds."""
+    end = time.monotonic() + deadline_s
+    while missing := wanted - told():
+        assert time.monotonic() < end, f"of {wanted}, {missing} not told within {deadline_s} s"
+        time.sleep(0.2)
+
+
 def alerts(kubectl: Kubectl, *which: str) -> set[str]:
     """Names of the alerts that Alertmanager has heard of, and not of their end; `--inhibited`: those that it keeps to itself."""
     query = ("amtool", "--alertmanager.url=http://localhost:9093", "alert", "query", "--output=json", *which)

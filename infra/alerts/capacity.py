@@ -13,6 +13,7 @@ ALERTS = (
         "warning",
         "{{ $labels.pod }} has hardly a connection to the database left",
         "{{ $value | humanizePercentage }} of its pool are in use.",
+        lasting="30s",
         labels=SERVICE_OF_JOB,
     ),
     Alert(
@@ -61,6 +62,7 @@ ALERTS = (
         "warning",
         "Postgres will soon refuse connections",
         "{{ $value | humanizePercentage }} of its connections are in use.",
+        lasting="30s",
         labels={"service": "postgres"},
     ),
 )

@@ -23,6 +23,7 @@ def alerts(service: str) -> list[Alert]:
             "warning",
             f"instances of {service} are ready, and Consul does not know them",
             "{{ $value }} ready instances get no requests.",
+            lasting="30s",
             labels=own,
         ),
     ]
