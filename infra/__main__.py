@@ -16,6 +16,7 @@ from infra.images import AppImage
 from infra.ingress import Backend, PublicIngress
 from infra.kinds import database_server, registry
 from infra.kube_state_metrics import KubeStateMetrics
+from infra.log_agent import LogAgent
 from infra.migration import Migration
 from infra.namespace import EstateNamespace
 from infra.prometheus import Prometheus
@@ -85,6 +86,8 @@ rules = alerts.rules(slos, settings.postgres.backup.too_old_h)
 alertmanager = Alertmanager(
     settings.images.alertmanager, settings.storage.alertmanager, settings.receivers, secrets.receivers, namespace
 )
+if settings.logs:
+    LogAgent(settings.images.log_agent, settings.logs, namespace, everything)
 prometheus = Prometheus(settings, ours, consul.scraped, rules, alertmanager.endpoint, namespace)
 
 consoles: dict[str, Backend] = {"consul": consul, "prometheus": prometheus, "alertmanager": alertmanager}

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, cast, get_args, get_origin
 from urllib.parse import urlsplit
 
 import pulumi
@@ -226,6 +226,7 @@ class Images(Settings):
     postgres_exporter: str = "docker.io/prometheuscommunity/postgres-exporter:v0.11.1"
     redis_exporter: str = "docker.io/oliver006/redis_exporter:v1.45.0"
     alertmanager: str = "docker.io/prom/alertmanager:v0.28.1"
+    log_agent: str = "docker.io/otel/opentelemetry-collector-contrib:0.165.0"
     grafana: str | None = None
     """Such as docker.io/grafana/grafana:12.2.1; absent: there is none, and `make dashboard` shows the same."""
 
@@ -301,30 +302,40 @@ def certificates(given: str) -> str:
     return given
 
 
-class TracingSettings(Settings):
-    """Where the spans of requests go: a collector that takes OTLP over HTTP."""
+class OtlpSettings(Settings):
+    """What takes OTLP over HTTP (https://opentelemetry.io/docs/specs/otlp/), and where it is."""
 
     endpoint: str = Field(pattern=r"^https?://[^/]+")
-    """Its URL, without /v1/traces."""
-    ratio: float = Field(default=0.1, ge=0, le=1)
-    """Of the traces that begin here, how many are recorded; of one that a caller began, it says so itself."""
+    """Its URL, without /v1/traces and the like."""
     networks: list[Annotated[str, AfterValidator(network)]] = []
-    """Where it is outside the cluster, as CIDRs: our services may connect there, on the URL's port."""
+    """Where it is outside the cluster, as CIDRs: who sends may connect there, on the URL's port."""
     namespace: str | None = None
     """Its namespace, where it is in the cluster; its pods listen on the URL's port, too."""
 
     @model_validator(mode="after")
-    def _somewhere(self) -> "TracingSettings":
+    def _somewhere(self) -> Self:
         if bool(self.networks) == bool(self.namespace):
-            raise ValueError(
-                "set either namespace, where the collector is in the cluster, or networks, where it is not"
-            )
+            raise ValueError("set either namespace, where it is in the cluster, or networks, where it is not")
         return self
 
     @property
     def port(self) -> int:
         """Of the URL."""
         return port_of(self.endpoint)
+
+
+class TracingSettings(OtlpSettings):
+    """Where the spans of requests go: a collector, or a store of traces."""
+
+    ratio: float = Field(default=0.1, ge=0, le=1)
+    """Of the traces that begin here, how many are recorded; of one that a caller began, it says so itself."""
+
+
+class LogSettings(OtlpSettings):
+    """Where the logs of the stack's pods go: a collector, or a store of logs such as Loki."""
+
+    folder: str = Field(default="/var/log/pods", pattern=r"^/.")
+    """Where the kubelets keep them on the nodes."""
 
 
 class ManagedPostgresSettings(Settings):
@@ -456,6 +467,8 @@ class StackSettings(Settings):
     """Another issuer of tokens; absent: the gateway alone."""
     tracing: TracingSettings | None = None
     """Where the spans of requests go; absent: none are recorded."""
+    logs: LogSettings | None = None
+    """Where the logs go; absent: they stay on the nodes."""
     receivers: list[Receiver] = []
     """Who is told of alerts; nobody: Alertmanager shows them."""
 
@@ -465,7 +478,8 @@ class StackSettings(Settings):
 
     def image_references(self) -> list[str]:
         """Every third-party image that the stack uses."""
-        unused = set[str]() if self.postgres.kind == "cluster" else {"postgres_cluster"}
+        used = {"postgres_cluster": self.postgres.kind == "cluster", "log_agent": self.logs is not None}
+        unused = {name for name, is_used in used.items() if not is_used}
         return sorted(self.images.model_dump(exclude=unused, exclude_none=True).values())
 
     @property

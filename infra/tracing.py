@@ -6,7 +6,7 @@ import pulumi
 
 from infra.namespace import EstateNamespace
 from infra.network_policy import leaving_to
-from infra.settings import TracingSettings
+from infra.settings import OtlpSettings, TracingSettings
 
 
 class Tracing:
@@ -29,11 +29,11 @@ class Tracing:
 
     def flow(self, source: str, opts: pulumi.ResourceOptions) -> pulumi.Resource:
         """Let a workload's pods connect to the collector."""
-        return leaving_to(collector(self.settings), source, "tracing", self.settings.port, self.namespace.name, opts)
+        return leaving_to(peers(self.settings), source, "tracing", self.settings.port, self.namespace.name, opts)
 
 
-def collector(settings: TracingSettings) -> list[dict[str, Any]]:
-    """The collector as NetworkPolicyPeers."""
+def peers(settings: OtlpSettings) -> list[dict[str, Any]]:
+    """What takes OTLP, as NetworkPolicyPeers."""
     if settings.namespace:
         return [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": settings.namespace}}}]
     return [{"ipBlock": {"cidr": cidr}} for cidr in settings.networks]

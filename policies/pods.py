@@ -48,8 +48,9 @@ CONTAINER = (
         for how in ("httpGet", "tcpSocket")
     ),
 )
+NON_ROOT = Setting("securityContext.runAsNonRoot", (True,), "may run as root")
 EITHER = (
-    Setting("securityContext.runAsNonRoot", (True,), "may run as root"),
+    NON_ROOT,
     Setting("securityContext.seccompProfile.type", ("RuntimeDefault", "Localhost"), "may make any system call"),
     Setting(
         "securityContext.appArmorProfile.type", (None, "RuntimeDefault", "Localhost"), "is not confined by AppArmor"
@@ -75,13 +76,21 @@ SYSCTLS = {
 ADDED_CAPABILITY = "NET_BIND_SERVICE"
 
 
-def restricted_pods(resource: Resource) -> Iterator[str]:
+def restricted_pods(
+    resource: Resource,
+    log_readers: Annotated[Sequence[str], "Names of the workloads that read their node's logs, as root"] = (),
+    log_folders: Annotated[Sequence[str], "Patterns of the node's folders that these may read"] = ("/var/log/*",),
+) -> Iterator[str]:
     """Pod Security Standard `restricted` (https://kubernetes.io/docs/concepts/security/pod-security-standards/), and a root file system that is only read."""
     pod = at(template(resource), "spec")
+    folders = log_folders if resource.name in log_readers else ()
     for setting in POD:
         if setting.is_broken_by(at(pod, *setting.path.split("."))):
             yield f"{setting.problem}: {setting.remedy}"
     for volume in each(pod, "volumes"):
+        if may_be_read(volume, folders):
+            yield from writers(resource, at(volume, "name"))
+            continue
         for source in sorted(set(volume) - VOLUMES - {"name"}):
             yield f"volume {at(volume, 'name')} is of type {source}: take one of {', '.join(sorted(VOLUMES))}"
     for sysctl in each(pod, "securityContext", "sysctls"):
@@ -89,13 +98,27 @@ def restricted_pods(resource: Resource) -> Iterator[str]:
         if name is not UNKNOWN and name not in SYSCTLS:
             yield f"sets {name}, which is the node's: take it out of securityContext.sysctls"
     for container in containers(resource):
-        for problem in container_problems(pod, container):
+        for problem in container_problems(pod, container, may_be_root=bool(folders)):
             yield f"container {at(container, 'name')} {problem}"
 
 
-def container_problems(pod: Any, container: Any) -> Iterator[str]:
+def may_be_read(volume: Any, folders: Sequence[str]) -> bool:
+    """Whether a volume is a folder of the node, and matches one of the patterns."""
+    path = at(volume, "hostPath", "path")
+    return bool(folders) and (path is UNKNOWN or (isinstance(path, str) and is_like(path, folders)))
+
+
+def writers(resource: Resource, volume: Any) -> Iterator[str]:
+    """Who may write a volume that is only for reading."""
+    for container in containers(resource):
+        for mount in each(container, "volumeMounts"):
+            if at(mount, "name") == volume and at(mount, "readOnly") not in (True, UNKNOWN):
+                yield f"container {at(container, 'name')} can write files of the node: set volumeMounts[].readOnly: true"
+
+
+def container_problems(pod: Any, container: Any, *, may_be_root: bool) -> Iterator[str]:
     """What a container may do under its pod's and its own security context, and should not."""
-    for setting in (*CONTAINER, *EITHER):
+    for setting in (*CONTAINER, *(one for one in EITHER if one is not NON_ROOT or not may_be_root)):
         path = setting.path.split(".")
         value = at(container, *path)
         if value is None and setting in EITHER:
@@ -103,7 +126,7 @@ def container_problems(pod: Any, container: Any) -> Iterator[str]:
         if setting.is_broken_by(value):
             yield f"{setting.problem}: {setting.remedy}"
     user = at(container, "securityContext", "runAsUser")
-    if (at(pod, "securityContext", "runAsUser") if user is None else user) == 0:
+    if (at(pod, "securityContext", "runAsUser") if user is None else user) == 0 and not may_be_root:
         yield "runs as root: set securityContext.runAsUser to the image's own user"
     dropped = at(container, "securityContext", "capabilities", "drop")
     if dropped is not UNKNOWN and "ALL" not in (dropped or ()) and UNKNOWN not in (dropped or ()):

@@ -1,13 +1,16 @@
-"""A collector of spans, as far as the tests want one: takes OTLP over HTTP, and keeps what it gets."""
+"""A collector of spans and logs, as far as the tests want one: takes OTLP over HTTP, and keeps what it gets."""
 
 import gzip
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
 
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import KeyValue
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 
@@ -22,6 +25,9 @@ class Collector:
         self.endpoint = endpoint
         self.spans: list[tuple[str, Span]] = []
         """With the name of its service."""
+        self.logs: list[tuple[dict[str, str | int], LogRecord]] = []
+        """With what is said of where they are from."""
+        self.refuses_logs = False
 
     def of(self, service: str) -> list[Span]:
         """A service's spans, by when they began."""
@@ -35,11 +41,12 @@ def collecting(host: str = "127.0.0.1") -> Generator[Collector]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             sent = self.rfile.read(int(self.headers["content-length"]))
-            known = self.path == "/v1/traces" and self.headers["content-type"] == "application/x-protobuf"
-            if known:
-                zipped = self.headers.get("content-encoding") == "gzip"
-                keep(collector, ExportTraceServiceRequest.FromString(gzip.decompress(sent) if zipped else sent))
-            self.send_response(200 if known else 404)
+            content = gzip.decompress(sent) if self.headers.get("content-encoding") == "gzip" else sent
+            known = self.path in KEEPS and self.headers["content-type"] == "application/x-protobuf"
+            refused = collector.refuses_logs and self.path == "/v1/logs"
+            if known and not refused:
+                KEEPS[self.path](collector, content)
+            self.send_response(503 if refused else 200 if known else 404)
             self.send_header("content-length", "0")
             self.end_headers()
 
@@ -57,14 +64,28 @@ def collecting(host: str = "127.0.0.1") -> Generator[Collector]:
             thread.join()
 
 
-def keep(collector: Collector, request: ExportTraceServiceRequest) -> None:
+def keep_spans(collector: Collector, content: bytes) -> None:
     """Keep the spans of a request."""
-    for resource in request.resource_spans:
-        names = [pair.value.string_value for pair in resource.resource.attributes if pair.key == "service.name"]
-        spans = (span for scope in resource.scope_spans for span in scope.spans)
-        collector.spans += ((names[0], span) for span in spans)
+    for resource in ExportTraceServiceRequest.FromString(content).resource_spans:
+        name = str(values(resource.resource.attributes)["service.name"])
+        collector.spans += ((name, span) for scope in resource.scope_spans for span in scope.spans)
+
+
+def keep_logs(collector: Collector, content: bytes) -> None:
+    """Keep the lines of a request."""
+    for resource in ExportLogsServiceRequest.FromString(content).resource_logs:
+        of = values(resource.resource.attributes)
+        collector.logs += ((of, line) for scope in resource.scope_logs for line in scope.log_records)
+
+
+KEEPS = {"/v1/traces": keep_spans, "/v1/logs": keep_logs}
+
+
+def values(attributes: Iterable[KeyValue]) -> dict[str, str | int]:
+    """Attributes as a table."""
+    return {pair.key: pair.value.string_value or pair.value.int_value for pair in attributes}
 
 
 def attributes(span: Span) -> dict[str, str | int]:
     """Of a span."""
-    return {pair.key: pair.value.string_value or pair.value.int_value for pair in span.attributes}
+    return values(span.attributes)

@@ -102,7 +102,7 @@ def left_of(stack: Stack) -> list[str]:
     claimed = '{range .items[*]}{.spec.claimRef.namespace}{"\\n"}{end}'
     words = ["get", "namespaces", "--output=name"], ["get", "persistentvolumes", f"--output=jsonpath={claimed}"]
     found = [name for command in words for name in ask(stack, *command).split()]
-    return [name for name in found if name.rpartition("/")[2] == stack.namespace]
+    return [name for name in found if name.rpartition("/")[2].removesuffix("-logs") == stack.namespace]
 
 
 def stack_of(name: str) -> Stack:

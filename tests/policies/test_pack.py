@@ -86,7 +86,7 @@ def test_every_rule_is_a_mandatory_policy_that_says_why(pack: Any) -> None:
 def test_options_say_what_they_are_and_have_defaults(pack: Any) -> None:
     infos = {info.name: info for info in pack.GetAnalyzerInfo(empty_pb2.Empty()).policies}
     options = [dict(option) for info in infos.values() for option in info.configSchema.properties.values()]
-    assert len(options) == 11
+    assert len(options) == 13
     assert all({"type", "description", "default"} <= set(option) for option in options)
     assert dict(infos["cost-guard"].configSchema.properties["cpu"])["default"] == "16"
 

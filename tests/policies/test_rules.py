@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 import pytest
@@ -127,6 +128,29 @@ def test_the_pods_own_context_counts_for_its_containers() -> None:
     ]
     own = changed(root, f"{IN_POD}.initContainers.0.securityContext.runAsUser", 7)
     assert problems(changed(own, f"{IN_CONTAINER}.securityContext.runAsUser", 7)) == []
+
+
+def test_who_reads_logs_may_be_root_and_read_the_nodes_files_and_no_more() -> None:
+    root = {"runAsNonRoot": False, "runAsUser": 0, "seccompProfile": {"type": "RuntimeDefault"}}
+    volume = {"name": "logs", "hostPath": {"path": "/var/log/pods"}}
+    mount = {"name": "logs", "mountPath": "/logs", "readOnly": True}
+    agent = changed(changed(DEPLOYMENT, f"{IN_POD}.securityContext", root), f"{IN_POD}.volumes.1", volume)
+    agent = changed(agent, f"{IN_CONTAINER}.volumeMounts", [mount])
+    allowed = partial(rules.restricted_pods, log_readers=["app"])
+    assert list(allowed(agent)) == []
+    assert len(list(rules.restricted_pods(agent))) == 5  # its volume, and each container's user twice
+    assert list(rules.restricted_pods(agent, log_readers=["another"])) == list(rules.restricted_pods(agent))
+    writing = changed(agent, f"{IN_CONTAINER}.volumeMounts.0.readOnly", REMOVED)
+    assert list(allowed(writing)) == [
+        "container app can write files of the node: set volumeMounts[].readOnly: true",
+    ]
+    elsewhere = changed(agent, f"{IN_POD}.volumes.1.hostPath.path", "/etc")
+    assert [problem.partition(":")[0] for problem in allowed(elsewhere)] == ["volume logs is of type hostPath"]
+    assert list(allowed(elsewhere, log_folders=["/etc"])) == []
+    for path in (f"{IN_POD}.hostPID", f"{IN_CONTAINER}.securityContext.privileged"):
+        assert len(list(allowed(changed(agent, path, value=True)))) == 1
+    for path in (f"{IN_CONTAINER}.volumeMounts.0", f"{IN_POD}.volumes.1.hostPath.path"):
+        assert list(allowed(as_previewed(changed(agent, path, UNKNOWN_STRING_VALUE)))) == []
 
 
 def test_a_container_that_says_nothing_breaks_what_it_can() -> None:

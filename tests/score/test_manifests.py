@@ -21,8 +21,9 @@ from toolchain.render import DIGEST, PLACEHOLDER, render
 CRITICAL = 1
 """The grade; a warning's is 5."""
 KUBERNETES = "v1.34"
-GRAFANA = "test-grafana"
-STACKS = ("local", "prod", GRAFANA)
+WITH_MORE = "test-more"
+STACKS = ("local", "prod", WITH_MORE)
+LOGS = {"endpoint": "https://logs.example.com", "networks": ["198.51.100.0/24"]}
 
 
 @dataclass(frozen=True)
@@ -80,12 +81,12 @@ def kube_score() -> str | None:
 
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
-    """The manifests of a stack with one instance of everything that is kept, of one with more, and of one with Grafana."""
-    write_stack(GRAFANA, "local", images={"grafana": "docker.io/grafana/grafana:12.2.1"})
+    """The manifests of a stack with one instance of everything that is kept, of one with more, and of one with Grafana and an agent for logs."""
+    write_stack(WITH_MORE, "local", images={"grafana": "docker.io/grafana/grafana:12.2.1"}, logs=LOGS)
     try:
         return {stack: manifests_of(stack, tmp_path_factory.mktemp(stack)) for stack in STACKS}
     finally:
-        stack_file(GRAFANA).unlink()
+        stack_file(WITH_MORE).unlink()
 
 
 @pytest.fixture(params=STACKS)

@@ -37,9 +37,10 @@ class Rendered:
 
 @pytest.fixture(scope="module")
 def prod(tmp_path_factory: pytest.TempPathFactory) -> Rendered:
-    """Stack prod, held to the policies."""
+    """Stack prod with an agent for logs, held to the policies."""
     pinned, pack = as_deployed(load("prod").images), policies("prod")
-    with rendering("prod", tmp_path_factory.mktemp("prod"), **pinned) as on:
+    logs = {"endpoint": "https://logs.example.com", "networks": ["198.51.100.0/24"]}
+    with rendering("prod", tmp_path_factory.mktemp("prod"), logs=logs, **pinned) as on:
         return Rendered(on.run("preview", *pack), on.run("up", "--yes", "--skip-preview", *pack), on.state())
 
 

@@ -1,4 +1,4 @@
-"""The tests in this folder have a stack of their own, beside `local`, that tells this machine of alerts and of spans."""
+"""The tests in this folder have a stack of their own, beside `local`, that tells this machine of alerts, spans and logs."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from tests.collector import Collector, collecting
 from tests.running import Kubectl, connect, kubectl_of
 from tests.sink import NETWORK, RECEIVERS, SECRETS, Sink, listening
 from tests.stacks import beside_local, local_images
-from toolchain.cluster.layout import NODE
+from toolchain.cluster.layout import NODE, POD_LOGS
 from toolchain.estate import new_token
 from toolchain.stack import Stack, outputs
 
@@ -33,9 +33,18 @@ def collector() -> Iterator[Collector]:
 def stack(sink: Sink, collector: Collector) -> Iterator[Stack]:
     del sink  # it listens before the first alert
     tracing = {"endpoint": collector.endpoint, "networks": [NETWORK], "ratio": 0}  # of callers that want it alone
+    logs = {"endpoint": collector.endpoint, "networks": [NETWORK], "folder": str(POD_LOGS)}
     services = {"api-gateway": ONE}
     with beside_local(
-        NAME, "local", local_images(), SECRETS, service=ONE, services=services, receivers=RECEIVERS, tracing=tracing
+        NAME,
+        "local",
+        local_images(),
+        SECRETS,
+        service=ONE,
+        services=services,
+        receivers=RECEIVERS,
+        tracing=tracing,
+        logs=logs,
     ) as stack:
         yield stack
 

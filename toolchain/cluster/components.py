@@ -18,6 +18,7 @@ from toolchain.cluster.layout import (
     NODE,
     NODE_NAME,
     PKI,
+    POD_LOGS,
     PODS,
     REGISTRY,
     SERVICES,
@@ -231,7 +232,7 @@ imageGCHighThresholdPercent: 100
 imageGCLowThresholdPercent: 99
 logging: {{verbosity: 1}}
 nodeStatusUpdateFrequency: 10s
-podLogsDir: {DATA / "pod-logs"}
+podLogsDir: {POD_LOGS}
 readOnlyPort: 0
 resolvConf: {CONFIG / "resolv.conf"}
 rotateCertificates: false

@@ -32,6 +32,7 @@ SERVICES_DIR = ROOT / "services"
 LOGS = ROOT / "logs"
 CONFIG = ROOT / "config"
 DATA = ROOT / "data"
+POD_LOGS = DATA / "pod-logs"
 VOLUMES = ROOT / "volumes"
 CA_CERTIFICATE = ROOT / "ingress" / "ca.crt"
 

@@ -129,6 +129,9 @@ def test_an_image_that_is_not_used_is_not_asked_for() -> None:
         settings = parsed(postgres=postgres)
         assert settings.images.postgres_cluster not in settings.image_references()
     assert parsed("prod").images.postgres_cluster in parsed("prod").image_references()
+    logs = {"endpoint": "http://logs.observability:3100/otlp", "namespace": "observability"}
+    assert parsed().images.log_agent not in parsed().image_references()
+    assert parsed(logs=logs).images.log_agent in parsed(logs=logs).image_references()
 
 
 @pytest.mark.parametrize(
@@ -167,6 +170,18 @@ def test_what_is_wrong_about_a_managed_database_is_named_with_what_to_do(
 def test_what_is_wrong_about_tracing_is_named_with_what_to_do(tracing: dict[str, object], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         parsed(tracing=tracing)
+
+
+@pytest.mark.parametrize(
+    ("logs", "message"),
+    [
+        ({"endpoint": "http://loki:3100"}, "logs: .*set either namespace, .* or networks"),
+        ({"endpoint": "http://loki:3100", "namespace": "n", "folder": "pods"}, "logs.folder: .*should match pattern"),
+    ],
+)
+def test_what_is_wrong_about_logs_is_named_with_what_to_do(logs: dict[str, object], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        parsed(logs=logs)
 
 
 def test_the_collector_listens_on_the_port_of_its_url() -> None:

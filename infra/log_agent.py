@@ -1,0 +1,134 @@
+"""An agent on every node that sends what the stack's pods write to a store of logs; where the stack names none, there is none."""
+
+from typing import Any
+
+import pulumi
+import yaml
+from pulumi_kubernetes.apps.v1 import DaemonSet
+from pulumi_kubernetes.core.v1 import ConfigMap
+
+from infra.namespace import EstateNamespace
+from infra.network_policy import leaving_to
+from infra.pods import container_security, labels, manifest, metadata, resources, restricted_pod, selector, unnamed
+from infra.settings import LogSettings
+from infra.tracing import peers
+from infra.waiting import ROLLOUT
+
+NAME = "log-agent"
+HEALTH_PORT = 13133
+CONFIGURATION, POSITIONS, LOGS = "/etc/log-agent", "/var/lib/log-agent", "/var/log/pods"
+IS_JSON = 'body startsWith "{"'
+
+
+class LogAgent(pulumi.ComponentResource):
+    """OpenTelemetry's collector, which reads files of the node: in a namespace of its own, since the estate's admits no such pod."""
+
+    def __init__(
+        self, image: str, settings: LogSettings, watched: EstateNamespace, opts: pulumi.ResourceOptions
+    ) -> None:
+        """Create it.
+
+        Args:
+            image: reference of the upstream image or of one like it.
+            settings: of the stack.
+            watched: the namespace whose pods' logs are sent, and no other's.
+            opts: resource options.
+        """
+        super().__init__("estate:log_agent:LogAgent", NAME, {}, opts)
+        child = pulumi.ResourceOptions(parent=self)
+        stack = pulumi.get_stack()
+        own = EstateNamespace(f"estate-{stack}-logs", child, standard="privileged")
+        configured = watched.name.apply(lambda of: yaml.safe_dump(configuration(of, stack, settings.endpoint)))
+        config = ConfigMap(
+            NAME, metadata=unnamed(NAME, own.name), data={"config.yaml": configured}, immutable=True, opts=child
+        )
+        flow = leaving_to(peers(settings), NAME, "logs", settings.port, own.name, child)
+        template = {"metadata": {"labels": labels(NAME)}, "spec": pod(image, settings.folder, config.metadata.name)}
+        DaemonSet(
+            NAME,
+            metadata=metadata(NAME, own.name),
+            spec=manifest({"selector": {"matchLabels": selector(NAME)}, "template": template}),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[flow], custom_timeouts=ROLLOUT),
+        )
+        self.register_outputs({})
+
+
+def configuration(namespace: str, stack: str, endpoint: str) -> dict[str, Any]:
+    """What the agent does (https://opentelemetry.io/docs/collector/configuration/).
+
+    Nothing is queued: the files are the queue, read further once the store has what was read before.
+    """
+    at_every_line = [
+        {"type": "container"},  # what the kubelet writes: the pod by the path, and parts of a line joined
+        {"type": "remove", "field": 'attributes["log.file.path"]'},
+        {"type": "copy", "from": 'resource["k8s.container.name"]', "to": 'resource["service.name"]'},
+        {"type": "add", "field": 'resource["deployment.environment.name"]', "value": stack},
+        {
+            "type": "json_parser",
+            "if": IS_JSON,
+            "on_error": "send_quiet",
+            "severity": {"parse_from": "attributes.level", "mapping": {"fatal": "critical"}},
+            "trace": {
+                "trace_id": {"parse_from": "attributes.trace_id"},
+                "span_id": {"parse_from": "attributes.span_id"},
+            },
+        },
+        {"type": "move", "if": "attributes.message != nil", "from": "attributes.message", "to": "body"},
+    ]
+    files = {
+        "include": [f"{LOGS}/{namespace}_*/*/*.log"],
+        "include_file_path": True,  # which says whose they are
+        "include_file_name": False,
+        "start_at": "beginning",
+        "storage": "file_storage",
+        "retry_on_failure": {"enabled": True, "max_elapsed_time": 0},
+        "operators": at_every_line,
+    }
+    store = {"endpoint": endpoint, "sending_queue": {"enabled": False}, "retry_on_failure": {"enabled": False}}
+    return {
+        "extensions": {
+            "health_check": {"endpoint": f"0.0.0.0:{HEALTH_PORT}"},
+            "file_storage": {"directory": POSITIONS},
+        },
+        "receivers": {"file_log": files},
+        "exporters": {"otlp_http": store},
+        "service": {
+            "extensions": ["health_check", "file_storage"],
+            "pipelines": {"logs": {"receivers": ["file_log"], "exporters": ["otlp_http"]}},
+            "telemetry": {"logs": {"encoding": "json"}, "metrics": {"level": "none"}},
+        },
+    }
+
+
+def pod(image: str, folder: str, config: pulumi.Input[str]) -> dict[str, Any]:
+    """The agent's pod: `restricted` but for the files that only root may read."""
+    health = {"httpGet": {"path": "/", "port": "health"}}
+    base = restricted_pod(0)
+    return {
+        **base,
+        "securityContext": base["securityContext"] | {"runAsNonRoot": False},
+        "tolerations": [{"operator": "Exists"}],  # every node has pods to read of
+        "containers": [
+            {
+                "name": NAME,
+                "image": image,
+                "args": [f"--config={CONFIGURATION}/config.yaml"],
+                "env": [{"name": "GOMEMLIMIT", "value": "100MiB"}],
+                "ports": [{"name": "health", "containerPort": HEALTH_PORT}],
+                "readinessProbe": health | {"periodSeconds": 5},
+                "livenessProbe": health | {"periodSeconds": 10, "failureThreshold": 6},
+                "resources": resources("10m", "128Mi"),
+                "securityContext": container_security(),
+                "volumeMounts": [
+                    {"name": "configuration", "mountPath": CONFIGURATION, "readOnly": True},
+                    {"name": "logs", "mountPath": LOGS, "readOnly": True},
+                    {"name": "positions", "mountPath": POSITIONS},
+                ],
+            }
+        ],
+        "volumes": [
+            {"name": "configuration", "configMap": {"name": config}},
+            {"name": "logs", "hostPath": {"path": folder, "type": "Directory"}},
+            {"name": "positions", "emptyDir": {}},
+        ],
+    }
