@@ -102,7 +102,6 @@ def configuration(namespace: str, stack: str, endpoint: str) -> dict[str, Any]:
 
 def pod(image: str, folder: str, config: pulumi.Input[str]) -> dict[str, Any]:
     """The agent's pod: `restricted` but for the files that only root may read."""
-    health = {"httpGet": {"path": "/", "port": "health"}}
     base = restricted_pod(0)
     return {
         **base,
@@ -115,8 +114,8 @@ def pod(image: str, folder: str, config: pulumi.Input[str]) -> dict[str, Any]:
                 "args": [f"--config={CONFIGURATION}/config.yaml"],
                 "env": [{"name": "GOMEMLIMIT", "value": "100MiB"}],
                 "ports": [{"name": "health", "containerPort": HEALTH_PORT}],
-                "readinessProbe": health | {"periodSeconds": 5},
-                "livenessProbe": health | {"periodSeconds": 10, "failureThreshold": 6},
+                "readinessProbe": {"httpGet": {"path": "/", "port": "health"}, "periodSeconds": 5},
+                "livenessProbe": {"tcpSocket": {"port": "health"}, "periodSeconds": 10, "failureThreshold": 6},
                 "resources": resources("10m", "128Mi"),
                 "securityContext": container_security(),
                 "volumeMounts": [
