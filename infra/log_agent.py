@@ -8,16 +8,14 @@ from pulumi_kubernetes.apps.v1 import DaemonSet
 from pulumi_kubernetes.core.v1 import ConfigMap
 
 from infra.namespace import EstateNamespace
-from infra.network_policy import leaving_to
+from infra.otlp import leaving_to_otlp
 from infra.pods import container_security, labels, manifest, metadata, resources, restricted_pod, selector, unnamed
 from infra.settings import LogSettings
-from infra.tracing import peers
 from infra.waiting import ROLLOUT
 
 NAME = "log-agent"
 HEALTH_PORT = 13133
 CONFIGURATION, POSITIONS, LOGS = "/etc/log-agent", "/var/lib/log-agent", "/var/log/pods"
-IS_JSON = 'body startsWith "{"'
 
 
 class LogAgent(pulumi.ComponentResource):
@@ -42,7 +40,7 @@ class LogAgent(pulumi.ComponentResource):
         config = ConfigMap(
             NAME, metadata=unnamed(NAME, own.name), data={"config.yaml": configured}, immutable=True, opts=child
         )
-        flow = leaving_to(peers(settings), NAME, "logs", settings.port, own.name, child)
+        flow = leaving_to_otlp(settings, NAME, "logs", own.name, child)
         template = {"metadata": {"labels": labels(NAME)}, "spec": pod(image, settings.folder, config.metadata.name)}
         DaemonSet(
             NAME,
@@ -65,7 +63,7 @@ def configuration(namespace: str, stack: str, endpoint: str) -> dict[str, Any]:
         {"type": "add", "field": 'resource["deployment.environment.name"]', "value": stack},
         {
             "type": "json_parser",
-            "if": IS_JSON,
+            "if": 'body startsWith "{"',
             "on_error": "send_quiet",
             "severity": {"parse_from": "attributes.level", "mapping": {"fatal": "critical"}},
             "trace": {

@@ -1,12 +1,10 @@
 """Where our services send the spans of requests: a collector that somebody else runs."""
 
-from typing import Any
-
 import pulumi
 
 from infra.namespace import EstateNamespace
-from infra.network_policy import leaving_to
-from infra.settings import OtlpSettings, TracingSettings
+from infra.otlp import leaving_to_otlp
+from infra.settings import TracingSettings
 
 
 class Tracing:
@@ -29,11 +27,4 @@ class Tracing:
 
     def flow(self, source: str, opts: pulumi.ResourceOptions) -> pulumi.Resource:
         """Let a workload's pods connect to the collector."""
-        return leaving_to(peers(self.settings), source, "tracing", self.settings.port, self.namespace.name, opts)
-
-
-def peers(settings: OtlpSettings) -> list[dict[str, Any]]:
-    """What takes OTLP, as NetworkPolicyPeers."""
-    if settings.namespace:
-        return [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": settings.namespace}}}]
-    return [{"ipBlock": {"cidr": cidr}} for cidr in settings.networks]
+        return leaving_to_otlp(self.settings, source, "tracing", self.namespace.name, opts)

@@ -105,7 +105,7 @@ def restricted_pods(
 def may_be_read(volume: Any, folders: Sequence[str]) -> bool:
     """Whether a volume is a folder of the node, and matches one of the patterns."""
     path = at(volume, "hostPath", "path")
-    return bool(folders) and (path is UNKNOWN or (isinstance(path, str) and is_like(path, folders)))
+    return bool(folders) and (path is UNKNOWN or is_like(path, folders))
 
 
 def writers(resource: Resource, volume: Any) -> Iterator[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.score.test_manifests import LOGS
 from toolchain.build import toolbox
 from toolchain.console import ToolchainError
 from toolchain.paths import PROJECT
@@ -39,8 +40,7 @@ class Rendered:
 def prod(tmp_path_factory: pytest.TempPathFactory) -> Rendered:
     """Stack prod with an agent for logs, held to the policies."""
     pinned, pack = as_deployed(load("prod").images), policies("prod")
-    logs = {"endpoint": "https://logs.example.com", "networks": ["198.51.100.0/24"]}
-    with rendering("prod", tmp_path_factory.mktemp("prod"), logs=logs, **pinned) as on:
+    with rendering("prod", tmp_path_factory.mktemp("prod"), logs=LOGS, **pinned) as on:
         return Rendered(on.run("preview", *pack), on.run("up", "--yes", "--skip-preview", *pack), on.state())
 
 

@@ -32,20 +32,12 @@ def lines(collector: Collector, trace: str) -> Iterator[tuple[str, LogRecord]]:
             yield str(of["service.name"]), line
 
 
-def arrives(collector: Collector, trace: str) -> None:
-    """Return once the lines of the gateway and of the service have: each has two."""
-    eventually(
-        lambda: sorted(name for name, _ in lines(collector, trace)) == sorted([*NAMES, *NAMES]),
-        f"the lines of trace {trace} arrive",
-        WITHIN_S,
-    )
-
-
 def test_the_lines_of_a_request_arrive_with_who_wrote_them_and_its_trace(
     stack: Stack, client: httpx.Client, collector: Collector
 ) -> None:
     trace = asked(client)
-    arrives(collector, trace)
+    each_twice = sorted([*NAMES, *NAMES])
+    eventually(lambda: sorted(name for name, _ in lines(collector, trace)) == each_twice, trace, WITHIN_S)
     for name, line in lines(collector, trace):
         assert line.body.string_value in {"Request started", "Request completed"}
         assert line.severity_number == SEVERITY_NUMBER_INFO

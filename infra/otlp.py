@@ -1,0 +1,26 @@
+"""The way to what takes OTLP: spans, or logs."""
+
+import pulumi
+from pulumi_kubernetes.networking.v1 import NetworkPolicy
+
+from infra.network_policy import leaving_to
+from infra.settings import OtlpSettings
+
+
+def leaving_to_otlp(
+    settings: OtlpSettings, source: str, to: str, namespace: pulumi.Input[str], opts: pulumi.ResourceOptions
+) -> NetworkPolicy:
+    """Let a workload's pods connect there.
+
+    Args:
+        settings: where it is.
+        source: name of the workload.
+        to: what it is sent, for the policy's name.
+        namespace: of the workload.
+        opts: resource options.
+    """
+    if settings.namespace:
+        peers = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": settings.namespace}}}]
+    else:
+        peers = [{"ipBlock": {"cidr": cidr}} for cidr in settings.networks]
+    return leaving_to(peers, source, to, settings.port, namespace, opts)
