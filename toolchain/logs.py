@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from infra.services import NAMES
+from infra.settings import nearest
 from toolchain.console import ToolchainError, run_command, say
-from toolchain.stack import Stack, load
+from toolchain.stack import Stack, ask, load
 from toolchain.target import target
 
 SINCE = "1h"
 """How far back a request is looked for."""
+LABEL = "app.kubernetes.io/name"
 HEADER = ("time", "level", "logger", "message", "service", "request_id", "method", "url")
 """Fields that are shown before all others, or for all lines together."""
 
@@ -36,9 +38,28 @@ class Line:
 
 
 def follow(stack: Stack, app: str) -> None:
-    """Follow the logs of every pod of an app, until Ctrl-C."""
-    words = ("--follow", "--tail=100", "--max-log-requests=20", f"--selector=app.kubernetes.io/name={app}")
+    """Follow the logs of every pod of an app, until Ctrl-C.
+
+    Raises:
+        ToolchainError: the stack runs no such app; names the nearest.
+    """
+    check_app(stack, app)
+    words = ("--follow", "--tail=100", "--max-log-requests=20", f"--selector={LABEL}={app}")
     os.execvpe("kubectl", stack.kubectl("logs", "--prefix", *words), stack.target.environment)
+
+
+def check_app(stack: Stack, app: str) -> None:
+    """Refuse the name of an app that has no pod in the stack: kubectl would print nothing, and succeed.
+
+    Raises:
+        ToolchainError: names the apps that there are, and the nearest.
+    """
+    pods = json.loads(ask(stack, "get", "pods", "-o", "json"))["items"]
+    running = sorted({name for pod in pods if (name := pod["metadata"].get("labels", {}).get(LABEL))})
+    if not running:
+        raise ToolchainError(f"nothing runs in stack {stack.name}: `make up STACK={stack.name}` brings it up")
+    if app not in running:
+        raise ToolchainError(f"there is no app {app} in stack {stack.name}: {nearest(app, running)}")
 
 
 def find(stack: Stack, request: str) -> list[Line]:
@@ -53,7 +74,7 @@ def find(stack: Stack, request: str) -> list[Line]:
     """
     # One after the other, and not held in memory: an hour of a busy service is a lot. A pod that is just starting has no log.
     words = ("--prefix", "--ignore-errors", "--tail=-1", f"--since={SINCE}")
-    command = stack.kubectl("logs", *words, f"--selector=app.kubernetes.io/name in ({','.join(NAMES)})")
+    command = stack.kubectl("logs", *words, f"--selector={LABEL} in ({','.join(NAMES)})")
     with subprocess.Popen(
         command, env=stack.target.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace"
     ) as kubectl:  # fmt: skip

@@ -120,7 +120,13 @@ def status_of(stack: Stack) -> Status:
     try:
         with metrics(stack) as prometheus:
             firing = alerts(prometheus)
-            promises = [o for name, slo in slos(stack.settings).items() for o in objectives(prometheus, name, slo)]
+            running = {workload.name for workload in found}
+            promises = [
+                promise
+                for name, slo in slos(stack.settings).items()
+                if name in running  # a service that was declared since the last update has none yet
+                for promise in objectives(prometheus, name, slo)
+            ]
     except ToolchainError as error:
         unanswered = str(error)
     critical = any(alert.severity == "critical" for alert in firing)
@@ -282,7 +288,8 @@ def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterator[st
 
 def share(value: float | None, digits: int = 5) -> str:
     """A share for a person; what is less than nothing is nothing."""
-    return "-" if value is None else f"{max(value, 0) * 100:.{digits}g} %"
+    # Rounded first: of two digits alone, 99.5 would be written as 1e+02.
+    return "-" if value is None else f"{float(f'{max(value, 0) * 100:.{digits}g}'):g} %"
 
 
 def mark(well: bool) -> str:  # noqa: FBT001 - what it is about

@@ -6,7 +6,7 @@ import pytest
 
 from infra.services import NAMES
 from toolchain.console import ToolchainError
-from toolchain.logs import Line, find, of_request
+from toolchain.logs import Line, check_app, find, of_request
 from toolchain.stack import Stack
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -79,3 +79,29 @@ def test_a_cluster_that_does_not_answer_is_said_to_be_away(tmp_path: Path) -> No
     stack = cast("Stack", Printing(tmp_path, "echo refused >&2; exit 1"))
     with pytest.raises(ToolchainError, match=r"the cluster does not answer .*: refused"):
         find(stack, "a")
+
+
+PODS = {"items": [{"metadata": {"labels": {"app.kubernetes.io/name": name}}} for name in ("redis", "user-service")]}
+PODS["items"].append({"metadata": {}})  # made by hand
+
+
+class Holding(Printing):
+    """A stack that holds some pods."""
+
+    def kubectl(self, *words: str) -> list[str]:
+        return [self.command, *words]
+
+
+def test_an_app_that_is_not_there_is_an_error_with_the_nearest(tmp_path: Path) -> None:
+    stack = cast("Stack", Holding(tmp_path, f"echo '{json.dumps(PODS)}'"))
+    check_app(stack, "user-service")
+    with pytest.raises(ToolchainError, match="no app userservice in stack local: did you mean user-service"):
+        check_app(stack, "userservice")
+    with pytest.raises(ToolchainError, match="no app zzz in stack local: known are redis, user-service"):
+        check_app(stack, "zzz")
+
+
+def test_a_stack_without_pods_has_no_logs_to_follow(tmp_path: Path) -> None:
+    stack = cast("Stack", Holding(tmp_path, """echo '{"items": []}'"""))
+    with pytest.raises(ToolchainError, match="nothing runs in stack local: `make up STACK=local`"):
+        check_app(stack, "user-service")

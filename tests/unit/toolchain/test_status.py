@@ -1,3 +1,4 @@
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ from toolchain import status
 from toolchain.console import ToolchainError
 from toolchain.metrics import Metrics
 from toolchain.stack import Stack
-from toolchain.status import Alert, Objective, Status, Workload, belongs, screen, short, span, workload
+from toolchain.status import Alert, Objective, Status, Workload, belongs, screen, share, short, span, workload
 from toolchain.target import Target
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -34,6 +35,9 @@ class Answers(Metrics):
 
     def __init__(self, values: dict[str, str]) -> None:
         self.values = values
+
+    def alerts(self) -> list[dict[str, Any]]:
+        return []
 
     def now(self, expression: str) -> list[dict[str, Any]]:
         return [{"value": [0, value]} for name, value in self.values.items() if expression.startswith(name)]
@@ -145,6 +149,15 @@ def test_the_screen_shows_objectives_beside_what_was_promised() -> None:
     ]
 
 
+@pytest.mark.parametrize("percent", [0.001, 0.95, 9.5, 99.4, 99.5, 99.9995, 100])
+@pytest.mark.parametrize("digits", [2, 5])
+def test_a_share_is_written_without_an_exponent(percent: float, digits: int) -> None:
+    number, _, unit = share(percent / 100, digits).partition(" ")
+    assert unit == "%"
+    assert "e" not in number
+    assert float(number) == pytest.approx(percent, rel=0.5 * 10 ** (1 - digits))  # pyright: ignore[reportUnknownMemberType]
+
+
 @pytest.fixture
 def stack(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Stack:
     """A stack whose Prometheus does not answer."""
@@ -169,6 +182,18 @@ def test_without_prometheus_there_is_a_report_and_it_is_not_healthy(stack: Stack
     assert found.workloads == [READY]
     assert found.unanswered == "Prometheus cannot be reached"
     assert not found.healthy
+
+
+def test_only_services_that_run_have_objectives(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    gateway = READY.model_copy(update={"name": "api-gateway"})
+    recorded = {f"slo:errors:ratio_rate{WINDOW}": "0", f"slo:slow:ratio_rate{WINDOW}": "0"}
+
+    def found(_stack: Stack, _now: datetime) -> list[Workload]:
+        return [gateway]
+
+    monkeypatch.setattr(status, "workloads", found)
+    monkeypatch.setattr(status, "metrics", lambda _stack: nullcontext(Answers(recorded)))  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
+    assert {promise.service for promise in status.status_of(stack).objectives} == {"api-gateway"}
 
 
 def test_a_report_reads_back_from_its_json() -> None:
