@@ -159,7 +159,7 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 
 async def test_an_instance_hears_of_the_gateway_only_what_is_true(gateway: Gateway) -> None:
-    claims = b"X-Forwarded-For: 1.2.3.4\r\nX-Request-ID: forged\r\nConnection: X-Forwarded-For, Authorization\r\n"
+    claims = b"X-Forwarded-For: 1.2.3.4\r\nX-Request-ID: forged\r\nTraceparent: forged\r\nForwarded: for=1.2.3.4\r\n"
     answer = await ask(await gateway(echo), GET[:-2] + claims + b"Authorization: Bearer x\r\n\r\n")
     assert b"x-forwarded-for: 127.0.0.1\r\n" in answer
     assert b"forged" not in answer

@@ -190,8 +190,16 @@ def sent(given: headers.Headers, ours: headers.Headers) -> bytes:
 
 def test_hop_by_hop_headers_and_those_that_connection_names_stay_behind() -> None:
     given = [(b"connection", b"close, X-Secret"), (b"x-secret", b"1"), (b"te", b"trailers"), (b"accept", b"*/*")]
-    assert sent(given, []) == b"accept: */*\r\n"
+    assert b"".join(headers.upstream(given, [], headers.named_in(given[0][1]))) == b"accept: */*\r\n"
     assert headers.downstream([*given, (b"date", b"now")]) == [(b"accept", b"*/*")]
+
+
+@pytest.mark.parametrize(
+    "name", [b"content-length", b"set-cookie", b"cache-control", b"content-type", b"www-authenticate"]
+)
+def test_an_instance_cannot_take_back_by_connection_what_it_says_to_all(name: bytes) -> None:
+    passed = headers.downstream([(b"connection", b"close, " + name), (name, b"5")], length=5)
+    assert set(passed) == {(name, b"5"), (b"content-length", b"5")}
 
 
 def test_what_a_client_claims_of_itself_is_not_believed() -> None:

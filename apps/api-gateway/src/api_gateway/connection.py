@@ -10,7 +10,7 @@ from math import inf
 from typing import Any, cast
 
 import httptools
-from servicekit.http1 import Corked
+from servicekit.http1 import BODILESS, Corked
 
 Headers = list[tuple[bytes, bytes]]
 READ_AHEAD_BYTES = 256 * 1024
@@ -55,6 +55,8 @@ class Connection(asyncio.Protocol):
         self.transport: Corked | None = None
         self.status = 0
         self.headers: Headers = []
+        self.length: int | None = None
+        """Of the body, where the instance has said it; to HEAD, of that of GET."""
         self.deadline = 0.0
         """Loop time at which the exchange fails."""
         self.started = 0.0
@@ -91,7 +93,7 @@ class Connection(asyncio.Protocol):
         if self._parser is None or not self.reusable:
             self._parser = httptools.HttpResponseParser(self)
         self.status = 0
-        self.headers = []
+        self.headers, self.length = [], None
         self.started = now
         self.busy, self.done, self.reusable = True, False, False
         self.heard = None
@@ -264,12 +266,12 @@ class Connection(asyncio.Protocol):
         if status < 200:
             self.headers = []
             return
+        self.length, chunked = framing(status, self.headers)
         self.status = status
         if self._headless:
             self._finish()
         else:
-            names = {name for name, _ in self.headers}
-            self._to_end = b"content-length" not in names and b"transfer-encoding" not in names
+            self._to_end = self.length is None and not chunked
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
@@ -288,3 +290,23 @@ class Connection(asyncio.Protocol):
             self.reusable = bool(self._parser.should_keep_alive())
             if self._headless:  # it may wait for the body of which the headers speak
                 self._parser = None
+
+
+def framing(status: int, given: Headers) -> tuple[int | None, bool]:
+    """Return the length that an answer's headers give its body, and whether it comes in chunks (RFC 9112, section 6.3).
+
+    Raises:
+        Broken: they contradict each other, or name a transfer coding that is not read here.
+    """
+    length: int | None = None
+    codings: list[bytes] = []
+    for name, value in given:
+        if name == b"content-length":
+            if length is not None or not value.isdigit():
+                raise Broken("the answer has no clear Content-Length")
+            length = int(value)
+        elif name == b"transfer-encoding":
+            codings.append(value.lower())
+    if codings and (length is not None or codings != [b"chunked"]):
+        raise Broken("the answer has no clear Transfer-Encoding")
+    return None if status in BODILESS else length, bool(codings)

@@ -1,12 +1,12 @@
-"""Which headers pass the gateway (RFC 9110, section 7.6.1)."""
+"""Which headers pass the gateway (RFC 9110, section 7.6.1). The framing of a message is never one of them: it is written from what was parsed."""
 
 from collections.abc import Collection, Iterable
 
 Headers = list[tuple[bytes, bytes]]
 
+FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 HOP_BY_HOP = frozenset(
-    {b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te", b"trailer",
-     b"transfer-encoding", b"upgrade"}
+    {b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te", b"trailer", b"upgrade"}
 )  # fmt: skip
 OURS = frozenset(
     {
@@ -21,19 +21,33 @@ OURS = frozenset(
     }
 )
 """Said by the gateway alone: a client could claim anything. To Expect its own server has answered."""
+END_TO_END = FRAMING | OURS | {
+    b"age", b"allow", b"alt-svc", b"authorization", b"baggage", b"cache-control", b"cookie", b"date", b"deprecation", b"dpop", b"early-data",
+    b"etag", b"expires", b"from", b"host", b"idempotency-key", b"last-modified", b"link", b"location", b"max-forwards", b"origin", b"pragma",
+    b"prefer", b"priority", b"range", b"referer", b"repr-digest", b"retry-after", b"server", b"set-cookie", b"signature", b"signature-input",
+    b"strict-transport-security", b"tracestate", b"user-agent", b"vary", b"via", b"warning", b"www-authenticate",
+}  # fmt: skip
+END_TO_END_PREFIXES = (
+    b"accept", b"access-control-", b"content-", b"if-", b"ratelimit", b"sec-", b"want-", b"x-api-", b"x-auth-", b"x-content-", b"x-csrf-",
+    b"x-forwarded-", b"x-frame-", b"x-http-method", b"x-original-", b"x-real-", b"x-remote-", b"x-request-",
+)  # fmt: skip
+"""Fields of framing, routing, identity, content and conditions, for every recipient: what one hop could take away from the next one by naming
+it in Connection would make the two read different messages. Only fields that HTTP does not know may be removed in this way."""
 USUAL = (b"keep-alive", b"close")
-DROPPED = HOP_BY_HOP | OURS
+DROPPED = HOP_BY_HOP | FRAMING | OURS
+DROPPED_DOWNSTREAM = HOP_BY_HOP | FRAMING | {b"date"}
+"""The gateway's own server says when; two dates would be one too many."""
 
 
-def upstream(sent: Iterable[tuple[bytes, bytes]], ours: Headers) -> list[bytes]:
-    """The header lines of a request as its service gets them.
+def upstream(sent: Iterable[tuple[bytes, bytes]], ours: Headers, named: Collection[bytes] = ()) -> list[bytes]:
+    """Return the header lines of a request as its service gets them, without those of framing.
 
     Args:
         sent: by the client, names in lower case.
         ours: said by the gateway.
+        named: by the client's Connection headers.
     """
     lines: list[bytes] = []
-    named = named_in(value for name, value in sent if name == b"connection")
     for name, value in sent:
         if name not in DROPPED and name not in named:
             lines += (name, b": ", value, b"\r\n")
@@ -42,14 +56,27 @@ def upstream(sent: Iterable[tuple[bytes, bytes]], ours: Headers) -> list[bytes]:
     return lines
 
 
-def named_in(connection: Iterable[bytes]) -> Collection[bytes]:
-    """The headers that Connection headers name, which are for the next hop alone."""
-    words = [word for value in connection if value.lower() not in USUAL for word in value.split(b",")]
-    return {word.strip().lower() for word in words} if words else ()
+def named_in(connection: bytes) -> frozenset[bytes]:
+    """Return the fields that a Connection header names, which are for the next hop alone."""
+    if connection.lower() in USUAL:
+        return frozenset()
+    return frozenset(word.strip().lower() for word in connection.split(b","))
 
 
-def downstream(given: Headers) -> Headers:
-    """The headers of an answer as the client gets them, from names in lower case."""
-    named = named_in(value for name, value in given if name == b"connection")
-    # The gateway's own server says when; two dates would be one too many.
-    return [pair for pair in given if pair[0] not in HOP_BY_HOP and pair[0] != b"date" and pair[0] not in named]
+def end_to_end(name: bytes) -> bool:
+    """Return whether a field is meant for every recipient, whatever a Connection header says (RFC 9110, section 7.6.1)."""
+    return name in END_TO_END or name.startswith(END_TO_END_PREFIXES)
+
+
+def downstream(given: Headers, length: int | None = None) -> Headers:
+    """Return the headers of an answer as the client gets them.
+
+    Args:
+        given: by the instance, names in lower case.
+        length: of the body, where it is known.
+    """
+    named = [name for key, value in given if key == b"connection" for name in named_in(value) if not end_to_end(name)]
+    passed = [pair for pair in given if pair[0] not in DROPPED_DOWNSTREAM and pair[0] not in named]
+    if length is not None:
+        passed.append((b"content-length", b"%d" % length))
+    return passed

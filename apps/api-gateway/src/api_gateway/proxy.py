@@ -59,8 +59,7 @@ class Exchange:
     scope: Scope
     receive: Receive
     started: float
-    chunked: bool
-    """Whether the client has not said how long its body is."""
+    told: "Told"
     key: bytes
     """Of the client, for balancers that look at it."""
     trace: Trace
@@ -95,8 +94,18 @@ class Told:
     host: bytes = b""
     authorizations: int = 0
     authorization: str | None = None
-    length: bool = False
+    length: int | None = None
+    """Of the body, where the client has said it."""
     chunked: bool = False
+    codings: int = 0
+    """Transfer-Encoding headers."""
+    named: frozenset[bytes] = frozenset()
+    """The fields that Connection names."""
+
+    @property
+    def bodiless(self) -> bool:
+        """Whether no body follows the head."""
+        return self.length is None and not self.codings
 
 
 class Proxy:
@@ -179,7 +188,7 @@ class Proxy:
         if route is None or self.active >= CONCURRENCY_LIMIT:
             return False
         told = tell(scope)
-        if told.length or told.chunked:
+        if not told.bodiless:
             return False
         try:
             check(route, scope, told)
@@ -229,7 +238,7 @@ class Proxy:
             del exchange.scope["begun"], exchange.scope["admitted"]
             self.active -= 1
             service.succeeded(upstream, self.loop.time())
-            given = headers.downstream(connection.headers) + exchange.limited
+            given = headers.downstream(connection.headers, connection.length) + exchange.limited
             status, body = connection.status, connection.taken()
             end_attempt(exchange, status)
             self._release(connection, upstream)
@@ -254,7 +263,7 @@ class Proxy:
         check(route, scope, told)
         claims = await self.verifier.authenticate(told.authorization) if asks(route, told) else None
         exchange = self._admit(route, scope, receive, told, claims)
-        if told.length or told.chunked:
+        if not told.bodiless:
             message = await piece(receive)
             exchange.body, exchange.more = message.get("body", b""), message.get("more_body", False)
         return exchange
@@ -276,10 +285,7 @@ class Proxy:
             (b"x-forwarded-proto", scheme),
             (b"x-request-id", scope["request_id"].encode()),
         ]
-        chunked = told.chunked and not told.length
-        return Exchange(
-            route, scope, receive, self.loop.time(), chunked, client.encode(), scope["trace"], ours, limited
-        )
+        return Exchange(route, scope, receive, self.loop.time(), told, client.encode(), scope["trace"], ours, limited)
 
     async def _forward(self, exchange: Exchange, send: Send, begun: Begun | None) -> None:
         """Send the request to one instance after the other until one has answered.
@@ -487,9 +493,12 @@ def tell(scope: Scope) -> Told:
             told.authorizations += 1
             told.authorization = value.decode("latin-1")
         elif name == b"content-length":
-            told.length = True
+            told.length = int(value) if value.isdigit() and told.length is None else -1
         elif name == b"transfer-encoding":
-            told.chunked = True
+            told.codings += 1
+            told.chunked = value.lower() == b"chunked"
+        elif name == b"connection":
+            told.named |= headers.named_in(value)
     return told
 
 
@@ -508,11 +517,30 @@ def check(route: Route, scope: Scope, told: Told) -> None:
         raise Problem(MALFORMED_REQUEST, "the path holds encoded slashes, dot segments or the like")
     if told.hosts != 1 or told.authorizations > 1:
         raise Problem(MALFORMED_REQUEST, "send one Host header, and one Authorization header at the most")
+    check_framing(scope, told)
     if scope["method"] not in route.methods:
         allowed = ", ".join(sorted(route.methods))
         raise Problem(METHOD_NOT_ALLOWED, f"this path takes {allowed}", {"Allow": allowed})
     if route.auth == "required" and not told.authorization:
         raise missing()
+
+
+def check_framing(scope: Scope, told: Told) -> None:
+    """Refuse a request whose end, or whose meaning, the gateway and a service could see in different places.
+
+    Raises:
+        Problem: 400.
+    """
+    if told.named and (kept := sorted(name for name in told.named if headers.end_to_end(name))):
+        raise Problem(
+            MALFORMED_REQUEST, f"Connection names {kept[0].decode('latin-1')}, which every recipient has to see"
+        )
+    if told.length is not None and (told.length < 0 or told.codings):
+        raise Problem(MALFORMED_REQUEST, "send one Content-Length, or chunks")
+    if told.codings and not (told.codings == 1 and told.chunked):
+        raise Problem(MALFORMED_REQUEST, "chunked is the only transfer coding that is read here")
+    if "take" in scope and (told.length or told.codings):
+        raise Problem(MALFORMED_REQUEST, "a request for a WebSocket has no body")
 
 
 async def piece(receive: Receive) -> Message:
@@ -537,7 +565,7 @@ def head(exchange: Exchange) -> list[bytes]:
     scope = exchange.scope
     target = scope["raw_path"] + b"?" + scope["query_string"] if scope["query_string"] else scope["raw_path"]
     lines = [scope["method"].encode(), b" ", target, b" HTTP/1.1\r\n"]
-    lines += headers.upstream(scope["headers"], exchange.ours)
+    lines += headers.upstream(scope["headers"], exchange.ours, exchange.told.named)
     lines += (b"traceparent: ", exchange.trace.traceparent.encode(), b"\r\n")
     return lines
 
@@ -564,12 +592,15 @@ def request(exchange: Exchange, left_s: float) -> bytes:
     """A request as it is sent: its head, and what there is of its body."""
     lines = head(exchange)
     lines.append(b"x-request-timeout-ms: %d\r\n" % (left_s * 1000))
-    if exchange.chunked and exchange.more:
-        lines += (b"transfer-encoding: chunked\r\n\r\n", chunk(exchange.body))
-    elif exchange.chunked:
-        lines += (b"content-length: %d\r\n\r\n" % len(exchange.body), exchange.body)
+    told, body = exchange.told, exchange.body
+    if told.bodiless:
+        lines.append(b"\r\n")
+    elif not exchange.more:
+        lines += (b"content-length: %d\r\n\r\n" % len(body), body)
+    elif told.length is not None:
+        lines += (b"content-length: %d\r\n\r\n" % told.length, body)
     else:
-        lines += (b"\r\n", exchange.body)
+        lines += (b"transfer-encoding: chunked\r\n\r\n", chunk(body))
     return b"".join(lines)
 
 
@@ -588,12 +619,12 @@ async def send_rest(exchange: Exchange, connection: Connection) -> None:
             message = await piece(exchange.receive)
             connection.deadline = asyncio.get_running_loop().time() + timeout_s
             data, more = message.get("body", b""), message.get("more_body", False)
-            connection.write(chunk(data) if exchange.chunked else data)
+            connection.write(chunk(data) if exchange.told.chunked else data)
             await connection.drained()
     except ClientGone as gone:
         connection.fail(gone)
         return
-    if exchange.chunked:
+    if exchange.told.chunked:
         connection.write(b"0\r\n\r\n")
     connection.sent = True
     await watch(exchange.receive, connection)
@@ -608,7 +639,7 @@ async def relay(exchange: Exchange, connection: Connection, send: Send, loop: as
     start = {
         "type": "http.response.start",
         "status": connection.status,
-        "headers": headers.downstream(connection.headers) + exchange.limited,
+        "headers": headers.downstream(connection.headers, connection.length) + exchange.limited,
     }
     if held(connection):
         body = await connection.whole()
@@ -633,8 +664,7 @@ def held(connection: Connection) -> bool:
 
 def small(connection: Connection) -> bool:
     """Whether an answer says that it is."""
-    size = next((value for name, value in connection.headers if name == b"content-length"), b"")
-    return size.isdigit() and int(size) <= WHOLE_BYTES
+    return connection.length is not None and connection.length <= WHOLE_BYTES
 
 
 async def watch(receive: Receive, connection: Connection) -> None:
