@@ -1,4 +1,5 @@
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -138,6 +139,17 @@ def test_a_few_failures_open_no_breaker() -> None:
 def test_the_longest_prefix_wins_and_ends_where_a_segment_does(path: str, prefix: str | None) -> None:
     found = TABLE.find(path)
     assert (found and found.prefix) == prefix
+
+
+@pytest.mark.parametrize("start", ["", "/health", "/users", "/api/v1/users", "/api/v1/users/1"])
+@pytest.mark.parametrize("rest", ["/", "/a", "/users", "a/"])
+def test_a_long_path_takes_no_longer_to_find_than_a_short_one(start: str, rest: str) -> None:
+    path = start + rest * 60_000
+    before_s = time.process_time()
+    found = TABLE.find(path)
+    assert time.process_time() - before_s < 0.1
+    matching = [route.prefix for route in TABLE.routes if path.startswith(route.prefix + "/")]
+    assert (found and found.prefix) == max(matching, key=len, default=None)
 
 
 @pytest.mark.parametrize(

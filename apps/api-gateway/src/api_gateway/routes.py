@@ -61,20 +61,23 @@ class Routes(Table):
 
 
 class RouteTable:
-    """Finds the route of a path: the longest prefix; one ends where a segment does."""
+    """Finds the route of a path: the longest prefix; one ends where a segment does. How long that takes depends on the prefixes alone."""
 
     def __init__(self, routes: tuple[Route, ...]) -> None:
         self.routes = routes
         self.services = frozenset(route.service for route in routes)
         self._by_prefix = {route.prefix: route for route in routes}
-        self._templates = {route.prefix: route.template for route in routes}
+        self._longest = max((len(route.prefix) for route in routes), default=0)
 
     def find(self, path: str) -> Route | None:
-        """The route, or None."""
-        while path:
-            if found := self._by_prefix.get(path):
+        """Return the route, or None."""
+        end = len(path)
+        if end > self._longest:
+            end = path.rfind("/", 0, self._longest + 1)
+        while end > 0:
+            if found := self._by_prefix.get(path[:end]):
                 return found
-            path = path[: path.rfind("/")]
+            end = path.rfind("/", 0, end)
         return None
 
 
