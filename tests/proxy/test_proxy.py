@@ -2,7 +2,7 @@ import asyncio
 import resource
 
 import pytest
-from api_gateway.proxy import CONCURRENCY_LIMIT
+from api_gateway.shares import PLACES
 from prometheus_client import REGISTRY
 
 from tests.proxy.conftest import Behaviour, Gateway, answering, head
@@ -356,10 +356,10 @@ async def test_what_is_on_its_way_is_counted_beside_its_limit(gateway: Gateway) 
 
     async def count(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await head(reader)
-        seen.append(REGISTRY.get_sample_value("gateway_in_flight"))
+        seen.append(REGISTRY.get_sample_value("gateway_in_flight", {"service": "s"}))
         writer.write(b"HTTP/1.1 204 X\r\n\r\n")
 
     await ask(await gateway(count))
     assert seen == [1]
-    assert REGISTRY.get_sample_value("gateway_in_flight") == 0
-    assert REGISTRY.get_sample_value("gateway_in_flight_limit") == CONCURRENCY_LIMIT
+    assert REGISTRY.get_sample_value("gateway_in_flight", {"service": "s"}) == 0
+    assert REGISTRY.get_sample_value("gateway_in_flight_limit") == PLACES

@@ -24,6 +24,7 @@ from servicekit.tokens import Verifier
 from api_gateway.forwarded import Peers
 from api_gateway.limits import TOO_MANY_REQUESTS, RateLimits
 from api_gateway.routes import RateLimit
+from api_gateway.shares import client_key
 
 PATH = "/auth/token"
 TOKEN_S = 24 * 3600
@@ -214,7 +215,7 @@ def router(issuer: Issuer, limits: RateLimits, peers: Peers) -> APIRouter:
         client_secret: Annotated[str | None, Form()] = None,
         authorization: Annotated[str | None, Header(description="HTTP Basic with client id and secret")] = None,
     ) -> JSONResponse:
-        limits.take("auth-token", ATTEMPTS, peers.client(request.scope)[0])
+        limits.take("auth-token", ATTEMPTS, client_key(None, peers.client(request.scope)[0]))
         try:
             user, password = credentials(authorization, client_id, client_secret)
             token = await issuer.token(Asked(grant_type, user, password))

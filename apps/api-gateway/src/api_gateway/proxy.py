@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import cast
 
-from prometheus_client import Counter, Gauge
 from servicekit import background
 from servicekit.bodies import encoded, refuse
 from servicekit.http1 import Cycle
-from servicekit.observation import App, Message, Receive, Respond, Scope, Send
+from servicekit.observation import QUIET, App, Message, Receive, Respond, Scope, Send
 from servicekit.problems import Kind, Problem, unavailable
 from servicekit.tokens import Claims, UnknownKeyError, Verifier, missing
 from servicekit.tracing import Trace
@@ -21,13 +20,13 @@ from api_gateway.connection import FOREVER, ClientGone, ClientTooSlow, Connectio
 from api_gateway.directory import Directory
 from api_gateway.forwarded import Peers
 from api_gateway.limits import RateLimits
+from api_gateway.merging import OWN
 from api_gateway.resilience import State
 from api_gateway.routes import Route
 from api_gateway.service import RETRIES, UpstreamService
+from api_gateway.shares import SHED, Place, Shares, client_key
 from api_gateway.upstream import TICK_S, Upstream
 
-CONCURRENCY_LIMIT = 1000
-"""Requests at once; more are refused at once, so that those that are served stay fast."""
 WHOLE_BYTES = 64 * 1024
 """A body up to this size is held until it is whole, so that one that breaks off can be asked for again."""
 PATIENCE_S = 0.2
@@ -40,11 +39,6 @@ GATEWAY_TIMEOUT = Kind(504, "gateway-timeout", "The service did not answer in ti
 MALFORMED_REQUEST = Kind(400, "malformed-request", "The request can be read in more than one way")
 METHOD_NOT_ALLOWED = Kind(405, "method-not-allowed", "Method Not Allowed")
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
-SHED = Counter(
-    "gateway_shed", "Requests that were refused because there were too many, or the breaker was open", ["reason"]
-)
-IN_FLIGHT = Gauge("gateway_in_flight", "Requests on their way to services, and WebSockets")
-LIMIT = Gauge("gateway_in_flight_limit", "Most of them at once; more are refused")
 
 
 class Again(Exception):  # noqa: N818
@@ -67,6 +61,8 @@ class Exchange:
     ours: headers.Headers
     limited: headers.Headers
     """Where the client stands with its rate limit."""
+    place: Place
+    """In the service's requests in flight; released by who ends the exchange."""
     body: bytes = b""
     """The whole body, or its first piece."""
     more: bool = False
@@ -135,9 +131,7 @@ class Proxy:
         self.peers = peers
         self.limits = limits
         self.loop: asyncio.AbstractEventLoop
-        self.active = 0
-        IN_FLIGHT.set_function(lambda: self.active)
-        LIMIT.set(CONCURRENCY_LIMIT)
+        self.shares = Shares()
         self._waiting: dict[Connection, Receive] = {}
         self._watchers: dict[Connection, asyncio.Task[None]] = {}
         self._clock: asyncio.Task[None] | None = None
@@ -156,16 +150,13 @@ class Proxy:
         begun: Begun | None = scope.pop("begun", None)
         route = begun.exchange.route if begun else self._route(scope)
         if route is None:
-            await self.own(scope, receive, send)
+            await self._serve_own(scope, receive, send)
             return
-        if begun is None and self.active >= CONCURRENCY_LIMIT:
-            SHED.labels("concurrency").inc()
-            await refuse(unavailable("the gateway has too much to do"), send)
-            return
-        self.active += begun is None
         exchange = None
         try:
             exchange = begun.exchange if begun else await self._enter(route, scope, receive)
+            if begun is None:
+                await read_first(exchange)
             if "take" in scope:
                 await self._tunnel(exchange, send)
             else:
@@ -179,13 +170,31 @@ class Proxy:
         except Problem as problem:
             await refuse(problem, send)
         finally:
-            self.active -= 1
+            if exchange:
+                exchange.place.release()
+
+    async def _serve_own(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the gateway's own endpoints. Those that machines look at need no place: they answer when there is none left."""
+        if scope["type"] != "http" or (scope["path"] in QUIET and scope["method"] in ("GET", "HEAD")):
+            await self.own(scope, receive, send)
+            return
+        try:
+            place = self.shares.take(OWN, self._share_key(None, self.peers.client(scope)[0]))
+        except Problem as problem:
+            await refuse(problem, send)
+            return
+        with place:
+            await self.own(scope, receive, send)
+
+    def _share_key(self, claims: Claims | None, address: str) -> str | None:
+        """Return whose share a request is of: no one's, where a trusted peer has not said for which client it asks."""
+        return None if claims is None and self.peers.trusts(address) else client_key(claims, address)
 
     def at_once(self, scope: Scope, cycle: Cycle, respond: Respond) -> bool:
         """Serve a request without a task, which costs less: one without a body, to an instance with a connection at hand, whose
         answer comes whole. Whatever else happens is left to `_forward`, from where it is."""
         route = self._route(scope)
-        if route is None or self.active >= CONCURRENCY_LIMIT:
+        if route is None or cycle.flow.write_paused:  # the answer has to wait for a client that does not read
             return False
         told = tell(scope)
         if not told.bodiless:
@@ -199,10 +208,14 @@ class Proxy:
         except Problem as problem:
             respond(*encoded(problem))
             return True
-        begun = scope["begun"] = self._begin(exchange)
-        if begun is None:
-            return False
-        self._hear(begun, cycle, respond)
+        try:
+            begun = scope["begun"] = self._begin(exchange)
+            if begun is None:
+                return False
+            self._hear(begun, cycle, respond)
+        except BaseException:
+            exchange.place.release()
+            raise
         return True
 
     def _begin(self, exchange: Exchange) -> Begun | None:
@@ -215,7 +228,6 @@ class Proxy:
         connection = upstream.idle() if upstream else None
         if upstream is None or connection is None:
             return None
-        self.active += 1
         service.budget.earn()
         exchange.tried.append(upstream)
         begin_attempt(exchange, upstream)
@@ -236,7 +248,7 @@ class Proxy:
                 return
             # They know the scope, and it would know them: work for the garbage collector.
             del exchange.scope["begun"], exchange.scope["admitted"]
-            self.active -= 1
+            exchange.place.release()
             service.succeeded(upstream, self.loop.time())
             given = headers.downstream(connection.headers, connection.length) + exchange.limited
             status, body = connection.status, connection.taken()
@@ -256,36 +268,48 @@ class Proxy:
         return route
 
     async def _enter(self, route: Route, scope: Scope, receive: Receive) -> Exchange:
-        """A request that is let through, with as much of its body as is here."""
+        """Let a request through.
+
+        Raises:
+            Problem: it is refused.
+        """
         if admitted := scope.pop("admitted", None):
             return admitted
         told = tell(scope)
         check(route, scope, told)
-        claims = await self.verifier.authenticate(told.authorization) if asks(route, told) else None
+        claims = await self._authenticate(route, scope, told) if asks(route, told) else None
         exchange = self._admit(route, scope, receive, told, claims)
-        if not told.bodiless:
-            message = await piece(receive)
-            exchange.body, exchange.more = message.get("body", b""), message.get("more_body", False)
+        exchange.more = not told.bodiless
         return exchange
+
+    async def _authenticate(self, route: Route, scope: Scope, told: Told) -> Claims | None:
+        """Verify a token. While its key is fetched the request has a place by its address: that is all that is known of the client."""
+        try:
+            return self.verifier.claims(told.authorization)
+        except UnknownKeyError:
+            with self.shares.take(route.service, self._share_key(None, self.peers.client(scope)[0])):
+                return await self.verifier.authenticate(told.authorization)
 
     def _admit(self, route: Route, scope: Scope, receive: Receive, told: Told, claims: Claims | None) -> Exchange:
         """Let a request through.
 
         Raises:
-            Problem: 429, the client has asked too much.
+            Problem: 429, the client has asked too much, or has too much in flight; 503, the service has.
         """
         client, chain, scheme = self.peers.client(scope)
         limited: headers.Headers = []
         if route.rate_limit:
-            who = f"sub:{claims.get('sub')}" if claims else f"address:{client}"
-            limited = self.limits.take(route.prefix, route.rate_limit, who)
+            limited = self.limits.take(route.prefix, route.rate_limit, client_key(claims, client))
         ours = [
             (b"x-forwarded-for", chain),
             (b"x-forwarded-host", told.host),
             (b"x-forwarded-proto", scheme),
             (b"x-request-id", scope["request_id"].encode()),
         ]
-        return Exchange(route, scope, receive, self.loop.time(), told, client.encode(), scope["trace"], ours, limited)
+        place = self.shares.take(route.service, self._share_key(claims, client))
+        return Exchange(
+            route, scope, receive, self.loop.time(), told, client.encode(), scope["trace"], ours, limited, place
+        )
 
     async def _forward(self, exchange: Exchange, send: Send, begun: Begun | None) -> None:
         """Send the request to one instance after the other until one has answered.
@@ -541,6 +565,18 @@ def check_framing(scope: Scope, told: Told) -> None:
         raise Problem(MALFORMED_REQUEST, "chunked is the only transfer coding that is read here")
     if "take" in scope and (told.length or told.codings):
         raise Problem(MALFORMED_REQUEST, "a request for a WebSocket has no body")
+
+
+async def read_first(exchange: Exchange) -> None:
+    """Wait for the first piece of a body, if there is one.
+
+    Raises:
+        ClientTooSlow: it did not come in time.
+        ClientGone: it will not come.
+    """
+    if exchange.more:
+        message = await piece(exchange.receive)
+        exchange.body, exchange.more = message.get("body", b""), message.get("more_body", False)
 
 
 async def piece(receive: Receive) -> Message:
