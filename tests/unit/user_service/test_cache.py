@@ -17,27 +17,26 @@ ROW: dict[str, Any] = {
 
 
 class Generation:
-    """The database, of which the cache wants a sequence."""
+    """The database, of which the cache wants that the generation be advanced; how Postgres counts is tested on Postgres."""
 
-    value = 1
+    advanced = 0
 
-    async def run(self, _work: Any, *, repeatable: bool) -> int:
+    async def run(self, _work: Any, *, repeatable: bool) -> None:
         assert repeatable
-        self.value += 1
-        return self.value
+        self.advanced += 1
 
 
 class Opened(Cache):
     """A cache on a Redis in this process, that has just learnt the generation."""
 
-    def __init__(self, redis: Any, database: Any, generation: int = 1) -> None:
+    def __init__(self, redis: Any, database: Any, generation: str = "1") -> None:
         super().__init__(CacheSettings(host="redis"), database)
         self._redis = redis
         self._lease = redis.register_script(LEASE)
         self._fill = redis.register_script(FILL)
         self.learn(generation)
 
-    def learn(self, generation: int) -> None:
+    def learn(self, generation: str) -> None:
         self._generation = generation
         self._known_until = time.monotonic() + 60
 
@@ -82,12 +81,24 @@ async def test_one_reader_at_a_time_may_fill(cache: Opened) -> None:
     assert (list(first.keys), list(second.keys)) == ([1], [])
 
 
-async def test_a_change_that_redis_is_not_told_of_makes_every_older_entry_worthless(cache: Opened, redis: Any) -> None:
+async def test_a_change_that_redis_is_not_told_of_makes_every_older_entry_worthless(
+    redis: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LEASE_S", 0.01)
+    database = Generation()
+    cache = Opened(redis, database)
     await remember(cache)
     cache._paused_until = time.monotonic() + 60  # pyright: ignore[reportPrivateUsage]
     await cache.invalidate(1)
-    another = Opened(redis, Generation(), generation=2)
+    assert database.advanced == 1
+    another = Opened(redis, Generation(), generation="2")
     assert await another.get([1]) == [None]
+
+
+async def test_an_entry_of_a_generation_yet_unknown_is_not_taken(cache: Opened, redis: Any) -> None:
+    """Generations have no order: after a restore, one that was may come from the future."""
+    await remember(Opened(redis, Generation(), generation="2"))
+    assert await cache.get([1]) == [None]
 
 
 async def test_a_process_that_lost_the_database_does_without(cache: Opened) -> None:
@@ -99,8 +110,8 @@ async def test_a_process_that_lost_the_database_does_without(cache: Opened) -> N
 
 @pytest.mark.parametrize(
     "rubbish",
-    [b"", b"{", b"null", b"[]", b"{}", b"\xff", orjson.dumps(ROW), orjson.dumps(ROW | {"generation": 1, "age": "36"}),
-     orjson.dumps(ROW | {"generation": 1, "id": 2})],
+    [b"", b"{", b"null", b"[]", b"{}", b"\xff", orjson.dumps(ROW), orjson.dumps(ROW | {"generation": "1", "age": "36"}),
+     orjson.dumps(ROW | {"generation": 1}), orjson.dumps(ROW | {"generation": "1", "id": 2})],
 )  # fmt: skip
 async def test_rubbish_is_swept_away(cache: Opened, redis: Any, rubbish: bytes) -> None:
     await redis.set(key(1), rubbish)

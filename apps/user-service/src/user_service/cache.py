@@ -5,10 +5,10 @@ No stale read after an acknowledged change, with any number of readers and write
 1. Who misses takes a *lease* (SET NX of a token under the user's key) before asking the database, and may fill the entry only while the
    key still holds that token. A change deletes the key after its commit and before its answer. So a reader that asked the database
    before the commit finds its lease gone and fills nothing; one that took its lease after the deletion sees the commit.
-2. When Redis cannot be told (slow, down, cut off from this process alone), the entry may survive there. Then the *generation*, a
-   sequence in Postgres, is advanced: every entry bears the generation that its filler knew before asking, and none that is older than the
-   reader's is taken. The change is acknowledged only when every process has either learnt of the new generation or, for want of an answer
-   from Postgres, stopped using the cache: after LEASE_S.
+2. When Redis cannot be told (slow, down, cut off from this process alone), the entry may survive there. Then the *generation*, the state
+   of a sequence in Postgres, is advanced: every entry bears the generation that its filler knew before asking, and none of another than
+   the reader's is taken. The change is acknowledged only when every process has either learnt of the new generation or, for want of an
+   answer from Postgres, stopped using the cache: after LEASE_S.
 3. Requests that ask at once share one question, but only one that left after they came (see `batching`).
 """
 
@@ -39,7 +39,16 @@ LEASE_S = 0.75
 REQUESTS = Counter("cache_requests", "Users asked of the cache", ["result"])
 HIT, MISS, BYPASS, RUBBISH = (REQUESTS.labels(result) for result in ("hit", "miss", "bypass", "rubbish"))
 FAILURES = Counter("cache_failures", "Commands that Redis did not answer")
-GENERATION = "cache_generation"
+ADVANCE = "SELECT nextval('cache_generation')"
+GENERATION = """
+    SELECT concat_ws('.', extract(epoch FROM pg_postmaster_start_time()), tableoid, last_value, is_called)
+    FROM cache_generation
+"""
+"""A text that never comes again.
+
+A sequence's first value is the one that it shows before: `is_called` tells the two apart. A restore puts an earlier value back, but in
+another sequence (of another oid), or, of files, in another run of the server.
+"""
 REDIS = {"db.system.name": "redis"}
 
 LEASE = """
@@ -63,14 +72,14 @@ end
 
 Row = dict[str, Any]
 FIELDS: Mapping[str, type] = {
-    "generation": int, "id": int, "name": str, "email": str, "age": int, "version": int, "created_at": str, "updated_at": str,
+    "generation": str, "id": int, "name": str, "email": str, "age": int, "version": int, "created_at": str, "updated_at": str,
 }  # fmt: skip
 
 
 class Lease:
     """The right to fill some entries, taken before the database is asked."""
 
-    def __init__(self, token: bytes, generation: int, keys: dict[int, str]) -> None:
+    def __init__(self, token: bytes, generation: str, keys: dict[int, str]) -> None:
         self.token = token
         self.generation = generation
         self.keys = keys
@@ -88,7 +97,7 @@ class Cache:
         self.settings = settings
         self.database = database
         self._redis: Any = None
-        self._generation = 0
+        self._generation = ""
         self._known_until = 0.0
         self._paused_until = 0.0
         self._learning: asyncio.Task[None] | None = None
@@ -170,7 +179,7 @@ class Cache:
             and await self._ask("DEL", self._redis.delete(key(user_id))) is not None
         ):
             return
-        await self.database.run(lambda c: c.fetchval(f"SELECT nextval('{GENERATION}')"), repeatable=True)
+        await self.database.run(lambda c: c.fetchval(ADVANCE), repeatable=True)
         await asyncio.sleep(LEASE_S)
 
     def _usable(self) -> bool:
@@ -197,9 +206,7 @@ class Cache:
             asked_at = time.monotonic()
             try:
                 async with asyncio.timeout(LEASE_S):
-                    self._generation = await self.database.run(
-                        lambda c: c.fetchval(f"SELECT last_value FROM {GENERATION}"), repeatable=True
-                    )
+                    self._generation = await self.database.run(lambda c: c.fetchval(GENERATION), repeatable=True)
                 self._known_until = asked_at + LEASE_S
             except Exception as error:  # noqa: BLE001 - whatever it is, the cache is not used until it is over
                 if asked_at - self._known_until < LEARN_EVERY_S:
@@ -212,8 +219,8 @@ def key(user_id: int) -> str:
     return f"user-service:user:{user_id}"
 
 
-def parse(value: bytes | None, user_id: int, generation: int) -> Row | None:
-    """The user in a cached value of this generation or a later one; None for anything else."""
+def parse(value: bytes | None, user_id: int, generation: str) -> Row | None:
+    """The user in a cached value of this generation; None for anything else."""
     if not value:
         return None
     try:
@@ -225,4 +232,4 @@ def parse(value: bytes | None, user_id: int, generation: int) -> Row | None:
     found = cast("Row", row)
     if not all(type(found[name]) is kind for name, kind in FIELDS.items()):
         return None
-    return found if found.pop("generation") >= generation else None
+    return found if found.pop("generation") == generation else None

@@ -1,0 +1,233 @@
+"""A real Postgres, a real Redis and processes of user-service on loopback, for tests that no double can stand in for.
+
+The programs are Debian's: apt-get install postgresql redis-server. No server of theirs is used: each test run has its own, in a folder of its own.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import httpx
+import pytest
+
+DATABASE, OWNER = "myapp", "owner"
+DEADLINE_S = 60.0
+UNPRIVILEGED = 65534 if os.geteuid() == 0 else None
+"""User of Postgres, which refuses to run as root."""
+
+
+def program(name: str) -> str:
+    """Return the path of a program of Postgres or Redis, or fail."""
+    folders = [os.environ.get("PATH", ""), *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True))]
+    found = shutil.which(name, path=os.pathsep.join(folders))
+    assert found, f"{name} is missing: apt-get install postgresql redis-server"
+    return found
+
+
+def free_port() -> int:
+    """Return a port of loopback that nothing listens on."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+def until(condition: Callable[[], bool], what: str, deadline_s: float = DEADLINE_S) -> None:
+    """Return once a condition holds; fail after the deadline."""
+    end = time.monotonic() + deadline_s
+    while not condition():
+        assert time.monotonic() < end, f"{what}: not within {deadline_s:g} s"
+        time.sleep(0.02)
+
+
+def accepts(port: int) -> bool:
+    """Return whether something listens on a port."""
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+class Server:
+    """A process that listens on a port of its own, and can be ended and started again.
+
+    Args:
+        command: that runs it; `{port}` in a word is its port.
+        environment: that it has, and no other.
+        folder: it works in.
+        log: file that its output goes to.
+    """
+
+    user: int | None = None
+    """Which it runs as; None for the one that runs the tests."""
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], folder: Path, log: Path) -> None:
+        self.port = free_port()
+        self.command = [word.replace("{port}", str(self.port)) for word in command]
+        self.environment = {name: value.replace("{port}", str(self.port)) for name, value in environment.items()}
+        self.folder = folder
+        self.log = log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it; it may not listen yet."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self.command,
+                env=self.environment,
+                cwd=self.folder,
+                stdout=log,
+                stderr=log,
+                user=self.user,
+                group=self.user,
+            )
+
+    def ready(self) -> bool:
+        """Return whether it serves; fail when it has ended."""
+        assert self._process is not None
+        assert self._process.poll() is None, self.log.read_text()[-4000:]
+        return accepts(self.port)
+
+    def await_ready(self) -> None:
+        """Return once it serves."""
+        until(self.ready, f"{self.command[0]} serves")
+
+    def stop(self, how: int = signal.SIGKILL) -> None:
+        """End it by a signal."""
+        if self._process is not None:
+            self._process.send_signal(how)
+            self._process.wait(DEADLINE_S)
+            self._process = None
+
+    def restart(self, how: int = signal.SIGKILL) -> None:
+        """End it by a signal, start it, and return once it serves."""
+        self.stop(how)
+        self.start()
+        self.await_ready()
+
+
+def run(command: Sequence[str], folder: Path, given: str | None = None) -> str:
+    """Return the output of a program that ends well; fail with its error otherwise."""
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        input=given,
+        capture_output=True,
+        text=True,
+        check=False,
+        user=UNPRIVILEGED,
+        group=UNPRIVILEGED,
+    )
+    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
+    return done.stdout
+
+
+class Postgres(Server):
+    """A server with one empty database, and a role that owns it.
+
+    Args:
+        folder: that is its own.
+        parameters: of its configuration.
+    """
+
+    user = UNPRIVILEGED
+
+    def __init__(self, folder: Path, parameters: Mapping[str, str] | None = None) -> None:
+        data = folder / "postgres"
+        run([program("initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"], folder)
+        given = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "fsync": "off"} | dict(
+            parameters or {}
+        )
+        words = [word for name, value in given.items() for word in ("-c", f"{name}={value}")]
+        command = [program("postgres"), "-D", str(data), "-p", "{port}", *words]
+        super().__init__(command, {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}, folder, folder / "postgres.log")
+        self.start()
+        self.await_ready()
+        self.ask(f"CREATE ROLE {OWNER} LOGIN", "postgres", "postgres")
+        self.ask(f"CREATE DATABASE {DATABASE} OWNER {OWNER}", "postgres", "postgres")
+
+    def ready(self) -> bool:
+        """Return whether it answers: it listens before it does, while it recovers."""
+        if not super().ready():
+            return False
+        asking = [*self._psql("postgres", "postgres"), "--command=SELECT 1"]
+        return subprocess.run(asking, capture_output=True, check=False).returncode == 0
+
+    def _psql(self, user: str, database: str) -> list[str]:
+        return [program("psql"), "-qAtX", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", str(self.port), "-U", user, database]  # fmt: skip
+
+    def ask(self, statements: str, user: str = OWNER, database: str = DATABASE) -> str:
+        """Return what statements give."""
+        return run(self._psql(user, database), self.folder, statements).strip()
+
+    def dump(self, name: str) -> None:
+        """Write a dump, as `make backup` does."""
+        where = ["-h", "127.0.0.1", "-p", str(self.port), "-U", OWNER]
+        run([program("pg_dump"), *where, "--format=custom", f"--file={name}", DATABASE], self.folder)
+
+    def restore(self, name: str) -> None:
+        """Put a dump in the place of what there is, in one transaction, as `make restore` does."""
+        restored = run([program("pg_restore"), "--no-owner", "--exit-on-error", "--file=-", name], self.folder)
+        self.ask(f"BEGIN;\nDROP OWNED BY CURRENT_USER CASCADE;\n{restored}\nCOMMIT;")
+
+
+def redis(folder: Path) -> Server:
+    """Return a Redis that keeps nothing on disk, as the estate's."""
+    words = ["--bind", "127.0.0.1", "--port", "{port}", "--save", "", "--appendonly", "no"]
+    return Server([program("redis-server"), *words], {"PATH": os.environ["PATH"]}, folder, folder / "redis.log")
+
+
+class Service(Server):
+    """A process of user-service.
+
+    Args:
+        name: of the process, in its folder.
+        folder: for its log.
+        database: port of Postgres.
+        cache: port of Redis; None for none.
+        environment: more settings.
+    """
+
+    def __init__(
+        self, name: str, folder: Path, database: int, cache: int | None, environment: Mapping[str, str] | None = None
+    ) -> None:
+        settings = {
+            "PATH": os.environ["PATH"],
+            "APP_SERVER_HOST": "127.0.0.1",
+            "APP_SERVER_PORT": "{port}",
+            "APP_AUTH_REQUIRED": "false",
+            "APP_SERVICE_REGISTRY_ADDRESS": "127.0.0.1:1",
+            "APP_DATABASE_HOST": "127.0.0.1",
+            "APP_DATABASE_PORT": str(database),
+            "APP_DATABASE_USERNAME": OWNER,
+            "APP_DATABASE_NAME": DATABASE,
+        }
+        if cache is not None:
+            settings |= {"APP_CACHE_HOST": "127.0.0.1", "APP_CACHE_PORT": str(cache)}
+        self.settings = settings | dict(environment or {})
+        super().__init__([sys.executable, "-m", "user_service"], self.settings, folder, folder / f"{name}.log")
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30)
+
+    def close(self) -> None:
+        """End it for good."""
+        self.stop()
+        self.client.close()
+
+    def migrate(self) -> None:
+        """Bring the schema to what the code wants."""
+        command = [sys.executable, "-m", "user_service.migrate"]
+        done = subprocess.run(command, env=self.environment, cwd=self.folder, capture_output=True, check=False)
+        assert done.returncode == 0, done.stdout
+
+
+@pytest.fixture(scope="session")
+def folder() -> Iterator[Path]:
+    """A folder of the run, which the servers' user owns."""
+    with tempfile.TemporaryDirectory(prefix="backends-") as name:
+        if UNPRIVILEGED:
+            os.chown(name, UNPRIVILEGED, UNPRIVILEGED)
+        yield Path(name)
