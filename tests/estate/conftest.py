@@ -1,11 +1,15 @@
 """Tests look at every resource that the program registers."""
 
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
 from infra.authority import authority, pem
+from tests.schemas import refused_of
+from toolchain import program
 from toolchain.program import Registered, run_program, run_with, settings_of
 
 MANAGED: dict[str, Any] = {
@@ -16,6 +20,20 @@ MANAGED: dict[str, Any] = {
     "admin": "myadmin",
 }
 """A database that somebody else runs."""
+
+
+@pytest.fixture(scope="package", autouse=True)
+def known_to_kubernetes() -> Iterator[None]:
+    """Hold whatever a test here makes the program register, of settings of its own too, to Kubernetes' schemas."""
+    run = program.against_mocks
+
+    def run_checked(*words: Any) -> list[Registered]:
+        registered = run(*words)
+        assert refused_of(registered) == {}
+        return registered
+
+    with patch.object(program, "against_mocks", run_checked):
+        yield
 
 
 @cache
