@@ -1,6 +1,8 @@
 """What the tests of the running estate share."""
 
 import json
+import os
+import time
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +14,12 @@ from tests.running import STACK, Items, Kubectl, connect, kubectl_of
 from toolchain.estate import new_token
 from toolchain.stack import Stack, load, outputs
 from toolchain.target import target
+
+# What holds in a test holds on every machine: neither it nor what it starts knows this one's Python, language or zone.
+for name in [name for name in os.environ if name.startswith(("PYTHON", "LANG", "LC_"))]:
+    del os.environ[name]
+os.environ["TZ"] = "<+1345>-13:45"
+time.tzset()
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,14 @@
-"""`make licences`: under what the packages are that our images hold, as docs/licences.md, from what the packages themselves say."""
+"""`make licences`: list the licences of the packages in our images in docs/licences.md, by the packages' own word."""
 
 import os
 import re
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 from infra.services import NAMES
+from infra.settings import Images
 from toolchain.console import ToolchainError, run_command, say
 from toolchain.paths import PROJECT
 
@@ -15,10 +18,11 @@ HEAD = """# Licences
 What our images hold beside our own code, by the packages' own word. This page is made by `make licences`, and a test holds it to the lock file.
 
 """
+PLATFORM = "x86_64-manylinux_2_28"
 
 
 def output(*words: str) -> str:
-    """What a command prints.
+    """Return what a command prints.
 
     Raises:
         ToolchainError: it failed; with its words.
@@ -29,29 +33,38 @@ def output(*words: str) -> str:
     return done.stdout
 
 
-def deployed() -> list[str]:
-    """Packages of others that the lock file puts into our images."""
-    uv = os.environ.get("UV", "uv")
+def locked(uv: str) -> str:
+    """Return the packages of others that the lock file puts into our images, as requirements: one with a marker is in some of them."""
     services = [word for name in NAMES for word in ("--package", name)]
-    locked = output(
-        uv,
-        "export",
-        "--quiet",
-        "--frozen",
-        "--no-dev",
-        "--no-hashes",
-        "--no-emit-workspace",
-        "--no-annotate",
-        *services,
-    )
-    return sorted(set(re.findall(r"^([A-Za-z0-9._-]+)==", locked, re.MULTILINE)))
+    return output(uv, "export", "--quiet", "--frozen", "--no-dev", "--no-emit-workspace", "--no-annotate", *services)
+
+
+def install_for_images(uv: str, folder: Path) -> Path:
+    """Install the packages as for the images' Python, whichever runs here, and return the Python of that environment."""
+    requirements, environment = folder / "requirements.txt", folder / "environment"
+    requirements.write_text(locked(uv))
+    output(uv, "venv", "--quiet", "--python", sys.executable, str(environment))
+    (packages,) = environment.glob("lib/python*/site-packages")
+    output(
+        uv, "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--requirements", str(requirements),
+        "--target", str(packages), "--python-version", image_python(), "--python-platform", PLATFORM,
+    )  # fmt: skip
+    return environment / "bin" / "python"
+
+
+def image_python() -> str:
+    """Return the version of Python in our images. Their base's tag names a minor version, whose first patch has the most packages."""
+    return Images().python.rpartition(":")[2].partition("-")[0]
 
 
 def page() -> str:
-    """The whole of docs/licences.md."""
-    table = output(
-        sys.executable, "-m", "piplicenses", "--from=mixed", "--format=markdown", "--no-version", "--with-urls", "--packages", *deployed()
-    )  # fmt: skip
+    """Return the whole of docs/licences.md."""
+    with tempfile.TemporaryDirectory() as folder:
+        python = install_for_images(os.environ.get("UV", "uv"), Path(folder))
+        table = output(
+            sys.executable, "-m", "piplicenses", "--python", str(python),
+            "--from=mixed", "--format=markdown", "--no-version", "--with-urls",
+        )  # fmt: skip
     return HEAD + re.sub(r" {2,}", " ", re.sub(r"-{2,}", "---", table)) + "\n"
 
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from infra.services import NAMES
 from infra.settings import Images
@@ -100,6 +102,20 @@ def test_renovate_finds_every_image_that_the_program_deploys() -> None:
 
 def test_the_page_of_licences_is_that_of_the_lock_file() -> None:
     assert licences.PAGE.read_text() == licences.page(), "make licences"
+
+
+def test_the_page_has_what_any_python_of_the_images_installs() -> None:
+    """Redis asks for async-timeout below Python 3.11.3, which Debian 12 has."""
+    lines = re.findall(r"^[\w.-]+==[^\\\n]+", licences.locked(os.environ.get("UV", "uv")), re.MULTILINE)
+    python = {"python_full_version": f"{licences.image_python()}.0", "python_version": licences.image_python()}
+    target = python | {"platform_system": "Linux", "sys_platform": "linux", "implementation_name": "cpython"}
+    found = [
+        requirement
+        for requirement in map(Requirement, lines)
+        if not requirement.marker or requirement.marker.evaluate(target)
+    ]
+    listed = re.findall(r"^\| (?!Name|-)(\S+)", licences.PAGE.read_text(), re.MULTILINE)
+    assert {canonicalize_name(name) for name in listed} == {canonicalize_name(one.name) for one in found}
 
 
 def test_every_image_has_its_list_of_parts() -> None:

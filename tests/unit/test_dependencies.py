@@ -1,0 +1,40 @@
+"""Each package imports what it declares, and nothing that is there because another one declares it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from toolchain.paths import PROJECT
+
+DEPTRY = Path(sys.executable).with_name("deptry")
+APPS = sorted(file.parent.name for file in PROJECT.glob("apps/*/pyproject.toml"))
+
+
+def deptry(folder: Path, *words: str) -> str:
+    """Return what deptry finds in a package, by the pyproject.toml of its folder."""
+    environment = os.environ | {"NO_COLOR": "1"}
+    done = subprocess.run([DEPTRY, *words], cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    return done.stderr if done.returncode else ""
+
+
+@pytest.mark.parametrize("app", APPS)
+def test_an_app_declares_what_it_imports(app: str) -> None:
+    assert deptry(PROJECT / "apps" / app, "src") == ""
+
+
+def test_the_program_and_its_policies_need_no_development_tools() -> None:
+    assert deptry(PROJECT, "infra", "policies") == ""
+
+
+def test_the_toolchain_declares_what_it_imports() -> None:
+    """It never runs without the tools of development, and is not all that needs the project's dependencies."""
+    assert deptry(PROJECT, "toolchain", "--ignore", "DEP002,DEP004") == ""
+
+
+def test_an_import_of_something_undeclared_is_found(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "shop"\nversion = "1"\ndependencies = []\n')
+    (tmp_path / "shop.py").write_text("import cryptography\n")
+    assert "'cryptography' imported but" in deptry(tmp_path, ".")
