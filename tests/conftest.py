@@ -22,6 +22,12 @@ os.environ["TZ"] = "<+1345>-13:45"
 time.tzset()
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print the seed of the tests' order, which is in the header alone, and a quiet run has none."""
+    if config.pluginmanager.hasplugin("randomly"):
+        terminalreporter.write_line(f"the same order again: pytest --randomly-seed={config.getoption('randomly_seed')}")
+
+
 @pytest.fixture(scope="session")
 def stack(request: pytest.FixtureRequest) -> Stack:
     """The stack under test; a module of tests may name another by parametrizing this."""

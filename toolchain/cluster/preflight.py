@@ -99,9 +99,12 @@ def port_holder(port: int) -> str | None:
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:
-            found = subprocess.run(
-                ["ss", "-Hltnp", f"sport = :{port}"], capture_output=True, text=True, check=False
-            ).stdout
+            listing = ["ss", "-Hltnp", f"sport = :{port}"]
+            found = (
+                subprocess.run(listing, capture_output=True, text=True, check=False).stdout
+                if shutil.which("ss")
+                else ""
+            )
             return found.partition("users:")[2].strip() or "another program"
     return None
 

@@ -39,6 +39,12 @@ def test_the_holder_of_a_port_is_found() -> None:
     assert preflight.port_holder(port) is None
 
 
+def test_a_port_is_taken_also_where_nothing_lists_holders(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert preflight.port_holder(taken.getsockname()[1]) == "another program"
+
+
 def test_name_servers_on_loopback_are_left_out(tmp_path: Path) -> None:
     file = tmp_path / "resolv.conf"
     file.write_text("search example.com\nnameserver 127.0.0.53\nnameserver 192.0.2.53\n")
