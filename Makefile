@@ -200,27 +200,52 @@ bench-estate: uv ## Measure the program, previews, growth, and a rollout under l
 browser: uv
 	@$(RUN) python -m toolchain.browser
 
+# Lanes of processes on this machine, next to programs of Debian. They need no cluster.
+ALONE := $(wildcard $(addprefix tests/,strangers coherence differential))
+# Drills, long by nature: they bring stacks of their own up.
+OWN := $(addprefix tests/e2e/test_,new_service.py promotion.py)
+STAGES := tests/staging tests/e2e/test_promotion.py
+# One story, in its order: what an alert has cost goes on being reported for an hour.
+STORY := -p no:randomly tests/watching
+
+# Run tests, each line of their output with the name of the lane in front.
+define lane
+@set -o pipefail; $(RUN) pytest $(2) --durations=15 2>&1 | sed --unbuffered 's/^/[$(1)] /'
+endef
+
 .PHONY: test
-test: test-fast up browser ## All tests; brings the estate up first
+test: test-fast up browser ## All tests but the drills, as CI runs them; brings the estate up first
 	@$(RUN) pytest tests/score tests/rules
-	@$(MAKE) -j3 test-local test-beside test-stages # what ends the cluster comes last
+	@$(MAKE) -j2 test-local test-alone # what ends the cluster comes last
 	@$(RUN) pytest tests/chaos/test_cluster.py
 
-# Those of tests/e2e that bring stacks of their own up.
-OWN := $(addprefix tests/e2e/test_,new_service.py promotion.py)
+.PHONY: test-all
+test-all: test ## make test, then the drills: stacks of other stages, promotion, another service, every alert
+	@$(MAKE) -j2 test-stages test-beside
 
 .PHONY: test-local
 test-local: uv
-	@set -o pipefail; $(RUN) pytest tests/e2e tests/chaos $(OWN:%=--ignore %) --ignore tests/chaos/test_cluster.py --durations=15 2>&1 | sed --unbuffered 's/^/[local] /'
+	$(call lane,local,tests/e2e $(OWN:%=--ignore %))
+	$(call lane,local,tests/chaos --ignore tests/chaos/test_cluster.py)
+
+.PHONY: test-alone
+test-alone: uv
+	$(if $(ALONE),$(call lane,alone,$(ALONE)))
+	@$(if $(filter embedded,$(TOOLS)),set -o pipefail; $(MAKE) test-bare 2>&1 | sed --unbuffered 's/^/[bare] /')
+
+.PHONY: test-bare
+test-bare: uv ## test-fast on Debian 12 and 13 with what the README asks for and nothing else; needs root
+	@$(RUN) python -m tests.bare
 
 .PHONY: test-stages
-test-stages: test-staging
-	@set -o pipefail; $(RUN) pytest tests/e2e/test_promotion.py --durations=15 2>&1 | sed --unbuffered 's/^/[stages] /'
+test-stages: uv
+	$(call lane,stages,$(STAGES))
 
 .PHONY: test-beside
 test-beside: uv
-	@set -o pipefail; $(RUN) pytest tests/e2e/test_new_service.py tests/watching --durations=15 2>&1 | sed --unbuffered 's/^/[beside] /'
+	$(call lane,beside,tests/e2e/test_new_service.py)
+	$(call lane,beside,$(STORY))
 
 .PHONY: test-staging
 test-staging: uv ## What holds for a stack of stage staging: brings one up beside the running local, and removes it
-	@set -o pipefail; $(RUN) pytest tests/staging --durations=15 2>&1 | sed --unbuffered 's/^/[staging] /'
+	$(call lane,staging,tests/staging)

@@ -1,12 +1,16 @@
-"""python -m toolchain.browser: install the browser that the page of the API is tested in, where it is missing."""
+"""python -m toolchain.browser: install the browser that pages are tested in, where there is none."""
 
-import sys
+from pathlib import Path
 
 from toolchain.cluster.preflight import install_packages
-from toolchain.console import ToolchainError
+from toolchain.console import run_command
+from toolchain.dashboard import CHROMIUM
+
+
+def main() -> None:
+    if not Path(CHROMIUM).exists():
+        install_packages(("chromium",))
+
 
 if __name__ == "__main__":
-    try:
-        install_packages(("chromium",))
-    except ToolchainError as error:
-        sys.exit(f"error: {error}")
+    run_command(main)

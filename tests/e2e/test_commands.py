@@ -49,6 +49,8 @@ ELSEWHERE = {
     "secret": "tests/watching/test_receivers.py",
     "status": "tests/e2e/test_dashboards.py",
     "test": ".ci/run",
+    "test-all": "Makefile",
+    "test-bare": "Makefile",
     "test-fast": "Makefile",
     "test-staging": "Makefile",
     "up": "Makefile",

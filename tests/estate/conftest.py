@@ -1,5 +1,6 @@
 """Tests look at every resource that the program registers."""
 
+import asyncio
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
@@ -20,6 +21,12 @@ MANAGED: dict[str, Any] = {
     "admin": "myadmin",
 }
 """A database that somebody else runs."""
+
+
+@pytest.fixture(autouse=True)
+def loop() -> None:
+    """Give Pulumi's outputs their event loop, whatever the test before has left behind."""
+    asyncio.set_event_loop(program.LOOP)
 
 
 @pytest.fixture(scope="package", autouse=True)

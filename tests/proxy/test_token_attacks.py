@@ -732,7 +732,7 @@ def mutants(seed: int, number: int) -> list[str]:
 
 
 @pytest.mark.parametrize("mutate", MUTATIONS)
-def test_a_mutation_takes_a_text_of_one_character(mutate: Mutation) -> None:
+async def test_a_mutation_takes_a_text_of_one_character(mutate: Mutation) -> None:
     for seed in range(100):
         mutate(random.Random(seed), ".")  # noqa: S311
 

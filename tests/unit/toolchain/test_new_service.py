@@ -36,15 +36,17 @@ def test_the_service_passes_every_check_that_the_project_has(project: Path) -> N
     in_copy(project, "ruff", "format", "--check", *changed)
     in_copy(project, "ruff", "check", *changed)
     in_copy(project, "basedpyright", *changed)
+    in_copy(project, "pytest", "tests/unit/test_dependencies.py")
 
 
 def test_its_own_tests_and_those_of_the_estate_pass(project: Path) -> None:
     in_copy(project, "pytest", f"tests/unit/{PACKAGE}", "tests/estate")
 
 
-def test_the_project_installs_it_with_all_that_it_imports(project: Path) -> None:
+def test_the_project_installs_it_with_all_that_it_imports(project: Path, tmp_path: Path) -> None:
     alone = ("--frozen", "--no-dev", "--package", NAME)
-    run_in(project, UV, "run", "--quiet", *alone, "python", "-c", f"import {PACKAGE}.main")
+    own = {"UV_PROJECT_ENVIRONMENT": str(tmp_path / "environment")}
+    run_in(project, UV, "run", "--quiet", *alone, "python", "-c", f"import {PACKAGE}.main", **own)
 
 
 def test_it_is_declared_in_at_most_ten_lines(project: Path) -> None:

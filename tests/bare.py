@@ -1,0 +1,120 @@
+"""`make test-bare`: run `make test-fast` on machines that have what the README asks for and nothing else.
+
+Each is a small Debian by debootstrap, kept in the cache. The home with the clone of the current commit is fresh each time, and the user
+is an ordinary one. Of this machine they have what leads to the package registries, and nothing of its environment.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from toolchain.build import BUILDS, locked
+from toolchain.cluster.preflight import install_packages
+from toolchain.console import ToolchainError, run_command, run_logged, say, step, timed
+from toolchain.paths import CACHE, PROJECT
+from toolchain.standins import machine_certificates
+
+RELEASES = ("bookworm", "trixie")
+PACKAGES = ("ca-certificates", "git", "make", "python3-venv")
+"""What the README asks for, and Debian's smallest system lacks."""
+USER, UID = "somebody", 1000
+HOME = f"/home/{USER}"
+ENVIRONMENT = {"HOME": HOME, "PATH": "/usr/local/bin:/usr/bin:/bin"}
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY")
+REGISTRIES = (
+    *PROXIES, *map(str.lower, PROXIES), "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST", "UV_DEFAULT_INDEX", "UV_INDEX"
+)  # fmt: skip
+"""Variables by which a machine may be told where its registries are."""
+NAME_SERVERS, AUTHORITIES = "/etc/resolv.conf", "etc/ssl/certs/ca-certificates.crt"
+CONFIGURATIONS = ("/etc/pip.conf", "/etc/uv/uv.toml", "~/.config/pip/pip.conf", "~/.config/uv/uv.toml")
+"""Files by which it may be told the same; ~ is the home there as here."""
+ENTER = f"""
+set -eu
+tree=$1 fresh=$2; shift 2
+mount --bind "$tree" "$tree"
+mount --bind "$fresh/home" "$tree{HOME}"
+mount --bind "$fresh/tmp" "$tree/tmp"
+mount --rbind /dev "$tree/dev"
+mount -t proc proc "$tree/proc"
+mount -o remount,bind,ro "$tree"
+exec chroot --userspec={USER} "$tree" env --ignore-environment --chdir={HOME}/estate "$@"
+"""
+"""In mount and process namespaces of its own, which end with it: nothing stays mounted or running, however it ends."""
+
+
+def tree(release: str) -> Path:
+    """Return the system of a release, which is made once.
+
+    Raises:
+        ToolchainError: debootstrap failed.
+    """
+    digest = hashlib.sha256(repr((PACKAGES, USER, UID)).encode()).hexdigest()[:12]
+    made = CACHE / "bare" / f"{release}-{digest}"
+    if not made.exists():
+        install_packages(("debootstrap",))
+        unfinished = made.with_suffix(".unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        strap = ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", release, str(unfinished)]
+        add = ["chroot", str(unfinished), "useradd", "--create-home", f"--uid={UID}", USER]
+        with step(f"Debian {release}"):
+            run_logged(strap, BUILDS / "logs" / f"bare-{release}.log", "debootstrap")
+            run_logged(add, BUILDS / "logs" / f"bare-{release}.log", "useradd")
+        unfinished.rename(made)
+    return made
+
+
+def connect_registries(root: Path, home: Path) -> None:
+    """Copy into a system what leads to the package registries from here, and take out what led there before."""
+    (root / AUTHORITIES).write_bytes(machine_certificates())
+    for name in (NAME_SERVERS, *CONFIGURATIONS):
+        source = Path(name).expanduser()
+        copy = home / name.removeprefix("~/") if name.startswith("~") else root / name.removeprefix("/")
+        copy.unlink(missing_ok=True)
+        if source.is_file():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, copy)
+
+
+def environment_of(machine: Mapping[str, str]) -> dict[str, str]:
+    """Return the whole environment there: of this machine's, what leads to the registries."""
+    return ENVIRONMENT | {name: machine[name] for name in REGISTRIES if name in machine}
+
+
+def run_tests(release: str) -> int:
+    """Run `make test-fast` on a release, and return its exit code."""
+    fresh = CACHE / "bare" / f"{release}.fresh"
+    with locked(f"bare-{release}"):
+        root = tree(release)
+        shutil.rmtree(fresh, ignore_errors=True)
+        try:
+            for folder in ("home", "tmp"):
+                (fresh / folder).mkdir(parents=True)
+            # As a workflow's checkout has it: the commit alone.
+            clone = ["git", "clone", "--quiet", "--depth=1", f"file://{PROJECT}", str(fresh / "home" / "estate")]
+            run_logged(clone, BUILDS / "logs" / f"bare-{release}.log", "git clone")
+            connect_registries(root, fresh / "home")
+            subprocess.run(["chown", "-R", f"{UID}:{UID}", str(fresh)], check=True)
+            own = [f"{name}={value}" for name, value in environment_of(os.environ).items()]
+            apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation=private"]
+            inside = ["sh", "-c", ENTER, "sh", str(root), str(fresh), *own, "make", "test-fast"]
+            return subprocess.run([*apart, *inside], check=False).returncode
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+
+
+def main() -> None:
+    if os.geteuid() != 0:
+        raise ToolchainError("make test-bare needs root (debootstrap, chroot): run make as root")
+    for release in RELEASES:
+        say(f"Debian {release}, with {', '.join(PACKAGES)}:")
+        with timed():
+            if run_tests(release) != 0:
+                raise ToolchainError(f"make test-fast failed on Debian {release}")
+
+
+if __name__ == "__main__":
+    run_command(main)
