@@ -1,15 +1,9 @@
-// Skipper as upstream builds it, but with full duplex for HTTP/1, and with an end to every request before the next one.
-//
-// A Go server closes a request's body once its answer begins. Skipper's transport may still be about to look whether the body has
-// ended, takes the closed body for an error, and cuts the answer off: one POST in 25,000 here. See https://go.dev/issue/40747.
-//
-// A service may answer before it has the whole body. Skipper's transport is then still waiting for the rest when the server ends
-// the exchange, is interrupted in that, and closes a body of which more is to come: that would be read as the next request, which
-// whoever shares the connection could write. httputil.ReverseProxy closes the body itself for that; see https://go.dev/issue/46866.
+// Skipper as upstream builds it, behind handlers that leave the gateway nothing of a client's to believe.
 package main
 
 import (
 	"log"
+	"net"
 	"net/http"
 
 	"github.com/zalando/skipper"
@@ -22,25 +16,16 @@ func main() {
 		log.Fatalf("error: %v", err)
 	}
 	options := settings.ToOptions()
-	options.CustomHttpHandlerWrap = oneByOne
+	_, port, err := net.SplitHostPort(options.Address)
+	if err != nil {
+		log.Fatalf("error: -address: %v", err)
+	}
+	// In upstream's own handlers is what its flags ask for, -forwarded-headers among it.
+	flags := options.CustomHttpHandlerWrap
+	options.CustomHttpHandlerWrap = func(proxy http.Handler) http.Handler {
+		return overTLS(port, withoutClaims(oneByOne(flags(proxy))))
+	}
 	if err := skipper.Run(options); err != nil {
 		log.Fatalf("error: %v", err)
 	}
-}
-
-// oneByOne lets a handler read a request while it answers, and waits until the request has come to its end.
-func oneByOne(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(answer http.ResponseWriter, request *http.Request) {
-		if request.ProtoMajor == 1 {
-			if err := http.NewResponseController(answer).EnableFullDuplex(); err != nil {
-				log.Printf("full duplex: %v", err)
-			}
-		}
-		body := request.Body
-		next.ServeHTTP(answer, request)
-		// What is left is read up to 256 KiB; past that, the server closes the connection.
-		if err := body.Close(); err != nil {
-			panic(http.ErrAbortHandler)
-		}
-	})
 }
