@@ -30,16 +30,17 @@ class Authority:
         self.certificate: pulumi.Output[str] = seed.apply(lambda known: pem(authority(known)))
         """Its own, as PEM: what a client trusts."""
 
-    def issue(self, name: str, hosts: Sequence[str]) -> dict[str, pulumi.Output[str]]:
-        """A certificate and its key, as a Secret of type kubernetes.io/tls has them, with the authority's beside.
+    def issue(self, name: str, hosts: Sequence[str], *, client: bool = False) -> dict[str, pulumi.Output[str]]:
+        """Return a certificate and its key, as a Secret of type kubernetes.io/tls has them, with the authority's own.
 
         Args:
             name: whose it is, as common name.
             hosts: DNS names that it is good for.
+            client: the server is a client too, of others that ask for a certificate.
         """
         return {
             "ca.crt": self.certificate,
-            "tls.crt": self._seed.apply(lambda seed: pem(issued(seed, name, hosts))),
+            "tls.crt": self._seed.apply(lambda seed: pem(issued(seed, name, hosts, client=client))),
             "tls.key": pulumi.Output.secret(self._seed.apply(lambda seed: key_pem(derived_key(seed, name)))),
         }
 
@@ -53,18 +54,18 @@ def derived_key(seed: str, name: str) -> ec.EllipticCurvePrivateKey:
 def authority(seed: str) -> x509.Certificate:
     """The authority's own certificate."""
     builder = (
-        certificate(seed, "estate", ())
+        certificate(seed, "estate")
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(key_usage(key_cert_sign=True, crl_sign=True), critical=True)
     )
     return signed(builder, seed)
 
 
-def issued(seed: str, name: str, hosts: Sequence[str]) -> x509.Certificate:
-    """The certificate of a server, with which it can be a client too."""
-    purposes = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+def issued(seed: str, name: str, hosts: Sequence[str], *, client: bool = False) -> x509.Certificate:
+    """Return the certificate of a server, with which it can be a client only where that is said."""
+    purposes = [ExtendedKeyUsageOID.SERVER_AUTH, *([ExtendedKeyUsageOID.CLIENT_AUTH] if client else [])]
     builder = (
-        certificate(seed, name, hosts)
+        certificate(seed, name, *hosts, *(purpose.dotted_string for purpose in purposes))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(key_usage(digital_signature=True), critical=True)
         .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
@@ -73,11 +74,11 @@ def issued(seed: str, name: str, hosts: Sequence[str]) -> x509.Certificate:
     return signed(builder, seed)
 
 
-def certificate(seed: str, name: str, hosts: Sequence[str]) -> x509.CertificateBuilder:
-    """What every certificate has; its serial number follows from what it is made of."""
+def certificate(seed: str, name: str, *differs: str) -> x509.CertificateBuilder:
+    """Return what every certificate has; its serial number follows from its name and from what differs between two of that name."""
     public = derived_key(seed, name).public_key()
     ca = derived_key(seed, "estate").public_key()
-    serial = int.from_bytes(hashlib.sha256(f"{seed}:{name}:{','.join(hosts)}".encode()).digest()[:16])
+    serial = int.from_bytes(hashlib.sha256(f"{seed}:{name}:{','.join(differs)}".encode()).digest()[:16])
     return (
         x509.CertificateBuilder()
         .subject_name(distinguished(name))

@@ -122,7 +122,7 @@ class ConsulCluster(pulumi.ComponentResource):
         secret = self._secret(
             SERVERS,
             {"agent.json": self._configuration(server(), tokens), "management.token": management}
-            | self._authority.issue(SERVERS, [SERVER_NAME, SERVERS, "localhost"]),
+            | self._authority.issue(SERVERS, [SERVER_NAME, SERVERS, "localhost"], client=True),
         )
         headless = {
             "clusterIP": "None",
@@ -177,7 +177,8 @@ class ConsulCluster(pulumi.ComponentResource):
         tokens = {"agent": self._keys.token(consul_access.AGENT)}
         secret = self._secret(
             NAME,
-            {"agent.json": self._configuration(agent(), tokens)} | self._authority.issue(NAME, [AGENT_NAME]),
+            {"agent.json": self._configuration(agent(), tokens)}
+            | self._authority.issue(NAME, [AGENT_NAME], client=True),
         )
         gossip = Endpoint(NAME, 8301, (("UDP", 8301),))
         flows = [

@@ -11,7 +11,8 @@ from string import Template
 from typing import Any
 
 from toolchain.build import Toolbox
-from toolchain.cluster.layout import CA_CERTIFICATE, DNS, HTTP_PORT, HTTPS_PORT, KUBECONFIG, NODE, VOLUMES
+from toolchain.cluster.layout import DNS, HTTP_PORT, HTTPS_PORT, KUBECONFIG, NODE, VOLUMES
+from toolchain.cluster.pki import INGRESS_CERTIFICATE, INGRESS_KEY
 from toolchain.console import ToolchainError, wait_until
 from toolchain.paths import CACHE
 
@@ -47,7 +48,7 @@ def render(box: Toolbox, images: dict[str, str]) -> str:
         box: where the tools' own manifests are.
         images: reference of each system image by its name.
     """
-    certificate = CA_CERTIFICATE.with_name("tls.crt").read_bytes()
+    certificate = INGRESS_CERTIFICATE.read_bytes()
     values = {name.replace("-", "_"): reference for name, reference in images.items()} | {
         "certificate": base64.b64encode(certificate).decode(),
         "certificate_hash": hashlib.sha256(certificate).hexdigest()[:16],
@@ -55,7 +56,7 @@ def render(box: Toolbox, images: dict[str, str]) -> str:
         "forward": "forward . /etc/resolv.conf",
         "http_port": str(HTTP_PORT),
         "https_port": str(HTTPS_PORT),
-        "key": base64.b64encode(CA_CERTIFICATE.with_name("tls.key").read_bytes()).decode(),
+        "key": base64.b64encode(INGRESS_KEY.read_bytes()).decode(),
         "node": str(NODE),
         "volumes": str(VOLUMES),
     }

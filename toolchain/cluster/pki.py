@@ -1,14 +1,16 @@
-"""Keys, certificates and kubeconfigs: kubeadm makes those of Kubernetes, trustme the local CA of the Ingress."""
+"""Keys, certificates and kubeconfigs: kubeadm makes those of Kubernetes; the Ingress has an authority of its own."""
 
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
-import trustme
 import yaml
 
 from toolchain.build import Toolbox
+from toolchain.cluster import certificates
+from toolchain.cluster.certificates import Authority
 from toolchain.cluster.layout import (
     CA_CERTIFICATE,
     CONTAINERD_SOCKET,
@@ -22,14 +24,17 @@ from toolchain.cluster.layout import (
     ROOT,
     SERVICES,
 )
-from toolchain.console import ToolchainError
+from toolchain.console import ToolchainError, say
 
-INGRESS_NAMES = ("*.myapp.com", "localhost", "127.0.0.1")
+INGRESS_HOSTS = ("*.myapp.com", "localhost", "127.0.0.1")
 """Hosts that the Ingress controller's own certificate is good for."""
+INGRESS_CERTIFICATE, INGRESS_KEY = (CA_CERTIFICATE.with_name(name) for name in ("tls.crt", "tls.key"))
+CLUSTER_CA, KUBELET_CERTIFICATE, KUBELET_KEY = (PKI / name for name in ("ca.crt", "kubelet.crt", "kubelet.key"))
+KUBELET_HOSTS = (str(NODE), NODE_NAME)
 
 
 def create(box: Toolbox) -> None:
-    """Make what is not there yet; a half-made set is made anew."""
+    """Create what is missing, and replace a half-made set and certificates that are not current."""
     complete = PKI / "complete"
     if not complete.exists():
         for folder in (PKI, KUBECONFIGS):
@@ -46,11 +51,40 @@ def create(box: Toolbox) -> None:
         if not file.exists():
             words = ("kubeconfig", "user", "--client-name", user, "--config", str(ROOT / "kubeadm.yaml"))
             write_private(file, kubeadm(box, *words))
-    if not (PKI / "kubelet.crt").exists():
-        create_kubelet_certificate()
     write_private(KUBECONFIG, own_kubeconfig((KUBECONFIGS / "super-admin.conf").read_text()))
-    if not CA_CERTIFICATE.exists():
+    renew()
+
+
+def renew() -> None:
+    """Replace the certificates that are not kubeadm's where they are missing or not current."""
+    if not kubelet_is_current():
+        create_kubelet_certificate()
+    if not ingress_is_current():
+        if CA_CERTIFICATE.exists():
+            say(f"  the Ingress has another authority: whoever trusted the old one has to trust {CA_CERTIFICATE}")
         create_ingress_certificate()
+
+
+def is_current() -> bool:
+    """Return whether the certificates that are not kubeadm's are as they would be made now."""
+    return kubelet_is_current() and ingress_is_current()
+
+
+def kubelet_is_current() -> bool:
+    """Return whether the kubelet's certificate is as it would be made now."""
+    return certificate_is_current(KUBELET_CERTIFICATE, CLUSTER_CA, KUBELET_HOSTS)
+
+
+def ingress_is_current() -> bool:
+    """Return whether the Ingress' certificate and its authority's are as they would be made now."""
+    return certificate_is_current(INGRESS_CERTIFICATE, CA_CERTIFICATE, INGRESS_HOSTS)
+
+
+def certificate_is_current(certificate: Path, authority: Path, hosts: Sequence[str]) -> bool:
+    """Return whether a file has a certificate as it would be made now."""
+    if not (certificate.exists() and authority.exists()):
+        return False
+    return certificates.is_current(certificate.read_bytes(), authority.read_bytes(), hosts)
 
 
 def kubeadm(box: Toolbox, *words: str) -> str:
@@ -105,22 +139,21 @@ def own_kubeconfig(admin: str) -> str:
 
 
 def create_ingress_certificate() -> None:
-    """A local CA and one certificate by it; the CA's own key is not kept."""
-    folder = CA_CERTIFICATE.parent
-    folder.mkdir(parents=True, exist_ok=True)
-    authority = trustme.CA(organization_name="estate local CA")
-    certificate = authority.issue_cert(*INGRESS_NAMES)
-    write_private(folder / "tls.key", certificate.private_key_pem.bytes().decode())
-    write_private(folder / "tls.crt", "".join(pem.bytes().decode() for pem in certificate.cert_chain_pems))
-    authority.cert_pem.write_to_path(CA_CERTIFICATE)  # last, as the sign that all is there
+    """Create a local authority and one certificate by it; the authority's own key is not kept."""
+    CA_CERTIFICATE.parent.mkdir(parents=True, exist_ok=True)
+    authority = Authority.create("estate local CA")
+    certificate, key = authority.issue(INGRESS_HOSTS)
+    write_private(INGRESS_KEY, key)
+    write_private(INGRESS_CERTIFICATE, certificate)
+    CA_CERTIFICATE.write_text(certificates.pem(authority.certificate))  # last, as the sign that all is there
 
 
 def create_kubelet_certificate() -> None:
-    """The kubelet's own, by the cluster's authority: who scrapes it can tell it from another."""
-    authority = trustme.CA.from_pem((PKI / "ca.crt").read_bytes(), (PKI / "ca.key").read_bytes())
-    certificate = authority.issue_cert(str(NODE), NODE_NAME)
-    write_private(PKI / "kubelet.key", certificate.private_key_pem.bytes().decode())
-    write_private(PKI / "kubelet.crt", "".join(pem.bytes().decode() for pem in certificate.cert_chain_pems))
+    """Create the kubelet's own, by the cluster's authority: who scrapes it can tell it from another."""
+    authority = Authority.read(CLUSTER_CA.read_bytes(), CLUSTER_CA.with_suffix(".key").read_bytes())
+    certificate, key = authority.issue(KUBELET_HOSTS)
+    write_private(KUBELET_KEY, key)
+    write_private(KUBELET_CERTIFICATE, certificate)
 
 
 def write_private(path: Path, text: str) -> None:

@@ -33,6 +33,7 @@ def test_everything_is_the_same_at_every_run_and_another_for_another_name() -> N
     assert pem(first) == pem(again)
     assert key_pem(derived_key("seed", "postgres")) != key_pem(derived_key("seed", "consul"))
     assert first.serial_number != issued("seed", "postgres", ["db"]).serial_number
+    assert first.serial_number != issued("seed", "postgres", ["postgres"], client=True).serial_number
     assert first.not_valid_before_utc == NOT_BEFORE
 
 
