@@ -1,6 +1,6 @@
 """How the world reaches the estate."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import pulumi
@@ -13,15 +13,31 @@ from infra.pods import MANAGED_BY, manifest, metadata
 from infra.settings import IngressSettings, SettingsError
 from infra.waiting import ROLLOUT
 
-OWN_PATHS = ("/auth/token", "/health", "/docs", "/openapi.json")
-"""Those that the gateway answers by itself."""
-NGINX = {
-    "nginx.ingress.kubernetes.io/proxy-body-size": "0",
-    "nginx.ingress.kubernetes.io/proxy-request-buffering": "off",
-    "nginx.ingress.kubernetes.io/proxy-read-timeout": "3660",
-    "nginx.ingress.kubernetes.io/proxy-send-timeout": "3660",
+OWN_PATHS = {
+    "/": "Exact",
+    "/auth/token": "Exact",
+    "/docs": "Prefix",
+    "/health": "Exact",
+    "/openapi.json": "Exact",
 }
-"""What leaves it to the gateway and the services to limit bodies and time: seconds are more than any route's `timeout_s` may be."""
+"""Those that the gateway answers itself, with their pathType. Its others (/metrics, /livez, /readyz, /health/details) are the cluster's."""
+CONTROLLERS = {
+    "nginx": {
+        # The gateway and the services limit bodies and time: seconds are more than any route's `timeout_s` may be.
+        "nginx.ingress.kubernetes.io/proxy-body-size": "0",
+        "nginx.ingress.kubernetes.io/proxy-request-buffering": "off",
+        "nginx.ingress.kubernetes.io/proxy-read-timeout": "3660",
+        "nginx.ingress.kubernetes.io/proxy-send-timeout": "3660",
+        # Whatever its ConfigMap says: no token in plain text. It lets ACME's challenges through by itself (no-tls-redirect-locations).
+        "nginx.ingress.kubernetes.io/ssl-redirect": "true",
+    },
+    "traefik": {
+        # By default a route is on every entry point, the one in plain text among them.
+        "traefik.ingress.kubernetes.io/router.entrypoints": "websecure",
+        "traefik.ingress.kubernetes.io/router.tls": "true",
+    },
+}
+"""Annotations that an Ingress needs, by the name of its class."""
 SOLVER = {"acme.cert-manager.io/http01-solver": "true"}
 """Labels of the pods by which cert-manager shows a certificate authority that a host is ours."""
 SOLVER_PORT = 8089
@@ -68,10 +84,10 @@ class PublicIngress(pulumi.ComponentResource):
         if settings.issuer:
             self._let_in_to_solvers(settings, namespace)
         hosts = {"gateway": settings.host}
-        self._ingress("api", settings, settings.host, gateway, (*paths, *OWN_PATHS), namespace)
+        self._ingress("api", settings, settings.host, gateway, dict.fromkeys(paths, "Prefix") | OWN_PATHS, namespace)
         for name, console in consoles.items() if settings.consoles else ():
             hosts[name] = beside(settings.host, name)
-            self._ingress(name, settings, hosts[name], console, ("/",), namespace)
+            self._ingress(name, settings, hosts[name], console, {"/": "Prefix"}, namespace)
         self.urls = {name: settings.url(host) for name, host in hosts.items()}
         self.register_outputs({"urls": self.urls})
 
@@ -81,7 +97,7 @@ class PublicIngress(pulumi.ComponentResource):
         settings: IngressSettings,
         host: str,
         backend: Backend,
-        paths: Sequence[str],
+        paths: Mapping[str, str],
         namespace: EstateNamespace,
     ) -> None:
         child = pulumi.ResourceOptions(parent=self)
@@ -104,7 +120,7 @@ class PublicIngress(pulumi.ComponentResource):
                     "rules": [
                         {
                             "host": host,
-                            "http": {"paths": [{"path": p, "pathType": "Prefix", "backend": to} for p in paths]},
+                            "http": {"paths": [{"path": p, "pathType": of, "backend": to} for p, of in paths.items()]},
                         }
                     ],
                 }
@@ -128,11 +144,11 @@ class PublicIngress(pulumi.ComponentResource):
 
 
 def annotations(settings: IngressSettings) -> dict[str, str]:
-    """What an Ingress asks of Pulumi, of cert-manager and of the controller."""
+    """Return what an Ingress asks of Pulumi, of cert-manager and of the controller."""
     # Without a status to wait for, Pulumi would wait in vain: https://github.com/pulumi/pulumi-kubernetes/issues/1810
     waiting = {} if settings.wait else {"pulumi.com/skipAwait": "true"}
     issuing = {"cert-manager.io/cluster-issuer": settings.issuer} if settings.issuer else {}
-    return waiting | issuing | (NGINX if settings.class_name == "nginx" else {})
+    return waiting | issuing | CONTROLLERS.get(settings.class_name or "", {})
 
 
 def controller(settings: IngressSettings) -> list[dict[str, Any]]:

@@ -5,17 +5,17 @@ from typing import Any
 
 import pytest
 
-from infra.ingress import NGINX, beside
+from infra.ingress import CONTROLLERS, beside
 from infra.settings import Route
 from tests.estate.test_program import kind, one
 from toolchain.program import Registered, run_program, run_with, settings_of
 
 
 @cache
-def issued() -> list[Registered]:
-    """Of stack `local`, with consoles, in a cluster with ingress-nginx and cert-manager."""
+def issued(class_name: str = "nginx") -> list[Registered]:
+    """Return the resources of stack `local`, with consoles, in a cluster with cert-manager."""
     settings = settings_of("local")
-    ingress = settings["ingress"] | {"issuer": "letsencrypt", "class_name": "nginx"}
+    ingress = settings["ingress"] | {"issuer": "letsencrypt", "class_name": class_name}
     return run_with("local", settings | {"ingress": ingress})
 
 
@@ -48,6 +48,49 @@ def test_ingress_nginx_limits_nothing_that_the_gateway_allows() -> None:
 
 
 @pytest.mark.parametrize(
+    ("class_name", "annotation", "value"),
+    [
+        ("nginx", "nginx.ingress.kubernetes.io/ssl-redirect", "true"),
+        ("traefik", "traefik.ingress.kubernetes.io/router.entrypoints", "websecure"),
+        ("traefik", "traefik.ingress.kubernetes.io/router.tls", "true"),
+    ],
+)
+def test_no_host_answers_in_plain_text(class_name: str, annotation: str, value: str) -> None:
+    found = ingresses(issued(class_name))
+    assert len(found) == 4
+    for ingress in found.values():
+        assert ingress["metadata"]["annotations"][annotation] == value
+
+
+def routed(path: str) -> bool:
+    """Return whether a path of the API's host reaches the gateway (IngressSpec: Exact, or Prefix by whole segments)."""
+    (rule,) = ingresses(run_program("local"))["api"]["spec"]["rules"]
+    return any(
+        path == entry["path"] or (entry["pathType"] == "Prefix" and path.startswith(entry["path"].rstrip("/") + "/"))
+        for entry in rule["http"]["paths"]
+    )
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/docs", "/docs/docs.css", "/openapi.json", "/auth/token", "/health", "/api/v1/users", "/api/v1/users/1"],
+)
+def test_what_a_client_may_ask_for_reaches_the_gateway(path: str) -> None:
+    assert routed(path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/metrics", "/livez", "/readyz", "/health/details", "/health/", "/healthz", "/auth", "/auth/token/x"),
+        *("/openapi.json/x", "/docsx", "/openapi/index", "/api", "/favicon.ico"),
+    ],
+)
+def test_nothing_else_reaches_the_gateway(path: str) -> None:
+    assert not routed(path)
+
+
+@pytest.mark.parametrize(
     ("host", "console"),
     [
         ("api.example.com", "consul.example.com"),
@@ -61,6 +104,7 @@ def test_stacks_of_one_domain_have_consoles_of_their_own(host: str, console: str
 
 def test_elsewhere_nothing_is_asked_of_either() -> None:
     for ingress in ingresses(run_program("local")).values():
-        assert not {"cert-manager.io/cluster-issuer", *NGINX} & set(ingress["metadata"]["annotations"])
+        foreign = {"cert-manager.io/cluster-issuer"}.union(*CONTROLLERS.values())
+        assert not foreign & set(ingress["metadata"]["annotations"])
         assert "secretName" not in ingress["spec"]["tls"][0]
     assert "acme-solver-from-ingress" not in {resource.name for resource in run_program("local")}

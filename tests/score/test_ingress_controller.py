@@ -20,11 +20,13 @@ import pytest
 import trustme
 import yaml
 
+from infra.ingress import OWN_PATHS
 from toolchain.build import toolbox
 from toolchain.cluster.addons import MANIFESTS
 
 DEADLINE_S = 30
 HOST = "api.myapp.com"
+USERS = "/api/v1/users"
 ADDRESS = "127.0.0.2"
 """Of the client; all of 127.0.0.0/8 is this machine."""
 
@@ -138,6 +140,14 @@ def arguments(http_port: int, https_port: int) -> list[str]:
     return [word for word in given if not word.startswith(("-kubernetes", "-enable-kubernetes", "-support-", "-tls-"))]
 
 
+def routes(gateway: str) -> str:
+    """Return the routes that the controller makes of the API's Ingress, and one as a certificate's issuer has it."""
+    predicates = {"Exact": "Path", "Prefix": "PathSubtree"}
+    paths = {USERS: "Prefix", "/.well-known/acme-challenge": "Prefix"} | OWN_PATHS
+    made = [f'{predicates[of]}("{path}") -> "{gateway}"' for path, of in paths.items()]
+    return "; ".join(f"r{number}: {route}" for number, route in enumerate(made))
+
+
 @pytest.fixture(scope="module")
 def controller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Controller]:
     embedded = os.environ.get("TOOLS", "embedded") == "embedded"
@@ -152,7 +162,7 @@ def controller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Controller]
     trust = ssl.create_default_context(cadata=authority.cert_pem.bytes().decode())
     found = Controller(free_port(), free_port(), trust, received)
     with recording(received) as port, (folder / "log").open("w") as log:
-        own = [f"-support-listener=127.0.0.1:{free_port()}", f'-inline-routes=all: * -> "http://127.0.0.1:{port}"']
+        own = [f"-support-listener=127.0.0.1:{free_port()}", f"-inline-routes={routes(f'http://127.0.0.1:{port}')}"]
         files = [f"-tls-cert={folder / 'tls.crt'}", f"-tls-key={folder / 'tls.key'}"]
         command = [program, *arguments(found.http_port, found.https_port), *own, *files]
         process = subprocess.Popen(command, stdout=log, stderr=log)
@@ -178,9 +188,7 @@ def await_listening(process: subprocess.Popen[bytes], ports: tuple[int, ...], lo
                 time.sleep(0.05)
 
 
-def request(
-    *fields: str, method: str = "GET", path: str = "/api/v1/users", body: bytes = b"", close: bool = True
-) -> bytes:
+def request(*fields: str, method: str = "GET", path: str = USERS, body: bytes = b"", close: bool = True) -> bytes:
     """Return a request, after which the controller closes the connection unless another follows."""
     own = [f"Host: {HOST}", *(["Connection: close"] if close else [])]
     length = [f"Content-Length: {len(body)}"] if body else []
@@ -301,3 +309,28 @@ def test_the_challenges_of_certificate_authorities_come_in_plain_text(controller
     controller.received.clear()
     assert controller.ask(request(path=path), encrypted=False).startswith(b"HTTP/1.1 200 ")
     assert [got.path for got in controller.received] == [path]
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/health/details", "/livez", "/readyz"])
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        "{}",
+        "/{}",
+        "{}/",
+        "/docs/..{}",
+        "/docs/%2e%2e{}",
+        "/docs/..%2f..{}",
+        "/.{}",
+        "{}?x",
+        "{}%3f",
+        "{}/.",
+        "{};x",
+        "/x/..{}",
+    ],
+)
+def test_what_is_for_the_cluster_alone_cannot_be_asked_for(controller: Controller, path: str, spelled: str) -> None:
+    controller.received.clear()
+    answer = controller.ask(request(path=spelled.format(path)))
+    assert answer.startswith(b"HTTP/1.1 404 "), answer
+    assert controller.received == []
