@@ -19,7 +19,7 @@ from infra.kube_state_metrics import KubeStateMetrics
 from infra.log_agent import LogAgent
 from infra.migration import Migration
 from infra.namespace import EstateNamespace
-from infra.prometheus import Prometheus
+from infra.prometheus import Prometheus, runbooks_url
 from infra.protection import protect_state
 from infra.redis import Redis
 from infra.services import GATEWAY, NAMES, SERVICES, Need, check_names
@@ -82,10 +82,8 @@ gateway = WebService(gateway_app, settings.of(GATEWAY), namespace, depends_on=[c
 KubeStateMetrics(settings.images.kube_state_metrics, settings.api_server, namespace)
 ours = [service.endpoint for service in (*running, gateway)]
 slos = {name: settings.of(name).slo for name in NAMES}
-rules = alerts.rules(slos, settings.postgres.backup.too_old_h)
-alertmanager = Alertmanager(
-    settings.images.alertmanager, settings.storage.alertmanager, settings.receivers, secrets.receivers, namespace
-)
+rules = alerts.rules(slos, settings.postgres.backup.too_old_h, runbooks_url(settings))
+alertmanager = Alertmanager(settings, secrets.receivers, namespace)
 if settings.logs:
     LogAgent(settings.images.log_agent, settings.logs, namespace, everything)
 prometheus = Prometheus(settings, ours, consul.scraped, rules, alertmanager.endpoint, namespace)

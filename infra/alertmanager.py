@@ -1,6 +1,6 @@
 """Alertmanager: tells whom the stack names of what Prometheus finds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pulumi
@@ -8,6 +8,7 @@ from pulumi_kubernetes.apps.v1 import StatefulSet
 from pulumi_kubernetes.core.v1 import Secret, Service
 
 from infra.alert_routes import FILE, FOLDER, configuration
+from infra.ingress import console_url
 from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint, leaving
 from infra.pods import (
@@ -21,7 +22,7 @@ from infra.pods import (
     scraped,
     selector,
 )
-from infra.settings import Receiver
+from infra.settings import StackSettings
 from infra.volumes import volume_claim
 from infra.waiting import ROLLOUT
 
@@ -38,19 +39,15 @@ class Alertmanager(pulumi.ComponentResource):
 
     def __init__(
         self,
-        image: str,
-        storage: str,
-        receivers: Sequence[Receiver],
+        settings: StackSettings,
         secrets: Mapping[str, pulumi.Output[str]],
         namespace: EstateNamespace,
     ) -> None:
         """Create the server.
 
         Args:
-            image: reference of the upstream image or of one like it.
-            storage: size of the volume, a Kubernetes quantity: of silences, and of what was told.
-            receivers: of the stack.
-            secrets: addresses, keys and passwords of theirs, by the names that the receivers have for them.
+            settings: of the stack.
+            secrets: addresses, keys and passwords of the receivers, by the names that they have for them.
             namespace: where it runs.
         """
         super().__init__("estate:alertmanager:Alertmanager", NAME, {}, pulumi.ResourceOptions(parent=namespace))
@@ -59,11 +56,11 @@ class Alertmanager(pulumi.ComponentResource):
         held = Secret(
             NAME,
             metadata=manifest({"namespace": namespace.name, "labels": labels(NAME)}),
-            string_data={FILE: configuration(receivers), **secrets},
+            string_data={FILE: configuration(settings.receivers), **secrets},
             immutable=True,
             opts=child,
         )
-        for receiver in receivers:
+        for receiver in settings.receivers:
             leaving(NAME, receiver.name, receiver.networks, receiver.to_port, namespace.name, child)
         behind = {"clusterIP": "None", "selector": selector(NAME), "ports": [{"name": "http", "port": PORT}]}
         self.service = Service(NAME, metadata=named, spec=manifest(behind), opts=child)
@@ -78,9 +75,9 @@ class Alertmanager(pulumi.ComponentResource):
                     "selector": {"matchLabels": selector(NAME)},
                     "template": {
                         "metadata": {"labels": labels(NAME), "annotations": scraped(PORT)},
-                        "spec": pod(image, held.metadata.name),
+                        "spec": pod(settings, held.metadata.name),
                     },
-                    "volumeClaimTemplates": [volume_claim(storage)],
+                    "volumeClaimTemplates": [volume_claim(settings.storage.alertmanager)],
                 }
             ),
             opts=pulumi.ResourceOptions(parent=self, custom_timeouts=ROLLOUT),
@@ -88,19 +85,21 @@ class Alertmanager(pulumi.ComponentResource):
         self.register_outputs({})
 
 
-def pod(image: str, held: pulumi.Input[str]) -> dict[str, Any]:
-    """The server's pod."""
+def pod(settings: StackSettings, held: pulumi.Input[str]) -> dict[str, Any]:
+    """Return the server's pod."""
+    url = console_url(settings.ingress, NAME)
     return {
         **restricted_pod(UID),
         "containers": [
             {
                 "name": NAME,
-                "image": image,
+                "image": settings.images.alertmanager,
                 "command": [
                     "alertmanager",
                     f"--config.file={FOLDER}/{FILE}",
                     "--storage.path=/alertmanager",
                     "--cluster.listen-address=",  # one is enough: without it the Watchdog is silent, which is heard
+                    *([f"--web.external-url={url}"] if url else []),
                 ],
                 "ports": [{"name": "http", "containerPort": PORT}],
                 **management_probes(60),

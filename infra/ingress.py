@@ -174,6 +174,11 @@ def tls(settings: IngressSettings, name: str, host: str) -> dict[str, Any]:
     return {"hosts": [host]} | ({"secretName": secret} if secret else {})
 
 
+def console_url(settings: IngressSettings, name: str) -> str | None:
+    """Return the public URL of a console, where the stack publishes them."""
+    return settings.url(beside(settings.host, name)) if settings.consoles else None
+
+
 def beside(host: str, name: str) -> str:
     """The host of a console: consul.example.com beside api.example.com, and consul-eu.example.com beside api-eu.example.com or eu.example.com.
 

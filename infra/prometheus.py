@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pulumi
@@ -10,6 +11,7 @@ from pulumi_kubernetes.apps.v1 import StatefulSet
 from pulumi_kubernetes.core.v1 import ConfigMap, Secret, Service
 
 from infra import alerts, kube_access
+from infra.ingress import console_url
 from infra.kube_access import KubeAccess, readable
 from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint, Flow
@@ -34,6 +36,9 @@ UID = 65534  # of the upstream image
 PORT = 9090
 RETENTION = "15d"
 FOLDER = "/run/secrets/prometheus"
+RUNBOOKS = Path(__file__).parent.parent / "docs" / "runbooks"
+ASSETS = "/etc/prometheus-assets"
+"""What Prometheus serves below /user/: the runbooks' pages."""
 
 
 OF_NODES = (readable("", "nodes"), {"apiGroups": [""], "resources": ["nodes/metrics"], "verbs": ["get"]})
@@ -95,6 +100,9 @@ class Prometheus(pulumi.ComponentResource):
             immutable=True,
             opts=child,
         )
+        runbooks = ConfigMap(
+            f"{NAME}-runbooks", metadata=metadata(f"{NAME}-runbooks", namespace.name), data=pages(), opts=child
+        )
         of = unnamed(NAME, namespace.name)
         files = (
             Secret(NAME, metadata=of, string_data=consul.files, immutable=True, opts=child) if consul.files else None
@@ -125,8 +133,9 @@ class Prometheus(pulumi.ComponentResource):
                     "template": {
                         "metadata": {"labels": labels(NAME), "annotations": scraped(PORT)},
                         "spec": pod(
-                            settings.images.prometheus,
+                            settings,
                             configuration.metadata.name,
+                            runbooks.metadata.name,
                             files.metadata.name if files else None,
                             access.account,
                         ),
@@ -137,6 +146,17 @@ class Prometheus(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, depends_on=flows, custom_timeouts=ROLLOUT),
         )
         self.register_outputs({})
+
+
+def runbooks_url(settings: StackSettings) -> str | None:
+    """Return the URL of the folder with the runbooks' pages, if they have one."""
+    own = console_url(settings.ingress, NAME)
+    return settings.alerts.runbooks or (f"{own}/user" if own else None)
+
+
+def pages() -> dict[str, str]:
+    """Return the runbooks' pages by their file names."""
+    return {page.name: page.read_text() for page in sorted(RUNBOOKS.glob("*.md"))}
 
 
 def configuration_of(jobs: Sequence[dict[str, Any]], alertmanager: Endpoint) -> pulumi.Output[str]:
@@ -210,9 +230,14 @@ def kubelet(path: str, kubelets: Kubelets, namespace: pulumi.Output[str]) -> dic
 
 
 def pod(
-    image: str, configuration: pulumi.Input[str], files: pulumi.Input[str] | None, account: pulumi.Input[str]
+    settings: StackSettings,
+    configuration: pulumi.Input[str],
+    runbooks: pulumi.Input[str],
+    files: pulumi.Input[str] | None,
+    account: pulumi.Input[str],
 ) -> dict[str, Any]:
-    """The server's pod."""
+    """Return the server's pod."""
+    url = console_url(settings.ingress, NAME)
     mounts = [{"name": "files", "mountPath": FOLDER, "readOnly": True}] if files else []
     volumes = [{"name": "files", "secret": {"secretName": files, "defaultMode": 0o440}}] if files else []
     return {
@@ -222,13 +247,15 @@ def pod(
         "containers": [
             {
                 "name": NAME,
-                "image": image,
+                "image": settings.images.prometheus,
                 "command": [
                     "prometheus",
                     "--config.file=/etc/prometheus/prometheus.yml",
                     "--storage.tsdb.path=/prometheus",
                     f"--storage.tsdb.retention.time={RETENTION}",
                     "--enable-feature=exemplar-storage",
+                    f"--web.user-assets={ASSETS}",
+                    *([f"--web.external-url={url}"] if url else []),
                 ],
                 "ports": [{"name": "http", "containerPort": PORT}],
                 **management_probes(120),
@@ -237,10 +264,16 @@ def pod(
                 "volumeMounts": [
                     {"name": "data", "mountPath": "/prometheus"},
                     {"name": "configuration", "mountPath": "/etc/prometheus", "readOnly": True},
+                    {"name": "runbooks", "mountPath": ASSETS, "readOnly": True},
                     kube_access.MOUNT,
                     *mounts,
                 ],
             }
         ],
-        "volumes": [{"name": "configuration", "configMap": {"name": configuration}}, kube_access.VOLUME, *volumes],
+        "volumes": [
+            {"name": "configuration", "configMap": {"name": configuration}},
+            {"name": "runbooks", "configMap": {"name": runbooks}},
+            kube_access.VOLUME,
+            *volumes,
+        ],
     }

@@ -434,6 +434,16 @@ class Receiver(Settings):
         return self
 
 
+class AlertSettings(Settings):
+    """What alerts say."""
+
+    runbooks: str | None = Field(default=None, pattern=r"^https?://[^\s?#]*[^\s?#/]$")
+    """URL of the folder docs/runbooks where the repository is, such as https://github.com/acme/estate/blob/main/docs/runbooks.
+
+    Absent: Prometheus shows the pages where the stack publishes its consoles, and alerts name the files where it does not.
+    """
+
+
 class StackSettings(Settings):
     """The settings of one stack."""
 
@@ -469,6 +479,7 @@ class StackSettings(Settings):
     """Where the spans of requests go; absent: none are recorded."""
     logs: LogSettings | None = None
     """Where the logs go; absent: they stay on the nodes."""
+    alerts: AlertSettings = AlertSettings()
     receivers: list[Receiver] = []
     """Who is told of alerts; nobody: Alertmanager shows them."""
 

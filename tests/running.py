@@ -29,11 +29,19 @@ class ToIngress(httpx.HTTPTransport):
         return super().handle_request(request)
 
 
-def connect(url: str, token: str | None = None) -> httpx.Client:
-    """A client of a public URL of the estate."""
+def connect(url: str, token: str | None = None, address: str | None = None) -> httpx.Client:
+    """Return a client of a public URL of the estate.
+
+    Args:
+        url: where to.
+        token: sent with every request.
+        address: of this machine that the client has, such as one of 127.0.0.0/8.
+    """
     trust = ssl.create_default_context(cafile=str(layout.CA_CERTIFICATE))
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    return httpx.Client(base_url=url, transport=ToIngress(verify=trust), timeout=10, headers=headers)
+    return httpx.Client(
+        base_url=url, transport=ToIngress(verify=trust, local_address=address), timeout=10, headers=headers
+    )
 
 
 def kubectl_of(stack: Stack) -> Kubectl:

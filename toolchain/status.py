@@ -225,7 +225,7 @@ def alerts(prometheus: Metrics) -> list[Alert]:
             severity=alert["labels"].get("severity", "warning"),
             service=alert["labels"].get("service") or alert["labels"].get("component", ""),
             summary=alert["annotations"].get("summary", ""),
-            runbook=alert["annotations"].get("runbook_url", ""),
+            runbook=alert["annotations"].get("runbook_url") or alert["annotations"].get("runbook", ""),
             since=alert["activeAt"],
         )
         for alert in prometheus.alerts()

@@ -14,23 +14,24 @@ NONE = frozenset({"Watchdog"})
 """Alerts that tell of nothing."""
 
 
-def rules(slos: Mapping[str, Slo], backup_too_old_h: int) -> str:
-    """The rule file.
+def rules(slos: Mapping[str, Slo], backup_too_old_h: int, runbooks: str | None) -> str:
+    """Return the rule file.
 
     Args:
         slos: what is promised of each service, by its name.
-        backup_too_old_h: age of the newest dump of the database past which an alert rings.
+        backup_too_old_h: age of the newest dump of the database past which an alert fires.
+        runbooks: URL of the folder with the runbooks' pages, if they have one.
     """
-    return yaml.safe_dump({"groups": groups(slos, backup_too_old_h)}, sort_keys=False, width=1000)
+    return yaml.safe_dump({"groups": groups(slos, backup_too_old_h, runbooks)}, sort_keys=False, width=1000)
 
 
-def groups(slos: Mapping[str, Slo], backup_too_old_h: int) -> list[dict[str, Any]]:
-    """The groups of the rule file."""
+def groups(slos: Mapping[str, Slo], backup_too_old_h: int, runbooks: str | None) -> list[dict[str, Any]]:
+    """Return the groups of the rule file."""
     return [
-        *(part for name, slo in slos.items() for part in objectives.groups(name, slo)),
-        *(group(name, services.alerts(name)) for name in slos),
-        group("capacity", capacity.ALERTS),
-        group("kubernetes", kubernetes.alerts(backup_too_old_h)),
-        group("platform", platform.ALERTS),
-        group("watching", watching.ALERTS),
+        *(part for name, slo in slos.items() for part in objectives.groups(name, slo, runbooks)),
+        *(group(name, services.alerts(name), runbooks) for name in slos),
+        group("capacity", capacity.ALERTS, runbooks),
+        group("kubernetes", kubernetes.alerts(backup_too_old_h), runbooks),
+        group("platform", platform.ALERTS, runbooks),
+        group("watching", watching.ALERTS, runbooks),
     ]

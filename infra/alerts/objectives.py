@@ -29,7 +29,7 @@ PAGE = (Burn(14.4, "1h", "5m"), Burn(6, "6h", "30m"))
 TICKET = (Burn(3, "1d", "2h"), Burn(1, "3d", "6h"))
 
 
-def groups(service: str, slo: Slo) -> list[dict[str, Any]]:
+def groups(service: str, slo: Slo, runbooks: str | None) -> list[dict[str, Any]]:
     """The recording rules and alerts of a service; windows of hours are computed less often."""
     return [
         {"name": f"{service}: short windows", "rules": [r for window in SHORT for r in recorded(service, slo, window)]},
@@ -38,7 +38,7 @@ def groups(service: str, slo: Slo) -> list[dict[str, Any]]:
             "interval": "1m",
             "rules": [r for window in LONG for r in recorded(service, slo, window)],
         },
-        group(f"{service}: objectives", alerts(service, slo)),
+        group(f"{service}: objectives", alerts(service, slo), runbooks),
     ]
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 RUNBOOKS = "docs/runbooks"
+"""Folder of their pages in the repository."""
 SERVICE_OF_CONTAINER = {"service": "{{ $labels.container }}"}
 """Our containers have the names of their workloads."""
 
@@ -30,8 +31,13 @@ class Alert:
         """Of the page in docs/runbooks."""
         return re.sub(r"(?<!^)(?=[A-Z])", "-", self.name).lower()
 
-    def rule(self) -> dict[str, Any]:
-        """As the rule file has it."""
+    def link(self, runbooks: str | None) -> dict[str, str]:
+        """Return the annotation that leads to the page: a URL below `runbooks`, or without one the file in the repository."""
+        page = f"{self.runbook}.md"
+        return {"runbook_url": f"{runbooks}/{page}"} if runbooks else {"runbook": f"{RUNBOOKS}/{page}"}
+
+    def rule(self, runbooks: str | None) -> dict[str, Any]:
+        """Return the alert as the rule file has it."""
         return {
             "alert": self.name,
             "expr": self.expr,
@@ -40,11 +46,11 @@ class Alert:
             "annotations": {
                 "summary": self.summary,
                 "description": self.description,
-                "runbook_url": f"{RUNBOOKS}/{self.runbook}.md",
-            },
+            }
+            | self.link(runbooks),
         }
 
 
-def group(name: str, alerts: Iterable[Alert]) -> dict[str, Any]:
-    """A group of the rule file."""
-    return {"name": name, "rules": [alert.rule() for alert in alerts]}
+def group(name: str, alerts: Iterable[Alert], runbooks: str | None) -> dict[str, Any]:
+    """Return a group of the rule file."""
+    return {"name": name, "rules": [alert.rule(runbooks) for alert in alerts]}

@@ -20,7 +20,8 @@ Case = dict[str, Any]
 CASES: dict[str, list[Case]] = yaml.load((Path(__file__).parent / "cases.yaml").read_text(), yaml.BaseLoader)  # noqa: S506
 """Text alone: to a safe loader 0x20 would be a number."""
 SETTINGS = load_stack(PROJECT / "stacks" / "Pulumi.local.yaml")
-GROUPS = groups({"user-service": SETTINGS.of("user-service").slo}, SETTINGS.postgres.backup.too_old_h)
+RUNBOOKS_URL = "https://example.com/docs/runbooks"
+GROUPS = groups({"user-service": SETTINGS.of("user-service").slo}, SETTINGS.postgres.backup.too_old_h, RUNBOOKS_URL)
 ALERTS = sorted({rule["alert"] for group in GROUPS for rule in group["rules"] if "alert" in rule})
 
 

@@ -3,7 +3,7 @@
 import re
 
 from infra.alerts.rule import RUNBOOKS
-from tests.rules.test_rules import GROUPS
+from tests.rules.test_rules import GROUPS, RUNBOOKS_URL
 from toolchain.paths import PROJECT
 
 PAGES = {path.relative_to(PROJECT).as_posix(): path.read_text() for path in (PROJECT / RUNBOOKS).glob("*.md")}
@@ -12,7 +12,7 @@ GOALS = set(re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text(), re.MU
 
 def test_every_alert_has_a_page_and_every_page_an_alert() -> None:
     named = {
-        rule["annotations"]["runbook_url"]: rule["alert"]
+        rule["annotations"]["runbook_url"].replace(RUNBOOKS_URL, RUNBOOKS): rule["alert"]
         for group in GROUPS
         for rule in group["rules"]
         if "alert" in rule

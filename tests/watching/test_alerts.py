@@ -27,10 +27,10 @@ from tests.broken import (
     small_disk,
     with_other_rules,
 )
-from tests.running import Kubectl, alerts, all_told, eventually
+from tests.running import Kubectl, alerts, all_told, connect, eventually
 from tests.sink import Sink
 from toolchain.cluster.layout import NODE_NAME
-from toolchain.stack import Stack
+from toolchain.stack import Stack, outputs
 
 WITHIN_S = 120
 QUIET_S = 60
@@ -101,7 +101,7 @@ def traffic(client: httpx.Client, pace_s: float = PACE_S) -> Generator[None]:
 
 @pytest.mark.usefixtures("for_long")
 def test_a_service_that_is_gone_is_told_of_within_two_minutes_and_so_is_its_return(
-    kubectl: Kubectl, sink: Sink, client: httpx.Client
+    kubectl: Kubectl, sink: Sink, client: httpx.Client, stack: Stack
 ) -> None:
     begun = time.monotonic()
     kubectl("scale", "deployment", "user-service", "--replicas=0")
@@ -118,7 +118,9 @@ def test_a_service_that_is_gone_is_told_of_within_two_minutes_and_so_is_its_retu
     (first, *_) = sink.of("ServiceDown", service="user-service")
     assert first.at - begun < WITHIN_S
     assert (first.receiver, first.labels["severity"]) == ("sink", "critical")
-    assert first.annotations["runbook_url"] == "docs/runbooks/service-down.md"
+    with connect(outputs(stack)["urls"]["prometheus"]) as prometheus:
+        page = prometheus.get(first.annotations["runbook_url"])
+    assert page.text.startswith("# ServiceDown\n")
     assert not sink.of("ServiceDown", service="api-gateway")
     kubectl("scale", "deployment", "user-service", "--replicas=1")
     eventually(
