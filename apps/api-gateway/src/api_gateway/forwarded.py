@@ -1,10 +1,10 @@
 """Who asks: the peer, or whom a trusted peer says it asks for."""
 
 from collections.abc import Iterable
-from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
-from servicekit.observation import Scope
+from servicekit.caching import remembered
+from servicekit.observation import MAX_ADDRESS, Scope
 
 Network = IPv4Network | IPv6Network
 
@@ -13,33 +13,53 @@ class Peers:
     """Tells peers that are ours, such as the Ingress, from the rest of the world.
 
     Args:
-        trusted: networks whose X-Forwarded-… and X-Request-ID are believed.
+        trusted: networks whose X-Forwarded-… are believed.
     """
 
     def __init__(self, trusted: Iterable[Network]) -> None:
         networks = tuple(trusted)
 
-        def inside(address: str) -> bool:
+        def inside(address: str) -> bool | None:
             try:
-                return any(ip_address(address) in network for network in networks)
+                parsed = ip_address(address)
             except ValueError:
-                return False
+                return None
+            return any(parsed in network for network in networks)
 
-        self.trusts = lru_cache(maxsize=4096)(inside)
+        self.trusts = remembered(4096, MAX_ADDRESS)(inside)
+        """Whether an address is one of ours; None where it is no address."""
 
     def trusted(self, scope: Scope) -> bool:
         """Whether a request's peer is."""
         client = scope.get("client")
-        return bool(client) and self.trusts(client[0])
+        return bool(client and self.trusts(client[0]))
+
+    def address(self, scope: Scope) -> str:
+        """The client's address."""
+        return self.client(scope)[0]
 
     def client(self, scope: Scope) -> tuple[str, bytes, bytes]:
-        """The client's address, the whole chain for X-Forwarded-For, and the scheme that it used."""
+        """The client's address, X-Forwarded-For from it on, and the scheme that it used; found once for each request.
+
+        What stands before the client's address is that client's own claim, and is dropped: the first address is the client's.
+        """
+        found = scope.get("forwarded")
+        if found is None:
+            found = scope["forwarded"] = self._client(scope)
+        return found
+
+    def _client(self, scope: Scope) -> tuple[str, bytes, bytes]:
         peer: str = scope["client"][0] if scope.get("client") else ""
         if not self.trusts(peer):
             return peer, peer.encode(), scope.get("scheme", "http").encode()
         said = [v for name, v in scope["headers"] if name == b"x-forwarded-for"]
         schemes = [v for name, v in scope["headers"] if name == b"x-forwarded-proto"]
-        chain = [hop.strip() for value in said for hop in value.decode("latin-1").split(",")]
-        client = next((hop for hop in reversed(chain) if not self.trusts(hop)), chain[0] if chain else peer)
+        hops = [peer]
+        for hop in reversed(b",".join(said).decode("latin-1").split(",")):
+            trusted = self.trusts(hop.strip())
+            if trusted is not None:
+                hops.append(hop.strip())
+            if not trusted:
+                break
         scheme = schemes[0] if schemes and schemes[0] in (b"http", b"https") else b"http"
-        return client, ", ".join([*chain, peer]).encode("latin-1"), scheme
+        return hops[-1], ", ".join(reversed(hops)).encode(), scheme

@@ -1,7 +1,9 @@
-"""HTTP/1.1 as uvicorn speaks it, with three things that it lacks: an end to clients that take too long, answers sent in one go, and answers
-without a task where the app has them at once."""
+"""HTTP/1.1 as uvicorn speaks it, with what it lacks: limits of heads, an end to clients that take too long, answers sent in one go, and
+answers without a task where the app has them at once. Its private names that are used here are listed in a test, and its minor version is
+fixed in pyproject.toml."""
 
 import asyncio
+import logging
 import urllib.parse
 from collections.abc import Callable
 from http import HTTPStatus
@@ -9,19 +11,39 @@ from math import inf
 from typing import Any, TypeVar, cast
 
 import httptools
+import uuid_utils
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from servicekit.bodies import encoded
 from servicekit.observation import Headers, Scope
+from servicekit.problems import INTERNAL, Kind, Problem
 
+log = logging.getLogger(__name__)
 KEEP_ALIVE_S = 75
 """Longer than the gateway keeps an idle connection, so that it is never the service that closes one in use."""
 HEAD_S = 10.0
 """For the head of a request, from its first byte, or from when the connection was made."""
 STALL_S = 60.0
 """For a client to take more of an answer that waits for it."""
+LINGER_S = 2.0
+"""For a client to read why it was refused while it is still sending: a connection that is closed before would be reset
+(RFC 9112, section 9.6)."""
+TARGET_LIMIT_BYTES = 8 * 1024
+"""Of path and query together: nginx's, Apache's and h2o's default."""
+HEAD_LIMIT_BYTES = 32 * 1024
+"""Of the names and values of a head, and of a request's trailers."""
+FIELD_BYTES = 4
+"""What a field has besides its name and value: a colon, a space and the end of its line."""
+FIELDS_LIMIT = 100
+PIPELINE_LIMIT = 32
+"""Requests of one connection that wait for those before them: one packet could hold thousands."""
 CORK_BYTES = 64 * 1024
 BODILESS = (204, 304)
-TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+MALFORMED = Kind(400, "malformed-http", "The request is not HTTP/1.1")
+HEAD_TIMEOUT = Kind(408, "request-timeout", "The request did not come in time")
+TOO_MANY = Kind(429, "too-many-at-once", "Too many requests at once")
+TARGET_TOO_LONG = Kind(414, "target-too-long", "The path and query are too long")
+HEAD_TOO_LARGE = Kind(431, "head-too-large", "The header fields are too large")
 
 
 _outbox: list["Corked"] = []
@@ -98,6 +120,8 @@ class Cycle(RequestResponseCycle):
             if name == b"connection":
                 self.keep_alive = False
         framed = status in BODILESS or self.scope["method"] == "HEAD"
+        if framed:  # RFC 9110, sections 6.4.1 and 9.3.2
+            body = b""
         for name, value in headers:
             lines += (name, b": ", value, b"\r\n")
             framed = framed or name == b"content-length"
@@ -123,6 +147,9 @@ class Upgrade(Cycle):
     """A request for a WebSocket (RFC 6455). An app that has `upgrades` finds `scope["take"]`; when it has sent a 101 it may take over the
     connection by that: `take(protocol)` makes it another protocol's."""
 
+    early = b""
+    """What the client has sent of another protocol already."""
+
     async def send(self, message: Any) -> None:
         """Send a part of the answer."""
         if message["type"] == "http.response.start" and message["status"] == HTTPStatus.SWITCHING_PROTOCOLS:
@@ -142,16 +169,30 @@ class Upgrade(Cycle):
         self.protocol.connections.discard(self.protocol)
         raw.set_protocol(protocol)
         protocol.connection_made(raw)
+        if self.early:
+            cast("asyncio.Protocol", protocol).data_received(self.early)
         self.flow.resume_reading()
 
 
 class Protocol(HttpToolsProtocol):
     """A client's connection."""
 
+    url = b""
+    head_limit_bytes = HEAD_LIMIT_BYTES
+    fields_limit = FIELDS_LIMIT
     head_since = 0.0
     """Loop time since when a head is waited for; infinite while a request is being served."""
     idle_since = inf
     stalled_since = inf
+    refused_since = inf
+    """Loop time since when nothing more is read."""
+    _in_body = False
+    """Whether the head of the request that is being read is complete, and its body is not."""
+    _fields_bytes = 0
+    _unread_bytes = 0
+    """Received since the parser last found something: it keeps what it cannot pass on yet."""
+    _last_answer = b""
+    """To a request that is refused, while those before it are being served."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected."""
@@ -161,34 +202,118 @@ class Protocol(HttpToolsProtocol):
         self._app = own.app
         self._at_once: AtOnce | None = getattr(self._app, "at_once", None)
 
+    def data_received(self, data: bytes) -> None:
+        """Read what has come. Every limit of a request is kept here and in what the parser calls."""
+        if self.refused_since != inf:
+            return
+        self._unread_bytes += len(data)
+        try:
+            while data:
+                data = self._feed(data)
+        except httptools.HttpParserError as error:
+            self._refuse(problem_of(error))
+        else:
+            if self._unread_bytes > self.head_limit_bytes:
+                self._refuse(Problem(HEAD_TOO_LARGE, f"it may have {self.head_limit_bytes} bytes at most"))
+
+    def _feed(self, data: bytes) -> bytes:
+        """Parse; what is to be parsed next, which is nothing unless an upgrade is ignored."""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            rest = data[upgrade.args[0] :]
+            if isinstance(self.cycle, Upgrade):
+                self.cycle.early = rest
+            else:
+                return self._without_upgrade() + rest
+        return b""
+
+    def _without_upgrade(self) -> bytes:
+        """The head that was just read, for a new parser and without its Upgrade, which a server may ignore (RFC 9110, section 7.8).
+
+        The parser skips the body of a request for an upgrade, and would take it for the next request.
+        """
+        parser: Any = self.parser
+        lines = [parser.get_method(), b" ", self.url, b" HTTP/", parser.get_http_version().encode(), b"\r\n"]
+        for name, value in self.headers:
+            if name != b"upgrade":
+                lines += (name, b": ", value, b"\r\n")
+        self.parser = self._new_parser()
+        return b"".join([*lines, b"\r\n"])
+
     def on_message_begin(self) -> None:
         """The first bytes of a request."""
         self.head_since, self.idle_since = self.loop.time(), inf
+        self._in_body = False
+        self._fields_bytes = self._unread_bytes = 0
         super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """A piece of the target."""
+        self._unread_bytes = 0
+        if len(self.url) + len(url) > TARGET_LIMIT_BYTES:
+            raise Problem(TARGET_TOO_LONG, f"path and query may have {TARGET_LIMIT_BYTES} bytes at most")
+        self.url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header field, or after the body a trailer: those are dropped, since nothing here wants one (RFC 9110, section 6.5.1)."""
+        self._unread_bytes = 0
+        self._fields_bytes += len(name) + len(value) + FIELD_BYTES
+        if self._fields_bytes > self.head_limit_bytes:
+            raise Problem(HEAD_TOO_LARGE, f"header fields may have {self.head_limit_bytes} bytes at most")
+        if not self._in_body:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """The head is there. As uvicorn's, less what we have no use for."""
         self.head_since = inf
+        self._fields_bytes = self._unread_bytes = 0
+        if len(self.headers) > self.fields_limit:
+            raise Problem(HEAD_TOO_LARGE, f"there may be {self.fields_limit} header fields at most")
         parser: Any = self.parser
         scope = cast("dict[str, Any]", self.scope)
         version = parser.get_http_version()
-        scope["method"] = parser.get_method().decode("ascii")
+        scope["method"] = method = parser.get_method().decode("ascii")
         scope["http_version"] = version
         url = httptools.parse_url(self.url)
-        scope["raw_path"] = raw_path = url.path
+        raw_path = url.path
+        if not raw_path or not raw_path.isascii() or method == "CONNECT":
+            raise Problem(MALFORMED, "the target of a request is a path")
+        scope["raw_path"] = raw_path
         path = raw_path.decode("ascii")
         scope["path"] = urllib.parse.unquote(path) if "%" in path else path
         scope["query_string"] = url.query or b""
-        if parser.should_upgrade() and self._should_upgrade():
-            return
         before = cast("Cycle | None", self.cycle)
-        keep_alive = version != "1.0" and parser.should_keep_alive()
-        self.cycle = cycle = self._cycle(Cycle, keep_alive=keep_alive)
-        if before is None or before.response_complete:
-            self._start_asgi_task(cycle, self._app)
-        else:  # pipelined
+        waits = before is not None and not before.response_complete
+        if parser.should_upgrade():
+            if not waits and self._takes_upgrade():
+                self._upgrade()
+            return
+        if len(self.pipeline) >= PIPELINE_LIMIT:
+            raise Problem(TOO_MANY, f"send {PIPELINE_LIMIT} requests at most without waiting for an answer")
+        self._in_body = True
+        self.cycle = cycle = self._cycle(Cycle, keep_alive=version != "1.0" and parser.should_keep_alive())
+        if waits:
             self.flow.pause_reading()
             self.pipeline.appendleft((cycle, self._app))
+        else:
+            self._start_asgi_task(cycle, self._app)
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body."""
+        self._unread_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request is whole, unless the parser stops at an upgrade."""
+        if self._in_body:
+            self._in_body = False
+            super().on_message_complete()
+
+    def _new_parser(self) -> httptools.HttpRequestParser:
+        parser = httptools.HttpRequestParser(self)
+        parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
+        return parser
 
     def _cycle(self, kind: type[C], *, keep_alive: bool) -> C:
         cycle = kind(
@@ -207,15 +332,19 @@ class Protocol(HttpToolsProtocol):
         cycle.protocol = self
         return cycle
 
-    def _should_upgrade_to_ws(self) -> bool:
-        before = cast("Cycle | None", self.cycle)
-        return getattr(self._app, "upgrades", False) and (before is None or before.response_complete)
+    def _takes_upgrade(self) -> bool:
+        """Whether a request asks for a WebSocket as RFC 6455, section 4.1 has it, and the app opens any."""
+        if not getattr(self._app, "upgrades", False):
+            return False
+        scope, fields = cast("Scope", self.scope), dict(self.headers)
+        handshake = scope["method"] == "GET" and scope["http_version"] == "1.1"
+        bodiless = b"content-length" not in fields and b"transfer-encoding" not in fields
+        return handshake and bodiless and fields[b"upgrade"].lower() == b"websocket"
 
-    def handle_websocket_upgrade(self) -> None:
-        """The client asks for a WebSocket; nothing more is read until somebody takes the connection."""
+    def _upgrade(self) -> None:
+        """Ask the app for a WebSocket; nothing more is read until it takes the connection."""
         self.flow.pause_reading()
-        cycle = self._cycle(Upgrade, keep_alive=False)
-        self.cycle = cycle
+        self.cycle = cycle = self._cycle(Upgrade, keep_alive=False)
         cast("dict[str, Any]", self.scope)["take"] = cycle.take
         self.start_task(cycle)
 
@@ -235,8 +364,60 @@ class Protocol(HttpToolsProtocol):
         self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
+        elif self._last_answer:
+            self._end(self._last_answer)
         else:
             self.idle_since = self.loop.time()
+
+    def _refuse(self, problem: Problem) -> None:
+        """Answer the request that is being read with a problem, after those before it, and read no more: where the next one would
+        begin is not known."""
+        self.refused_since, self.head_since = self.loop.time(), inf
+        cycle = cast("Cycle | None", self.cycle)
+        answer = self._answer(problem)
+        if self._in_body and cycle is not None and not self.pipeline:  # it is being served
+            cycle.disconnected, cycle.waiting_for_100_continue = True, False
+            cycle.message_event.set()
+            self._end(b"" if cycle.response_started else answer)
+        elif cycle is None or (cycle.response_complete and not self.pipeline):
+            self._end(answer)
+        else:
+            if self._in_body:  # it waits, and is refused in its turn
+                self.pipeline.popleft()
+            self._last_answer = answer
+
+    def _answer(self, problem: Problem) -> bytes:
+        """The answer to a request that no app has seen; logged, since nothing else does it."""
+        request_id = str(uuid_utils.uuid7())
+        remote = self.client[0] if self.client else ""
+        about = {"request_id": request_id, "status": problem.kind.status, "reason": problem.detail, "remote": remote}
+        log.warning("A request was refused before it was read", extra=about)
+        status, headers, body = encoded(problem)
+        parser: Any = self.parser
+        if self.url and parser.get_method() == b"HEAD":
+            body = b""
+        lines = [STATUS_LINE[status]]
+        ours = [(b"x-request-id", request_id.encode()), (b"connection", b"close")]
+        for name, value in [*self.server_state.default_headers, *headers, *ours]:
+            lines += (name, b": ", value, b"\r\n")
+        return b"".join([*lines, b"\r\n", body])
+
+    def _end(self, answer: bytes) -> None:
+        """Send a last answer, and close the connection once the client has read it."""
+        transport = cast("Corked", self.transport)
+        transport.write(answer)
+        transport.flush()
+        self.refused_since = self.loop.time()
+        self.flow.resume_reading()
+        if not transport.is_closing():
+            transport.raw.write_eof()
+
+    def shutdown(self) -> None:
+        """The server ends: so does a connection that serves no request."""
+        if self.refused_since != inf and not self._last_answer:
+            self.transport.close()
+        else:
+            super().shutdown()
 
     def pause_writing(self) -> None:
         """The client takes an answer more slowly than it comes."""
@@ -254,8 +435,28 @@ class Protocol(HttpToolsProtocol):
             return
         if now - self.stalled_since > STALL_S:
             self.transport.abort()
-        elif now - self.head_since > HEAD_S:
-            self.transport.write(TOO_SLOW)
+        elif now - self.refused_since > LINGER_S and not self._last_answer:
             self.transport.close()
+        elif now - self.head_since > HEAD_S:
+            self._refuse(Problem(HEAD_TIMEOUT, f"its head did not come within {HEAD_S:g} s"))
         elif now - self.idle_since > KEEP_ALIVE_S:
             self.transport.close()
+
+
+class ServiceProtocol(Protocol):
+    """The gateway's connection to a service, with room for what the gateway adds to a head that it takes itself: Host once more, as
+    X-Forwarded-Host, and some short fields."""
+
+    head_limit_bytes = 2 * HEAD_LIMIT_BYTES + 8 * 1024
+    fields_limit = FIELDS_LIMIT + 20
+
+
+def problem_of(error: httptools.HttpParserError) -> Problem:
+    """What the client gets when its request cannot be read."""
+    cause = error.__context__
+    if isinstance(cause, Problem):
+        return cause
+    if isinstance(error, httptools.HttpParserCallbackError) and not isinstance(cause, httptools.HttpParserError):
+        log.error("Unexpected error", exc_info=cause)
+        return Problem(INTERNAL, "this request met an error that is ours; it has been logged")
+    return Problem(MALFORMED, str(error) or "the target of a request is a path")

@@ -3,13 +3,13 @@
 import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import uuid_utils
 
 from servicekit import logs, metrics
+from servicekit.caching import remembered
 from servicekit.tracing import Trace, continued, current
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ QUIET = frozenset({"/livez", "/readyz", "/health", "/health/details", "/metrics"
 """Asked every few seconds by machines; only their failures are worth a line."""
 MAX_ID_BYTES = 128
 MAX_AGENT = 512
+MAX_ADDRESS = 64
 
 
 @dataclass(slots=True)
@@ -123,7 +124,7 @@ class Observed:
         if trace is None:
             return Seen(started, request_id, trace, logs.members(about))
         said = logs.members(about | {"trace_id": trace.trace_id, "span_id": trace.span_id})
-        agent = headers.get(b"user-agent", b"").decode("latin-1")
+        agent = headers.get(b"user-agent", b"")[:MAX_AGENT].decode("latin-1")
         logs.event(time.time(), "Request started", said + caller(remote(scope), agent))
         return Seen(started, request_id, trace, said)
 
@@ -161,13 +162,13 @@ def with_id(headers: Iterable[tuple[bytes, bytes]], seen: Seen) -> Headers:
     return passed
 
 
-@lru_cache(maxsize=1024)
+@remembered(1024, MAX_ADDRESS + MAX_AGENT)
 def caller(address: str, agent: str) -> bytes:
     """Who asks, as members of a line; the same ones ask again."""
-    return b"," + orjson.dumps({"remote": address, "user_agent": agent[:MAX_AGENT]})[1:-1]
+    return b"," + orjson.dumps({"remote": address, "user_agent": agent})[1:-1]
 
 
-@lru_cache(maxsize=1024)
+@remembered(1024, 256)
 def quoted(text: str) -> str:
     """A text as JSON."""
     return orjson.dumps(text).decode()

@@ -7,6 +7,7 @@ from fastapi import FastAPI
 
 from servicekit import logs, metrics
 from servicekit.bodies import Bounded, Head
+from servicekit.http1 import ServiceProtocol
 from servicekit.observation import Observed
 from servicekit.registration import Registration
 from servicekit.serving import serve
@@ -33,4 +34,5 @@ def run(settings: ServiceSettings, create_app: Callable[[Registration, Verifier]
     bounded = Bounded(create_app(registration, verifier), server.body_limit_bytes)
     # Only the gateway reaches the service, so the request id that it sends is taken over.
     observed = Observed(Head(bounded), service.name, trusts=lambda _: True, spans=spans(service.name, settings.tracing))
-    serve(observed, server.host, server.port, join=registration.start, leave=registration.stop)
+    join, leave = registration.start, registration.stop
+    serve(observed, server.host, server.port, join=join, leave=leave, protocol=ServiceProtocol)

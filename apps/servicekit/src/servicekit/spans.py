@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 from opentelemetry.trace import (
     NonRecordingSpan,
@@ -37,6 +37,8 @@ QUIET_S = 60.0
 """Between two lines about spans that are lost."""
 QUEUE = 2048
 """Spans that wait to be exported; more are lost."""
+ATTRIBUTE_CHARACTERS = 512
+"""Of an attribute's value, such as a path; the rest is cut off."""
 
 
 class Span:
@@ -94,7 +96,11 @@ class Spans:
         self.ratio = ratio
         outage = Outage(endpoint)
         resource = Resource.create({"service.name": service, "service.instance.id": socket.gethostname()})
-        self.provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        self.provider = TracerProvider(
+            resource=resource,
+            shutdown_on_exit=False,
+            span_limits=SpanLimits(max_span_attribute_length=ATTRIBUTE_CHARACTERS),
+        )
         self.provider.add_span_processor(
             BatchSpanProcessor(Exporter(endpoint, outage), QUEUE, schedule_delay_millis=1000)
         )

@@ -1,12 +1,12 @@
 """JSON Web Tokens (RFC 7519), verified as RFC 8725 wants it: each key with one algorithm and one issuer, every claim required."""
 
 import time
-from functools import lru_cache
 from typing import Any
 
 import jwt
 from jwt.utils import base64url_decode, base64url_encode
 
+from servicekit.caching import remembered
 from servicekit.following import Followed
 from servicekit.jwks import Key, Keys, RemoteKeys, parse
 from servicekit.problems import INVALID_TOKEN, MISSING_TOKEN, Problem, unavailable
@@ -96,7 +96,7 @@ class Verifier:
             raise invalid("the Authorization header holds no bearer token")
         keys = (self.own.content() if self.own else {}), (self.remote.keys if self.remote else {})
         if keys != self._keys:
-            self._keys, self._verified = keys, lru_cache(maxsize=REMEMBERED)(self._verify)
+            self._keys, self._verified = keys, remembered(REMEMBERED, TOKEN_LIMIT_CHARACTERS)(self._verify)
         try:
             claims: Claims = self._verified(token.strip(" "))
         except jwt.PyJWTError as error:
