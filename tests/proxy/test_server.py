@@ -2,12 +2,13 @@
 
 import asyncio
 import gc
+import re
 import tracemalloc
 
 import pytest
 from servicekit import http1
 
-from tests.proxy.conftest import Gateway, answering
+from tests.proxy.conftest import Gateway, answering, head
 from tests.proxy.test_proxy import GET, status
 
 DEADLINE_S = 30
@@ -65,8 +66,8 @@ BEYOND = {
 }
 
 
-def in_pieces(raw: bytes) -> list[bytes]:
-    return [raw[at : at + 1000] for at in range(0, min(len(raw), 200_000), 1000)]
+def in_pieces(raw: bytes, size: int = 1000) -> list[bytes]:
+    return [raw[at : at + size] for at in range(0, min(len(raw), 200_000), size)]
 
 
 @pytest.mark.parametrize("name", WITHIN)
@@ -174,3 +175,133 @@ async def test_requests_that_wait_for_an_answer_are_few(gateway: Gateway) -> Non
     assert codes[-1] == 429
     assert len(codes) <= http1.PIPELINE_LIMIT + 2
     assert peak - before < 4 * MEBIBYTE
+
+
+LAST = b"!"
+"""The last byte of every body here."""
+
+
+async def body_of(reader: asyncio.StreamReader, received: bytes) -> bytes:
+    """The body of a request whose head was received."""
+    if size := re.search(rb"\r\ncontent-length: (\d+)", received, re.IGNORECASE):
+        return await reader.readexactly(int(size[1]))
+    body = b""
+    while b"transfer-encoding: chunked" in received.lower():
+        body += await reader.readexactly(int(await reader.readuntil(b"\r\n"), 16))
+        if await reader.readuntil(b"\r\n") == b"\r\n" and body.endswith(LAST):
+            await reader.readuntil(b"0\r\n\r\n")
+            break
+    return body
+
+
+async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """An instance that answers with the request's line, the names of its fields and its body."""
+    while received := await head(reader):
+        line, *fields = received.strip().split(b"\r\n")
+        names = b",".join(field.partition(b":")[0].lower() for field in fields)
+        answer = b"|".join((line, names, await body_of(reader, received)))
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(answer), answer))
+
+
+INNER = b"GET /s/inner HTTP/1.1\r\nHost: h\r\n\r\n" + LAST
+"""A body that would be a request, were it taken for one."""
+FRAMINGS = {
+    "length": (b"Content-Length: %d" % len(INNER), INNER),
+    "chunks": (
+        b"Transfer-Encoding: chunked",
+        b"5\r\n%b\r\n%x\r\n%b\r\n0\r\n\r\n" % (INNER[:5], len(INNER) - 5, INNER[5:]),
+    ),
+}
+
+
+@pytest.mark.parametrize("cut", [None, 1, 40])
+@pytest.mark.parametrize("framing", FRAMINGS)
+@pytest.mark.parametrize("upgrade", [b"h2c", b"TLS/1.0, HTTP/1.1", b"websocket", b"WebSocket, h2c"])
+@pytest.mark.parametrize("connection", [b"Upgrade", b"upgrade, HTTP2-Settings", b"keep-alive, Upgrade", None])
+async def test_an_upgrade_of_a_request_with_a_body_is_ignored(
+    gateway: Gateway, connection: bytes | None, upgrade: bytes, framing: str, cut: int | None
+) -> None:
+    field, body = FRAMINGS[framing]
+    fields = [b"Upgrade: " + upgrade, field, *([b"Connection: " + connection] if connection else [])]
+    raw = request(b"/s/1", *fields, method=b"POST") + body + ending(request(b"/s/2"))
+    answer = await exchange(await gateway(echo), *([raw] if cut is None else in_pieces(raw, cut)))
+    first, second = answer.split(b"HTTP/1.1 200 OK\r\n")[1:]
+    line, names, arrived = first.partition(b"\r\n\r\n")[2].split(b"|")
+    assert line == b"POST /s/1 HTTP/1.1"
+    assert arrived == INNER
+    assert b"upgrade" not in names.split(b",")
+    assert second.partition(b"\r\n\r\n")[2].startswith(b"GET /s/2 HTTP/1.1|")
+
+
+@pytest.mark.parametrize("upgrade", [b"h2c", b"websocket"])
+async def test_http_1_0_knows_no_upgrade(gateway: Gateway, upgrade: bytes) -> None:
+    fields = (b"Connection: upgrade", b"Upgrade: " + upgrade, b"Content-Length: %d" % len(INNER))
+    raw = request(b"/s/1", *fields, method=b"POST").replace(b"HTTP/1.1", b"HTTP/1.0", 1)
+    answer = await exchange(await gateway(echo), raw + INNER)
+    assert status(answer) == 200
+    assert answer.endswith(b"|" + INNER)
+
+
+async def test_many_ignored_upgrades_in_one_packet_are_answered_in_turn(gateway: Gateway) -> None:
+    one = request(b"/s/1", b"Connection: upgrade", b"Upgrade: h2c")
+    answer = await exchange(await gateway(echo), one * 20 + ending(GET))
+    assert answer.count(b"HTTP/1.1 200 OK\r\n") == 21
+
+
+async def test_connect_is_refused(gateway: Gateway) -> None:
+    answer = await exchange(await gateway(echo), b"CONNECT h:443 HTTP/1.1\r\nHost: h\r\n\r\n")
+    assert [int(part[:3]) for part in answer.split(b"HTTP/1.1 ")[1:]] == [400]
+
+
+async def test_trailers_are_no_header_fields(gateway: Gateway) -> None:
+    trailers = b"Authorization: Bearer forged\r\nX-Late: 1\r\nHost: other\r\n"
+    chunked = request(b"/s/1", b"Transfer-Encoding: chunked", b"Trailer: X-Late", method=b"POST")
+    raw = chunked + b"1\r\n!\r\n0\r\n" + trailers + b"\r\n" + ending(request(b"/s/2"))
+    for pieces in ([raw], in_pieces(raw, 1)):
+        first, second = (await exchange(await gateway(echo), *pieces)).split(b"HTTP/1.1 200 OK\r\n")[1:]
+        names = first.split(b"|")[1].split(b",")
+        assert names.count(b"host") == 1
+        assert not {b"authorization", b"x-late"} & set(names)
+        assert b"GET /s/2 HTTP/1.1|" in second
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [b"0\r\nX: " + b"x" * 100_000 + b"\r\n\r\n", b"0\r\n" + b"X: x\r\n" * 20_000 + b"\r\n", b"1;" + b"x" * 300_000 + b"\r\n!\r\n0\r\n\r\n"],
+    ids=["a trailer", "trailers", "an extension"],
+)  # fmt: skip
+async def test_what_a_body_has_besides_its_bytes_is_limited(gateway: Gateway, rest: bytes) -> None:
+    head_ = request(b"/s/1", b"Transfer-Encoding: chunked", method=b"POST")
+    for pieces in ([head_ + rest], [head_, *in_pieces(rest)]):
+        answer = await exchange(await gateway(echo), *pieces)
+        assert [int(part[:3]) for part in answer.split(b"HTTP/1.1 ")[1:]] == [431]
+
+
+async def test_a_body_that_cannot_be_read_ends_its_own_request_alone(gateway: Gateway) -> None:
+    broken = request(b"/s/1", b"Transfer-Encoding: chunked", method=b"POST") + b"1\r\n!\r\nXYZ\r\n"
+    answer = await exchange(await gateway(echo), request(b"/s/0") + broken)
+    assert [int(part[:3]) for part in answer.split(b"HTTP/1.1 ")[1:]] == [200, 400]
+
+
+@pytest.mark.parametrize(
+    ("raw", "code"),
+    [
+        (request(b"/s/1", method=b"HEAD"), 200),
+        (request(b"/nothing", method=b"HEAD"), 404),
+        (request(b"/s//1", method=b"HEAD"), 400),
+        (request(b"/s/1", b"Authorization: Bearer a", b"Authorization: Bearer b", method=b"HEAD"), 400),
+        (request(b"/s/1", b"Content-Length: 1", method=b"HEAD") + b"!", 200),
+    ],
+)
+async def test_the_answer_to_head_has_no_body(gateway: Gateway, raw: bytes, code: int) -> None:
+    async def answer_head(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while received := await head(reader):
+            await body_of(reader, received)
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n")
+
+    port = await gateway(answer_head)
+    await exchange(port, ending(request(b"/s/1", method=b"HEAD")))  # a connection at hand: what follows needs no task
+    answer = await exchange(port, raw + ending(request(b"/s/1", method=b"HEAD")))
+    heads = answer.split(b"\r\n\r\n")
+    assert [int(part.removeprefix(b"HTTP/1.1 ")[:3]) for part in heads[:-1]] == [code, 200]
+    assert heads[-1] == b""
