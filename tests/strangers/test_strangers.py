@@ -1,0 +1,216 @@
+"""Whatever one client does to a gateway, another one is served quickly, and nothing of it is left afterwards.
+
+A process of the gateway as it runs, one that is its Consul and its service, and one that abuses it from an address of its own.
+"""
+
+import asyncio
+import base64
+import json
+import os
+import re
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import jwt
+import pytest
+
+from infra.settings import ClientSettings
+from infra.token_clients import hashed, rendered
+from infra.token_keys import key_set, kid
+from tests.strangers.attacks import ATTACKS
+from toolchain.paths import PROJECT
+
+ADDRESS = "127.0.0.3"
+ALONE_S, TOGETHER_S = 4, 30
+LATENCY_S = 0.25
+"""The 99th percentile of who behaves."""
+PERIOD_S = 0.02
+MEMORY_MIB = 256
+"""The pod's limit (infra/stages.py)."""
+GET = "GET /s/1 HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {token}\r\n\r\n"
+POST = "POST /s/1 HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {token}\r\nContent-Length: 4\r\n\r\nbody"
+ZERO = re.compile(
+    r"^(?:gateway_in_flight\{.*\}|gateway_websockets|gateway_upstream_in_flight\{.*\}) (\S+)$", re.MULTILINE
+)
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """A running gateway."""
+
+    pid: int
+    port: int
+    key: str
+
+    def token(self, subject: str) -> str:
+        """Return a client's token."""
+        now = int(time.time())
+        claims = {"iss": "estate", "aud": "estate", "sub": subject, "iat": now, "exp": now + 3600}
+        secret = base64.urlsafe_b64decode(self.key + "=" * (-len(self.key) % 4))
+        return jwt.encode(claims, secret, "HS256", {"kid": kid(self.key)})  # pyright: ignore[reportUnknownMemberType]
+
+    def memory_mib(self, what: str = "VmRSS") -> float:
+        """Return what the process has in memory; VmHWM: the most that it had."""
+        found = re.search(rf"^{what}:\s+(\d+) kB$", Path(f"/proc/{self.pid}/status").read_text(), re.MULTILINE)
+        assert found
+        return int(found[1]) / 1024
+
+    def in_flight(self) -> float:
+        """Return what the gauges say is under way."""
+        text = httpx.get(f"http://127.0.0.1:{self.port}/metrics", timeout=10).text
+        values = [float(value) for value in ZERO.findall(text)]
+        assert len(values) >= 3
+        return sum(values)
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Generator[Gateway]:
+    folder = tmp_path_factory.mktemp("gateway")
+    key = secrets.token_urlsafe(32)
+    routes = [{"prefix": "/s", "service": "s"}, {"prefix": "/open", "service": "s", "auth": "none"}]
+    client = ClientSettings(id="c", secret_hash=hashed(secrets.token_hex(), "c"), user_id=1, username="c")
+    (folder / "routes.json").write_text(json.dumps({"routes": routes}))
+    (folder / "keys.json").write_text(key_set([key]))
+    (folder / "clients.json").write_text(rendered("the operator's", [client]))
+    with ExitStack() as stack:
+        stub = stack.enter_context(process("tests.strangers.stub", os.environ, PROJECT, stdout=subprocess.PIPE))
+        assert stub.stdout
+        registry, port = int(stub.stdout.readline()), free_port()
+        environment = {
+            "PATH": os.environ["PATH"],
+            "APP_SERVER_HOST": "127.0.0.1",
+            "APP_SERVER_PORT": str(port),
+            "APP_SERVICE_REGISTRY_ADDRESS": f"127.0.0.1:{registry}",
+            "APP_ROUTES_FILE": str(folder / "routes.json"),
+            "APP_AUTH_KEYS_FILE": str(folder / "keys.json"),
+            "APP_CLIENTS_FILE": str(folder / "clients.json"),
+        }
+        running = stack.enter_context(process("api_gateway", environment, folder, stdout=subprocess.DEVNULL))
+        gateway = Gateway(running.pid, port, key)
+        eventually(lambda: served(gateway), "the gateway serves")
+        yield gateway
+
+
+@contextmanager
+def process(module: str, environment: Mapping[str, str], folder: Path, stdout: int) -> Generator[subprocess.Popen[str]]:
+    """Run a module in a process of its own."""
+    with subprocess.Popen([sys.executable, "-m", module], env=environment, cwd=folder, stdout=stdout, text=True) as one:
+        try:
+            yield one
+        finally:
+            one.kill()
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def served(gateway: Gateway) -> bool:
+    headers = {"Authorization": f"Bearer {gateway.token('first')}"}
+    with suppress(httpx.TransportError):
+        return httpx.get(f"http://127.0.0.1:{gateway.port}/s/1", headers=headers).status_code == 200
+    return False
+
+
+def eventually(condition: Callable[[], bool], what: str, deadline_s: float = 60) -> None:
+    """Return once a condition holds."""
+    end = time.monotonic() + deadline_s
+    while not condition():
+        assert time.monotonic() < end, f"{what}: not within {deadline_s} s"
+        time.sleep(0.1)
+
+
+@dataclass
+class Client:
+    """A client that behaves: it asks at fixed times, and connects again after some requests."""
+
+    port: int
+    token: str
+    answers: Counter[str] = field(default_factory=Counter[str])
+    latencies_s: list[float] = field(default_factory=list[float])
+    """From when a request was due: one that waits for those before it has waited."""
+
+    async def run(self, ended: asyncio.Event) -> None:
+        """Ask until it is ended."""
+        due = time.perf_counter()
+        while not ended.is_set():
+            async with self._connection() as (reader, writer):
+                for request in (GET, GET, POST, GET, GET):
+                    await asyncio.sleep(due - time.perf_counter())
+                    self.answers[await self._ask(reader, writer, request)] += 1
+                    self.latencies_s.append(time.perf_counter() - due)
+                    due += PERIOD_S
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncGenerator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, local_addr=(ADDRESS, 0))
+        yield reader, writer
+        writer.close()
+
+    async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: str) -> str:
+        try:
+            async with asyncio.timeout(10):
+                writer.write(request.format(token=self.token).encode())
+                head = await reader.readuntil(b"\r\n\r\n")
+                await reader.readexactly(int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]))
+        except (OSError, asyncio.IncompleteReadError, TimeoutError) as error:
+            return type(error).__name__
+        return head.split()[1].decode()
+
+    def percentile_s(self, share: float) -> float:
+        """Return the latency that so many of the requests had at the most."""
+        return sorted(self.latencies_s)[int(share * (len(self.latencies_s) - 1))]
+
+
+async def attacked(gateway: Gateway, seconds: float, *kinds: str) -> tuple[Client, dict[str, dict[str, int]]]:
+    """Attack in these ways at once; how the other client fared, and the attackers."""
+    client, ended = Client(gateway.port, gateway.token("other")), asyncio.Event()
+    asking = asyncio.create_task(client.run(ended))
+    words = ("-m", "tests.strangers.attacks", str(gateway.port), gateway.token("greedy"), str(seconds), *kinds)
+    attackers = await asyncio.create_subprocess_exec(
+        sys.executable, *words, cwd=PROJECT, stdout=asyncio.subprocess.PIPE
+    )
+    outcomes, _ = await attackers.communicate()
+    ended.set()
+    await asking
+    return client, json.loads(outcomes)
+
+
+def report(
+    capsys: pytest.CaptureFixture[str], client: Client, outcomes: dict[str, dict[str, int]], memory_mib: float
+) -> None:
+    """Print what happened."""
+    with capsys.disabled():
+        for kind, counts in outcomes.items():
+            print(
+                f"\n  {kind}: {', '.join(f'{outcome} {n}x' for outcome, n in sorted(counts.items())) or 'held'}", end=""
+            )
+        p50, p99, most = (client.percentile_s(share) * 1000 for share in (0.5, 0.99, 1))
+        print(
+            f"\n    other client: {dict(client.answers)}, p50 {p50:.0f} ms, p99 {p99:.0f} ms, max {most:.0f} ms;",
+            end="",
+        )
+        print(f" gateway {memory_mib:.0f} MiB")
+
+
+@pytest.mark.parametrize("kinds", [*((kind,) for kind in ATTACKS), tuple(ATTACKS)], ids=[*ATTACKS, "all at once"])
+async def test_others_are_served_during(
+    gateway: Gateway, kinds: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    client, outcomes = await attacked(gateway, ALONE_S if len(kinds) == 1 else TOGETHER_S, *kinds)
+    report(capsys, client, outcomes, gateway.memory_mib())
+    assert client.answers.keys() == {"200"}
+    assert client.percentile_s(0.99) < LATENCY_S
+    eventually(lambda: gateway.in_flight() == 0, "nothing is in flight")
+    assert gateway.memory_mib("VmHWM") < MEMORY_MIB
