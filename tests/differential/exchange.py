@@ -1,0 +1,218 @@
+"""One case on one proxy: what the client got, what the service received, and what became of another client meanwhile."""
+
+import asyncio
+import itertools
+import re
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from tests.differential.answers import Answers, read_answers
+from tests.differential.case import ECHO, Case
+from tests.differential.reading import End, Reading, read
+from tests.differential.recorder import CANARY, Received
+from tests.differential.targets import Target
+
+QUIET_S = 0.2
+"""Without an answer for so long, while the proxy serves others, it waits for more of the request. Whatever it answers later is read too."""
+DEADLINE_S = 20.0
+SEGMENT_S = 0.002
+"""Between two segments, so that they arrive as two; nothing is wrong where they do not."""
+PROBE = b"GET /s/canary/probe HTTP/1.1\r\nHost: api.test\r\nAuthorization: Bearer probe\r\n\r\n"
+_numbers = itertools.count()
+
+
+@dataclass
+class Canary:
+    """A request of another client."""
+
+    target: bytes
+    token: bytes
+    answered: bool = False
+    """Whether its own answer came back to it, whole and alone."""
+    detail: str = ""
+
+
+@dataclass
+class Observation:
+    """What was seen of a case."""
+
+    case: Case
+    target: str
+    reading: Reading
+    raw_answers: bytes = b""
+    answers: Answers = field(default_factory=Answers)
+    closed: bool = False
+    """Whether the proxy closed the connection before the client did."""
+    ended: bool = False
+    """Whether it closed at all."""
+    probed: bool = False
+    """Whether another request was sent on the connection, which it had left open."""
+    received: list[Received] = field(default_factory=list[Received])
+    """All that reached the service, without the canaries."""
+    canaries: list[Canary] = field(default_factory=list[Canary])
+    seen_canaries: list[Received] = field(default_factory=list[Received])
+    shared: bool = False
+    """Whether a canary came over a connection on which a request of the case had come."""
+
+
+class Client:
+    """A client's connection, which reads all the time."""
+
+    def __init__(self) -> None:
+        self.raw = b""
+        self.ended = False
+        self.changed = asyncio.Event()
+        self._reader: asyncio.StreamReader
+        self._writer: asyncio.StreamWriter
+        self._task: asyncio.Task[None]
+
+    async def open(self, port: int) -> None:
+        """Connect."""
+        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", port)
+        self._task = asyncio.create_task(self._read())
+
+    async def send(self, *pieces: bytes) -> None:
+        """Send segments, unless the proxy has closed the connection."""
+        with suppress(ConnectionError):
+            for number, piece in enumerate(pieces):
+                if number:
+                    await asyncio.sleep(SEGMENT_S)
+                self._writer.write(piece)
+                await self._writer.drain()
+
+    def end(self) -> None:
+        """Send no more."""
+        with suppress(OSError, RuntimeError):
+            self._writer.write_eof()
+
+    async def close(self) -> None:
+        """Close the connection."""
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+        self._writer.close()
+
+    async def wait_until_quiet(self, wait_s: float) -> bool:
+        """Return whether something came within a time."""
+        if self.ended:
+            return False
+        self.changed.clear()
+        try:
+            async with asyncio.timeout(wait_s):
+                await self.changed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _read(self) -> None:
+        with suppress(ConnectionError):
+            while part := await self._reader.read(2**16):
+                self.raw += part
+                self.changed.set()
+        self.ended = True
+        self.changed.set()
+
+
+async def observe(target: Target, case: Case) -> Observation:
+    """Send a case to a proxy, and a canary of another client right after it and once more when its connection has ended."""
+    seen = Observation(case, target.name, read(case.raw))
+    recorder = target.recorder
+    first, recorder.script = len(recorder.received), case.script
+    client = Client()
+    await client.open(target.port)
+    await client.send(*case.pieces)
+    if case.half_close:
+        client.end()
+    await settle(client, seen)
+    seen.canaries.append(await send_canary(target))
+    await settle(client, seen)
+    seen.closed = client.ended
+    if not client.ended and reusable(seen):
+        seen.probed = True
+        await client.send(PROBE)
+        await settle(client, seen)
+    client.end()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DEADLINE_S):
+            while not client.ended:
+                await client.wait_until_quiet(DEADLINE_S)
+    seen.ended = client.ended
+    note_answers(client, seen)
+    await client.close()
+    recorder.script = ECHO
+    seen.canaries.append(await send_canary(target))
+    window = recorder.received[first:]
+    seen.received = [r for r in window if not r.target.startswith(CANARY)]
+    seen.seen_canaries = [r for r in window if r.target.startswith(CANARY)]
+    own = {r.connection for r in seen.received}
+    seen.shared = any(r.connection in own for r in seen.seen_canaries)
+    return seen
+
+
+async def settle(client: Client, seen: Observation) -> None:
+    """Return when all answers are there that the case can have, when the connection has ended, or when the proxy waits."""
+    wanted = expected(seen)
+    while not client.ended:
+        note_answers(client, seen)
+        if wanted and len(seen.answers.whole) >= wanted or seen.answers.switched:
+            return
+        if not await client.wait_until_quiet(QUIET_S):
+            break
+    note_answers(client, seen)
+
+
+def note_answers(client: Client, seen: Observation) -> None:
+    """Read what has come."""
+    methods = [message.method for message in seen.reading.messages]
+    if seen.probed:
+        methods = [*methods[: len(seen.reading.whole)], b"GET"]
+    seen.raw_answers = client.raw
+    seen.answers = read_answers(client.raw, methods, ended=client.ended)
+
+
+def expected(seen: Observation) -> int:
+    """How many answers a client may wait for."""
+    reading = seen.reading
+    return len(reading.whole) + (reading.end is End.ERROR) + seen.probed
+
+
+def reusable(seen: Observation) -> bool:
+    """Whether another request may follow on the connection."""
+    reading, answers = seen.reading, seen.answers
+    if reading.end is not End.WHOLE or seen.case.half_close or answers.rest or answers.switched:
+        return False
+    return len(answers.whole) == len(reading.messages) and not answers.whole[-1].closes
+
+
+async def send_canary(target: Target) -> Canary:
+    """Send a request of another client; its answer has to come, and to be its own."""
+    number = next(_numbers)
+    canary = Canary(CANARY + b"%d" % number, b"Bearer canary-%d" % number)
+    client = Client()
+    try:
+        await client.open(target.port)
+        await client.send(
+            b"GET %b HTTP/1.1\r\nHost: api.test\r\nAuthorization: %b\r\nConnection: close\r\n\r\n"
+            % (canary.target, canary.token)
+        )
+        async with asyncio.timeout(DEADLINE_S):
+            while not client.ended:
+                await client.wait_until_quiet(DEADLINE_S)
+    except (OSError, TimeoutError) as error:
+        canary.detail = f"{type(error).__name__}, after {client.raw[:200]!r}"
+        return canary
+    finally:
+        await client.close()
+    answers = read_answers(client.raw, [b"GET"], ended=True)
+    numbers = [answer.recorded for answer in answers.whole]
+    own = [r.number for r in target.recorder.received if r.target == canary.target and r.whole]
+    canary.answered = numbers == own and len(own) == 1 and not answers.rest and not answers.flaws
+    if not canary.answered:
+        canary.detail = f"got {client.raw[:300]!r}; requests of its own at the service: {own}"
+    return canary
+
+
+def shown(raw: bytes, limit: int = 400) -> str:
+    """Bytes for a person."""
+    text = re.sub(rb"(.)\1{40,}", lambda m: m[0][:8] + b"...%d..." % len(m[0]), raw)
+    return repr(text[:limit])[1:]

@@ -1,0 +1,186 @@
+"""What holds for every case on every proxy of ours."""
+
+from collections.abc import Callable, Iterator
+
+from tests.differential.answers import Answer, read_answers
+from tests.differential.exchange import Observation, shown
+from tests.differential.reading import End, Message
+from tests.differential.recorder import Received
+from tests.differential.targets import GATEWAY
+
+HOP_BY_HOP = frozenset(
+    {b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te", b"trailer", b"upgrade"}
+)
+"""Fields for the next hop alone (RFC 9110, section 7.6.1), beside Transfer-Encoding, which every hop sets as it frames."""
+FRAMING = frozenset({b"content-length", b"transfer-encoding"})
+GATEWAYS_OWN = frozenset(
+    {b"x-request-id", b"x-request-timeout-ms", b"traceparent", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"}
+)
+"""Fields that the gateway alone sets, each once."""
+REMOVED = frozenset({b"forwarded", b"expect", b"tracestate"})
+"""Fields that it takes out: a client could claim anything, and Expect is answered by its own server."""
+ANYWHERE = frozenset({b"user-agent", b"accept-encoding"})
+"""Fields that Go's client may add where there is none."""
+IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
+
+Invariant = Callable[[Observation], Iterator[str]]
+
+
+def one_in_at_most_one_out(seen: Observation) -> Iterator[str]:
+    """Every request at the service is one of the client's, in their order, with its method, target, body and token."""
+    left = list(seen.reading.messages)
+    previous: Message | None = None
+    for received in seen.received:
+        if received.flaws and not received.method:
+            continue
+        if previous and repeats(received, previous, seen):
+            continue
+        reasons: list[str] = []
+        while left and (reason := explain(received, left[0])):
+            reasons.append(reason)
+            left.pop(0)
+        if not left:
+            wrong = "; ".join(reasons) or seen.reading.reason or "it was never sent, or comes twice"
+            yield f"the service got {shown(bytes(received.raw))}: {wrong}"
+            return
+        previous = left.pop(0)
+
+
+def matched(seen: Observation) -> list[tuple[Received, Message]]:
+    """The requests at the service with those of the client that they are."""
+    pairs: list[tuple[Received, Message]] = []
+    left = list(seen.reading.messages)
+    for received in seen.received:
+        while left and explain(received, left[0]):
+            left.pop(0)
+        if left:
+            pairs.append((received, left.pop(0)))
+    return pairs
+
+
+def explain(received: Received, sent: Message) -> str:
+    """In what a request at the service differs from one that the client sent; empty where it is that one."""
+    if sent.refused:
+        return f"the client's is to be refused: {sent.refused}"
+    if received.method != sent.method:
+        return f"not the method {sent.method.decode('latin-1')}"
+    if received.target not in sent.targets:
+        return f"not the target {shown(sent.target)}"
+    if received.whole and not sent.whole:
+        return "it is whole, and the client's is not"
+    if not sent.body.startswith(received.body) or (received.whole and received.body != sent.body):
+        return f"not the body {shown(sent.body)}"
+    if received.values(b"authorization") != sent.values(b"authorization"):
+        return f"not the token {sent.values(b'authorization')!r}"
+    return ""
+
+
+def repeats(received: Received, previous: Message, seen: Observation) -> bool:
+    """Whether an idempotent request comes once more because the service did not answer it (RFC 9110, section 9.2.2)."""
+    unanswered = not seen.case.script.answer or not seen.case.script.answer.startswith(b"HTTP/1.1 ")
+    return unanswered and previous.method in IDEMPOTENT and not explain(received, previous)
+
+
+def forwarded_without_flaw(seen: Observation) -> Iterator[str]:
+    """What reaches the service can be read in one way only."""
+    for received in seen.received:
+        for flaw in received.flaws:
+            yield f"the service got {flaw}: {shown(bytes(received.raw))}"
+
+
+def fields_pass_once(seen: Observation) -> Iterator[str]:
+    """End-to-end fields reach the service as they were sent; those of one hop, and those that only the gateway sets, do not."""
+    for received, sent in matched(seen):
+        if received.flaws:
+            continue
+        host = sent.values(b"host")
+        for name in GATEWAYS_OWN:
+            # A WebSocket has no time to answer within.
+            if len(received.values(name)) != 1 and not (sent.websocket and name == b"x-request-timeout-ms"):
+                yield f"{name.decode()}: {received.values(name)!r} at the service"
+        if seen.target == GATEWAY:
+            said = [received.values(n) for n in (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host")]
+            if said != [[b"127.0.0.1"], [b"http"], host]:
+                yield f"X-Forwarded-For, -Proto, -Host are {said!r}"
+        hop_by_hop = HOP_BY_HOP - ({b"connection", b"upgrade"} if sent.websocket else set[bytes]())
+        if hops := {n for n, _ in received.headers} & (hop_by_hop | REMOVED):
+            yield f"{sorted(hops)!r} reached the service"
+        kept = GATEWAYS_OWN | FRAMING | ANYWHERE | HOP_BY_HOP | REMOVED
+        got = sorted(pair for pair in received.headers if pair[0] not in kept)
+        own = kept | (sent.words - {b"host", b"authorization"})
+        want = sorted(pair for pair in sent.headers if pair[0] not in own)
+        if missing := [pair for pair in want if pair not in got]:
+            yield f"fields were lost: {missing!r}"
+        if foreign := [pair for pair in got if pair not in want]:
+            yield f"fields were made up, or were for one hop: {foreign!r}"
+
+
+def answers_are_whole(seen: Observation) -> Iterator[str]:
+    """What the client gets is answers, as many as requests at the most, with no byte left over; the connection says whether it goes on."""
+    answers = seen.answers
+    yield from answers.flaws
+    most = max(len(seen.reading.messages) + (seen.reading.end is not End.WHOLE), 1) + seen.probed
+    if len(answers.finals) > most:
+        yield f"{len(answers.finals)} answers to {most} requests at the most: {shown(seen.raw_answers)}"
+    if answers.rest and not (answers.finals and not answers.finals[-1].whole):
+        yield f"bytes beyond the last answer: {shown(answers.rest)}"
+    for number, answer in enumerate(answers.finals):
+        if not answer.whole and not broken_by_service(seen, answer):
+            yield f"an answer is cut off: {shown(seen.raw_answers)}"
+        if answer.closes and number + 1 < len(answers.finals):
+            yield "an answer follows one that closes the connection"
+    if answers.finals and answers.finals[-1].closes and not seen.closed and not seen.ended:
+        yield "the connection stays open after an answer that closes it"
+    if not seen.ended and not answers.switched:
+        yield f"the connection never ends: {shown(seen.raw_answers)}"
+
+
+def broken_by_service(seen: Observation, answer: Answer) -> bool:
+    """Whether an answer is cut off because the service's own was, or could not be read."""
+    script = seen.case.script
+    given = read_answers(script.answer.replace(b"{number}", b"0"), [], ended=script.close)
+    good = bool(given.whole) and not given.flaws and not given.rest
+    return answer.recorded is not None and not good
+
+
+def answers_are_its_own(seen: Observation) -> Iterator[str]:
+    """An answer of the service goes to the client whose request it answers, and in the order of the requests."""
+    own = [r.number for r in seen.received]
+    probes = [r.number for r in seen.seen_canaries if r.values(b"authorization") == [b"Bearer probe"]]
+    got = [answer.recorded for answer in seen.answers.finals if answer.recorded is not None]
+    if foreign := [number for number in got if number not in own + probes]:
+        yield f"the client got answers to other requests: {foreign!r} of {own!r}"
+    if got != sorted(set(got)):
+        yield f"answers came twice, or in another order: {got!r}"
+    if seen.probed and (len(seen.answers.whole) <= len(seen.reading.messages) or seen.answers.finals[-1].recorded not in probes):
+        yield f"the connection was left open, and the next request on it failed: {shown(seen.raw_answers)}"
+
+
+def others_are_untouched(seen: Observation) -> Iterator[str]:
+    """Requests of another client reach the service as they are, with their own token, and their answers come back."""
+    for canary in seen.canaries:
+        if not canary.answered:
+            yield f"another client's request failed: {canary.detail}"
+    want = [(c.target, [c.token]) for c in seen.canaries]
+    got = [(r.target, r.values(b"authorization")) for r in seen.seen_canaries if not r.target.endswith(b"/probe")]
+    if sorted(got) != sorted(want):
+        yield f"of other clients' requests {want!r} the service got {got!r}"
+    for received in seen.seen_canaries:
+        if received.flaws or received.body or received.method != b"GET":
+            yield f"another client's request was changed: {shown(bytes(received.raw))}"
+
+
+INVARIANTS: tuple[Invariant, ...] = (
+    others_are_untouched,
+    one_in_at_most_one_out,
+    forwarded_without_flaw,
+    answers_are_its_own,
+    answers_are_whole,
+    fields_pass_once,
+)
+"""The most dangerous first."""
+
+
+def violations(seen: Observation) -> list[str]:
+    """Everything that does not hold for a case, each with its invariant's name."""
+    return [f"{invariant.__name__}: {wrong}" for invariant in INVARIANTS for wrong in invariant(seen)]

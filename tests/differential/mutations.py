@@ -1,0 +1,123 @@
+"""Cases made from those of the corpus by changes that nobody thought of."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from hypothesis import HealthCheck, Phase, assume, given, settings
+from hypothesis import seed as seeded
+from hypothesis import strategies as st
+
+from tests.differential.case import ECHO, Case
+from tests.differential.corpus import corpus
+from tests.differential.invariants import violations
+from tests.differential.lane import Lane
+from tests.differential.targets import OURS
+
+LARGEST_BYTES = 2000
+FRAGMENTS = (
+    b"\r\n", b"\n", b"\r", b" ", b"\t", b"\0", b":", b",", b";", b"0", b"1", b"-", b"+", b"\x0b", b"\xff", b"/", b"?", b"#", b"%2f", b"..", b"\r\n\r\n", b"0\r\n\r\n",
+    b"Content-Length: 5\r\n", b"Content-Length: 0\r\n", b"Transfer-Encoding: chunked\r\n", b"Transfer-Encoding: identity\r\n", b"Connection: close\r\n",
+    b"Connection: content-length\r\n", b"Connection: transfer-encoding, host\r\n", b"Connection: Upgrade\r\nUpgrade: websocket\r\n", b"Connection: Upgrade\r\nUpgrade: h2c\r\n",
+    b"Expect: 100-continue\r\n", b"Host: evil.test\r\n", b"Authorization: Bearer other\r\n", b"X-Forwarded-For: 6.6.6.6\r\n", b"Trailer: x\r\n", b"TE: trailers\r\n",
+    b"GET /s/smuggled HTTP/1.1\r\nHost: api.test\r\n\r\n", b"HTTP/1.0", b"HEAD", b"POST", b"chunked", b", ", b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n",
+)  # fmt: skip
+NUMBER = b"x-recorded: {number}\r\n"
+
+
+@st.composite
+def changed(draw: st.DrawFn, raw: bytes) -> bytes:
+    """Bytes with one to three changes: something put in, taken out, doubled, replaced, or moved, mostly where a line ends."""
+    for _ in range(draw(st.integers(1, 3))):
+        ends = [0, *(found.end() for found in re.finditer(rb"\r\n|[:, /]", raw)), len(raw)]
+        at = draw(st.one_of(st.sampled_from(ends), st.integers(0, len(raw))))
+        to = min(at + draw(st.integers(1, 20)), len(raw))
+        change: Callable[[], bytes] = draw(
+            st.sampled_from(
+                (
+                    lambda: raw[:at] + draw(st.sampled_from(FRAGMENTS)) + raw[at:],
+                    lambda: raw[:at] + raw[to:],
+                    lambda: raw[:to] + raw[at:to] + raw[to:],
+                    lambda: raw[:at] + draw(st.sampled_from(FRAGMENTS)) + raw[to:],
+                    lambda: raw[:at] + raw[at:to].swapcase() + raw[to:],
+                    lambda: raw[:at] + draw(st.binary(min_size=1, max_size=3)) + raw[to:],
+                )
+            )
+        )
+        raw = change()
+    return raw
+
+
+@st.composite
+def mutations(draw: st.DrawFn, cases: tuple[Case, ...]) -> Case:
+    """A case of the corpus with its request, or the service's answer, changed; sent as it is or in two segments."""
+    case = draw(st.sampled_from(cases))
+    if case.script is not ECHO and draw(st.booleans()):
+        answer = draw(changed(case.script.answer))
+        assume(answer.count(NUMBER) == 1)
+        case = replace(case, script=replace(case.script, answer=answer))
+    else:
+        case = replace(case, pieces=(draw(changed(case.raw)),))
+    if draw(st.booleans()):
+        case = case.split(draw(st.integers(0, len(case.raw))))
+    return replace(case, name=f"mutation of {case.name}")
+
+
+def sources() -> tuple[Case, ...]:
+    """The cases that are mutated."""
+    return tuple(case for case in corpus() if len(case.raw) + len(case.script.answer) < LARGEST_BYTES)
+
+
+@dataclass
+class Failure:
+    """A mutation for which an invariant does not hold, as small as it could be made.
+
+    Args:
+        kind: proxy and invariant.
+        case: the mutation.
+        what: does not hold.
+    """
+
+    kind: str
+    case: Case
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.what}\n  sends {self.case.pieces!r}\n  the service answers {self.case.script!r}"
+
+
+def search(lane: Lane, seed: int, examples: int, known: frozenset[str] = frozenset()) -> tuple[int, Failure | None]:
+    """Search mutations for one that fails, and shrink it.
+
+    Args:
+        lane: the proxies.
+        seed: of the search; the same one finds the same.
+        examples: mutations at the most.
+        known: kinds of failures that are passed over.
+
+    Returns:
+        How many were sent, and the failure.
+    """
+    sent = 0
+    failure: Failure | None = None
+
+    @seeded(seed)
+    @settings(
+        max_examples=examples, deadline=None, database=None, phases=(Phase.generate, Phase.shrink), suppress_health_check=list(HealthCheck)
+    )  # fmt: skip
+    @given(mutations(sources()))
+    def holds(case: Case) -> None:
+        nonlocal sent, failure
+        sent += 1
+        for name, seen in lane.observe([case], OURS).items():
+            for wrong in violations(seen[case.name]):
+                kind = f"{name}, {wrong.partition(':')[0]}"
+                if kind not in known:
+                    failure = Failure(kind, case, wrong.partition(": ")[2])
+                    raise AssertionError(kind)
+
+    try:
+        holds()
+    except AssertionError:
+        pass
+    return sent, failure

@@ -1,0 +1,58 @@
+"""A stand-in for the part of Consul's HTTP API that the gateway uses, with one instance of one service."""
+
+import asyncio
+import json
+from typing import Any
+
+INDEX = b"7"
+HOLD_S = 30
+"""For how long a blocking query waits for a change that never comes."""
+
+
+class Registry:
+    """Consul's agent, on loopback.
+
+    Args:
+        service: the name that is known.
+        port: of its instance.
+    """
+
+    def __init__(self, service: str, port: int) -> None:
+        self.service = service
+        self.port = port
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> int:
+        """Listen; return the port."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return self._server.sockets[0].getsockname()[1]
+
+    def stop(self) -> None:
+        """Listen no more."""
+        if self._server:
+            self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = next((line[15:] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), b"0")
+                await reader.readexactly(int(length))
+                target = head.split(b" ")[1]
+                if b"index=" + INDEX in target:
+                    await asyncio.sleep(HOLD_S)
+                body = json.dumps(self._answer(target.decode())).encode()
+                writer.write(
+                    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-consul-index: %b\r\ncontent-length: %d\r\n\r\n%b"
+                    % (INDEX, len(body), body)
+                )
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # cancelled when the lane ends
+        finally:
+            writer.close()
+
+    def _answer(self, target: str) -> Any:
+        if not target.startswith(f"/v1/health/service/{self.service}"):
+            return {}
+        service = {"ID": "recorder", "Service": self.service, "Address": "127.0.0.1", "Port": self.port, "Tags": []}
+        return [{"Node": {"Node": "n", "Address": "127.0.0.1"}, "Service": service, "Checks": []}]

@@ -1,0 +1,225 @@
+"""What is sent the cases: the gateway, the Ingress controller in front of a gateway, and two references, each before a recorder."""
+
+import asyncio
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import yaml
+
+from tests.differential.recorder import Recorder
+from tests.differential.registry import Registry
+from toolchain.build import toolbox
+from toolchain.paths import PROJECT
+
+SERVICE = "recorder"
+TIMEOUT_S = 6
+"""Of every proxy, for its service to answer; generous, for a machine that is busy."""
+START_S = 60.0
+GATEWAY, INGRESS, NGINX, HAPROXY = "gateway", "ingress", "nginx", "haproxy"
+OURS = (GATEWAY, INGRESS)
+REFERENCES = (NGINX, HAPROXY)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A proxy, and what it forwards to."""
+
+    name: str
+    port: int
+    recorder: Recorder
+
+
+class NotBuiltError(Exception):
+    """A program that the lane needs is not there."""
+
+
+@asynccontextmanager
+async def targets(names: tuple[str, ...]) -> AsyncGenerator[dict[str, Target]]:
+    """Start proxies; they end with the context."""
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="differential-")))
+        starting = {name: STARTS[name](stack, folder / name) for name in names}
+        yield dict(zip(starting, await asyncio.gather(*starting.values()), strict=True))
+
+
+async def start_gateway(stack: AsyncExitStack, folder: Path, *, trusted: str = "") -> Target:
+    """Start a gateway of ours, with a route that any client may use."""
+    recorder, upstream = await start_recorder(stack)
+    registry = Registry(SERVICE, upstream)
+    registry_port = await registry.start()
+    stack.callback(registry.stop)
+    folder.mkdir()
+    routes = folder / "routes.json"
+    route = {"prefix": "/s", "service": SERVICE, "auth": "none", "timeout_s": TIMEOUT_S}
+    routes.write_text(json.dumps({"routes": [route]}))
+    port = free_port()
+    environment = {
+        "APP_SERVER_HOST": "127.0.0.1",
+        "APP_SERVER_PORT": str(port),
+        "APP_ROUTES_FILE": str(routes),
+        "APP_ROUTES_TRUSTED": trusted,
+        "APP_AUTH_REQUIRED": "false",
+        "APP_SERVICE_REGISTRY_ADDRESS": f"127.0.0.1:{registry_port}",
+    }
+    await run(stack, [sys.executable, "-m", "api_gateway"], folder, environment)
+    return await reached(Target(GATEWAY, port, recorder))
+
+
+async def start_ingress(stack: AsyncExitStack, folder: Path) -> Target:
+    """Start the Ingress controller, with the arguments that it has in the cluster, in front of a gateway that trusts it."""
+    skipper = shutil.which("skipper", path=str(toolbox().bin)) or unlinked_skipper()
+    if skipper is None:
+        raise NotBuiltError("skipper is not built: make tools")
+    gateway = await start_gateway(stack, folder, trusted="127.0.0.0/8")
+    port, support = free_port(), free_port()
+    routes = f'every: * -> "http://127.0.0.1:{gateway.port}";'
+    own = [f"-address=127.0.0.1:{port}", f"-support-listener=127.0.0.1:{support}", f"-inline-routes={routes}"]
+    await run(stack, [skipper, *ingress_arguments(), *own], folder, {})
+    return await reached(Target(INGRESS, port, gateway.recorder))
+
+
+def unlinked_skipper() -> str | None:
+    """The controller while other tools are still being built."""
+    from toolchain.build import load
+
+    tool = next(tool for tool in load()[0] if tool.name == "skipper")
+    return shutil.which("skipper", path=str(tool.folder))
+
+
+def ingress_arguments() -> list[str]:
+    """The controller's arguments in the cluster, less those of addresses, of certificates, and of the cluster as the source of routes."""
+    text = (PROJECT / "toolchain/cluster/addons/ingress.yaml").read_text()
+    documents: list[Any] = list(yaml.safe_load_all(Template(text).safe_substitute()))
+    daemons = next(d for d in documents if d["kind"] == "DaemonSet" and d["metadata"]["name"] == "skipper")
+    arguments: list[str] = daemons["spec"]["template"]["spec"]["containers"][0]["args"]
+    elsewhere = ("-kubernetes", "-address", "-insecure-address", "-support-listener", "-tls-")
+    return [argument for argument in arguments if not argument.startswith(elsewhere)]
+
+
+async def start_nginx(stack: AsyncExitStack, folder: Path) -> Target:
+    """Start nginx, forwarding bodies as they come over kept connections, as the gateway does."""
+    recorder, upstream = await start_recorder(stack)
+    folder.mkdir()
+    port = free_port()
+    temporary = "".join(
+        f"{kind}_temp_path {folder}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    (folder / "nginx.conf").write_text(
+        f"""worker_processes 1; daemon off; master_process off; error_log {folder}/error.log; pid {folder}/pid;
+        events {{ worker_connections 1024; }}
+        http {{ access_log off; {temporary}
+          upstream recorder {{ server 127.0.0.1:{upstream} max_fails=0; keepalive 16; }}
+          server {{ listen 127.0.0.1:{port};
+            location / {{ proxy_pass http://recorder; proxy_http_version 1.1; proxy_set_header Connection "";
+              proxy_set_header Host $http_host; proxy_request_buffering off; proxy_read_timeout {TIMEOUT_S}s;
+              proxy_next_upstream off; client_max_body_size 0; }} }} }}"""
+    )
+    command = [unpacked_program("nginx"), "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", f"{folder}/error.log"]
+    await run(stack, command, folder, {})
+    return await reached(Target(NGINX, port, recorder))
+
+
+async def start_haproxy(stack: AsyncExitStack, folder: Path) -> Target:
+    """Start haproxy, which shares connections to the service among clients, as the gateway does."""
+    recorder, upstream = await start_recorder(stack)
+    folder.mkdir()
+    port = free_port()
+    (folder / "haproxy.cfg").write_text(
+        f"""
+global
+  nbthread 1
+defaults
+  mode http
+  retries 0
+  http-reuse always
+  timeout connect {TIMEOUT_S}s
+  timeout client 30s
+  timeout server {TIMEOUT_S}s
+frontend f
+  bind 127.0.0.1:{port}
+  default_backend b
+backend b
+  server s 127.0.0.1:{upstream}
+"""
+    )
+    await run(stack, [unpacked_program("haproxy"), "-db", "-f", str(folder / "haproxy.cfg")], folder, {})
+    return await reached(Target(HAPROXY, port, recorder))
+
+
+STARTS: dict[str, Callable[[AsyncExitStack, Path], Any]] = {
+    GATEWAY: start_gateway,
+    INGRESS: start_ingress,
+    NGINX: start_nginx,
+    HAPROXY: start_haproxy,
+}
+
+
+def unpacked_program(name: str) -> str:
+    """A program of an unpacked Debian package."""
+    folder = Path("/tmp/w/debroot")
+    os.environ.setdefault("LD_LIBRARY_PATH", str(folder / "usr/lib/x86_64-linux-gnu"))
+    return str(folder / "usr/sbin" / name)
+
+
+async def start_recorder(stack: AsyncExitStack) -> tuple[Recorder, int]:
+    """Start a recorder; return it and its port."""
+    recorder = Recorder()
+    port = await recorder.start()
+    stack.callback(recorder.stop)
+    return recorder, port
+
+
+async def run(stack: AsyncExitStack, command: list[str], folder: Path, environment: dict[str, str]) -> None:
+    """Run a program until the context ends; what it says is in the folder."""
+    log = stack.enter_context((folder / f"{Path(command[0]).name}.log").open("wb"))
+    process = await asyncio.create_subprocess_exec(
+        *command, env=os.environ | environment, cwd=folder, stdout=log, stderr=subprocess.STDOUT
+    )
+
+    async def end() -> None:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+    stack.push_async_callback(end)
+
+
+async def reached(target: Target) -> Target:
+    """Return a target once it forwards."""
+    async with asyncio.timeout(START_S):
+        while not await forwards(target):
+            await asyncio.sleep(0.05)
+    return target
+
+
+async def forwards(target: Target) -> bool:
+    """Whether a request reaches the service."""
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", target.port)
+    except OSError:
+        return False
+    try:
+        writer.write(b"GET /s/canary/start HTTP/1.1\r\nHost: api.test\r\nConnection: close\r\n\r\n")
+        return (await reader.read()).startswith(b"HTTP/1.1 200")
+    except OSError:
+        return False
+    finally:
+        writer.close()
+
+
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]

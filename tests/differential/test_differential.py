@@ -1,0 +1,54 @@
+"""Everything of ours that forwards HTTP, before nginx and haproxy as references: what each makes of the same bytes."""
+
+import random
+
+import pytest
+
+from tests.differential import conftest
+from tests.differential.disagreements import settled, unlisted
+from tests.differential.invariants import INVARIANTS, Invariant
+from tests.differential.lane import Lane, Observations
+from tests.differential.mutations import search
+from tests.differential.targets import OURS, REFERENCES
+
+pytestmark = pytest.mark.timeout(900)
+SHOWN = 40
+EXAMPLES = 150
+ours = pytest.mark.parametrize("proxy", OURS)
+
+
+def listed(lines: list[str]) -> str:
+    """Failures for a person: their number, and the first ones."""
+    return f"{len(lines)}:\n" + "\n".join(lines[:SHOWN])
+
+
+@ours
+@pytest.mark.parametrize("invariant", INVARIANTS, ids=lambda invariant: invariant.__name__)
+def test_every_case_keeps_the_invariant(seen: Observations, proxy: str, invariant: Invariant) -> None:
+    broken = [f"{name}: {wrong}" for name, case in seen[proxy].items() for wrong in invariant(case)]
+    assert not broken, listed(broken)
+
+
+@ours
+def test_disagreements_with_both_references_are_reviewed(seen: Observations, proxy: str) -> None:
+    found = unlisted(proxy, seen)
+    assert not found, listed(found)
+
+
+@ours
+def test_reviewed_disagreements_still_disagree(seen: Observations, proxy: str) -> None:
+    found = settled(proxy, seen)
+    assert not found, listed(found)
+
+
+@pytest.mark.parametrize("proxy", OURS + REFERENCES)
+def test_other_clients_share_the_connections_of_the_cases(seen: Observations, proxy: str) -> None:
+    forwarded = [case for case in seen[proxy].values() if case.received]
+    assert sum(case.shared for case in forwarded) > len(forwarded) / 3
+
+
+def test_mutations_keep_the_invariants(proxies: Lane) -> None:
+    seed = random.SystemRandom().randrange(2**32)
+    sent, failure = search(proxies, seed, EXAMPLES)
+    conftest.COUNTS.append(f"{sent} mutations from seed {seed}")
+    assert failure is None, f"seed {seed}: {failure}"
