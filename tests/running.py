@@ -81,6 +81,17 @@ def eventually(condition: Callable[[], bool], what: str, deadline_s: float) -> N
         time.sleep(0.2)
 
 
+def settle(kubectl: Kubectl) -> None:
+    """Return once every pod is ready or has come to its end, and none is about to end: what a test before this one broke is whole."""
+
+    def settled(pod: dict[str, Any]) -> bool:
+        ended = pod["status"]["phase"] in ("Succeeded", "Failed")
+        ready = [status["ready"] for status in pod["status"].get("containerStatuses", ())]
+        return "deletionTimestamp" not in pod["metadata"] and (ended or (bool(ready) and all(ready)))
+
+    eventually(lambda: all(map(settled, json.loads(kubectl("get", "pods", "-o", "json"))["items"])), "every pod", 180)
+
+
 def all_told(told: Callable[[], set[str]], wanted: set[str], deadline_s: float) -> None:
     """Return once all that are wanted were told; fail, with those that were not, when they are not within `deadline_s` seconds."""
     end = time.monotonic() + deadline_s

@@ -95,6 +95,12 @@ def test_what_was_lost_comes_back_from_the_newest_backup(client: httpx.Client, k
         client.delete(f"/api/v1/users/{user['id']}", headers={"If-Match": "*"})
 
 
+@pytest.fixture(scope="module")
+def backup() -> None:
+    """At least one backup."""
+    make("backup")
+
+
 DAMAGE = """
 set -eu
 cd /backups
@@ -108,6 +114,7 @@ sha256sum 20000102T000000Z.dump >20000102T000000Z.dump.sha256
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.usefixtures("backup")
 @pytest.mark.parametrize(
     ("name", "said"),
     [

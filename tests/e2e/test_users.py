@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.running import Kubectl, connect, create, eventually, reads_back
+from tests.running import Kubectl, connect, create, eventually, reads_back, settle
 
 CLIENTS = 100
 USERS = "/api/v1/users"
@@ -192,3 +192,4 @@ def test_a_user_survives_the_loss_of_every_app_pod_and_of_postgres(
     another = create(client, new_user | {"email": f"again-{new_user['email']}"})
     assert reads_back(client, another)
     delete(client, another["id"])
+    settle(kubectl)

@@ -33,6 +33,11 @@ def test_every_make_on_a_page_is_one_that_there_is() -> None:
     assert set().union(*named.values()) >= {"up", "backup", "restore", "rollback", "logs"}
 
 
+def test_a_command_answers_where_something_has_never_happened() -> None:
+    """With jsonpath, kubectl prints nothing for a field that is not there; as a column it is `<none>`."""
+    assert [page for page, text in PAGES.items() if "jsonpath" in text] == []
+
+
 def test_every_page_that_a_page_leads_to_is_there() -> None:
     for page, text in PAGES.items():
         for link in re.findall(r"\]\(([^)#]+)", text):
