@@ -49,10 +49,8 @@ ELSEWHERE = {
     "secret": "tests/watching/test_receivers.py",
     "status": "tests/e2e/test_dashboards.py",
     "test": ".ci/run",
-    "test-all": "Makefile",
     "test-bare": "Makefile",
     "test-fast": "Makefile",
-    "test-staging": "Makefile",
     "up": "Makefile",
 }
 """Goals that change something, or take long; and who runs them."""
@@ -61,6 +59,8 @@ BY_HAND = {
     "bench-estate": "measures",
     "bench-gateway": "measures",
     "cluster-reset": "would delete the stack that the tests are about",
+    "test-all": "make test, and drills that take longer than CI may",
+    "test-staging": "the first of those drills",
     "tools": "make up does the same first",
     "fuzz": "tests/e2e/test_contract.py does the same with fewer cases",
 }
@@ -73,7 +73,7 @@ def run_of(file: Path, goal: str) -> bool:
     """Whether a file runs a goal, as our tests, the Makefile and CI do."""
     text = file.read_text()
     as_test = re.search(rf'make\(\s*"{goal}"|"make",\s*"{goal}"|RESTORE = "{goal}"', text)
-    return bool(as_test or re.search(rf"(exec make|^test[a-z-]*:.*) {goal}\b", text, re.MULTILINE))
+    return bool(as_test or re.search(rf"(exec make|\$\(MAKE\).*|^test[a-z-]*:.*) {goal}\b", text, re.MULTILINE))
 
 
 def test_every_command_of_a_page_is_run_by_somebody() -> None:
