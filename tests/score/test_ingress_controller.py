@@ -27,6 +27,9 @@ from toolchain.cluster.addons import MANIFESTS
 DEADLINE_S = 30
 HOST = "api.myapp.com"
 USERS = "/api/v1/users"
+SOCKET = f"{USERS}/socket"
+"""Where the gateway agrees to open a WebSocket."""
+OPEN = ("Connection: keep-alive, Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==")
 ADDRESS = "127.0.0.2"
 """Of the client; all of 127.0.0.0/8 is this machine."""
 
@@ -105,11 +108,21 @@ def recording(received: list[Received]) -> Generator[int]:
             body = body_of(self.headers, self.rfile.read, self.rfile.readline)
             headers = [(name.lower(), value) for name, value in self.headers.items()]
             received.append(Received(self.command, self.path, headers, body))
+            if self.path == SOCKET:
+                self.open_socket()
+                return
             self.send_response(200)
             self.send_header("Content-Length", "2")
             self.send_header("X-Answer", "of the gateway")
             self.end_headers()
             self.wfile.write(b"ok")
+
+        def open_socket(self) -> None:
+            agreement = b"HTTP/1.1 101 X\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+            self.connection.sendall(agreement + b"welcome")
+            while sent := self.connection.recv(65536):
+                self.connection.sendall(sent)
+            self.close_connection = True
 
         do_GET = do_POST = do_DELETE = handle_any  # noqa: N815 - the names that the base class looks for
 
@@ -301,11 +314,30 @@ def test_an_upgrade_that_is_none_of_ours_is_a_request_as_any(controller: Control
     assert b"X-Answer: of the gateway" in answer
 
 
-def test_a_websocket_reaches_the_gateway_as_one(controller: Controller) -> None:
-    key = ["Upgrade: websocket", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version: 13"]
-    got = controller.pass_on(request("Connection: keep-alive, Upgrade", *key))
+def test_a_websocket_reaches_the_gateway_as_one_and_so_does_its_refusal(controller: Controller) -> None:
+    controller.received.clear()
+    answer = controller.ask(request(*OPEN))
+    (got,) = controller.received
     assert (got.values("connection"), got.values("upgrade")) == (["Upgrade"], ["websocket"])
     assert got.values("x-forwarded-for") == [ADDRESS]
+    assert b"X-Answer: of the gateway" in answer
+
+
+def test_what_comes_with_the_agreement_to_a_websocket_arrives(controller: Controller) -> None:
+    with controller.connect() as connection:
+        connection.sendall(request(*OPEN, path=SOCKET, close=False) + b"early")
+        read_until(connection, b"\r\n\r\nwelcomeearly")
+        connection.sendall(b"late")
+        read_until(connection, b"late")
+
+
+def read_until(connection: socket.socket, end: bytes) -> None:
+    """Return once what a connection has sent ends in some bytes."""
+    got = b""
+    while not got.endswith(end):
+        more = connection.recv(65536)
+        assert more, got
+        got += more
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "HEAD"])

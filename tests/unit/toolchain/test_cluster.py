@@ -1,9 +1,11 @@
+import re
 import socket
 from pathlib import Path
 
 import pytest
 import yaml
 
+from infra.settings import Route
 from toolchain.build import Toolbox
 from toolchain.cluster import addons, components, network, pki, preflight, supervision
 from toolchain.cluster.layout import CONTEXT, MIRRORED
@@ -69,6 +71,15 @@ def test_a_rollout_in_progress_is_not_ready() -> None:
     assert not addons.is_ready(rolling)
     rolling["status"] = {"observedGeneration": 2, "availableReplicas": 1, "updatedReplicas": 1, "replicas": 1}
     assert addons.is_ready(rolling)
+
+
+def test_the_ingress_waits_longer_than_any_route() -> None:
+    given = (addons.MANIFESTS / "ingress.yaml").read_text()
+    waits_s = dict(
+        re.findall(r"^ *- -((?:read|write)-timeout-server|response-header-timeout-backend)=(\d+)s$", given, re.MULTILINE)
+    )
+    assert len(waits_s) == 3
+    assert min(map(int, waits_s.values())) > Route.model_json_schema()["properties"]["timeout_s"]["maximum"]
 
 
 def test_every_component_has_a_name_of_its_own() -> None:

@@ -23,7 +23,10 @@ func main() {
 	// In upstream's own handlers is what its flags ask for, -forwarded-headers among it.
 	flags := options.CustomHttpHandlerWrap
 	options.CustomHttpHandlerWrap = func(proxy http.Handler) http.Handler {
-		return overTLS(port, withoutClaims(oneByOne(flags(proxy))))
+		return overTLS(port, withoutClaims(oneByOne(webSockets(flags(proxy)))))
+	}
+	options.CustomHttpRoundTripperWrap = func(transport http.RoundTripper) http.RoundTripper {
+		return opened{transport}
 	}
 	if err := skipper.Run(options); err != nil {
 		log.Fatalf("error: %v", err)
