@@ -10,6 +10,7 @@ import uuid
 from urllib.parse import urlsplit
 
 import httpx
+from playwright.sync_api import Page, expect
 
 from tests.running import connect, eventually
 from toolchain.cluster import layout
@@ -113,3 +114,14 @@ def test_the_links_of_an_alert_open(urls: dict[str, str]) -> None:
         assert links["generator"].startswith(f"{urls['prometheus']}/graph?g0.expr=")
         assert "<html" in page_at(links["generator"]).lower()
         assert page_at(links["runbook_url"]).startswith("# Watchdog\n")
+
+
+def test_the_page_of_prometheus_shows_what_its_links_ask_for(page: Page, urls: dict[str, str]) -> None:
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(f"{urls['prometheus']}/graph?g0.expr=vector(1)%2Bvector(41)&g0.tab=1")
+    expect(page.get_by_text("42", exact=True)).to_be_visible(timeout=30_000)
+    for path, shown in {"alerts": "Watchdog", "rules": "ServiceDown", "targets": "user-service"}.items():
+        page.goto(f"{urls['prometheus']}/{path}")
+        expect(page.get_by_text(shown).first).to_be_visible(timeout=30_000)
+    assert complaints == []

@@ -8,6 +8,7 @@ import pytest
 from infra.ingress import CONTROLLERS, beside
 from infra.settings import Route
 from tests.estate.test_program import kind, one
+from toolchain.cluster import layout
 from toolchain.program import Registered, run_program, run_with, settings_of
 
 
@@ -108,3 +109,9 @@ def test_elsewhere_nothing_is_asked_of_either() -> None:
         assert not foreign & set(ingress["metadata"]["annotations"])
         assert "secretName" not in ingress["spec"]["tls"][0]
     assert "acme-solver-from-ingress" not in {resource.name for resource in run_program("local")}
+
+
+@pytest.mark.parametrize("stack", ["local", "dev", "staging", "prod"])
+def test_only_the_embedded_controller_is_believed(stack: str) -> None:
+    # On the machine's network, it connects from the machine's end of each pod's link, which has the first address of all pods.
+    assert settings_of(stack)["ingress"]["trusted"] == [f"{layout.PODS[1]}/32"]

@@ -76,7 +76,9 @@ def test_a_rollout_in_progress_is_not_ready() -> None:
 def test_the_ingress_waits_longer_than_any_route() -> None:
     given = (addons.MANIFESTS / "ingress.yaml").read_text()
     waits_s = dict(
-        re.findall(r"^ *- -((?:read|write)-timeout-server|response-header-timeout-backend)=(\d+)s$", given, re.MULTILINE)
+        re.findall(
+            r"^ *- -((?:read|write)-timeout-server|response-header-timeout-backend)=(\d+)s$", given, re.MULTILINE
+        )
     )
     assert len(waits_s) == 3
     assert min(map(int, waits_s.values())) > Route.model_json_schema()["properties"]["timeout_s"]["maximum"]
