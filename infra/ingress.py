@@ -86,7 +86,7 @@ class PublicIngress(pulumi.ComponentResource):
         hosts = {"gateway": settings.host}
         self._ingress("api", settings, settings.host, gateway, dict.fromkeys(paths, "Prefix") | OWN_PATHS, namespace)
         for name, console in consoles.items() if settings.consoles else ():
-            hosts[name] = beside(settings.host, name)
+            hosts[name] = console_host(settings.host, name)
             self._ingress(name, settings, hosts[name], console, {"/": "Prefix"}, namespace)
         self.urls = {name: settings.url(host) for name, host in hosts.items()}
         self.register_outputs({"urls": self.urls})
@@ -152,7 +152,7 @@ def annotations(settings: IngressSettings) -> dict[str, str]:
 
 
 def controller(settings: IngressSettings) -> list[dict[str, Any]]:
-    """Where the Ingress controller connects from.
+    """Return where the Ingress controller connects from.
 
     Raises:
         SettingsError: the stack does not say.
@@ -169,18 +169,18 @@ def controller(settings: IngressSettings) -> list[dict[str, Any]]:
 
 
 def tls(settings: IngressSettings, name: str, host: str) -> dict[str, Any]:
-    """The TLS entry of an Ingress and its host; without a Secret the controller's own certificate is used."""
+    """Return the TLS entry of an Ingress and its host; without a Secret the controller's own certificate is used."""
     secret = f"{name}-tls" if settings.issuer else settings.tls_secret
     return {"hosts": [host]} | ({"secretName": secret} if secret else {})
 
 
 def console_url(settings: IngressSettings, name: str) -> str | None:
     """Return the public URL of a console, where the stack publishes them."""
-    return settings.url(beside(settings.host, name)) if settings.consoles else None
+    return settings.url(console_host(settings.host, name)) if settings.consoles else None
 
 
-def beside(host: str, name: str) -> str:
-    """The host of a console: consul.example.com beside api.example.com, and consul-eu.example.com beside api-eu.example.com or eu.example.com.
+def console_host(host: str, name: str) -> str:
+    """Return the host of a console: consul.example.com for api.example.com, consul-eu.example.com for api-eu.example.com or eu.example.com.
 
     Two stacks of one domain have consoles of their own: of two Ingresses with one host, either may answer.
     """

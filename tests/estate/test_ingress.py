@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from infra.ingress import CONTROLLERS, beside
+from infra.ingress import CONTROLLERS, console_host
 from infra.settings import Route
 from tests.estate.test_program import kind, one
 from toolchain.cluster import layout
@@ -100,7 +100,7 @@ def test_nothing_else_reaches_the_gateway(path: str) -> None:
     ],
 )
 def test_stacks_of_one_domain_have_consoles_of_their_own(host: str, console: str) -> None:
-    assert beside(host, "consul") == console
+    assert console_host(host, "consul") == console
 
 
 def test_elsewhere_nothing_is_asked_of_either() -> None:

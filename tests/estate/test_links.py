@@ -16,7 +16,7 @@ REPOSITORY = "https://example.com/estate/blob/main/docs/runbooks"
 
 
 def external_urls(resources: list[Registered]) -> list[str]:
-    """Return what Prometheus and Alertmanager are told of their own addresses."""
+    """Return the addresses that Prometheus and Alertmanager have for themselves."""
     words = [
         word
         for name in CONSOLES

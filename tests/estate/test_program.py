@@ -207,7 +207,7 @@ def test_content_changes_in_place_where_its_name_is_fixed_and_rolls_the_pods_whe
     assert {provider.inputs.get(f"enable{name}Mutable") for name in ("Secret", "ConfigMap")} == {"true"}
     held = [resource for resource in resources if kind(resource) in ("Secret", "ConfigMap")]
     fixed = {resource.name for resource in held if "name" in resource.inputs["metadata"]}
-    assert fixed == {"token-keys", "token-clients", "gateway-routes"}
+    assert fixed == {"token-keys", "token-clients", "gateway-routes", "prometheus-runbooks"}
     for resource in held:
         assert resource.inputs.get("immutable", False) == (resource.name not in fixed), resource.name
 

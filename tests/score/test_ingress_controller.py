@@ -219,7 +219,7 @@ CLAIMS = [
     *("True-Client-IP", "X-Original-URL", "X-Rewrite-URL", "X-Original-Host", "X-HTTP-Method-Override"),
     *("X-HTTP-Method", "X-Method-Override"),
 ]
-"""Headers by which proxies and frameworks are told who asks, from where, and for what."""
+"""Headers from which proxies and frameworks take who asks, from where, and for what."""
 
 
 def spellings(name: str) -> list[str]:

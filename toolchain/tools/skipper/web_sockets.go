@@ -19,7 +19,7 @@ type client struct {
 
 type clientKey struct{}
 
-// webSockets has a request for a WebSocket carry its client, which opened needs. It comes after withoutClaims, which has told one.
+// webSockets has a request for a WebSocket carry its client, which opened needs. It comes after withoutClaims, which leaves Upgrade to no other request.
 func webSockets(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(answer http.ResponseWriter, request *http.Request) {
 		if request.Header.Get("Upgrade") != "" {
