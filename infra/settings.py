@@ -3,6 +3,7 @@
 import difflib
 import ipaddress
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,11 +66,66 @@ class RateLimit(Settings):
     """Seconds of the window."""
 
 
+Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[1-9]\d{0,4})?")
+
+
+def origin(value: str) -> str:
+    """Return an origin as browsers send it (RFC 6454, section 6.2), or `*`.
+
+    Raises:
+        ValueError: it is none.
+    """
+    default = {"http": ":80", "https": ":443"}.get(value.partition(":")[0])
+    if value == "*" or (ORIGIN.fullmatch(value) and not (default and value.endswith(default))):
+        return value
+    raise ValueError(
+        f"{value} is no origin: scheme://host or scheme://host:port, in lower case, no path, no default port, as https://app.example.com"
+    )
+
+
+Origin = Annotated[str, AfterValidator(origin)]
+Token = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]
+"""The name of a header (RFC 9110, section 5.1)."""
+
+
+class Cors(Settings):
+    """Which pages of other origins may use a route, by a browser (https://fetch.spec.whatwg.org/#http-cors-protocol)."""
+
+    allow_origins: tuple[Origin, ...] = Field(min_length=1)
+    """Exactly those; `*`: all."""
+    methods: list[Method] | None = None
+    """That a preflight allows; absent: those of the route."""
+    headers: tuple[Token, ...] = ("authorization", "content-type", "idempotency-key", "if-match", "if-none-match")
+    """That a page may send."""
+    expose_headers: tuple[Token, ...] = (
+        "etag",
+        "link",
+        "location",
+        "ratelimit",
+        "ratelimit-policy",
+        "retry-after",
+        "x-request-id",
+    )
+    """That a page may read."""
+    credentials: bool = False
+    """Whether the browser may add cookies and the like; tokens in Authorization do not need it."""
+    max_age_s: int = Field(default=600, ge=0, le=86400)
+    """For which a browser remembers the answer to a preflight."""
+
+    @model_validator(mode="after")
+    def _credentials_are_for_named_origins(self) -> "Cors":
+        """Refuse `*` with credentials, which no browser takes for all: it would lend every page the user's session."""
+        if self.credentials and "*" in (*self.allow_origins, *self.headers, *self.expose_headers):
+            raise ValueError("with credentials, name each origin and header in place of *")
+        return self
+
+
 class Route(Settings):
     """A path at which the gateway serves a service, and on which terms."""
 
     prefix: str = Field(pattern=r"^(/[A-Za-z0-9._~-]+)+$")
-    methods: list[str] | None = None
+    methods: list[Method] | None = None
     """Absent: all of them."""
     auth: Literal["none", "optional", "required"] = "required"
     """Whether a token is needed."""
@@ -79,6 +135,8 @@ class Route(Settings):
     balance: Literal["least_busy", "round_robin", "consistent_hash"] = "least_busy"
     rate_limit: RateLimit | None = None
     """Absent: none."""
+    cors: Cors | None = None
+    """Absent: pages of other origins may not use it."""
 
 
 class Scaling(Settings):

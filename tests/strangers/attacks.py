@@ -9,6 +9,8 @@ import json
 import os
 import resource
 import sys
+from asyncio import StreamReader as Reader
+from asyncio import StreamWriter as Writer
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -18,7 +20,6 @@ ADDRESS = "127.0.0.2"
 PAUSE_S = 0.01
 """Between two connections of one attacker, so that there are ports enough."""
 NUMBERS = itertools.count()
-Reader, Writer = asyncio.StreamReader, asyncio.StreamWriter
 
 
 @dataclass(frozen=True)

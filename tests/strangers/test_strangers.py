@@ -76,7 +76,8 @@ class Gateway:
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Generator[Gateway]:
     folder = tmp_path_factory.mktemp("gateway")
     key = secrets.token_urlsafe(32)
-    routes = [{"prefix": "/s", "service": "s"}, {"prefix": "/open", "service": "s", "auth": "none"}]
+    cors = {"allow_origins": ["https://app.example"]}
+    routes = [{"prefix": "/s", "service": "s", "cors": cors}, {"prefix": "/open", "service": "s", "auth": "none"}]
     client = ClientSettings(id="c", secret_hash=hashed(secrets.token_hex(), "c"), user_id=1, username="c")
     (folder / "routes.json").write_text(json.dumps({"routes": routes}))
     (folder / "keys.json").write_text(key_set([key]))

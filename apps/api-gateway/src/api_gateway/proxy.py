@@ -15,7 +15,7 @@ from servicekit.problems import Kind, Problem, unavailable
 from servicekit.tokens import Claims, UnknownKeyError, Verifier, missing
 from servicekit.tracing import Trace
 
-from api_gateway import headers, paths, tunnel
+from api_gateway import answers, cors, headers, paths, tunnel
 from api_gateway.connection import FOREVER, ClientGone, ClientTooSlow, Connection, NotSent, TimedOut, UpstreamError
 from api_gateway.directory import Directory
 from api_gateway.forwarded import Peers
@@ -152,6 +152,11 @@ class Proxy:
         if route is None:
             await self._serve_own(scope, receive, send)
             return
+        if cors.is_preflight(route, scope):
+            await send({"type": "http.response.start", "status": 204, "headers": cors.preflight(route, scope)})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        send = answers.completing(route, scope, send)
         exchange = None
         try:
             exchange = begun.exchange if begun else await self._enter(route, scope, receive)
@@ -196,6 +201,9 @@ class Proxy:
         route = self._route(scope)
         if route is None or cycle.flow.write_paused:  # the answer has to wait for a client that does not read
             return False
+        if cors.is_preflight(route, scope):
+            return False
+        respond = answers.responding(route, scope, respond)
         told = tell(scope)
         if not told.bodiless:
             return False
