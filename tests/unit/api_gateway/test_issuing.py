@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 import jwt
@@ -51,6 +52,14 @@ def basic(user: str, password: str) -> dict[str, str]:
     return {"Authorization": "Basic " + base64.b64encode(encoded.encode()).decode()}
 
 
+def form(body: str | bytes, kind: str = "", **headers: str) -> dict[str, Any]:
+    """A form as it is sent, byte for byte."""
+    return {"content": body, "headers": {"Content-Type": "application/x-www-form-urlencoded" + kind} | headers}
+
+
+FORM = urlencode(IN_FORM)
+
+
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     write(tmp_path / "clients.json", billing())
@@ -89,6 +98,23 @@ async def test_a_client_that_sends_its_secret_in_the_form_gets_a_token(client: h
 
 async def test_a_client_that_sends_its_secret_by_basic_gets_a_token(client: httpx.AsyncClient) -> None:
     answer = await client.post(PATH, data=GRANT, headers=basic("billing", SECRET))
+    assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        form(FORM, "; charset=UTF-8"),
+        form(FORM, **{"Content-Encoding": "identity"}),
+        form(f"{FORM}&scope=&unknown=1"),
+        {"data": IN_FORM, "params": {"unknown": "1"}},
+        {"data": GRANT | {"client_id": "billing"}, "headers": basic("billing", SECRET)},
+        {"data": GRANT | {"client_secret": ""}, "headers": basic("billing", SECRET)},
+    ],
+    ids=["charset", "identity", "unknown parameters", "unknown in the URL", "client id twice", "empty as absent"],
+)
+async def test_what_the_standard_allows_gets_a_token(client: httpx.AsyncClient, sent: dict[str, Any]) -> None:
+    answer = await client.post(PATH, **sent)
     assert answer.status_code == 200, answer.text
 
 
@@ -141,6 +167,29 @@ BOTH: dict[str, Any] = {"data": IN_FORM, "headers": basic("billing", SECRET)}
         pytest.param({"data": IN_FORM | {"grant_type": "password"}}, 400, "unsupported_grant_type", id="password"),
         pytest.param(
             {"data": IN_FORM | {"grant_type": "refresh_token"}}, 400, "unsupported_grant_type", id="refresh token"
+        ),
+        pytest.param({"files": IN_FORM | {"f": b""}}, 400, "invalid_request", id="multipart"),
+        *(
+            pytest.param(form(f"{FORM}&{name}={value}"), 400, "invalid_request", id=f"{name} twice")
+            for name, value in [*IN_FORM.items(), ("grant_type", ""), ("scope", "a&scope=b"), ("scope", "&scope=")]
+        ),
+        pytest.param(form(FORM, "; charset=latin-1"), 400, "invalid_request", id="latin-1"),
+        pytest.param(form(FORM, **{"Content-Encoding": "gzip"}), 400, "invalid_request", id="gzip"),
+        pytest.param(form(f"{FORM}&x=%ff"), 400, "invalid_request", id="not UTF-8"),
+        pytest.param(form(b"x=\xff"), 400, "invalid_request", id="bytes that are not UTF-8"),
+        pytest.param(form(FORM + "".join(f"&x{n}" for n in range(40))), 400, "invalid_request", id="many parameters"),
+        pytest.param({"data": IN_FORM, "params": {"client_secret": "x"}}, 400, "invalid_request", id="in the URL"),
+        pytest.param(
+            {"data": GRANT | {"client_id": "other"}, "headers": basic("billing", SECRET)},
+            400,
+            "invalid_request",
+            id="two clients",
+        ),
+        pytest.param(
+            {"data": GRANT, "headers": [*basic("a", "b").items(), *basic("billing", SECRET).items()]},
+            400,
+            "invalid_request",
+            id="two Authorization headers",
         ),
     ],
 )

@@ -5,14 +5,16 @@ import base64
 import json
 import time
 import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
-from urllib.parse import unquote_plus
+from email.message import Message
+from typing import Any, Literal
+from urllib.parse import parse_qsl, unquote_plus
 
 import jwt
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from fastapi import APIRouter, Form, Header, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from prometheus_client import Counter
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -20,6 +22,7 @@ from servicekit.following import Followed
 from servicekit.problems import UNAVAILABLE, Problem, documented, unavailable
 from servicekit.settings import Auth
 from servicekit.tokens import Verifier
+from starlette.datastructures import Headers
 
 from api_gateway.forwarded import Peers
 from api_gateway.limits import TOO_MANY_REQUESTS, RateLimits
@@ -34,6 +37,9 @@ AT_ONCE = 16
 """Secrets that wait for being verified, one after the other; more are told to come again."""
 ISSUED = Counter("gateway_tokens_issued", "Answers to who asked for a token", ["result"])
 NOT_STORED = {"Cache-Control": "no-store"}
+FORM = "application/x-www-form-urlencoded"
+PARAMETERS_LIMIT = 32
+"""In a form; the body as a whole is bounded by `server.body_limit_bytes`."""
 NOBODYS = PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1)
 """OWASP's least for Argon2id: secrets are long and random here, and a pod has little memory."""
 
@@ -57,6 +63,14 @@ class Clients(BaseModel):
     clients: tuple[Client, ...]
 
 
+class Requested(BaseModel):
+    """The form (RFC 6749, sections 2.3.1 and 4.4.2)."""
+
+    grant_type: Literal["client_credentials"]
+    client_id: str | None = Field(default=None, description="In place of HTTP Basic.")
+    client_secret: str | None = Field(default=None, description="In place of HTTP Basic.")
+
+
 class Granted(BaseModel):
     """A token (RFC 6749, section 5.1)."""
 
@@ -70,6 +84,20 @@ class Refused(BaseModel):
 
     error: str = Field(examples=["invalid_client"])
     error_description: str
+
+
+SENT = {
+    "requestBody": {"required": True, "content": {FORM: {"schema": Requested.model_json_schema()}}},
+    "parameters": [
+        {
+            "name": "Authorization",
+            "in": "header",
+            "description": "HTTP Basic with client id and secret",
+            "schema": {"type": "string"},
+        }
+    ],
+}
+"""The request as its OpenAPI document has it: the form is read here, since frameworks take the last of two equal parameters."""
 
 
 class RefusalError(Exception):
@@ -121,7 +149,7 @@ class Issuer:
             Problem: 503, too many ask at once.
         """
         if asked.grant is None:
-            raise RefusalError(400, "invalid_request", "send grant_type=client_credentials as a form")
+            raise invalid("send grant_type=client_credentials")
         if asked.grant != "client_credentials":
             raise RefusalError(400, "unsupported_grant_type", "grant_type is client_credentials")
         client = self.clients.content().get(asked.id)
@@ -179,26 +207,61 @@ def parse_clients(text: str) -> dict[str, Client]:
         raise ValueError(f"holds a client that is wrong: {wrong}") from error
 
 
-def credentials(authorization: str | None, client_id: str | None, client_secret: str | None) -> tuple[str, str]:
-    """Id and secret, from the header or the form, never both (RFC 6749, section 2.3).
+def parameters(headers: Headers, query: str, body: bytes) -> dict[str, str]:
+    """Return the parameters of a form; those without a value count as absent (RFC 6749, section 3.2).
+
+    Args:
+        headers: of the request.
+        query: of its URL.
+        body: the form.
+
+    Raises:
+        RefusalError: it is no form in UTF-8, a parameter is there twice, or in the URL, which ends up in logs (section 2.3.1).
+    """
+    kind = Message()
+    kind["content-type"] = headers.get("content-type", "")
+    if kind.get_content_type() != FORM or kind.get_content_charset("utf-8") != "utf-8":
+        raise invalid(f"send grant_type=client_credentials as {FORM} in UTF-8")
+    if headers.get("content-encoding", "identity").lower() != "identity":
+        raise invalid("send the form without a Content-Encoding")
+    try:
+        pairs = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=PARAMETERS_LIMIT)
+        named = {name for name, _ in parse_qsl(query, max_num_fields=PARAMETERS_LIMIT)}
+    except ValueError as error:
+        raise invalid(f"the form is not UTF-8, or has more than {PARAMETERS_LIMIT} parameters") from error
+    if len(dict(pairs)) < len(pairs):
+        raise invalid("send each parameter once")
+    if named & Requested.model_fields.keys():
+        raise invalid("send the parameters in the form, not in the URL")
+    return {name: value for name, value in pairs if value}
+
+
+def invalid(description: str) -> RefusalError:
+    """Return what is answered to a request that is not as the standard has it."""
+    return RefusalError(400, "invalid_request", description)
+
+
+def credentials(authorizations: Sequence[str], form: Mapping[str, str]) -> tuple[str, str]:
+    """Return id and secret, from the header or the form, never both (RFC 6749, section 2.3).
 
     Raises:
         RefusalError: they are in both, or malformed.
     """
-    if authorization is None:
-        return client_id or "", client_secret or ""
-    if client_secret is not None:
-        raise RefusalError(
-            400, "invalid_request", "send client id and secret by HTTP Basic or in the form, one of them"
-        )
-    scheme, _, encoded = authorization.partition(" ")
+    if not authorizations:
+        return form.get("client_id", ""), form.get("client_secret", "")
+    if "client_secret" in form or len(authorizations) > 1:
+        raise invalid("send client id and secret by HTTP Basic or in the form, one of them, once")
+    scheme, _, encoded = authorizations[0].partition(" ")
     if scheme.lower() != "basic":
         raise RefusalError(401, "invalid_client", "the Authorization header is for HTTP Basic here")
     try:
         user, _, password = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
+        user, password = (unquote_plus(part, errors="strict") for part in (user, password))
     except ValueError as error:
         raise RefusalError(401, "invalid_client", "the Authorization header is malformed") from error
-    return unquote_plus(user), unquote_plus(password)
+    if form.get("client_id", user) != user:
+        raise invalid("client_id is another one than that of HTTP Basic")
+    return user, password
 
 
 def router(issuer: Issuer, limits: RateLimits, peers: Peers) -> APIRouter:
@@ -207,18 +270,15 @@ def router(issuer: Issuer, limits: RateLimits, peers: Peers) -> APIRouter:
     kinds = documented(TOO_MANY_REQUESTS, UNAVAILABLE)
     refusals: dict[int | str, dict[str, Any]] = {400: {"model": Refused}, 401: {"model": Refused}}
 
-    @routes.post(PATH, response_model=Granted, responses=kinds | refusals, summary="A token for a client")
-    async def issue(  # pyright: ignore[reportUnusedFunction]
-        request: Request,
-        grant_type: Annotated[str | None, Form()] = None,
-        client_id: Annotated[str | None, Form()] = None,
-        client_secret: Annotated[str | None, Form()] = None,
-        authorization: Annotated[str | None, Header(description="HTTP Basic with client id and secret")] = None,
-    ) -> JSONResponse:
+    @routes.post(
+        PATH, response_model=Granted, responses=kinds | refusals, summary="A token for a client", openapi_extra=SENT
+    )
+    async def issue(request: Request) -> JSONResponse:  # pyright: ignore[reportUnusedFunction]
         limits.take("auth-token", ATTEMPTS, client_key(None, peers.client(request.scope)[0]))
         try:
-            user, password = credentials(authorization, client_id, client_secret)
-            token = await issuer.token(Asked(grant_type, user, password))
+            form = parameters(request.headers, request.url.query, await request.body())
+            user, password = credentials(request.headers.getlist("authorization"), form)
+            token = await issuer.token(Asked(form.get("grant_type"), user, password))
         except RefusalError as refusal:
             ISSUED.labels(refusal.refused.error).inc()
             challenge = {"WWW-Authenticate": 'Basic realm="tokens"'} if refusal.status == 401 else {}
