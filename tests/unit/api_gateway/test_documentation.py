@@ -8,10 +8,11 @@ from typing import Any, cast
 import httpx
 import pytest
 from api_gateway import documentation
+from api_gateway.contents import accepts_gzip
 from api_gateway.directory import Directory
 from api_gateway.discovery import Instance
 from api_gateway.documentation import ASSETS, DOCUMENT_LIMIT_BYTES, Documents
-from api_gateway.merging import OWN, Source, merge, parse
+from api_gateway.merging import COMPONENTS, OWN, PROBLEM, Source, merge, parse, references
 from api_gateway.routes import Route, RouteTable
 from api_gateway.service import UpstreamService
 from fastapi import FastAPI
@@ -55,7 +56,7 @@ def test_what_only_hidden_operations_refer_to_is_hidden() -> None:
     merged = merge(
         [source("news", {"/news": {"get": operation("Open")}, "/admin": {"get": operation("Secret")}}, schemas)], TABLE
     )
-    assert merged["components"]["schemas"].keys() == {"Open", "Item"}
+    assert merged["components"]["schemas"].keys() == {"Open", "Item", PROBLEM}
 
 
 def test_equal_schemas_of_one_name_are_one() -> None:
@@ -63,7 +64,7 @@ def test_equal_schemas_of_one_name_are_one() -> None:
         source(name, {f"/{name}": {"get": operation("Page")}}, {"Page": {"type": "array"}}) for name in ("news", "mail")
     ]
     merged = merge(sources, TABLE)
-    assert merged["components"]["schemas"] == {"Page": {"type": "array"}}
+    assert merged["components"]["schemas"] == {"Page": {"type": "array"}} | COMPONENTS["schemas"]
     assert schema_of(merged, "/news") == schema_of(merged, "/mail") == "#/components/schemas/Page"
 
 
@@ -81,6 +82,7 @@ def test_different_schemas_of_one_name_are_told_apart_with_all_that_refer_to_the
         "news-1.Item": {"type": "string"},
         "mail-2-beta.Page": {"items": {"$ref": "#/components/schemas/mail-2-beta.Item"}},
         "mail-2-beta.Item": {"type": "integer"},
+        **COMPONENTS["schemas"],
     }
     assert schema_of(merged, "/mail") == "#/components/schemas/mail-2-beta.Page"
 
@@ -102,9 +104,78 @@ def test_operations_say_their_service_and_the_token_that_their_route_wants() -> 
     assert not any("servers" in get for get in of.values())
 
 
-def test_the_gateways_own_operations_are_there_as_they_are() -> None:
+def test_the_gateways_own_operations_are_there() -> None:
     merged = merge([source(OWN, {"/auth/token": {"post": operation()}, "/users": {"get": operation()}})], TABLE)
-    assert merged["paths"] == {"/auth/token": {"post": operation(tags=[OWN])}}
+    assert merged["paths"].keys() == {"/auth/token"}
+    assert merged["paths"]["/auth/token"]["post"]["tags"] == [OWN]
+
+
+EVERYWHERE = {"200", "414", "429", "431", "503"}
+"""With the one that the service declares."""
+FORWARDED = EVERYWHERE | {"400", "502", "504"}
+
+
+@pytest.mark.parametrize(
+    ("terms", "body", "statuses"),
+    [
+        pytest.param({"auth": "none"}, {}, FORWARDED, id="as it is"),
+        pytest.param({}, {}, FORWARDED | {"401"}, id="with a token"),
+        pytest.param({"auth": "optional"}, {}, FORWARDED | {"401"}, id="with or without"),
+        pytest.param({"auth": "none"}, {"requestBody": {}}, FORWARDED | {"408"}, id="with a body"),
+        pytest.param({"auth": "none", "methods": ["GET"]}, {}, FORWARDED | {"405"}, id="for some methods"),
+    ],
+)
+def test_an_operation_says_how_the_gateway_refuses_it(
+    terms: dict[str, Any], body: dict[str, Any], statuses: set[str]
+) -> None:
+    table = RouteTable((Route.model_validate({"prefix": "/s", "service": "s"} | terms),))
+    merged = merge([source("s", {"/s": {"get": operation(**body)}})], table)
+    answers = merged["paths"]["/s"]["get"]["responses"]
+    assert answers.keys() == statuses
+    for status, answer in answers.items():
+        headers = answer["headers"].keys()
+        assert "X-Request-ID" in headers
+        assert ("Retry-After" in headers) is (status in ("429", "503"))
+        assert "RateLimit" not in headers
+        if status != "200":
+            assert answer["content"].keys() == {"application/problem+json"}
+    validate(merged)
+
+
+def test_own_operations_say_how_they_are_refused() -> None:
+    merged = merge([source(OWN, {"/auth/token": {"post": operation(requestBody={})}})], TABLE)
+    assert merged["paths"]["/auth/token"]["post"]["responses"].keys() == EVERYWHERE | {"408", "413"}
+    validate(merged)
+
+
+def test_a_limited_route_says_where_its_clients_stand() -> None:
+    table = RouteTable((Route.model_validate({"prefix": "/s", "service": "s", "rate_limit": {"requests": 1}}),))
+    answers = merge([source("s", {"/s": {"get": operation()}})], table)["paths"]["/s"]["get"]["responses"]
+    assert all({"RateLimit", "RateLimit-Policy"} <= answer["headers"].keys() for answer in answers.values())
+
+
+def test_what_a_service_declares_stays() -> None:
+    own: dict[str, Any] = {
+        "200": {"description": "done", "headers": {"X-Request-ID": {"schema": {"const": "mine"}}}},
+        "429": {"description": "mine", "content": {"text/plain": {}}},
+        "503": {"$ref": "#/components/responses/Mine"},
+        "default": {"description": "mine"},
+    }
+    answers = merge([source("news", {"/news": {"get": operation(responses=own)}})], TABLE)["paths"]["/news"]["get"][
+        "responses"
+    ]
+    assert answers["200"]["headers"]["X-Request-ID"] == {"schema": {"const": "mine"}}
+    assert answers["429"] | {"headers": {}} == own["429"] | {"headers": {}}
+    assert answers["429"]["headers"].keys() == {"X-Request-ID", "Retry-After"}
+    assert answers["503"] == own["503"]
+    assert answers["default"]["description"] == "mine"
+    assert answers.keys() == FORWARDED | {"default"}
+
+
+def validate(merged: dict[str, Any]) -> None:
+    """Every reference leads somewhere."""
+    for section, name in references(merged):
+        assert name in merged["components"][section]
 
 
 def test_an_operation_id_is_there_once() -> None:
@@ -119,10 +190,10 @@ def test_both_versions_of_user_service_are_merged_with_every_reference_leading_s
     merged = merge(sources, TABLE)
     assert merged["paths"].keys() == {path for of in sources for path in of.document["paths"]}
     assert merged["components"]["securitySchemes"].keys() == {"bearer"}
-    found = {
-        part.split('"')[0].rpartition("/")[2] for part in json.dumps(merged).split('"$ref": "#/components/schemas/')[1:]
-    }
-    assert found == merged["components"]["schemas"].keys()
+    assert {name for section, name in references(merged) if section == "schemas"} == merged["components"][
+        "schemas"
+    ].keys()
+    validate(merged)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +255,7 @@ async def gateway(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Gateway]:
 
 
 async def test_a_service_shows_what_it_has(gateway: Gateway) -> None:
-    merged = json.loads(await (await gateway(GOOD)).merged())
+    merged = json.loads((await (await gateway(GOOD)).merged()).plain)
     assert merged["paths"].keys() == {"/news"}
     assert "**" not in merged["info"]["description"]
 
@@ -205,11 +276,11 @@ async def test_a_service_that_is_away_is_named_and_shown_as_it_was(gateway: Gate
     answers = GOOD | bad
     documents = await gateway(answers)
     async with asyncio.timeout(2):
-        never = json.loads(await documents.merged())
+        never = json.loads((await documents.merged()).plain)
         answers.update(GOOD)
-        good = json.loads(await documents.merged())
+        good = json.loads((await documents.merged()).plain)
         answers.update(bad)
-        away = json.loads(await documents.merged())
+        away = json.loads((await documents.merged()).plain)
     assert never["paths"] == {}
     assert "**news** does not tell what it can do just now; it is not shown" in never["info"]["description"]
     assert away["paths"] == good["paths"] != {}
@@ -248,3 +319,64 @@ async def test_every_file_of_the_page_is_served_from_here() -> None:
             assert (await client.get(f"/docs/{name}")).headers["cache-control"] == "public, max-age=3600"
         assert (await client.get("/docs/docs.html")).status_code == 404
         assert (await client.get("/openapi.json")).json()["openapi"] == "3.1.0"
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    app = FastAPI(docs_url=None, openapi_url=None)
+    directory = SimpleNamespace(table=TABLE, services={})
+    app.include_router(documentation.router(app, cast("Directory", directory)))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway") as client:
+        yield client
+
+
+PATHS = pytest.mark.parametrize("path", ["/docs", "/docs/swagger-ui-bundle.js", "/openapi.json"])
+
+
+@PATHS
+async def test_the_page_is_sent_compressed_to_who_takes_that(client: httpx.AsyncClient, path: str) -> None:
+    plain = await client.get(path, headers={"Accept-Encoding": "br, gzip;q=0"})
+    zipped = await client.get(path, headers={"Accept-Encoding": "br;q=1.0, gzip;q=0.8, *;q=0.1"})
+    assert plain.content == zipped.content
+    assert "content-encoding" not in plain.headers
+    assert zipped.headers["content-encoding"] == "gzip"
+    assert int(zipped.headers["content-length"]) < int(plain.headers["content-length"])
+    assert plain.headers["etag"] != zipped.headers["etag"]
+    for answer in (plain, zipped):
+        assert answer.headers["vary"] == "Accept-Encoding"
+        assert answer.headers["content-type"].split(";")[0] in ("text/html", "text/javascript", "application/json")
+
+
+@PATHS
+@pytest.mark.parametrize("coding", ["gzip", "identity"])
+async def test_what_a_browser_has_is_not_sent_again(client: httpx.AsyncClient, path: str, coding: str) -> None:
+    accept = {"Accept-Encoding": coding}
+    first = await client.get(path, headers=accept)
+    for known in (first.headers["etag"], f'"x", W/{first.headers["etag"]}', "*"):
+        again = await client.get(path, headers=accept | {"If-None-Match": known})
+        assert (again.status_code, again.content) == (304, b"")
+        for name in ("etag", "vary", "cache-control"):
+            assert again.headers[name] == first.headers[name]
+    for unknown in ('"x"', first.headers["etag"].replace("-gzip", "")[:-1] + '-other"'):
+        assert (await client.get(path, headers=accept | {"If-None-Match": unknown})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("accepted", "taken"),
+    [
+        ("", False),
+        ("gzip", True),
+        ("GZIP", True),
+        ("x-gzip", True),
+        ("*", True),
+        ("deflate, gzip;q=1.0, *;q=0.5", True),
+        ("gzip;q=0", False),
+        ("gzip; q=0.000, *", False),
+        ("*;q=0", False),
+        ("gzip;q=0.001", True),
+        ("identity", False),
+        ("gzipped", False),
+    ],
+)
+def test_gzip_is_sent_only_where_it_is_taken(accepted: str, *, taken: bool) -> None:
+    assert accepts_gzip(accepted) is taken

@@ -2,19 +2,23 @@
 
 import asyncio
 import logging
+import mimetypes
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
 
 import orjson
-from fastapi import APIRouter, FastAPI, HTTPException
-from fastapi.responses import FileResponse, Response
+from fastapi import APIRouter, FastAPI, HTTPException, Request
+from fastapi.responses import Response
 from pydantic import BaseModel, Field, StringConstraints
 from servicekit import openapi
 
 from api_gateway.connection import NotSent, UpstreamError
+from api_gateway.contents import Content, content
 from api_gateway.directory import Directory
 from api_gateway.merging import OWN, Source, merge, parse
+from api_gateway.routes import RouteTable
 from api_gateway.service import UpstreamService
 from api_gateway.upstream import Upstream
 
@@ -63,12 +67,12 @@ class Documents:
         self.directory = directory
         self._good: dict[str, list[Source]] = {}
         self._problems: dict[str, str] = {}
-        self._merged = b""
+        self._merged: Content
         self._good_until = 0.0
         self._flight: asyncio.Task[None] | None = None
 
-    async def merged(self) -> bytes:
-        """The document as JSON."""
+    async def merged(self) -> Content:
+        """Return the document as JSON."""
         if self._flight is None and asyncio.get_running_loop().time() >= self._good_until:
             self._flight = asyncio.create_task(self._make())
         if self._flight:
@@ -84,8 +88,7 @@ class Documents:
             sources.append(Source(OWN, openapi.document(self.own, "Gateway", "1", "/")))
             said = sorted(remark for remark in remarks if remark)
             # In a thread, so that no request has to wait for large documents.
-            document = await asyncio.to_thread(merge, sources, self.directory.table, said)
-            self._merged = orjson.dumps(document)
+            self._merged = await asyncio.to_thread(encoded, sources, self.directory.table, said)
         finally:
             self._good_until = asyncio.get_running_loop().time() + CACHE_S
             self._flight = None
@@ -103,6 +106,16 @@ class Documents:
             return f"**{service.name}** does not tell what it can do just now; it is {kept}."
         self._problems.pop(service.name, None)
         return None
+
+
+def encoded(sources: Sequence[Source], table: RouteTable, remarks: Sequence[str]) -> Content:
+    """Return the merged document as it is sent."""
+    return content(orjson.dumps(merge(sources, table, remarks)), "application/json")
+
+
+def read(file: Path) -> Content:
+    """Return a file of the page."""
+    return content(file.read_bytes(), mimetypes.guess_type(file.name)[0] or "application/octet-stream")
 
 
 async def documents(service: UpstreamService) -> list[Source]:
@@ -160,21 +173,21 @@ def router(own: FastAPI, directory: Directory) -> APIRouter:
     """
     routes = APIRouter(include_in_schema=False)
     merged = Documents(own, directory)
+    assets = {name: read(file) for name, file in ASSETS.items()}
+    page = read(OURS / "docs.html")
 
     @routes.get("/openapi.json")
-    async def document() -> Response:  # pyright: ignore[reportUnusedFunction]
-        fresh = SAFE | {"Cache-Control": "no-cache"}
-        return Response(await merged.merged(), media_type="application/json", headers=fresh)
+    async def document(request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
+        return (await merged.merged()).answer(request, SAFE | {"Cache-Control": "no-cache"})
 
     @routes.get("/docs")
-    async def page() -> Response:  # pyright: ignore[reportUnusedFunction]
-        headers = SAFE | {"Cache-Control": "no-cache", "Content-Security-Policy": POLICY}
-        return FileResponse(OURS / "docs.html", headers=headers)
+    async def docs(request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
+        return page.answer(request, SAFE | {"Cache-Control": "no-cache", "Content-Security-Policy": POLICY})
 
     @routes.get("/docs/{name}")
-    async def asset(name: str) -> Response:  # pyright: ignore[reportUnusedFunction]
-        if name not in ASSETS:
+    async def asset(request: Request, name: str) -> Response:  # pyright: ignore[reportUnusedFunction]
+        if name not in assets:
             raise HTTPException(404)
-        return FileResponse(ASSETS[name], headers=SAFE | {"Cache-Control": "public, max-age=3600"})
+        return assets[name].answer(request, SAFE | {"Cache-Control": "public, max-age=3600"})
 
     return routes

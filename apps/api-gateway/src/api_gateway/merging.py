@@ -3,11 +3,13 @@
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from itertools import chain
+from typing import Any, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
+from servicekit.problems import MEDIA_TYPE
 
-from api_gateway.routes import Route, RouteTable
+from api_gateway.routes import Method, Route, RouteTable
 
 Tree = dict[str, Any]
 Name = tuple[str, str]
@@ -17,6 +19,50 @@ OWN = "api-gateway"
 SHARED = frozenset({"parameters", "summary", "description"})
 """What a path says of all its operations. Not `servers`: every operation is asked for at the gateway."""
 BEARER = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+ALL_METHODS = frozenset(get_args(Method))
+PROBLEM = "gateway.Problem"
+REFUSALS = {
+    400: "The request can be read in more than one way",
+    401: "The token is missing, or not valid",
+    405: "The path does not take this method",
+    408: "The request did not come in time",
+    413: "The body is too large",
+    414: "The path and query are too long",
+    429: "The client has asked too much, or has too much in flight",
+    431: "The header fields are too large",
+    502: "The service failed",
+    503: "The service cannot be reached, or has too much in flight",
+    504: "The service did not answer in time",
+}
+HEADERS = {
+    "X-Request-ID": ("Names the request in the logs.", "string"),
+    "RateLimit": ("What is left of the limit (draft-ietf-httpapi-ratelimit-headers-10).", "string"),
+    "RateLimit-Policy": ("The limit.", "string"),
+    "Retry-After": ("Seconds to wait.", "integer"),
+    "WWW-Authenticate": ("How to send a token (RFC 6750).", "string"),
+    "Allow": ("The methods that the path takes.", "string"),
+}
+HEADERS_OF = {"401": ["WWW-Authenticate"], "405": ["Allow"], "429": ["Retry-After"], "503": ["Retry-After"]}
+COMPONENTS: dict[str, Tree] = {
+    "schemas": {
+        PROBLEM: {
+            "type": "object",
+            "description": "A problem (RFC 9457).",
+            "required": ["type", "title", "status", "detail"],
+            "properties": {
+                "type": {"type": "string", "description": "Names the kind of problem; it does not change."},
+                "title": {"type": "string"},
+                "status": {"type": "integer"},
+                "detail": {"type": "string"},
+            },
+        }
+    },
+    "headers": {
+        f"gateway.{name}": {"description": description, "schema": {"type": kind}}
+        for name, (description, kind) in HEADERS.items()
+    },
+}
+"""The gateway's own."""
 REFERENCE = re.compile(r"#/components/(\w+)/([^/]+)(.*)")
 
 
@@ -159,17 +205,68 @@ def shared(source: Source, label: str, table: RouteTable) -> Share:
         }
         if operations:
             paths[path] = {key: item[key] for key in item.keys() & SHARED} | operations
-    return Share(source, label, paths, reached(paths, document.get("components", {})))
+    return Share(source, label, paths, reached(paths, with_own(document.get("components", {}))))
+
+
+def with_own(components: dict[str, Tree]) -> dict[str, Tree]:
+    """Return a document's components, and those of the gateway."""
+    return components | {section: components.get(section, {}) | own for section, own in COMPONENTS.items()}
 
 
 def described(operation: Tree, source: Source, route: Route | None) -> Tree:
     """An operation as one of its service, and with the token that the route to it wants."""
     made = {key: value for key, value in operation.items() if key != "servers"} | {"tags": [source.service]}
+    made["responses"] = answers(operation, route)
     if route and route.auth != "none":
         made["security"] = [{"bearer": []}, *([{}] if route.auth == "optional" else [])]
     elif "security" not in made and "security" in source.document:
         made["security"] = source.document["security"]
     return made
+
+
+def answers(operation: Tree, route: Route | None) -> Tree:
+    """Return the answers to an operation: those that its service declares, and those of the gateway, with the headers that it adds."""
+    declared: Tree = operation.get("responses", {})
+    added = {str(status): refusal(status) for status in refused(operation, route)}
+    every = ["X-Request-ID", *(["RateLimit", "RateLimit-Policy"] if route and route.rate_limit else [])]
+    # A number comes before a range of them, and before `default`, wherever it stands.
+    return {
+        status: with_headers(answer, HEADERS_OF.get(status, []), every) for status, answer in (added | declared).items()
+    }
+
+
+def refused(operation: Tree, route: Route | None) -> Iterable[int]:
+    """Return the statuses with which the gateway refuses an operation, or tells that its service failed."""
+    yield from (414, 429, 431, 503)
+    if "requestBody" in operation:
+        yield 408
+        if route is None:
+            yield 413
+    if route:
+        yield from (400, 502, 504)
+        if route.auth != "none":
+            yield 401
+        if route.methods != ALL_METHODS:
+            yield 405
+
+
+def refusal(status: int) -> Tree:
+    """Return a problem (RFC 9457) as the gateway answers with it."""
+    problem = {"schema": {"$ref": f"#/components/schemas/{PROBLEM}"}}
+    return {"description": REFUSALS[status], "content": {MEDIA_TYPE: problem}}
+
+
+def with_headers(answer: Tree, *names: Iterable[str]) -> Tree:
+    """Return an answer with headers that the gateway adds; what is there already stays as it is."""
+    if "$ref" in answer:
+        return answer
+    added = {name: {"$ref": f"#/components/headers/{component(name)}"} for name in chain(*names)}
+    return answer | {"headers": added | answer.get("headers", {})}
+
+
+def component(name: str) -> str:
+    """Return the name of a component that is the gateway's own, and no service's."""
+    return f"gateway.{name}"
 
 
 def reached(paths: Tree, components: dict[str, Tree]) -> dict[Name, Any]:
