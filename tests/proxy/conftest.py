@@ -14,8 +14,9 @@ from api_gateway.limits import RateLimits
 from api_gateway.proxy import Proxy
 from api_gateway.routes import Route, RouteTable
 from api_gateway.service import UpstreamService
+from servicekit.asgi import Receive, Scope, Send
 from servicekit.bodies import refuse
-from servicekit.observation import Observed, Receive, Scope, Send
+from servicekit.observation import Observed
 from servicekit.problems import Kind, Problem
 from servicekit.serving import Server, configured
 from servicekit.settings import Auth, Cache
@@ -82,7 +83,7 @@ async def gateways() -> AsyncGenerator[Gateway]:
             proxy = Proxy(own, cast("Directory", directory), verifier, Peers(()), RateLimits(Cache()))
             await proxy.open()
             stack.push_async_callback(proxy.close)
-            return await serve(stack, Observed(proxy, "api-gateway", trusts=lambda _: False, spans=spans))
+            return await serve(stack, Observed(proxy, "api-gateway", spans=spans))
 
         yield start
 

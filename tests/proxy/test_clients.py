@@ -3,8 +3,7 @@
 import asyncio
 
 import pytest
-from api_gateway import proxy
-from servicekit import http1
+from servicekit import bodies, http1
 
 from tests.proxy.conftest import Gateway, answering, head
 from tests.proxy.test_proxy import GET, status, statuses
@@ -46,7 +45,7 @@ async def test_a_body_that_does_not_come_is_the_clients_fault_alone(
                 await reader.readexactly(100000)
             writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
 
-    monkeypatch.setattr(proxy, "CLIENT_S", 0.2)
+    monkeypatch.setattr(bodies, "CLIENT_S", 0.2)
     port = await gateway(patient, timeout_s=0.3)
     slow = await asyncio.gather(*(read_to_end(port, POST + sent) for _ in range(30)))
     assert {status(answer) for answer in slow} == {408}

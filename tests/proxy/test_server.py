@@ -4,8 +4,12 @@ import asyncio
 import gc
 import re
 import tracemalloc
+from typing import Any
 
 import pytest
+from api_gateway import headers, proxy
+from api_gateway.service import UpstreamService
+from prometheus_client import REGISTRY
 from servicekit import http1
 
 from tests.proxy.conftest import Gateway, answering, head
@@ -305,3 +309,78 @@ async def test_the_answer_to_head_has_no_body(gateway: Gateway, raw: bytes, code
     heads = answer.split(b"\r\n\r\n")
     assert [int(part.removeprefix(b"HTTP/1.1 ")[:3]) for part in heads[:-1]] == [code, 200]
     assert heads[-1] == b""
+
+
+ASKED = {"method": "GET", "endpoint": "/s/{path}"}
+
+
+def answers(**labels: str) -> float:
+    return REGISTRY.get_sample_value("http_request_duration_seconds_count", ASKED | labels) or 0
+
+
+def in_flight() -> float:
+    """Requests that the gauges still count."""
+    names = ("active_requests", "gateway_in_flight", "gateway_upstream_in_flight")
+    return sum(s.value for metric in REGISTRY.collect() if metric.name in names for s in metric.samples)
+
+
+@pytest.mark.parametrize(
+    "failing",
+    [
+        (proxy, "check"),
+        (proxy, "begin_attempt"),
+        (proxy, "request"),
+        (proxy, "end_attempt"),
+        (headers, "downstream"),
+        (UpstreamService, "succeeded"),
+        (http1.Cycle, "respond"),
+    ],
+    ids=lambda failing: failing[1],
+)
+async def test_an_error_without_a_task_is_an_answer_and_a_line(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, failing: tuple[Any, str]
+) -> None:
+    works = getattr(*failing)
+    calls = 0
+
+    def fail_once(*given: Any, **named: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise ZeroDivisionError
+        return works(*given, **named)
+
+    port = await gateway(answering())
+    await exchange(port, ending(GET))  # a connection at hand: what follows needs no task
+    before, counted = in_flight(), answers(status_code="500")
+    monkeypatch.setattr(*failing, fail_once)
+    answer = await exchange(port, GET + ending(GET))
+    monkeypatch.undo()
+    assert calls >= 1
+    assert [int(part[:3]) for part in answer.split(b"HTTP/1.1 ")[1:]] == [500, 200]
+    assert b"application/problem+json" in answer
+    (record,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert b"x-request-id: " + vars(record)["request_id"].encode() in answer
+    assert record.exc_info is not None
+    assert record.exc_info[0] is ZeroDivisionError
+    assert in_flight() == before
+    assert answers(status_code="500") == counted + 1
+    assert status(await exchange(port, ending(GET))) == 200
+
+
+async def test_a_client_that_leaves_in_the_middle_of_its_upload_is_no_error(gateway: Gateway) -> None:
+    async def patient(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await reader.read(-1)
+
+    port = await gateway(patient)
+    left, failed = answers(method="POST", status_code="499"), answers(method="POST", status_code="500")
+    for sent in (b"", b"x", b"x" * 70_000):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(request(b"/s/1", b"Content-Length: 100000", method=b"POST") + sent)
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+    async with asyncio.timeout(DEADLINE_S):
+        while answers(method="POST", status_code="499") < left + 3:  # noqa: ASYNC110 - the registry has no event for it
+            await asyncio.sleep(0.01)
+    assert answers(method="POST", status_code="500") == failed

@@ -16,7 +16,7 @@ from api_gateway.routes import RouteTable
 from api_gateway.settings import Routing
 from api_gateway.shares import KEY_LIMIT_BYTES, PLACES, SHARE, Shares, client_key
 from prometheus_client import REGISTRY
-from servicekit.observation import Headers, Message, Receive, Scope, Send
+from servicekit.asgi import Headers, Message, Receive, Scope, Send
 from servicekit.problems import Problem
 from servicekit.settings import Auth, Cache
 from servicekit.tokens import Verifier

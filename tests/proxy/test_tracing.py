@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Iterator
 import httpx
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
-from servicekit.observation import Observed, Receive, Scope, Send
+from servicekit.asgi import Receive, Scope, Send
+from servicekit.observation import Observed
 from servicekit.spans import Spans
 
 from tests.collector import Collector, attributes, collecting
@@ -44,7 +45,7 @@ def serving(spans: Spans) -> Behaviour:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
-    observed = Observed(app, "user-service", trusts=lambda _: True, spans=spans)
+    observed = Observed(app, "user-service", behind_gateway=True, spans=spans)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         lines = [line.split(b": ", 1) for line in (await head(reader)).split(b"\r\n")[1:-2]]

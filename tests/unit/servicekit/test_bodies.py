@@ -1,8 +1,10 @@
+import asyncio
 from typing import Any
 
 import pytest
+from servicekit import bodies
+from servicekit.asgi import App, Message, Receive, Scope, Send
 from servicekit.bodies import Bounded, Head
-from servicekit.observation import App, Message, Receive, Scope, Send
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
@@ -47,3 +49,30 @@ async def test_head_is_answered_as_get_and_still_known_as_head() -> None:
     assert await ask(Head(echo), scope, []) == (200, b"GET")
     assert scope["method"] == "HEAD"
     assert scope["route"] == "the route"
+
+
+async def test_a_body_that_stalls_is_refused_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "CLIENT_S", 0.01)
+    sent: list[Message] = []
+
+    async def silence() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async with asyncio.timeout(30):
+        await Bounded(echo, 4)(post(), silence, send)
+    assert sent[0]["status"] == 408
+    assert (b"connection", b"close") in sent[0]["headers"]
+
+
+async def test_a_client_that_has_left_gets_no_answer_and_the_app_no_request() -> None:
+    async def left() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def never(*_: object) -> None:
+        raise AssertionError
+
+    await Bounded(never, 4)(post(), left, never)

@@ -1,9 +1,23 @@
 import asyncio
+import time
+from contextlib import nullcontext
 
 import httpx
-from fastapi import FastAPI
+import pytest
+from fastapi import APIRouter, Request
+from servicekit import problems, routing
+from servicekit.bodies import Head
 from servicekit.endpoints import answer, router
 from servicekit.health import Health
+from servicekit.tokens import missing
+
+
+async def get(routes: APIRouter, path: str) -> httpx.Response:
+    app = routing.app("service", lambda _: nullcontext())
+    problems.handle(app)
+    routing.add(app, routes)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(Head(app)), base_url="http://service") as client:
+        return await client.get(path)
 
 
 async def test_probes_that_arrive_together_share_one_check() -> None:
@@ -53,14 +67,46 @@ async def test_what_is_not_vital_only_degrades() -> None:
     async def fail() -> None:
         raise ConnectionError("refused")
 
-    async def get(path: str) -> httpx.Response:
-        app = FastAPI()
-        app.include_router(router(Health({"database": work, "cache": fail}), ready=("database",), vital=("database",)))
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
-            return await client.get(path)
-
-    assert (await get("/health")).status_code == 200
-    details = (await get("/health/details")).json()
+    routes = router(Health({"database": work, "cache": fail}), ready=("database",), vital=("database",))
+    assert (await get(routes, "/health")).status_code == 200
+    details = (await get(routes, "/health/details")).json()
     assert details["status"] == "degraded"
     assert details["checks"]["cache"]["reason"] == "ConnectionError: refused"
     assert details["checks"]["database"]["latency_ms"] >= 0
+
+
+async def test_health_has_the_status_of_each_service_that_it_needs() -> None:
+    async def work() -> None: ...
+
+    async def fail() -> None:
+        raise ConnectionError("refused")
+
+    before = int(time.time())
+    for check, code, status, of_registry in (
+        (work, 200, "healthy", {"status": "healthy"}),
+        (fail, 503, "unhealthy", {"status": "unhealthy", "reason": "ConnectionError: refused"}),
+    ):
+        needed = ("database", "registry")
+        answered = await get(
+            router(Health({"database": work, "registry": check, "cache": fail}), (), needed), "/health"
+        )
+        body = answered.json()
+        assert answered.status_code == code
+        assert before <= body.pop("timestamp") <= time.time()
+        assert body == {"status": status, "services": {"database": {"status": "healthy"}, "registry": of_registry}}
+
+
+async def test_the_details_are_for_those_who_are_let_through() -> None:
+    async def refuse(_: Request) -> None:
+        raise missing()
+
+    routes = router(Health({}), (), (), admit=refuse)
+    assert (await get(routes, "/health/details")).status_code == 401
+    assert [(await get(routes, path)).status_code for path in ("/health", "/livez", "/readyz")] == [200] * 3
+
+
+@pytest.mark.parametrize("path", ["/livez/", "/health/", "//livez"])
+async def test_no_path_leads_elsewhere(path: str) -> None:
+    answered = await get(router(Health({}), (), ()), path)
+    assert answered.status_code == 404
+    assert "location" not in answered.headers

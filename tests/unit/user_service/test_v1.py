@@ -123,4 +123,11 @@ async def test_a_deleted_user_is_gone(client: httpx.AsyncClient) -> None:
 async def test_a_method_that_there_is_not_is_answered_with_those_that_there_are(client: httpx.AsyncClient) -> None:
     refused = await client.post(f"{USERS}/1")
     assert refused.status_code == 405
-    assert refused.headers["allow"] == "DELETE, GET, PATCH, PUT"
+    assert refused.headers["allow"] == "DELETE, GET, HEAD, PATCH, PUT"
+
+
+@pytest.mark.parametrize("path", [f"{USERS}/", f"{USERS}/1/", "/users/", "/health/"])
+async def test_a_path_with_a_slash_more_leads_nowhere(client: httpx.AsyncClient, path: str) -> None:
+    refused = await client.get(path)
+    assert refused.status_code == 404
+    assert "location" not in refused.headers

@@ -1,6 +1,6 @@
 """What every answer of a route has, whoever gave it: the service, or the gateway that refused the request."""
 
-from servicekit.observation import Headers, Message, Respond, Scope, Send
+from servicekit.asgi import Headers, Message, Scope, Send
 
 from api_gateway import cors
 from api_gateway.routes import Route
@@ -28,12 +28,3 @@ def completing(route: Route, scope: Scope, send: Send) -> Send:
         await send(message)
 
     return send_completed
-
-
-def responding(route: Route, scope: Scope, respond: Respond) -> Respond:
-    """Return what answers at once, with the headers completed."""
-
-    def respond_completed(status: int, headers: Headers, body: bytes) -> None:
-        respond(status, completed(route, scope, status, headers), body)
-
-    return respond_completed

@@ -10,6 +10,8 @@ from math import inf
 from typing import Any, cast
 
 import httptools
+from servicekit.bodies import ClientGone as ClientGone
+from servicekit.bodies import ClientTooSlow as ClientTooSlow
 from servicekit.http1 import BODILESS, Corked
 
 Headers = list[tuple[bytes, bytes]]
@@ -35,14 +37,6 @@ class Broken(UpstreamError):  # noqa: N818
 
 class TimedOut(UpstreamError):  # noqa: N818
     """The answer, or its next piece, did not come in time."""
-
-
-class ClientGone(Exception):  # noqa: N818
-    """Who asked has left."""
-
-
-class ClientTooSlow(ClientGone):
-    """Who asked does not send the rest of its request."""
 
 
 class Connection(asyncio.Protocol):

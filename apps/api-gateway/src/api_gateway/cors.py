@@ -7,7 +7,7 @@ two values of one header are refused by every browser. A preflight is answered h
 from collections.abc import Iterable
 from typing import Final
 
-from servicekit.observation import Headers, Scope
+from servicekit.asgi import Headers, Scope
 
 from api_gateway.routes import Cors, Route
 

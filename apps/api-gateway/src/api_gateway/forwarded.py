@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
+from servicekit.asgi import Scope
 from servicekit.caching import remembered
-from servicekit.observation import MAX_ADDRESS, Scope
+from servicekit.observation import MAX_ADDRESS
 
 Network = IPv4Network | IPv6Network
 

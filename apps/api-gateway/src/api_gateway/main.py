@@ -7,12 +7,13 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from fastapi.responses import RedirectResponse
 from servicekit import endpoints, logs, metrics, problems, routing
-from servicekit.bodies import Bounded
+from servicekit.bodies import Bounded, Head
 from servicekit.following import Followed
 from servicekit.health import Check, Health
-from servicekit.observation import Observed
+from servicekit.observation import Observed, identify
 from servicekit.registration import Registration
 from servicekit.serving import serve
 from servicekit.settings import SettingsError, load_or_exit, refuse
@@ -50,7 +51,7 @@ def create_app(settings: GatewaySettings, registration: Registration) -> Proxy:
 
     own = routing.app("api-gateway", lifespan)
     problems.handle(own)
-    vital: dict[str, Check] = {"discovery": directory.consul_answers, "registration": registration.check}
+    vital: dict[str, Check] = {"discovery": directory.consul_answers, "registry": registration.check}
     others: dict[str, Check] = {
         "instances": directory.instances_are_known,
         "routes": directory.routes_are_current,
@@ -60,13 +61,25 @@ def create_app(settings: GatewaySettings, registration: Registration) -> Proxy:
     def upstreams() -> dict[str, Any]:
         return {"upstreams": {name: service.described() for name, service in directory.services.items()}}
 
-    routing.add(own, endpoints.router(Health(vital | others), ready=("instances",), vital=tuple(vital), more=upstreams))
+    async def operators(request: Request) -> None:
+        """Ask those who come through the Ingress for a token; inside the cluster there is none to bring."""
+        if peers.trusted(request.scope):
+            identify(request.scope, await verifier.authenticate(request.headers.get("authorization")))
+
+    health = Health(vital | others)
+    routing.add(own, endpoints.router(health, ("instances",), tuple(vital), upstreams, operators))
+    own.add_api_route("/", to_the_page, include_in_schema=False)
     if settings.clients.file:
         clients = Followed("clients.file", settings.clients.file, issuing.parse_clients)
         routing.add(own, issuing.router(issuing.Issuer(settings.auth, verifier, clients), limits, peers))
     routing.add(own, documentation.router(own, directory))
-    proxy = Proxy(Bounded(own, settings.server.body_limit_bytes), directory, verifier, peers, limits)
+    proxy = Proxy(Head(Bounded(own, settings.server.body_limit_bytes)), directory, verifier, peers, limits)
     return proxy
+
+
+async def to_the_page() -> RedirectResponse:
+    """Lead who asks for nothing to the page that shows what there is; relative, since Host is the client's word."""
+    return RedirectResponse("docs")
 
 
 def main() -> None:
@@ -80,5 +93,5 @@ def main() -> None:
         proxy = create_app(settings, registration)
     except (SettingsError, ValueError) as error:
         refuse(SettingsError(str(error)))
-    observed = Observed(proxy, name, trusts=proxy.peers.trusted, spans=spans(name, settings.tracing))
+    observed = Observed(proxy, name, client=proxy.peers.address, spans=spans(name, settings.tracing))
     serve(observed, settings.server.host, port, join=registration.start, leave=registration.stop)

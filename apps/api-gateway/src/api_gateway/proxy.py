@@ -8,15 +8,16 @@ from http import HTTPStatus
 from typing import cast
 
 from servicekit import background
-from servicekit.bodies import encoded, refuse
+from servicekit.asgi import App, Receive, Scope, Send
+from servicekit.bodies import ClientGone, ClientTooSlow, encoded, piece, refuse, too_slow
 from servicekit.http1 import Cycle
-from servicekit.observation import QUIET, App, Message, Receive, Respond, Scope, Send
+from servicekit.observation import QUIET, Answer, identify
 from servicekit.problems import Kind, Problem, unavailable
 from servicekit.tokens import Claims, UnknownKeyError, Verifier, missing
 from servicekit.tracing import Trace
 
 from api_gateway import answers, cors, headers, paths, tunnel
-from api_gateway.connection import FOREVER, ClientGone, ClientTooSlow, Connection, NotSent, TimedOut, UpstreamError
+from api_gateway.connection import FOREVER, Connection, NotSent, TimedOut, UpstreamError
 from api_gateway.directory import Directory
 from api_gateway.forwarded import Peers
 from api_gateway.limits import RateLimits
@@ -31,9 +32,6 @@ WHOLE_BYTES = 64 * 1024
 """A body up to this size is held until it is whole, so that one that breaks off can be asked for again."""
 PATIENCE_S = 0.2
 """After so long it is asked whether the client is still there."""
-CLIENT_S = 20.0
-"""For a client to send the next piece of its body."""
-CLIENT_TOO_SLOW = Kind(408, "request-timeout", "The request did not come in time")
 BAD_GATEWAY = Kind(502, "bad-gateway", "The service failed")
 GATEWAY_TIMEOUT = Kind(504, "gateway-timeout", "The service did not answer in time")
 MALFORMED_REQUEST = Kind(400, "malformed-request", "The request can be read in more than one way")
@@ -168,8 +166,7 @@ class Proxy:
                 await self._forward(exchange, send, begun)
         except ClientTooSlow:
             if exchange is None or not exchange.answered:
-                detail = f"no more of the body came for {CLIENT_S:g} s"
-                await refuse(Problem(CLIENT_TOO_SLOW, detail, {"Connection": "close"}), send)
+                await refuse(too_slow(), send)
         except ClientGone:
             pass
         except Problem as problem:
@@ -195,7 +192,7 @@ class Proxy:
         """Return whose share a request is of: no one's, where a trusted peer has not said for which client it asks."""
         return None if claims is None and self.peers.trusts(address) else client_key(claims, address)
 
-    def at_once(self, scope: Scope, cycle: Cycle, respond: Respond) -> bool:
+    def at_once(self, scope: Scope, cycle: Cycle, respond: Answer) -> bool:
         """Serve a request without a task, which costs less: one without a body, to an instance with a connection at hand, whose
         answer comes whole. Whatever else happens is left to `_forward`, from where it is."""
         route = self._route(scope)
@@ -203,7 +200,6 @@ class Proxy:
             return False
         if cors.is_preflight(route, scope):
             return False
-        respond = answers.responding(route, scope, respond)
         told = tell(scope)
         if not told.bodiless:
             return False
@@ -214,7 +210,8 @@ class Proxy:
         except UnknownKeyError:  # it may become known
             return False
         except Problem as problem:
-            respond(*encoded(problem))
+            status, given, body = encoded(problem)
+            respond(status, answers.completed(route, scope, status, given), body)
             return True
         try:
             begun = scope["begun"] = self._begin(exchange)
@@ -236,13 +233,17 @@ class Proxy:
         connection = upstream.idle() if upstream else None
         if upstream is None or connection is None:
             return None
-        service.budget.earn()
-        exchange.tried.append(upstream)
-        begin_attempt(exchange, upstream)
-        self._send(exchange, connection, 1, exchange.started)
+        try:
+            service.budget.earn()
+            exchange.tried.append(upstream)
+            begin_attempt(exchange, upstream)
+            self._send(exchange, connection, 1, exchange.started)
+        except BaseException:
+            self._release(connection, upstream)
+            raise
         return Begun(exchange, service, upstream, connection)
 
-    def _hear(self, begun: Begun, cycle: Cycle, respond: Respond) -> None:
+    def _hear(self, begun: Begun, cycle: Cycle, respond: Answer) -> None:
         """Answer as soon as the instance has; whatever else it does is heard of in a task."""
         exchange, service, upstream, connection = begun.exchange, begun.service, begun.upstream, begun.connection
 
@@ -257,12 +258,17 @@ class Proxy:
             # They know the scope, and it would know them: work for the garbage collector.
             del exchange.scope["begun"], exchange.scope["admitted"]
             exchange.place.release()
-            service.succeeded(upstream, self.loop.time())
-            given = headers.downstream(connection.headers, connection.length) + exchange.limited
             status, body = connection.status, connection.taken()
-            end_attempt(exchange, status)
             self._release(connection, upstream)
-            respond(status, given, body)
+            try:
+                service.succeeded(upstream, self.loop.time())
+                given = headers.downstream(connection.headers, connection.length) + exchange.limited
+                given = answers.completed(exchange.route, exchange.scope, status, given)
+                end_attempt(exchange, status)
+            except Exception as error:  # noqa: BLE001 - there is no task that it would end
+                respond.fail(error)
+            else:
+                respond(status, given, body)
 
         if connection.failed:
             cycle.go_on()
@@ -304,6 +310,7 @@ class Proxy:
         Raises:
             Problem: 429, the client has asked too much, or has too much in flight; 503, the service has.
         """
+        identify(scope, claims)
         client, chain, scheme = self.peers.client(scope)
         limited: headers.Headers = []
         if route.rate_limit:
@@ -585,23 +592,6 @@ async def read_first(exchange: Exchange) -> None:
     if exchange.more:
         message = await piece(exchange.receive)
         exchange.body, exchange.more = message.get("body", b""), message.get("more_body", False)
-
-
-async def piece(receive: Receive) -> Message:
-    """The next piece of a body.
-
-    Raises:
-        ClientTooSlow: it did not come in time.
-        ClientGone: it will not come.
-    """
-    try:
-        async with asyncio.timeout(CLIENT_S):
-            message = await receive()
-    except TimeoutError:
-        raise ClientTooSlow from None
-    if message["type"] == "http.disconnect":
-        raise ClientGone
-    return message
 
 
 def head(exchange: Exchange) -> list[bytes]:

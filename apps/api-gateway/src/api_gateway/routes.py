@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from servicekit.settings import SettingsError
 
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
@@ -93,6 +93,12 @@ class Route(Table):
     balance: Literal["least_busy", "round_robin", "consistent_hash"] = "least_busy"
     rate_limit: RateLimit | None = None
     cors: Cors | None = None
+
+    @field_validator("methods")
+    @classmethod
+    def head_is_where_get_is(cls, methods: frozenset[Method]) -> frozenset[Method]:
+        """Take HEAD for every path that has GET (RFC 9110, section 9.1)."""
+        return methods | frozenset[Method]({"HEAD"}) if "GET" in methods else methods
 
     @property
     def template(self) -> str:

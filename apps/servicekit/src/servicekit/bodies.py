@@ -1,13 +1,25 @@
-"""Bodies: of requests never larger than a service wants them, of answers to HEAD none."""
+"""Bodies: of requests never larger or slower than a service wants them, of answers to HEAD none."""
 
+import asyncio
 import json
 
-from servicekit.observation import App, Headers, Message, Receive, Scope, Send
-from servicekit.problems import BODY_TOO_LARGE, MEDIA_TYPE, Problem
+from servicekit.asgi import App, Headers, Message, Receive, Scope, Send
+from servicekit.problems import BODY_TOO_LARGE, MEDIA_TYPE, REQUEST_TIMEOUT, Problem
+
+CLIENT_S = 20.0
+"""For a client to send the next piece of its body."""
+
+
+class ClientGone(Exception):  # noqa: N818
+    """Who asked has left."""
+
+
+class ClientTooSlow(ClientGone):
+    """Who asked does not send the rest of its request."""
 
 
 class Bounded:
-    """An ASGI app whose request bodies have a largest size; a larger one is refused before the app sees it.
+    """An ASGI app whose request bodies have a largest size and come in time; another one is refused before the app sees it.
 
     Args:
         app: the app.
@@ -26,14 +38,18 @@ class Bounded:
         declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         body = b"" if int(declared) <= self.limit_bytes else None
         more = body is not None
-        while body is not None and more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-            if len(body) > self.limit_bytes:
-                body = None
+        try:
+            while body is not None and more:
+                message = await piece(receive)
+                body += message.get("body", b"")
+                more = message.get("more_body", False)
+                if len(body) > self.limit_bytes:
+                    body = None
+        except ClientTooSlow:
+            await refuse(too_slow(), send)
+            return
+        except ClientGone:
+            return
         if body is None:
             await refuse(Problem(BODY_TOO_LARGE, f"the body may have {self.limit_bytes} bytes at most"), send)
             return
@@ -57,8 +73,29 @@ class Head:
             return
         as_get = {**scope, "method": "GET"}  # a copy: the server goes on to see HEAD
         await self.app(as_get, receive, send)
-        if "route" in as_get:
-            scope["route"] = as_get["route"]
+        scope.update({name: as_get[name] for name in ("route", "subject") if name in as_get})
+
+
+async def piece(receive: Receive) -> Message:
+    """The next piece of a body.
+
+    Raises:
+        ClientTooSlow: it did not come in time.
+        ClientGone: it will not come.
+    """
+    try:
+        async with asyncio.timeout(CLIENT_S):
+            message = await receive()
+    except TimeoutError:
+        raise ClientTooSlow from None
+    if message["type"] == "http.disconnect":
+        raise ClientGone
+    return message
+
+
+def too_slow() -> Problem:
+    """408: the rest of a body did not come in time, so that the connection has to end."""
+    return Problem(REQUEST_TIMEOUT, f"no more of the body came for {CLIENT_S:g} s", {"Connection": "close"})
 
 
 def replay(body: bytes, receive: Receive) -> Receive:

@@ -1,6 +1,7 @@
 """The endpoints that every service has: /livez, /readyz, /health, /health/details, /metrics."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -10,8 +11,16 @@ from servicekit import metrics
 from servicekit.health import Health, Result
 
 
+async def anyone(_: Request) -> None:
+    """Let every request through."""
+
+
 def router(
-    health: Health, ready: tuple[str, ...], vital: tuple[str, ...], more: Callable[[], dict[str, Any]] = dict
+    health: Health,
+    ready: tuple[str, ...],
+    vital: tuple[str, ...],
+    more: Callable[[], dict[str, Any]] = dict,
+    admit: Callable[[Request], Awaitable[None]] = anyone,
 ) -> APIRouter:
     """The router of these endpoints.
 
@@ -20,6 +29,7 @@ def router(
         ready: names of those without which it cannot serve.
         vital: names of those without which it is unhealthy; without any other it is degraded.
         more: what else the details tell.
+        admit: raises a Problem for those who may not see the details.
     """
     routes = APIRouter(include_in_schema=False)
 
@@ -29,14 +39,18 @@ def router(
 
     @routes.get("/readyz")
     async def readyz() -> JSONResponse:  # pyright: ignore[reportUnusedFunction]
-        return answer(await health.report(*ready) if ready else {})
+        results = await health.report(*ready) if ready else {}
+        return answer(results, checks={name: described(result) for name, result in results.items()})
 
     @routes.get("/health")
     async def whole() -> JSONResponse:  # pyright: ignore[reportUnusedFunction]
-        return answer(await health.report(*vital) if vital else {})
+        results = await health.report(*vital) if vital else {}
+        services = {name: described(result) for name, result in results.items()}
+        return answer(results, timestamp=int(time.time()), services=services)
 
     @routes.get("/health/details")
-    async def details() -> JSONResponse:  # pyright: ignore[reportUnusedFunction]
+    async def details(request: Request) -> JSONResponse:  # pyright: ignore[reportUnusedFunction]
+        await admit(request)
         results = await health.report()
         failed = {name for name, result in results.items() if not result.healthy}
         status = "unhealthy" if failed & set(vital) else "degraded" if failed else "healthy"
@@ -53,11 +67,10 @@ def router(
     return routes
 
 
-def answer(results: dict[str, Result]) -> JSONResponse:
-    """200 when every check passed, 503 with the reasons otherwise."""
+def answer(results: dict[str, Result], **about: Any) -> JSONResponse:
+    """Return 200 when every check passed, 503 otherwise."""
     healthy = all(result.healthy for result in results.values())
-    checks = {name: described(result) for name, result in results.items()}
-    return JSONResponse({"status": "healthy" if healthy else "unhealthy", "checks": checks}, 200 if healthy else 503)
+    return JSONResponse({"status": "healthy" if healthy else "unhealthy"} | about, 200 if healthy else 503)
 
 
 def described(result: Result) -> dict[str, Any]:

@@ -14,9 +14,9 @@ import httptools
 import uuid_utils
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from servicekit.asgi import Headers, Scope
 from servicekit.bodies import encoded
-from servicekit.observation import Headers, Scope
-from servicekit.problems import INTERNAL, Kind, Problem
+from servicekit.problems import REQUEST_TIMEOUT, Kind, Problem, internal
 
 log = logging.getLogger(__name__)
 KEEP_ALIVE_S = 75
@@ -40,7 +40,6 @@ PIPELINE_LIMIT = 32
 CORK_BYTES = 64 * 1024
 BODILESS = (204, 304)
 MALFORMED = Kind(400, "malformed-http", "The request is not HTTP/1.1")
-HEAD_TIMEOUT = Kind(408, "request-timeout", "The request did not come in time")
 TOO_MANY = Kind(429, "too-many-at-once", "Too many requests at once")
 TARGET_TOO_LONG = Kind(414, "target-too-long", "The path and query are too long")
 HEAD_TOO_LARGE = Kind(431, "head-too-large", "The header fields are too large")
@@ -107,8 +106,8 @@ AtOnce = Callable[[Scope, "Cycle"], bool]
 
 
 class Cycle(RequestResponseCycle):
-    """A request and its answer. An app with `at_once(scope, cycle, respond)` may keep the request without a task: it returns True, and
-    later calls `respond` with the whole answer, or `go_on` to be called as any ASGI app after all."""
+    """A request and its answer. An app with `at_once(scope, cycle)` may keep the request without a task: it returns True, and later calls
+    `respond` with the whole answer, or `go_on` to be called as any ASGI app after all."""
 
     protocol: "Protocol"
 
@@ -438,7 +437,7 @@ class Protocol(HttpToolsProtocol):
         elif now - self.refused_since > LINGER_S and not self._last_answer:
             self.transport.close()
         elif now - self.head_since > HEAD_S:
-            self._refuse(Problem(HEAD_TIMEOUT, f"its head did not come within {HEAD_S:g} s"))
+            self._refuse(Problem(REQUEST_TIMEOUT, f"its head did not come within {HEAD_S:g} s"))
         elif now - self.idle_since > KEEP_ALIVE_S:
             self.transport.close()
 
@@ -458,5 +457,5 @@ def problem_of(error: httptools.HttpParserError) -> Problem:
         return cause
     if isinstance(error, httptools.HttpParserCallbackError) and not isinstance(cause, httptools.HttpParserError):
         log.error("Unexpected error", exc_info=cause)
-        return Problem(INTERNAL, "this request met an error that is ours; it has been logged")
+        return internal()
     return Problem(MALFORMED, str(error) or "the target of a request is a path")

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import sys
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -11,17 +12,19 @@ import orjson
 
 STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE
+current: ContextVar[dict[str, str]] = ContextVar("request")
+"""What every line about the request that is being served says."""
 _service = {"service": ""}
 _unwritten: list[bytes] = []
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, and whatever `extra` holds."""
+    """One JSON object a line: time, level, logger, message, the request that is being served, and whatever `extra` holds."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line of a record."""
         fields = vars(record)
-        extra = {key: fields[key] for key in fields.keys() - STANDARD}
+        extra: dict[str, Any] = current.get({}) | {key: fields[key] for key in fields.keys() - STANDARD}
         if record.exc_info:
             extra["exception"] = self.formatException(record.exc_info)
         written = line(record.created, record.levelname.lower(), record.name, record.getMessage(), extra)

@@ -1,7 +1,9 @@
 """Pure ASGI middleware: request id, trace, log and metrics of every request."""
 
+import logging
+import re
 import time
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,28 +11,27 @@ import orjson
 import uuid_utils
 
 from servicekit import logs, metrics
+from servicekit.asgi import App, Headers, Message, Receive, Scope, Send
+from servicekit.bodies import encoded, refuse
 from servicekit.caching import remembered
+from servicekit.problems import internal
 from servicekit.tracing import Trace, continued, current
 
 if TYPE_CHECKING:
     from servicekit.spans import Spans
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
-Headers = list[tuple[bytes, bytes]]
-Respond = Callable[[int, Headers, bytes], None]
-"""Answers with status, headers and the whole body."""
-AtOnce = Callable[[Scope, Any, Respond], bool]
-
+log = logging.getLogger(__name__)
+AtOnce = Callable[[Scope, Any, "Answer"], bool]
 HEADER = b"x-request-id"
+WELL_FORMED = re.compile(rb"[A-Za-z0-9._-]{1,64}").fullmatch
+"""Whether an id of a caller's is taken: a UUID, or what else is short and needs no quoting anywhere."""
 QUIET = frozenset({"/livez", "/readyz", "/health", "/health/details", "/metrics"})
 """Asked every few seconds by machines; only their failures are worth a line."""
-MAX_ID_BYTES = 128
 MAX_AGENT = 512
 MAX_ADDRESS = 64
+MAX_SUBJECT = 128
+CLIENT_CLOSED = 499
+"""nginx's status for a client that left before it was answered; no answer has it, only logs and metrics."""
 
 
 @dataclass(slots=True)
@@ -41,28 +42,39 @@ class Seen:
     request_id: str
     trace: Trace | None
     """None for those that are quiet."""
-    about: bytes
+    fields: dict[str, str]
     """What every line about it says."""
+    about: bytes
+    """The same, encoded."""
 
 
 class Observed:
-    """An ASGI app whose requests are counted, timed, traced and logged.
+    """An ASGI app whose requests are counted, timed, traced and logged, and whose errors are answered.
 
-    The app finds the request's id in `scope["request_id"]` and its trace in `scope["trace"]`.
+    The app finds the request's id in `scope["request_id"]` and its trace in `scope["trace"]`; once it knows it, it sets `scope["subject"]`
+    by `identify`.
 
     Args:
         app: the app; if it has `at_once`, see `serving.Cycle`.
         service: name of the service, for the metrics.
-        trusts: whether the id that the caller of a request sends is taken over: one of our own.
+        client: finds a client's address, where the app is what clients reach.
+        behind_gateway: whether only the gateway reaches the app: then the ids and client addresses that it sends are taken over.
         spans: exports spans; None where only ids are wanted.
     """
 
     def __init__(
-        self, app: App, service: str, *, trusts: Callable[[Scope], bool], spans: "Spans | None" = None
+        self,
+        app: App,
+        service: str,
+        *,
+        client: Callable[[Scope], str] | None = None,
+        behind_gateway: bool = False,
+        spans: "Spans | None" = None,
     ) -> None:
         self.app = app
         self.service = service
-        self.trusts = trusts
+        self.client = client or peer
+        self.behind_gateway = behind_gateway
         self.spans = spans
         self.upgrades: bool = getattr(app, "upgrades", False)
         self._at_once: AtOnce | None = getattr(app, "at_once", None)
@@ -72,7 +84,7 @@ class Observed:
         if scope["type"] != "http":
             await self.app(scope, receive, self._closing(send) if scope["type"] == "lifespan" else send)
             return
-        status = 500
+        status = 0
         seen: Seen = scope.get("seen") or self._begin(scope)
 
         async def send_with_id(message: Message) -> None:
@@ -82,15 +94,18 @@ class Observed:
                 message["headers"] = with_id(message.get("headers", ()), seen)
             await send(message)
 
+        logs.current.set(seen.fields)
         if seen.trace and seen.trace.span:
             current.set(seen.trace)
         try:
             await self.app(scope, receive, send_with_id)
-        except Exception as error:
-            metrics.ERRORS.labels(self.service, type(error).__name__).inc()
-            raise
+            status = status or CLIENT_CLOSED  # an app leaves without an answer only when there is nobody to answer
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is answered
+            self.report(seen, error)
+            if not status:
+                await refuse(internal(), send_with_id)
         finally:
-            self._end(scope, seen, status)
+            self.end(scope, seen, status or 500)
 
     def _closing(self, send: Send) -> Send:
         """Exports the last spans before it is told that the app has ended: after that the process ends by its signal."""
@@ -107,28 +122,20 @@ class Observed:
         if self._at_once is None:
             return False
         seen = scope["seen"] = self._begin(scope)
+        respond = Answer(self, scope, cycle, seen)
+        try:
+            return self._at_once(scope, cycle, respond)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is answered
+            respond.fail(error)
+            return True
 
-        def respond(status: int, headers: Headers, body: bytes) -> None:
-            cycle.respond(status, with_id(headers, seen), body)
-            self._end(scope, seen, status)
+    def report(self, seen: Seen, error: Exception) -> None:
+        """Log and count an error that nobody expected."""
+        metrics.ERRORS.labels(self.service, type(error).__name__).inc()
+        log.error("Unexpected error", exc_info=error, extra=seen.fields)
 
-        return self._at_once(scope, cycle, respond)
-
-    def _begin(self, scope: Scope) -> Seen:
-        metrics.active += 1
-        started = time.perf_counter()
-        method, path, headers = scope["method"], scope["path"], dict(scope["headers"])
-        request_id = scope["request_id"] = self.request_id(scope, headers.get(HEADER, b""))
-        trace = scope["trace"] = None if path in QUIET else self.trace(headers, method, path)
-        about = {"method": method, "url": path, "request_id": request_id}
-        if trace is None:
-            return Seen(started, request_id, trace, logs.members(about))
-        said = logs.members(about | {"trace_id": trace.trace_id, "span_id": trace.span_id})
-        agent = headers.get(b"user-agent", b"")[:MAX_AGENT].decode("latin-1")
-        logs.event(time.time(), "Request started", said + caller(remote(scope), agent))
-        return Seen(started, request_id, trace, said)
-
-    def _end(self, scope: Scope, seen: Seen, status: int) -> None:
+    def end(self, scope: Scope, seen: Seen, status: int) -> None:
+        """Record that a request is over."""
         metrics.active -= 1
         duration_s = time.perf_counter() - seen.started
         endpoint, method = template(scope), scope["method"]
@@ -137,17 +144,32 @@ class Observed:
         metrics.observe(method, endpoint, status, duration_s, exemplar)
         if seen.trace or status >= 500:
             outcome = f',"endpoint":{quoted(endpoint)},"status":{status},"duration":{duration_s:.6f}'
+            if subject := scope.get("subject"):
+                outcome += f',"subject":{quoted(subject)}'
             logs.event(time.time(), "Request completed", seen.about + outcome.encode())
         if span and self.spans:
             self.spans.end(span, method, endpoint, status)
 
-    def request_id(self, scope: Scope, given: bytes) -> str:
-        """The caller's id where it is trusted and sane, else a new one, which sorts by time (RFC 9562, UUIDv7)."""
-        if given and len(given) <= MAX_ID_BYTES and self.trusts(scope):
-            text = given.decode("latin-1")
-            if text.isascii() and text.isprintable():
-                return text
-        return str(uuid_utils.uuid7())
+    def _begin(self, scope: Scope) -> Seen:
+        started = time.perf_counter()
+        method, path, headers = scope["method"], scope["path"], dict(scope["headers"])
+        given = headers.get(HEADER)
+        known = given.decode() if given and WELL_FORMED(given) else None
+        request_id = scope["request_id"] = known if known and self.behind_gateway else str(uuid_utils.uuid7())
+        trace = scope["trace"] = None if path in QUIET else self.trace(headers, method, path)
+        fields = {"method": method, "url": path, "request_id": request_id}
+        if known and not self.behind_gateway:
+            fields["client_request_id"] = known
+        if trace:
+            fields |= {"trace_id": trace.trace_id, "span_id": trace.span_id}
+        about = logs.members(fields)
+        if trace:
+            address = forwarded(headers) if self.behind_gateway else None
+            agent = headers.get(b"user-agent", b"")[:MAX_AGENT].decode("latin-1")
+            said_by = caller(address or self.client(scope), agent)
+            logs.event(time.time(), "Request started", about + said_by)
+        metrics.active += 1
+        return Seen(started, request_id, trace, fields, about)
 
     def trace(self, headers: dict[bytes, bytes], method: str, path: str) -> Trace:
         """The request's trace, which the caller may have begun."""
@@ -155,11 +177,47 @@ class Observed:
         return self.spans.start(header, method, path) if self.spans else continued(header)
 
 
+@dataclass(slots=True)
+class Answer:
+    """Answers a request that has no task. What fails on the way is answered and recorded like an error in a task."""
+
+    observed: Observed
+    scope: Scope
+    cycle: Any
+    seen: Seen
+
+    def __call__(self, status: int, headers: Headers, body: bytes) -> None:
+        """Answer with status, headers and the whole body."""
+        try:
+            self.cycle.respond(status, with_id(headers, self.seen), body)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is answered
+            self.fail(error)
+        else:
+            self.observed.end(self.scope, self.seen, status)
+
+    def fail(self, error: Exception) -> None:
+        """Answer with 500, where nothing was answered yet."""
+        self.observed.report(self.seen, error)
+        if self.cycle.response_started:
+            self.cycle.transport.close()
+        else:
+            status, headers, body = encoded(internal())
+            self.cycle.respond(status, with_id(headers, self.seen), body)
+        self.observed.end(self.scope, self.seen, 500)
+
+
 def with_id(headers: Iterable[tuple[bytes, bytes]], seen: Seen) -> Headers:
     """Headers of an answer with the request's id, and no other."""
     passed = [pair for pair in headers if pair[0].lower() != HEADER]
     passed.append((HEADER, seen.request_id.encode()))
     return passed
+
+
+def identify(scope: Scope, claims: dict[str, Any] | None) -> None:
+    """Record whose token a request has brought: its subject is in the line about its end."""
+    if claims and (subject := claims.get("sub")):
+        # JSON may hold half of a surrogate pair, which no line can.
+        scope["subject"] = str(subject)[:MAX_SUBJECT].encode(errors="replace").decode()
 
 
 @remembered(1024, MAX_ADDRESS + MAX_AGENT)
@@ -174,9 +232,14 @@ def quoted(text: str) -> str:
     return orjson.dumps(text).decode()
 
 
-def remote(scope: Scope) -> str:
+def peer(scope: Scope) -> str:
     """Address of the peer."""
     return scope["client"][0] if scope.get("client") else ""
+
+
+def forwarded(headers: dict[bytes, bytes]) -> str:
+    """The client's address as the gateway says it: the first in X-Forwarded-For."""
+    return headers.get(b"x-forwarded-for", b"").partition(b",")[0][:MAX_ADDRESS].decode("latin-1")
 
 
 def template(scope: Scope) -> str:

@@ -1,6 +1,5 @@
 """Errors as application/problem+json (RFC 9457), from one place."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -14,7 +13,6 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 MEDIA_TYPE = "application/problem+json"
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -36,6 +34,7 @@ MALFORMED_PATH = Kind(400, "malformed-path", "A part of the path is not of the f
 MALFORMED_HEADER = Kind(400, "malformed-header", "A header is not of the form it must have")
 MISSING_TOKEN = Kind(401, "missing-token", "Missing token")
 INVALID_TOKEN = Kind(401, "invalid-token", "Invalid token")
+REQUEST_TIMEOUT = Kind(408, "request-timeout", "The request did not come in time")
 BODY_TOO_LARGE = Kind(413, "body-too-large", "The body is too large")
 UNSUPPORTED_MEDIA_TYPE = Kind(415, "unsupported-media-type", "The body is not of a supported media type")
 INVALID_FIELDS = Kind(422, "invalid-fields", "Some fields are missing or wrong")
@@ -108,6 +107,11 @@ def unavailable(detail: str, retry_after_s: int = 1) -> Problem:
     return Problem(UNAVAILABLE, detail, {"Retry-After": str(retry_after_s)})
 
 
+def internal() -> Problem:
+    """500: an error that nobody expected."""
+    return Problem(INTERNAL, "this request met an error that is ours; it has been logged")
+
+
 def respond(problem: Problem) -> JSONResponse:
     """The answer to a request that met a problem."""
     return JSONResponse(problem.body(), problem.kind.status, problem.headers, media_type=MEDIA_TYPE)
@@ -133,9 +137,8 @@ def handle(app: FastAPI) -> None:
         assert isinstance(error, RequestValidationError)  # noqa: S101
         return respond(of_validation(error.errors()))
 
-    async def on_unexpected(request: Request, error: Exception) -> JSONResponse:
-        log.error("Unexpected error", exc_info=error, extra={"method": request.method})
-        return respond(Problem(INTERNAL, "this request met an error that is ours; it has been logged"))
+    async def on_unexpected(_: Request, __: Exception) -> JSONResponse:
+        return respond(internal())  # Starlette raises the error once more, and Observed logs it
 
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(HTTPException, on_http)
@@ -144,9 +147,10 @@ def handle(app: FastAPI) -> None:
 
 
 def allowed(app: FastAPI, request: Request) -> set[str]:
-    """Every method that a path has; the router itself names those of one route only."""
+    """Every method that a path has, and HEAD where it has GET (`bodies.Head`); the router itself names those of one route only."""
     matching = (route for route in app.routes if route.matches(request.scope)[0] is not Match.NONE)
-    return {method for route in matching for method in getattr(route, "methods", None) or ()}
+    methods = {method for route in matching for method in getattr(route, "methods", None) or ()}
+    return methods | {"HEAD"} if "GET" in methods else methods
 
 
 def of_validation(errors: Sequence[Any]) -> Problem:

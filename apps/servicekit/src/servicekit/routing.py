@@ -8,6 +8,7 @@ from fastapi.routing import APIRoute
 from fastapi.telemetry import TelemetryConfig
 from starlette.types import Lifespan
 
+from servicekit.observation import identify
 from servicekit.problems import UNSUPPORTED_MEDIA_TYPE, Problem
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -28,6 +29,7 @@ class ApiRoute(APIRoute):
         async def handle(request: Request) -> Response:
             verifier = request.app.state.verifier
             request.state.claims = await verifier.authenticate(request.headers.get("authorization"))
+            identify(request.scope, request.state.claims)
             if has_body:
                 sent = request.headers.get("content-type", "").partition(";")[0].strip().lower()
                 if sent not in accepted:
@@ -63,7 +65,13 @@ def app(title: str, lifespan: Lifespan[FastAPI]) -> FastAPI:
     """An app that serves no documents, and leaves observing to `observation`, which is there for the gateway's proxy as well."""
     unobserved: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
     return FastAPI(
-        title=title, lifespan=lifespan, telemetry=unobserved, openapi_url=None, docs_url=None, redoc_url=None
+        title=title,
+        lifespan=lifespan,
+        telemetry=unobserved,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,  # to a URL made of Host, which a client may choose; a path with one slash more is another path
     )
 
 

@@ -32,7 +32,7 @@ def run(settings: ServiceSettings, create_app: Callable[[Registration, Verifier]
         refuse(error)
     registration = Registration(service.registry, service.name, socket.gethostname(), service.address, server.port)
     bounded = Bounded(create_app(registration, verifier), server.body_limit_bytes)
-    # Only the gateway reaches the service, so the request id that it sends is taken over.
-    observed = Observed(Head(bounded), service.name, trusts=lambda _: True, spans=spans(service.name, settings.tracing))
+    recorder = spans(service.name, settings.tracing)
+    observed = Observed(Head(bounded), service.name, behind_gateway=True, spans=recorder)
     join, leave = registration.start, registration.stop
     serve(observed, server.host, server.port, join=join, leave=leave, protocol=ServiceProtocol)

@@ -8,8 +8,8 @@ from typing import cast
 
 import uvicorn
 
+from servicekit.asgi import App
 from servicekit.http1 import KEEP_ALIVE_S, Protocol
-from servicekit.observation import App
 
 DRAIN_S = 25
 """For requests in flight; below the pod's grace period less its preStop."""

@@ -48,9 +48,9 @@ def create_app(users: Users, registration: Registration, verifier: Verifier) -> 
     for routes in (v1.router(users), v2.router(users), v1.router(users, "/users", documented=False)):
         routing.add(app, routes)
     health = Health(
-        {"database": database.ping, "registration": registration.check, "cache": cache.ping, "keys": verifier.check}
+        {"database": database.ping, "registry": registration.check, "cache": cache.ping, "keys": verifier.check}
     )
-    routing.add(app, endpoints.router(health, ready=("database",), vital=("database", "registration")))
+    routing.add(app, endpoints.router(health, ready=("database",), vital=("database", "registry")))
 
     of_version = {
         f"/openapi/{version}.json": partial(documents.document, app, version) for version in documents.VERSIONS

@@ -39,7 +39,7 @@ async def test_who_has_no_token_gets_nothing(client: httpx.AsyncClient) -> None:
 async def test_the_process_is_live_before_it_is_registered(client: httpx.AsyncClient) -> None:
     assert (await client.get("/livez")).status_code == 200
     details = (await client.get("/health/details")).json()
-    assert details["checks"]["registration"]["reason"] == "ConnectionError: not registered yet"
+    assert details["checks"]["registry"]["reason"] == "ConnectionError: not registered yet"
 
 
 async def test_requests_are_counted_for_prometheus(client: httpx.AsyncClient) -> None:

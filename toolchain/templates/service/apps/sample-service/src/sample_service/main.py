@@ -31,8 +31,8 @@ def create_app(registration: Registration, verifier: Verifier) -> FastAPI:
     app.state.verifier = verifier
     problems.handle(app)
     routing.add(app, v1.router())
-    health = Health({"registration": registration.check, "keys": verifier.check})
-    routing.add(app, endpoints.router(health, ready=(), vital=("registration",)))
+    health = Health({"registry": registration.check, "keys": verifier.check})
+    routing.add(app, endpoints.router(health, ready=(), vital=("registry",)))
     document = partial(openapi.document, app, "sample-service", "1", "/api/v1/")
     routing.add(app, openapi.router({"/openapi/v1.json": document}))
     return app
