@@ -24,7 +24,15 @@ HBA = """\
 local   all all     peer
 hostssl all all all scram-sha-256
 """
-PARAMETERS = {
+LOGGING = {
+    "log_error_verbosity": "terse",
+    "log_min_error_statement": "panic",
+    "log_parameter_max_length": "0",
+    "log_parameter_max_length_on_error": "0",
+}
+"""No row's content in the log, which is sent on: an error's DETAIL names the address that is there twice, and statements that are written by
+hand hold values."""
+PARAMETERS = LOGGING | {
     "hba_file": f"{CONFIGURATION}/pg_hba.conf",
     "ssl": "on",
     "ssl_cert_file": f"{SECRETS}/tls.crt",

@@ -13,7 +13,7 @@ from infra.database import ADMIN, DATABASE, OWNER
 from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint
 from infra.pods import MANAGED_BY, labels, manifest, metadata, resources
-from infra.postgres import NAME, PORT
+from infra.postgres import LOGGING, NAME, PORT
 from infra.settings import ApiServer, DatabaseSecrets
 
 PRIMARY = f"{NAME}-rw"
@@ -142,7 +142,8 @@ def cluster(
             "synchronous": {"method": "any", "number": 1, "dataDurability": "required"},
             # A replica that is long away is made anew, instead of filling the primary's volume.
             "pg_hba": ["hostnossl all all all reject"],
-            "parameters": {"max_slot_wal_keep_size": "1GB"},
+            # The operator reads the log as CSV, in which errors have their DETAIL however terse they are: clients log their errors.
+            "parameters": {"max_slot_wal_keep_size": "1GB", **LOGGING, "log_min_messages": "log"},
         },
         "primaryUpdateStrategy": "unsupervised",
         "primaryUpdateMethod": "switchover",
