@@ -12,6 +12,8 @@ from typing import Self
 
 import httpx
 
+from tests.running import version_in
+
 USERS = "/api/v1/users"
 WRITE_EVERY_S, READ_EVERY_S = 0.1, 0.04
 """Often enough to meet every moment, and little enough for tests of several stacks at once."""
@@ -128,7 +130,7 @@ class Load:
                 # Repeated until acknowledged: setting the same age twice is as once.
                 answer = self._ask("PATCH", f"{USERS}/{user.id}", json={"age": age}, headers={"If-Match": "*"})
                 if answer is not None and answer.status_code == 200:
-                    user.age, user.version = age, int(answer.headers["etag"].strip('"'))
+                    user.age, user.version = age, version_in(answer)
                     self.acknowledged.append(time.monotonic())
                     break
                 time.sleep(0.1)
@@ -148,6 +150,6 @@ class Load:
             least = user.version
             answer = self._ask("GET", f"{USERS}/{user.id}")
             if answer is not None and answer.status_code == 200:
-                version = int(answer.headers["etag"].strip('"'))
+                version = version_in(answer)
                 if version < least:
                     self.stale.append(f"user {user.id} in version {version} after {least} was acknowledged")

@@ -64,6 +64,11 @@ def create(client: httpx.Client, user: dict[str, Any]) -> dict[str, Any]:
     return created.json()
 
 
+def version_in(answer: httpx.Response) -> int:
+    """The version of the user in an answer, which its ETag begins with."""
+    return int(answer.headers["etag"].strip('"').partition("-")[0])
+
+
 def reads_back(client: httpx.Client, user: dict[str, Any]) -> bool:
     """Whether the API has a user as it was stored."""
     try:

@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-import asyncpg
 import httpx
 import pytest
 from servicekit import problems, routing
@@ -14,10 +13,12 @@ from servicekit.tokens import Verifier
 from user_service import v1, v2
 from user_service.cache import Cache
 from user_service.settings import Cache as CacheSettings
+from user_service.settings import Database
 from user_service.users import Users
 
 ADA = {"name": "Ada", "email": "ada@example.com", "age": 36}
 THEN = datetime(2026, 1, 1, tzinfo=UTC)
+THEN_DIGITS = "20260101000000000"
 
 
 class Rows:
@@ -28,8 +29,9 @@ class Rows:
             1: {"id": 1, **ADA, "version": 3, "created_at": THEN, "updated_at": THEN}
         }
         self.keys: dict[str, dict[str, Any]] = {}
+        self.settings = Database()
 
-    async def run(self, work: Any, *, repeatable: bool) -> Any:  # noqa: ARG002 - the real one's arguments
+    async def run(self, work: Any, *, repeatable: bool, writes: bool = False) -> Any:  # noqa: ARG002 - the real one's arguments
         return await work(self)
 
     @asynccontextmanager
@@ -42,7 +44,7 @@ class Rows:
         if query.startswith("SELECT fingerprint"):
             return self.keys[values[1]]
         user = self.users.get(values[0])
-        if user is None or (values[1] is not None and user["version"] not in values[1]):
+        if user is None or (values[1] is not None and f"{user['version']}-{THEN_DIGITS}" not in values[1]):
             return None
         if "DELETE" in query:
             return self.users.pop(values[0])
@@ -51,7 +53,7 @@ class Rows:
 
     def insert(self, name: str, email: str, age: int) -> Any:
         if email == "taken@example.com":
-            raise asyncpg.UniqueViolationError
+            return None
         number = max(self.users) + 1
         self.users[number] = {"id": number, "name": name, "email": email, "age": age, "version": 1}
         self.users[number] |= {"created_at": THEN, "updated_at": THEN}
@@ -70,10 +72,12 @@ class Rows:
     async def fetch(self, query: str, *values: Any) -> list[Any]:
         if "ANY" in query:
             return [self.users[number] for number in values[0] if number in self.users]
-        wanted = [user for number, user in sorted(self.users.items()) if "id >" not in query or number > values[0]]
-        return [{k: u[k] for k in ("id", "name", "email", "age")} if "version" not in query else u for u in wanted][
-            : values[-1]
-        ]
+        users = [user for _, user in sorted(self.users.items())]
+        if "OFFSET" not in query:
+            return users[: values[-1]]
+        after, skip, limit = values
+        shown = [{k: u[k] for k in ("id", "name", "email", "age")} for u in users if u["id"] > after]
+        return shown[skip : skip + limit]
 
 
 @pytest.fixture

@@ -18,10 +18,9 @@ class Pool:
         self.asked, self.free = asyncio.Event(), asyncio.Event()
 
     @asynccontextmanager
-    async def acquire(self, timeout: float) -> AsyncGenerator[None]:  # noqa: ASYNC109 - asyncpg's
+    async def acquire(self) -> AsyncGenerator[None]:
         self.asked.set()
-        async with asyncio.timeout(timeout):
-            await self.free.wait()
+        await self.free.wait()
         yield
 
 

@@ -24,8 +24,7 @@ class Pool:
     lost = 0
 
     @asynccontextmanager
-    async def acquire(self, timeout: float) -> AsyncGenerator[None]:  # noqa: ASYNC109 - asyncpg's
-        assert timeout
+    async def acquire(self) -> AsyncGenerator[None]:
         self.lost += 1
         if self.lost > 1:
             raise ConnectionResetError

@@ -1,29 +1,66 @@
 import json
 from typing import Any
+from unicodedata import category
+from urllib.parse import quote
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 from servicekit.problems import MEDIA_TYPE
+from user_service.users import Email, Name
 
-from tests.unit.user_service.conftest import ADA
+from tests.unit.user_service.conftest import ADA, THEN_DIGITS
 
 USERS = "/api/v1/users"
+TAG = f'"3-{THEN_DIGITS}"'
 
 
 async def test_a_user_is_found_by_id(client: httpx.AsyncClient) -> None:
     found = await client.get(f"{USERS}/1")
     assert found.json() == {"id": 1, **ADA}
-    assert found.headers["etag"] == '"3"'
+    assert found.headers["etag"] == TAG
 
 
-@pytest.mark.parametrize("tag", ['"3"', 'W/"3"', '"1", "3"', "*"])
-async def test_what_the_client_has_already_is_not_sent_again(client: httpx.AsyncClient, tag: str) -> None:
-    assert (await client.get(f"{USERS}/1", headers={"If-None-Match": tag})).status_code == 304
+@pytest.mark.parametrize("lines", [[TAG], [f"W/{TAG}"], [f'"1", {TAG}'], ["*"], ['"1"', TAG], ['"1",', f" W/{TAG}"]])
+@pytest.mark.parametrize("path", [f"{USERS}/1", "/api/v2/users/1"])
+async def test_what_the_client_has_already_is_not_sent_again(
+    client: httpx.AsyncClient, path: str, lines: list[str]
+) -> None:
+    assert (await client.get(path, headers=[("If-None-Match", line) for line in lines])).status_code == 304
 
 
 async def test_the_list_is_bounded(client: httpx.AsyncClient) -> None:
     assert (await client.get(f"{USERS}?after=0&limit=1")).json() == [{"id": 1, **ADA}]
     assert (await client.get(f"{USERS}?limit=1001")).status_code == 422
+
+
+async def test_the_list_goes_on_behind_what_is_skipped(client: httpx.AsyncClient) -> None:
+    await client.post(USERS, json=ADA | {"email": "bob@example.com"})
+    assert [user["id"] for user in (await client.get(f"{USERS}?skip=1&limit=5")).json()] == [2]
+    assert (await client.get(f"{USERS}?after=1&skip=1")).json() == []
+
+
+@pytest.mark.parametrize("path", [USERS, f"{USERS}/1", "/api/v2/users", "/api/v2/users/1/profile"])
+async def test_a_parameter_that_there_is_not_is_refused(client: httpx.AsyncClient, path: str) -> None:
+    refused = await client.get(path, params={"offset": "100"})
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "offset")
+
+
+async def test_who_misspells_a_parameter_reads_which_there_are(client: httpx.AsyncClient) -> None:
+    refused = await client.get(f"{USERS}?limits=1")
+    assert refused.json()["errors"][0]["problem"].endswith("there are: after, limit, skip")
+
+
+async def test_a_parameter_that_is_sent_twice_is_refused(client: httpx.AsyncClient) -> None:
+    assert (await client.get(f"{USERS}?limit=1&limit=2")).status_code == 422
+
+
+@pytest.mark.parametrize("number", ["1_0", " 10", "+1", "1.0", "\uff11\uff10", "-0", "", "0x1", "9" * 5000])
+@pytest.mark.parametrize("path", [f"{USERS}?limit=", f"{USERS}?skip=", f"{USERS}?after=", "/api/v2/users?limit="])
+async def test_a_number_in_a_query_is_of_digits(client: httpx.AsyncClient, path: str, number: str) -> None:
+    assert (await client.get(path + quote(number))).status_code == 422
 
 
 @pytest.mark.parametrize("number", ["abc", "1.5", "0", "-1", "+1", "1_0", "9223372036854775808", "%D9%A1"])
@@ -48,7 +85,7 @@ async def test_a_created_user_has_a_location_and_a_tag(client: httpx.AsyncClient
     created = await client.post(USERS, json=ADA)
     assert created.status_code == 201
     assert created.headers["location"] == f"{USERS}/2"
-    assert created.headers["etag"] == '"1"'
+    assert created.headers["etag"] == f'"1-{THEN_DIGITS}"'
 
 
 async def test_a_repeated_key_gets_the_first_answer(client: httpx.AsyncClient) -> None:
@@ -100,15 +137,42 @@ async def test_a_change_without_a_precondition_is_refused(client: httpx.AsyncCli
     assert (await client.delete(f"{USERS}/1")).status_code == 428
 
 
-@pytest.mark.parametrize(("tag", "status"), [('"3"', 200), ("*", 200), ('"2"', 412), ('W/"3"', 412), ("3", 400)])
-async def test_a_change_is_made_to_the_version_that_was_seen(client: httpx.AsyncClient, tag: str, status: int) -> None:
-    assert (await client.put(f"{USERS}/1", json=ADA, headers={"If-Match": tag})).status_code == status
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        ([TAG], 200), (["*"], 200), (['"3"'], 412), ([f"W/{TAG}"], 412), ([f'W/"a", {TAG}'], 200), (["3"], 400),
+        (['"a"', TAG], 200), ([TAG, '"a"'], 200), (['"a",', f" {TAG} ,"], 200), (["", TAG], 200), (['"a"', "*"], 400),
+        (['"a"', '"b"'], 412), ([""], 400),
+    ],
+)  # fmt: skip
+async def test_a_change_is_made_to_the_state_that_was_seen(
+    client: httpx.AsyncClient, lines: list[str], status: int
+) -> None:
+    sent = [("If-Match", line) for line in lines]
+    assert (await client.put(f"{USERS}/1", json=ADA, headers=sent)).status_code == status
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+async def test_what_was_read_can_be_put_back(client: httpx.AsyncClient, version: str) -> None:
+    path = f"/api/{version}/users/1"
+    found = await client.get(path)
+    again = await client.put(path, json=found.json(), headers={"If-Match": found.headers["etag"]})
+    assert (again.status_code, again.json()) == (200, found.json())
+
+
+async def test_a_user_does_not_become_another(client: httpx.AsyncClient) -> None:
+    refused = await client.put(f"{USERS}/1", json={"id": 2, **ADA}, headers={"If-Match": "*"})
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "id")
+
+
+async def test_who_creates_a_user_does_not_choose_its_id(client: httpx.AsyncClient) -> None:
+    assert (await client.post(USERS, json={"id": 2, **ADA})).status_code == 422
 
 
 async def test_a_change_of_one_field_leaves_the_others(client: httpx.AsyncClient) -> None:
-    changed = await client.patch(f"{USERS}/1", json={"age": 37}, headers={"If-Match": '"3"'})
+    changed = await client.patch(f"{USERS}/1", json={"age": 37}, headers={"If-Match": TAG})
     assert changed.json() == {"id": 1, **ADA} | {"age": 37}
-    assert changed.headers["etag"] == '"4"'
+    assert changed.headers["etag"] == f'"4-{THEN_DIGITS}"'
 
 
 async def test_a_field_cannot_be_removed(client: httpx.AsyncClient) -> None:
@@ -116,7 +180,7 @@ async def test_a_field_cannot_be_removed(client: httpx.AsyncClient) -> None:
 
 
 async def test_a_deleted_user_is_gone(client: httpx.AsyncClient) -> None:
-    assert (await client.delete(f"{USERS}/1", headers={"If-Match": '"3"'})).status_code == 204
+    assert (await client.delete(f"{USERS}/1", headers={"If-Match": TAG})).status_code == 204
     assert (await client.get(f"{USERS}/1")).status_code == 404
 
 
@@ -131,3 +195,71 @@ async def test_a_path_with_a_slash_more_leads_nowhere(client: httpx.AsyncClient,
     refused = await client.get(path)
     assert refused.status_code == 404
     assert "location" not in refused.headers
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["ada@example.com", "o'brien@example.ie", "info@xn--e1afmkfd.xn--p1ai", "a+b@x.org", "!#$%&'*+-/=?^_`{|}~@x.org",
+     "用户@例子.广告", "jos\u00e9@example.com", "a@host.local", f"{'a' * 64}@x.org"],
+)  # fmt: skip
+def test_an_address_by_the_rfcs_is_taken_as_it_is(address: str) -> None:
+    assert TypeAdapter(Email).validate_python(address) == address
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["a..b@x.org", ".a@x.org", "a.@x.org", "a@b", "a@@x.org", "a@-x.org", "a@x..org", "a b@x.org", '"a b"@x.org',
+     "a@[127.0.0.1]", "Ada <ada@x.org>", f"{'a' * 65}@x.org", "a@x.org\n", "a\0@x.org", "a@x\u202e.org", "a\ud800@x.org"],
+)  # fmt: skip
+def test_what_is_no_address_is_refused(address: str) -> None:
+    with pytest.raises(ValidationError):
+        TypeAdapter(Email).validate_python(address)
+
+
+@given(st.emails().filter(lambda address: 6 <= len(address) <= 254))
+def test_every_address_that_the_document_promises_is_taken(address: str) -> None:
+    TypeAdapter(Email).validate_python(address)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Jos\u00e9",
+        "\u0646\u0631\u06af\u0633\u200c\u062c\u0627\u0646",
+        "\u0915\u094d\u200d\u0937",
+        "D'Arcy  O.",
+        "李 明",
+    ],
+)
+def test_a_name_is_of_any_script(name: str) -> None:
+    assert TypeAdapter(Name).validate_python(name) == name
+
+
+@pytest.mark.parametrize(
+    "unseen", [*"\u200b\u202e\u2066\ufeff\u00ad\u2028\u3164\U000e0041\ue000\x7f\0", "\u200d\u200d"]
+)
+def test_a_name_has_nothing_that_nobody_sees(unseen: str) -> None:
+    for name in (f"A{unseen}B", f"A{unseen}", f"{unseen}B", unseen):
+        with pytest.raises(ValidationError):
+            TypeAdapter(Name).validate_python(name)
+
+
+@pytest.mark.parametrize("name", ["A\u200d", "\u200dA", "A \u200dB", "A\u3000", "\u2003A", "\u2003"])
+def test_a_joiner_or_space_is_within_a_name(name: str) -> None:
+    with pytest.raises(ValidationError):
+        TypeAdapter(Name).validate_python(name)
+
+
+def test_no_character_of_an_invisible_category_is_in_a_name() -> None:
+    invisible = {"Cc", "Cf", "Co", "Zl", "Zp"}
+    adapter = TypeAdapter[str](Name)
+    taken = [c for c in map(chr, range(0x110000)) if category(c) in invisible and passes(adapter, f"a{c}b")]
+    assert taken == ["\u200c", "\u200d"]
+
+
+def passes(adapter: TypeAdapter[str], text: str) -> bool:
+    try:
+        adapter.validate_python(text)
+    except ValidationError:
+        return False
+    return True

@@ -206,7 +206,7 @@ class Cache:
             asked_at = time.monotonic()
             try:
                 async with asyncio.timeout(LEASE_S):
-                    self._generation = await self.database.run(lambda c: c.fetchval(GENERATION), repeatable=True)
+                    self._generation = await self.database.watch(GENERATION)
                 self._known_until = asked_at + LEASE_S
             except Exception as error:  # noqa: BLE001 - whatever it is, the cache is not used until it is over
                 if asked_at - self._known_until < LEARN_EVERY_S:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
 import asyncpg
@@ -26,6 +27,10 @@ UNDONE = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 SLOW = (asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError)
 """Errors that say that the database took too long."""
 ATTEMPTS = 3
+FOR_READING = 2
+"""Connections of a pool that work which writes leaves to the rest: however many wait for a locked row, users are read."""
+LOCK_SHARE = 0.5
+"""Of the time that a statement may take, how much it may wait for a lock."""
 T = TypeVar("T")
 Connection = Any
 Work = Callable[[Connection], Awaitable[T]]
@@ -34,7 +39,7 @@ LIMIT = Gauge("database_pool_limit", "Most connections that the pool may have")
 WAITING = Gauge("database_pool_waiting", "Requests that wait for a connection of the pool")
 
 
-class Again(Exception):  # noqa: N818 - not an error, but what to do
+class AgainError(Exception):
     """The work may be tried again."""
 
 
@@ -48,6 +53,8 @@ class Postgres:
     def __init__(self, settings: Database) -> None:
         self.settings = settings
         self._pool: Any = None
+        self._watching: Any = None
+        self._writing = asyncio.Semaphore(max(1, settings.pool.size - FOR_READING))
         self._about = {
             "db.system.name": "postgresql",
             "db.namespace": settings.name,
@@ -58,9 +65,16 @@ class Postgres:
         WAITING.set_function(lambda: self._waiting)
 
     async def open(self) -> None:
-        """Make the pool; it connects on first use. Statements are prepared once a connection, by asyncpg."""
+        """Make the pools, which connect on first use. Statements are prepared once a connection, by asyncpg."""
+        self._pool = await self._pool_of(self.settings.pool.size)
+        self._watching = await self._pool_of(1)
+        LIMIT.set(self.settings.pool.size)
+        CONNECTIONS.labels("idle").set_function(self._pool.get_idle_size)
+        CONNECTIONS.labels("used").set_function(lambda: self._pool.get_size() - self._pool.get_idle_size())
+
+    async def _pool_of(self, size: int) -> Any:
         settings = self.settings
-        self._pool = await asyncpg.create_pool(  # pyright: ignore[reportUnknownMemberType]
+        return await asyncpg.create_pool(  # pyright: ignore[reportUnknownMemberType]
             host=settings.host,
             port=settings.port,
             user=settings.username,
@@ -68,28 +82,28 @@ class Postgres:
             database=settings.name,
             ssl=settings.tls(),
             min_size=0,
-            max_size=settings.pool.size,
+            max_size=size,
             timeout=settings.connect_timeout_s,
             command_timeout=settings.statement_timeout_s,
             server_settings={
                 "application_name": "user-service",
                 "statement_timeout": str(int(settings.statement_timeout_s * 1000)),
+                "lock_timeout": str(int(settings.statement_timeout_s * 1000 * LOCK_SHARE)),
                 "idle_in_transaction_session_timeout": str(int(settings.statement_timeout_s * 2000)),
             },
         )
-        LIMIT.set(settings.pool.size)
-        CONNECTIONS.labels("idle").set_function(self._pool.get_idle_size)
-        CONNECTIONS.labels("used").set_function(lambda: self._pool.get_size() - self._pool.get_idle_size())
 
     async def close(self) -> None:
         """Close what is open, by force where it does not end soon."""
+        pools = self._pool, self._watching
         try:
             async with asyncio.timeout(self.settings.statement_timeout_s):
-                await self._pool.close()
+                await asyncio.gather(*(pool.close() for pool in pools))
         except TimeoutError:
-            self._pool.terminate()
+            for pool in pools:
+                pool.terminate()
 
-    async def run(self, work: Work[T], *, repeatable: bool) -> T:
+    async def run(self, work: Work[T], *, repeatable: bool, writes: bool = False) -> T:
         """What `work` returns, done on a connection of the pool.
 
         It is tried again where that cannot do anything twice: after a serialization failure or deadlock, when no connection could be had,
@@ -98,31 +112,31 @@ class Postgres:
         Args:
             work: statements; more than one that belong together open a transaction.
             repeatable: doing it twice is as doing it once.
+            writes: it may wait for a row; some connections are kept for work that does not.
 
         Raises:
             Problem: 503, the database is away or takes too long.
         """
         try:
             async for attempt in stamina.retry_context(
-                on=Again, attempts=ATTEMPTS, timeout=None, wait_initial=0.02, wait_max=0.2, wait_jitter=0.02
+                on=AgainError, attempts=ATTEMPTS, timeout=None, wait_initial=0.02, wait_max=0.2, wait_jitter=0.02
             ):
                 with attempt:
-                    return await self._once(work, repeatable=repeatable)
-        except Again as error:
+                    return await self._once(work, repeatable=repeatable, writes=writes)
+        except AgainError as error:
             raise unavailable("the database is away for the moment") from error
         raise AssertionError  # a context of attempts ends by one of the two
 
-    async def _once(self, work: Work[T], *, repeatable: bool) -> T:
+    async def _once(self, work: Work[T], *, repeatable: bool, writes: bool) -> T:
         begun = False
-        self._waiting += 1
         try:
             with step("postgresql", self._about):
-                async with self._pool.acquire(timeout=self.settings.connect_timeout_s) as connection:
+                async with AsyncExitStack() as held:
+                    connection = await self._acquire(held, writes=writes)
                     begun = True
-                    self._waiting -= 1
                     return await work(connection)
         except UNDONE as error:
-            raise Again from error
+            raise AgainError from error
         except SLOW as error:
             raise unavailable("the database takes too long for the moment") from error
         except TimeoutError as error:
@@ -130,12 +144,25 @@ class Postgres:
             raise unavailable("the database takes too long for the moment") from error
         except LOST as error:
             if repeatable or not begun:
-                raise Again from error
+                raise AgainError from error
             raise unavailable("the database went away; whether this was done is not known") from error
+
+    async def _acquire(self, held: AsyncExitStack, *, writes: bool) -> Connection:
+        """Return a connection of the pool, which is given back with all that is held."""
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(self.settings.connect_timeout_s):
+                if writes:
+                    await held.enter_async_context(self._writing)
+                return await held.enter_async_context(self._pool.acquire())
         finally:
-            self._waiting -= not begun
+            self._waiting -= 1
+
+    async def watch(self, query: str) -> Any:
+        """Return the one value of a query, from a connection that no request ever holds; raise when there is none."""
+        async with self._watching.acquire(timeout=self.settings.connect_timeout_s) as connection:
+            return await connection.fetchval(query)
 
     async def ping(self) -> None:
         """Raise when the database does not answer."""
-        async with self._pool.acquire(timeout=self.settings.connect_timeout_s) as connection:
-            await connection.fetchval("SELECT 1")
+        await self.watch("SELECT 1")

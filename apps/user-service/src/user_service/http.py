@@ -1,12 +1,13 @@
 """What both versions of the API share: parameters, headers, and the operations that write."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
+import orjson
 from annotated_types import Interval
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel, BeforeValidator
-from servicekit.preconditions import IfMatch, etag, wanted
+from servicekit.preconditions import IfMatch, etag
 from servicekit.problems import (
     BODY_TOO_LARGE,
     INVALID_FIELDS,
@@ -27,7 +28,17 @@ from servicekit.routing import ApiRoute
 from servicekit.tokens import Claims
 
 from user_service.cache import Row
-from user_service.users import EMAIL_TAKEN, KEY_REUSED, LARGEST_ID, USER_NOT_FOUND, NewUser, UserChange, Users
+from user_service.users import (
+    EMAIL_TAKEN,
+    KEY_REUSED,
+    LARGEST_ID,
+    USER_NOT_FOUND,
+    NewUser,
+    Replacement,
+    UserChange,
+    Users,
+    revision,
+)
 
 ETAG = {"ETag": {"description": "Names this state of the user.", "schema": {"type": "string", "examples": ['"1"']}}}
 LOCATION = {"Location": {"description": "Where the user is.", "schema": {"type": "string", "format": "uri-reference"}}}
@@ -37,13 +48,19 @@ MERGE_PATCH = {"schema": {"$ref": "#/components/schemas/UserChange"}}
 
 
 def decimal(text: Any) -> Any:
-    """Digits only: no sign, space or fraction makes an id."""
+    """Return what is no text, or digits; no sign, space, underscore or fraction, no digits of other scripts.
+
+    Raises:
+        ValueError: it is another text.
+    """
     if isinstance(text, str) and not (text.isascii() and text.isdigit()):
-        raise ValueError("an id is a whole number")
+        raise ValueError("send digits only")
     return text
 
 
-UserId = Annotated[int, Interval(ge=1, le=LARGEST_ID), BeforeValidator(decimal), Path(examples=[1])]
+Whole = Annotated[int, BeforeValidator(decimal)]
+"""A whole number in a path or query."""
+UserId = Annotated[Whole, Interval(ge=1, le=LARGEST_ID), Path(examples=[1])]
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -68,13 +85,30 @@ def as_id(text: Any) -> int:
     raise Problem(MALFORMED_PATH, f"an id is a whole number from 1 to {LARGEST_ID}")
 
 
+def refuse_unknown(request: Request) -> None:
+    """Refuse parameters that an operation does not have, or has twice: one that is ignored is a mistake that goes unnoticed.
+
+    Raises:
+        Problem: 422, with those that there are.
+    """
+    sent = [name for name, _ in request.query_params.multi_items()]
+    if not sent:
+        return
+    known = sorted(field.alias for field in request.scope["route"].dependant.query_params)
+    unknown = f"there is no such parameter; there are: {', '.join(known) or 'none'}"
+    wrong = [{"field": name, "problem": unknown} for name in dict.fromkeys(sent) if name not in known]
+    wrong += [{"field": name, "problem": "send it once"} for name in known if sent.count(name) > 1]
+    if wrong:
+        raise Problem(INVALID_FIELDS, "some parameters are unknown or sent twice", errors=wrong)
+
+
 def problems(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
     """The problems of an operation, with those that all have."""
-    return documented(MISSING_TOKEN, INVALID_TOKEN, UNAVAILABLE, *kinds)
+    return documented(*{MISSING_TOKEN, INVALID_TOKEN, UNAVAILABLE, INVALID_FIELDS, *kinds})
 
 
 READING = problems(MALFORMED_PATH, USER_NOT_FOUND)
-BODY = (MALFORMED_JSON, BODY_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE, INVALID_FIELDS)
+BODY = (MALFORMED_JSON, BODY_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE)
 CHANGING = (MALFORMED_PATH, MALFORMED_HEADER, USER_NOT_FOUND, PRECONDITION_FAILED, PRECONDITION_REQUIRED)
 
 
@@ -85,24 +119,26 @@ def api_router(prefix: str, *, documented: bool) -> APIRouter:
         prefix=prefix,
         route_class=ApiRoute,
         tags=["users"],
-        dependencies=[Depends(scheme)],
+        dependencies=[Depends(scheme), Depends(refuse_unknown)],
         include_in_schema=documented,
     )
 
 
-def add_writing(routes: APIRouter, users: Users, model: type[BaseModel]) -> None:
+def add_writing(routes: APIRouter, users: Users, model: type[BaseModel], replacement: type[Replacement]) -> None:
     """Add the operations that write.
 
     Args:
         routes: to add them to.
         users: that they change.
         model: of a user, in their answers; its fields are columns of a row.
+        replacement: what PUT takes: all that `model` shows.
     """
     shown = tuple(model.model_fields)
 
-    def show(row: Row, response: Response) -> dict[str, Any]:
-        response.headers["ETag"] = etag(row["version"])
-        return {name: row[name] for name in shown}
+    def show(row: Row, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+        """Return a user as GET does, to the letter."""
+        content = orjson.dumps({name: row[name] for name in shown})
+        return Response(content, status, {"ETag": etag(revision(row)), **(headers or {})}, "application/json")
 
     @routes.post(
         "",
@@ -112,21 +148,27 @@ def add_writing(routes: APIRouter, users: Users, model: type[BaseModel]) -> None
         responses={201: {"headers": ETAG | LOCATION}} | problems(*BODY, MALFORMED_HEADER, EMAIL_TAKEN, KEY_REUSED),
     )
     async def create_user(  # pyright: ignore[reportUnusedFunction]
-        new: NewUser, request: Request, response: Response, idempotency_key: IdempotencyKey = None
-    ) -> Any:
+        new: NewUser, request: Request, idempotency_key: IdempotencyKey = None
+    ) -> Response:
         claims: Claims = request.state.claims or {}
         subject = str(claims.get("sub", ""))
         row = await users.create(new, subject, idempotency_key)
-        response.headers["Location"] = f"{request.url.path}/{row['id']}"
-        return show(row, response)
+        return show(row, 201, {"Location": f"{request.scope['path']}/{row['id']}"})
 
     changed = {200: {"headers": ETAG}} | problems(*CHANGING, *BODY, EMAIL_TAKEN)
 
     @routes.put("/{user_id}", summary="Replace a user", response_model=model, responses=changed)
     async def replace_user(  # pyright: ignore[reportUnusedFunction]
-        user_id: UserId, new: NewUser, response: Response, if_match: IfMatch
-    ) -> Any:
-        return show(await users.update(user_id, new.model_dump(), wanted(if_match)), response)
+        user_id: UserId,
+        new: replacement,  # pyright: ignore[reportInvalidTypeForm, reportUnknownParameterType] - FastAPI reads it
+        if_match: IfMatch,
+    ) -> Response:
+        become = cast("Replacement", new)
+        if "id" in become.model_fields_set and become.id != user_id:
+            wrong = [{"field": "id", "problem": f"it is {user_id} in the path"}]
+            raise Problem(INVALID_FIELDS, "a user's id does not change", errors=wrong)
+        values = become.model_dump(include=set(NewUser.model_fields))
+        return show(await users.update(user_id, values, if_match))
 
     @routes.patch(
         "/{user_id}",
@@ -136,11 +178,11 @@ def add_writing(routes: APIRouter, users: Users, model: type[BaseModel]) -> None
         openapi_extra={"requestBody": {"content": {"application/merge-patch+json": MERGE_PATCH}}},
     )
     async def change_user(  # pyright: ignore[reportUnusedFunction]
-        user_id: UserId, change: UserChange, response: Response, if_match: IfMatch
-    ) -> Any:
+        user_id: UserId, change: UserChange, if_match: IfMatch
+    ) -> Response:
         values = change.model_dump(exclude_unset=True)
-        return show(await users.update(user_id, values, wanted(if_match)), response)
+        return show(await users.update(user_id, values, if_match))
 
     @routes.delete("/{user_id}", status_code=204, summary="Delete a user", responses=problems(*CHANGING))
     async def delete_user(user_id: UserId, if_match: IfMatch) -> None:  # pyright: ignore[reportUnusedFunction]
-        await users.delete(user_id, wanted(if_match))
+        await users.delete(user_id, if_match)

@@ -1,44 +1,78 @@
 """Users: their rules and their SQL."""
 
+import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Annotated, Any
+from weakref import WeakValueDictionary
 
 import asyncpg
 import orjson
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
-from servicekit.problems import PRECONDITION_FAILED, UNAVAILABLE, Kind, Problem
+from email_validator import SPECIAL_USE_DOMAIN_NAMES, validate_email
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from servicekit.problems import PRECONDITION_FAILED, UNAVAILABLE, Kind, Problem, unavailable
 
 from user_service.batching import Batched
 from user_service.cache import Cache, Row
-from user_service.database import Connection, Postgres
+from user_service.database import AgainError, Connection, Postgres, Work
 
 USER_NOT_FOUND = Kind(404, "user-not-found", "There is no such user")
 EMAIL_TAKEN = Kind(409, "email-taken", "Another user has this e-mail address")
 KEY_REUSED = Kind(422, "idempotency-key-reused", "The Idempotency-Key was used for another request")
 
+NO_PUNCTUATION = str.maketrans("", "", "-:.TZ")
+LARGEST_SUBJECT = 255
 KEYS_KEPT_H = 24
 """How long an Idempotency-Key is remembered at least."""
 LARGEST_ID = 2**63 - 1  # bigint
+INVISIBLE = (
+    "\x00-\x1f\x7f-\x9f\xad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891\u08e2\u115f-\u1160\u17b4-\u17b5\u180e"
+    "\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ue000-\uf8ff\ufeff\uffa0\ufff9-\ufffb"
+    "\U000110bd\U000110cd\U00013430-\U00013440\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001-\U000e007f"
+    "\U000f0000-\U0010fffd"
+)
+"""Characters that nobody sees, and that make two names look the same or one look reversed: of the categories Cc, Cf, Co, Zl and Zp, and
+fillers that Unicode calls default-ignorable (DerivedCoreProperties.txt)."""
+SPACES = r" \xa0\u1680\u2000-\u200a\u202f\u205f\u3000"
+SEEN = f"[^{INVISIBLE}{SPACES}]"
+JOINERS = r"\u200c\u200d"
+"""Written within words of Persian, Hindi and others (UAX #31, section 2.3)."""
 Name = Annotated[
     str,
     Field(
         min_length=1,
         max_length=200,
-        pattern=r"^[^\x00-\x20\x7f-\xa0]([^\x00-\x1f\x7f-\x9f]*[^\x00-\x20\x7f-\xa0])?$",
-        description="No control characters, no space at either end.",
+        pattern=f"^{SEEN}(([{JOINERS}]|[{SPACES}]+)?{SEEN})*$",
+        description="No invisible characters but joiners within a word, no space at either end.",
         examples=["Ada Lovelace"],
     ),
 ]
+
+
+SPECIAL_USE_DOMAIN_NAMES.clear()  # syntax alone decides: names such as .local are good where they are used
+
+
+def address(text: str) -> str:
+    """Return an e-mail address as it is, if it is one (RFC 5321, and RFC 6531 for other scripts than Latin).
+
+    Raises:
+        EmailNotValidError: it is none; with the reason.
+    """
+    validate_email(text, check_deliverability=False, strict=True)
+    return text
+
+
 Email = Annotated[
     str,
     Field(
         min_length=6,
         max_length=254,
-        pattern=r"^[A-Za-z0-9._%+-]{1,64}@([A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,63}$",
-        description="Unique, whatever its case.",
+        description="Unique, whatever its case. No quoted local part, no address of a host by number.",
         examples=["ada@example.com"],
+        json_schema_extra={"format": "email"},
     ),
+    AfterValidator(address),
 ]
 
 
@@ -58,6 +92,12 @@ class NewUser(BaseModel):
     name: Name
     email: Email
     age: Age
+
+
+class Replacement(NewUser):
+    """What a user is to become, as GET shows it: its id may be there, and is the one in the path."""
+
+    id: int = Field(default_factory=int, ge=1, le=LARGEST_ID, description="As in the path.", examples=[1])
 
 
 class UserChange(BaseModel):
@@ -81,6 +121,8 @@ class User(BaseModel):
 
 
 COLUMNS = "id, name, email, age, version, created_at, updated_at"
+REVISION = "version || '-' || to_char(updated_at AT TIME ZONE 'UTC', 'YYYYMMDDHH24MISSMS')"
+"""Names a state of a user for good, as `revision` does: after a restore versions come again, but not at the same time."""
 
 
 class Users:
@@ -96,6 +138,7 @@ class Users:
     def __init__(self, database: Postgres, cache: Cache) -> None:
         self.database = database
         self.cache = cache
+        self._turns: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
         self._remembered: Batched[int, Row | None] = Batched(cache.get)
         self._stored: Batched[int, Row | None] = Batched(self._load)
 
@@ -110,10 +153,10 @@ class Users:
             raise missing(user_id)
         return row
 
-    async def list_after(self, after: int, limit: int) -> list[Row]:
-        """Up to `limit` users whose id is greater than `after`, by id, without version and times."""
-        query = "SELECT id, name, email, age FROM users WHERE id > $1 ORDER BY id LIMIT $2"
-        rows = await self.database.run(lambda c: c.fetch(query, after, limit), repeatable=True)
+    async def list_after(self, after: int, skip: int, limit: int) -> list[Row]:
+        """Up to `limit` users whose id is greater than `after`, but the first `skip`, by id, without version and times."""
+        query = "SELECT id, name, email, age FROM users WHERE id > $1 ORDER BY id OFFSET $2 LIMIT $3"
+        rows = await self.database.run(lambda c: c.fetch(query, after, skip, limit), repeatable=True)
         return [dict(row) for row in rows]
 
     async def page(self, query: str, values: Sequence[Any]) -> list[Row]:
@@ -133,8 +176,9 @@ class Users:
             Problem: 409, another user has the email; 422, the key was used for another user.
         """
         if idempotency_key is None:
-            return await self.database.run(lambda c: insert(c, new), repeatable=False)
+            return await self.database.run(lambda c: insert(c, new), repeatable=False, writes=True)
         wanted = hashlib.sha256(new.model_dump_json().encode()).digest()
+        subject = stored_subject(subject)
 
         async def once(connection: Connection) -> Row:
             async with connection.transaction():
@@ -156,15 +200,15 @@ class Users:
                 )
                 return row
 
-        return await self.database.run(once, repeatable=True)
+        return await self.database.run(once, repeatable=True, writes=True)
 
-    async def update(self, user_id: int, values: Mapping[str, Any], versions: list[int] | None) -> Row:
+    async def update(self, user_id: int, values: Mapping[str, Any], revisions: list[str] | None) -> Row:
         """The user after a change.
 
         Args:
             user_id: whose.
             values: new ones by column; what is left out stays.
-            versions: that the change may be made to; None for any.
+            revisions: that the change may be made to; None for any.
 
         Raises:
             Problem: 404, 412, or 409, another user has the email.
@@ -172,20 +216,20 @@ class Users:
         query = f"""
             UPDATE users SET name = coalesce($3, name), email = coalesce($4, email), age = coalesce($5, age),
                    version = version + 1, updated_at = now()
-            WHERE id = $1 AND ($2::bigint[] IS NULL OR version = ANY($2)) RETURNING {COLUMNS}"""
-        arguments = (user_id, versions, values.get("name"), values.get("email"), values.get("age"))
+            WHERE id = $1 AND ($2::text[] IS NULL OR {REVISION} = ANY($2)) RETURNING {COLUMNS}"""
+        arguments = (user_id, revisions, values.get("name"), values.get("email"), values.get("age"))
         return await self._change(user_id, query, arguments)
 
-    async def delete(self, user_id: int, versions: list[int] | None) -> None:
+    async def delete(self, user_id: int, revisions: list[str] | None) -> None:
         """Delete a user; arguments and errors as those of `update`."""
         query = f"""
-            DELETE FROM users WHERE id = $1 AND ($2::bigint[] IS NULL OR version = ANY($2)) RETURNING {COLUMNS}"""
-        await self._change(user_id, query, (user_id, versions))
+            DELETE FROM users WHERE id = $1 AND ($2::text[] IS NULL OR {REVISION} = ANY($2)) RETURNING {COLUMNS}"""
+        await self._change(user_id, query, (user_id, revisions))
 
     async def forget_keys(self) -> None:
         """Forget the Idempotency-Keys that were kept long enough."""
         query = f"DELETE FROM idempotency_keys WHERE created_at < now() - interval '{KEYS_KEPT_H} hours'"
-        await self.database.run(lambda c: c.execute(query), repeatable=True)
+        await self.database.run(lambda c: c.execute(query), repeatable=True, writes=True)
 
     async def _change(self, user_id: int, query: str, arguments: tuple[Any, ...]) -> Row:
         async def change(connection: Connection) -> Row:
@@ -197,7 +241,7 @@ class Users:
             raise missing(user_id)
 
         try:
-            row = await self.database.run(change, repeatable=False)
+            row = await self._in_turn(user_id, change)
         except asyncpg.UniqueViolationError as error:
             raise Problem(EMAIL_TAKEN, "another user has this e-mail address") from error
         except Problem as problem:
@@ -206,6 +250,23 @@ class Users:
             raise
         await self.cache.invalidate(user_id)
         return row
+
+    async def _in_turn(self, user_id: int, change: Work[Row]) -> Row:
+        """Return what a change returns; of changes to one user, one at a time waits for its row on a connection.
+
+        Raises:
+            Problem: 503, its turn does not come.
+        """
+        turn = self._turns.setdefault(user_id, asyncio.Lock())
+        try:
+            async with asyncio.timeout(self.database.settings.statement_timeout_s):
+                await turn.acquire()
+        except TimeoutError as error:
+            raise unavailable("other changes of this user take too long for the moment") from error
+        try:
+            return await self.database.run(change, repeatable=False, writes=True)
+        finally:
+            turn.release()
 
     async def _load(self, ids: Sequence[int]) -> list[Row | None]:
         """Users from the database, remembered on the way."""
@@ -223,11 +284,12 @@ async def insert(connection: Connection, new: NewUser) -> Row:
     Raises:
         Problem: 409, another user has the email.
     """
-    query = f"INSERT INTO users (name, email, age) VALUES ($1, $2, $3) RETURNING {COLUMNS}"
-    try:
-        return as_row(await connection.fetchrow(query, new.name, new.email, new.age))
-    except asyncpg.UniqueViolationError as error:
-        raise Problem(EMAIL_TAKEN, "another user has this e-mail address") from error
+    # No error in Postgres' log, which would go with it.
+    query = f"INSERT INTO users (name, email, age) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING {COLUMNS}"
+    row = await connection.fetchrow(query, new.name, new.email, new.age)
+    if row is None:
+        raise Problem(EMAIL_TAKEN, "another user has this e-mail address")
+    return as_row(row)
 
 
 async def first_answer(connection: Connection, subject: str, key: str, wanted: bytes) -> Row:
@@ -238,17 +300,36 @@ async def first_answer(connection: Connection, subject: str, key: str, wanted: b
     """
     query = "SELECT fingerprint, answer FROM idempotency_keys WHERE subject = $1 AND key = $2"
     known = await connection.fetchrow(query, subject, key)
+    if known is None:  # forgotten since: it is the first one now
+        raise AgainError
     if known["fingerprint"] != wanted:
         raise Problem(KEY_REUSED, "this Idempotency-Key was used for another user: send a new one")
     return orjson.loads(known["answer"])
+
+
+def stored_subject(subject: str) -> str:
+    """Return a token's subject as Postgres can store it: the digest of one that is too long, or no text in UTF-8, or holds NUL."""
+    encoded = subject.encode("utf-8", "surrogatepass")
+    storable = len(subject) <= LARGEST_SUBJECT and "\0" not in subject and encoded == subject.encode("utf-8", "replace")
+    return subject if storable else hashlib.sha256(encoded).hexdigest()
 
 
 def as_row(record: Any) -> Row:
     """A record of COLUMNS as a dict, with times as text."""
     row = dict(record)
     for name in ("created_at", "updated_at"):
-        row[name] = row[name].isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        row[name] = rfc3339(row[name])
     return row
+
+
+def rfc3339(time: datetime) -> str:
+    """Return a time as text, in milliseconds as Postgres stores it."""
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def revision(row: Row) -> str:
+    """Return the name of a user's state, as REVISION does."""
+    return f"{row['version']}-{row['updated_at'].translate(NO_PUNCTUATION)}"
 
 
 def missing(user_id: int) -> Problem:

@@ -5,11 +5,10 @@ from typing import Annotated
 import orjson
 from fastapi import APIRouter, Query, Request, Response
 from servicekit.preconditions import IfNoneMatch, etag, unchanged
-from servicekit.problems import INVALID_FIELDS
 from servicekit.routing import DirectRoute
 
-from user_service.http import ETAG, READING, UserId, add_writing, api_router, as_id, problems
-from user_service.users import LARGEST_ID, User, Users
+from user_service.http import ETAG, READING, UserId, Whole, add_writing, api_router, as_id, problems, refuse_unknown
+from user_service.users import LARGEST_ID, Replacement, User, Users, revision
 
 FIELDS = tuple(User.model_fields)
 
@@ -18,17 +17,20 @@ def router(users: Users, prefix: str = "/api/v1/users", *, documented: bool = Tr
     """The endpoints below a path."""
     routes = api_router(prefix, documented=documented)
 
-    @routes.get("", summary="List users", response_model=list[User], responses=problems(INVALID_FIELDS))
+    @routes.get("", summary="List users", response_model=list[User], responses=problems())
     async def list_users(  # pyright: ignore[reportUnusedFunction]
-        after: Annotated[int, Query(ge=0, le=LARGEST_ID, description="Users with a greater id only.")] = 0,
-        limit: Annotated[int, Query(ge=1, le=1000, description="How many at the most.")] = 100,
+        after: Annotated[Whole, Query(ge=0, le=LARGEST_ID, description="Users with a greater id only.")] = 0,
+        skip: Annotated[Whole, Query(ge=0, le=LARGEST_ID, description="How many of these to leave out.")] = 0,
+        limit: Annotated[Whole, Query(ge=1, le=1000, description="How many at the most.")] = 100,
     ) -> Response:
-        return Response(orjson.dumps(await users.list_after(after, limit)), media_type="application/json")
+        return Response(orjson.dumps(await users.list_after(after, skip, limit)), media_type="application/json")
 
     async def get_user(request: Request, user_id: UserId, if_none_match: IfNoneMatch = None) -> Response:  # noqa: ARG001 - documented
+        refuse_unknown(request)
         row = await users.get(as_id(user_id))
-        headers = {"ETag": etag(row["version"])}
-        if unchanged(request.headers.get("if-none-match"), row["version"]):
+        state = revision(row)
+        headers = {"ETag": etag(state)}
+        if unchanged(request, state):
             return Response(status_code=304, headers=headers)
         return Response(orjson.dumps({name: row[name] for name in FIELDS}), 200, headers, "application/json")
 
@@ -40,5 +42,5 @@ def router(users: Users, prefix: str = "/api/v1/users", *, documented: bool = Tr
         responses={200: {"headers": ETAG}, 304: {"description": "Not changed", "headers": ETAG}} | READING,
         route_class_override=DirectRoute,
     )
-    add_writing(routes, users, User)
+    add_writing(routes, users, User, Replacement)
     return routes

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import urllib.parse
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any
@@ -10,11 +11,11 @@ import orjson
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import AwareDatetime, BaseModel, Field, TypeAdapter, ValidationError
 from servicekit.preconditions import IfNoneMatch, etag, unchanged
-from servicekit.problems import INVALID_FIELDS, Kind, Problem
+from servicekit.problems import Kind, Problem
 
 from user_service.cache import Row
-from user_service.http import ETAG, READING, UserId, add_writing, api_router, problems
-from user_service.users import COLUMNS, LARGEST_ID, User, Users
+from user_service.http import ETAG, READING, UserId, Whole, add_writing, api_router, problems
+from user_service.users import COLUMNS, LARGEST_ID, Replacement, User, Users, revision, rfc3339
 
 MALFORMED_CURSOR = Kind(400, "malformed-cursor", "The cursor is none of this list")
 
@@ -24,6 +25,13 @@ class UserWithTimes(User):
 
     created_at: datetime = Field(examples=["2026-01-01T00:00:00.000Z"])
     updated_at: datetime = Field(examples=["2026-01-01T00:00:00.000Z"])
+
+
+class ReplacementWithTimes(Replacement):
+    """What a user is to become, as GET shows it."""
+
+    created_at: str = Field(default_factory=str, description="Ignored: it does not change.")
+    updated_at: str = Field(default_factory=str, description="Ignored: it becomes now.")
 
 
 class Page(BaseModel):
@@ -64,20 +72,20 @@ class Sort(StrEnum):
 
     @property
     def down(self) -> bool:
-        """Whether the greatest comes first."""
+        """True when the greatest comes first."""
         return self.startswith("-")
 
 
-EXPRESSIONS = {"id": "id", "name": "name", "email": "lower(email)", "created_at": "created_at"}
-"""What Postgres sorts by; each has an index together with the id."""
+EXPRESSIONS = {"id": "{}", "name": "{}", "email": "lower({})", "created_at": "{}"}
+"""What Postgres sorts by, of a field or of the value that a cursor has of it; each has an index together with the id."""
 LastId = Annotated[int, Field(ge=0, le=LARGEST_ID)]
 CURSOR: dict[str, TypeAdapter[Any]] = {
-    "id": TypeAdapter(tuple[str, int, LastId]),
+    "id": TypeAdapter(tuple[str, LastId, LastId]),
     "name": TypeAdapter(tuple[str, str, LastId]),
     "email": TypeAdapter(tuple[str, str, LastId]),
     "created_at": TypeAdapter(tuple[str, AwareDatetime, LastId]),
 }
-"""What a cursor holds: the order, and the sort key and id of the last user of its page."""
+"""What a cursor holds: the order, and the field sorted by and id of the last user of its page."""
 TEXT: dict[str, Any] = {"max_length": 254, "pattern": r"^[^\x00]*$"}
 """Postgres stores no NUL."""
 FIELDS = tuple(UserWithTimes.model_fields)
@@ -92,11 +100,11 @@ def router(users: Users) -> APIRouter:
         summary="Find users",
         response_model=Page,
         responses={200: {"headers": {"Link": {"description": "rel=next", "schema": {"type": "string"}}}}}
-        | problems(INVALID_FIELDS, MALFORMED_CURSOR),
+        | problems(MALFORMED_CURSOR),
     )
     async def find_users(  # pyright: ignore[reportUnusedFunction]
         request: Request,
-        limit: Annotated[int, Query(ge=1, le=1000, description="How many a page.")] = 100,
+        limit: Annotated[Whole, Query(ge=1, le=1000, description="How many a page.")] = 100,
         cursor: Annotated[str | None, Query(description="From `next` of the page before.", max_length=2000)] = None,
         email: Annotated[str | None, Query(description="Of this address, whatever its case.", **TEXT)] = None,
         name: Annotated[str | None, Query(description="Whose name begins so, whatever its case.", **TEXT)] = None,
@@ -107,7 +115,8 @@ def router(users: Users) -> APIRouter:
         link = None
         if len(rows) > limit:
             rows.pop()
-            link = str(request.url.include_query_params(cursor=encode(rows[-1], sort)).replace(scheme="", netloc=""))
+            after = {"cursor": encode(sort, rows[-1][sort.field], rows[-1]["id"])}
+            link = f"{request.scope['path']}?{urllib.parse.urlencode({**request.query_params, **after})}"
         page = {"items": [{field: row[field] for field in FIELDS} for row in rows], "next": link}
         headers = {"Link": f'<{link}>; rel="next"'} if link else {}
         return Response(orjson.dumps(page), 200, headers, "application/json")
@@ -115,23 +124,32 @@ def router(users: Users) -> APIRouter:
     one = {200: {"headers": ETAG}, 304: {"description": "Not changed", "headers": ETAG}} | READING
 
     @routes.get("/{user_id}", summary="Get a user", response_model=UserWithTimes, responses=one)
-    async def get_user(user_id: UserId, if_none_match: IfNoneMatch = None) -> Response:  # pyright: ignore[reportUnusedFunction]
+    async def get_user(  # pyright: ignore[reportUnusedFunction]
+        request: Request,
+        user_id: UserId,
+        if_none_match: IfNoneMatch = None,  # noqa: ARG001 - documented
+    ) -> Response:
         row = await users.get(user_id)
-        return conditional({field: row[field] for field in FIELDS}, row, if_none_match)
+        return conditional(request, {field: row[field] for field in FIELDS}, row)
 
     @routes.get("/{user_id}/profile", summary="Get a user's profile", response_model=Profile, responses=one)
-    async def get_profile(user_id: UserId, if_none_match: IfNoneMatch = None) -> Response:  # pyright: ignore[reportUnusedFunction]
+    async def get_profile(  # pyright: ignore[reportUnusedFunction]
+        request: Request,
+        user_id: UserId,
+        if_none_match: IfNoneMatch = None,  # noqa: ARG001 - documented
+    ) -> Response:
         row = await users.get(user_id)
-        return conditional(profile(row), row, if_none_match)
+        return conditional(request, profile(row), row)
 
-    add_writing(routes, users, UserWithTimes)
+    add_writing(routes, users, UserWithTimes, ReplacementWithTimes)
     return routes
 
 
-def conditional(shown: dict[str, Any], row: Row, if_none_match: str | None) -> Response:
+def conditional(request: Request, shown: dict[str, Any], row: Row) -> Response:
     """What is shown of a user, unless the client has it already."""
-    headers = {"ETag": etag(row["version"])}
-    if unchanged(if_none_match, row["version"]):
+    state = revision(row)
+    headers = {"ETag": etag(state)}
+    if unchanged(request, state):
         return Response(status_code=304, headers=headers)
     return Response(orjson.dumps(shown), 200, headers, "application/json")
 
@@ -155,12 +173,13 @@ def select(
 
     Args:
         sort: order.
-        after: sort key and id of the last user of the page before.
+        after: the field sorted by and id of the last user of the page before.
         email: whole address, or None for any.
         name: beginning of the name, or None for any.
         limit: rows.
     """
-    key, values, conditions = EXPRESSIONS[sort.field], list[Any](), list[str]()
+    expression, values, conditions = EXPRESSIONS[sort.field], list[Any](), list[str]()
+    key = expression.format(sort.field)
 
     def value(given: Any) -> str:
         values.append(given)
@@ -172,20 +191,21 @@ def select(
         literal = name.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
         conditions.append(f"lower(name) LIKE lower({value(literal + '%')})")
     if after is not None:
-        conditions.append(f"({key}, id) {'<' if sort.down else '>'} ({value(after[0])}, {value(after[1])})")
+        conditions.append(
+            f"({key}, id) {'<' if sort.down else '>'} ({expression.format(value(after[0]))}, {value(after[1])})"
+        )
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
     way = "DESC" if sort.down else "ASC"
     return f"SELECT {COLUMNS} FROM users {where} ORDER BY {key} {way}, id {way} LIMIT {value(limit)}", values
 
 
-def encode(row: Row, sort: Sort) -> str:
-    """The cursor behind a user."""
-    key = row["email"].lower() if sort.field == "email" else row[sort.field]
-    return base64.urlsafe_b64encode(orjson.dumps([str(sort), key, row["id"]])).decode().rstrip("=")
+def encode(sort: Sort, key: Any, last: int) -> str:
+    """Return the cursor behind a user, of which the field sorted by and the id are given."""
+    return base64.urlsafe_b64encode(orjson.dumps([str(sort), key, last])).decode().rstrip("=")
 
 
 def decode(cursor: str, sort: Sort) -> tuple[Any, int]:
-    """Sort key and id in a cursor.
+    """Return the field sorted by and the id in a cursor.
 
     Raises:
         Problem: 400, it is none of ours, or of another order.
@@ -195,6 +215,8 @@ def decode(cursor: str, sort: Sort) -> tuple[Any, int]:
         of, key, last = CURSOR[sort.field].validate_json(content)
     except (binascii.Error, ValueError, ValidationError) as error:
         raise Problem(MALFORMED_CURSOR, "take the cursor from `next` of the page before") from error
-    if of != sort or (isinstance(key, str) and "\0" in key) or (isinstance(key, int) and not 0 <= key <= LARGEST_ID):
+    # Only as `encode` writes it: a time in another zone, for one, may be none in UTC. Postgres stores no NUL.
+    written = encode(sort, rfc3339(key) if isinstance(key, datetime) else key, last)
+    if of != sort or written != cursor or "\0" in str(key):
         raise Problem(MALFORMED_CURSOR, f"this cursor is not of a list that is sorted by {sort}")
     return key, last
