@@ -103,6 +103,6 @@ def chunked(*fields: bytes, body: bytes | None = None, target: bytes = b"/s/a", 
     return head(start, *fields, b"Transfer-Encoding: chunked") + (chunks(b"hello") if body is None else body)
 
 
-def letter_cases(name: bytes) -> tuple[bytes, ...]:
+def letter_cases(name: bytes) -> dict[str, bytes]:
     """A field's name in the letter cases that matter to a careless comparison."""
-    return tuple(dict.fromkeys((name.lower(), name.title(), name.upper(), name.swapcase().title().swapcase())))
+    return {"lower": name.lower(), "title": name.title(), "upper": name.upper(), "swapped": name.title().swapcase()}

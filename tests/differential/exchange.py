@@ -43,8 +43,8 @@ class Observation:
     answers: Answers = field(default_factory=Answers)
     closed: bool = False
     """Whether the proxy closed the connection before the client did."""
-    ended: bool = False
-    """Whether it closed at all."""
+    endless: bool = False
+    """Whether it did not even after the client had."""
     probed: bool = False
     """Whether another request was sent on the connection, which it had left open."""
     received: list[Received] = field(default_factory=list[Received])
@@ -66,9 +66,9 @@ class Client:
         self._writer: asyncio.StreamWriter
         self._task: asyncio.Task[None]
 
-    async def open(self, port: int) -> None:
+    async def open(self, target: Target) -> None:
         """Connect."""
-        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", port)
+        self._reader, self._writer = await target.connect()
         self._task = asyncio.create_task(self._read())
 
     async def send(self, *pieces: bytes) -> None:
@@ -80,17 +80,20 @@ class Client:
                 self._writer.write(piece)
                 await self._writer.drain()
 
-    def end(self) -> None:
-        """Send no more."""
-        with suppress(OSError, RuntimeError):
-            self._writer.write_eof()
+    def end(self) -> bool:
+        """Send no more; return whether that can be said, as over TLS it cannot without the end of both sides."""
+        can = self._writer.can_write_eof()
+        if can:
+            with suppress(OSError, RuntimeError):
+                self._writer.write_eof()
+        return can
 
     async def close(self) -> None:
         """Close the connection."""
         self._task.cancel()
         with suppress(asyncio.CancelledError):
             await self._task
-        self._writer.close()
+        self._writer.transport.abort()  # a close of TLS would wait for that of the other side
 
     async def wait_until_quiet(self, wait_s: float) -> bool:
         """Return whether something came within a time."""
@@ -119,7 +122,7 @@ async def observe(target: Target, case: Case) -> Observation:
     recorder = target.recorder
     first, recorder.script = len(recorder.received), case.script
     client = Client()
-    await client.open(target.port)
+    await client.open(target)
     await client.send(*case.pieces)
     if case.half_close:
         client.end()
@@ -131,12 +134,12 @@ async def observe(target: Target, case: Case) -> Observation:
         seen.probed = True
         await client.send(PROBE)
         await settle(client, seen)
-    client.end()
-    with suppress(TimeoutError):
-        async with asyncio.timeout(DEADLINE_S):
-            while not client.ended:
-                await client.wait_until_quiet(DEADLINE_S)
-    seen.ended = client.ended
+    if client.end():
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DEADLINE_S):
+                while not client.ended:
+                    await client.wait_until_quiet(DEADLINE_S)
+        seen.endless = not client.ended
     note_answers(client, seen)
     await client.close()
     recorder.script = ECHO
@@ -154,7 +157,7 @@ async def settle(client: Client, seen: Observation) -> None:
     wanted = expected(seen)
     while not client.ended:
         note_answers(client, seen)
-        if wanted and len(seen.answers.whole) >= wanted or seen.answers.switched:
+        if 0 < wanted <= len(seen.answers.whole) or seen.answers.switched:
             return
         if not await client.wait_until_quiet(QUIET_S):
             break
@@ -190,7 +193,7 @@ async def send_canary(target: Target) -> Canary:
     canary = Canary(CANARY + b"%d" % number, b"Bearer canary-%d" % number)
     client = Client()
     try:
-        await client.open(target.port)
+        await client.open(target)
         await client.send(
             b"GET %b HTTP/1.1\r\nHost: api.test\r\nAuthorization: %b\r\nConnection: close\r\n\r\n"
             % (canary.target, canary.token)

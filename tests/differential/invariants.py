@@ -9,12 +9,28 @@ from tests.differential.recorder import Received
 from tests.differential.targets import GATEWAY
 
 HOP_BY_HOP = frozenset(
-    {b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te", b"trailer", b"upgrade"}
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"upgrade",
+    }
 )
 """Fields for the next hop alone (RFC 9110, section 7.6.1), beside Transfer-Encoding, which every hop sets as it frames."""
 FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 GATEWAYS_OWN = frozenset(
-    {b"x-request-id", b"x-request-timeout-ms", b"traceparent", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"}
+    {
+        b"x-request-id",
+        b"x-request-timeout-ms",
+        b"traceparent",
+        b"x-forwarded-for",
+        b"x-forwarded-host",
+        b"x-forwarded-proto",
+    }
 )
 """Fields that the gateway alone sets, each once."""
 REMOVED = frozenset({b"forwarded", b"expect", b"tracestate"})
@@ -129,9 +145,9 @@ def answers_are_whole(seen: Observation) -> Iterator[str]:
             yield f"an answer is cut off: {shown(seen.raw_answers)}"
         if answer.closes and number + 1 < len(answers.finals):
             yield "an answer follows one that closes the connection"
-    if answers.finals and answers.finals[-1].closes and not seen.closed and not seen.ended:
+    if answers.finals and answers.finals[-1].closes and answers.finals[-1].whole and not seen.closed:
         yield "the connection stays open after an answer that closes it"
-    if not seen.ended and not answers.switched:
+    if seen.endless and not answers.switched:
         yield f"the connection never ends: {shown(seen.raw_answers)}"
 
 
@@ -152,7 +168,9 @@ def answers_are_its_own(seen: Observation) -> Iterator[str]:
         yield f"the client got answers to other requests: {foreign!r} of {own!r}"
     if got != sorted(set(got)):
         yield f"answers came twice, or in another order: {got!r}"
-    if seen.probed and (len(seen.answers.whole) <= len(seen.reading.messages) or seen.answers.finals[-1].recorded not in probes):
+    if seen.probed and (
+        len(seen.answers.whole) <= len(seen.reading.messages) or seen.answers.finals[-1].recorded not in probes
+    ):
         yield f"the connection was left open, and the next request on it failed: {shown(seen.raw_answers)}"
 
 

@@ -27,15 +27,16 @@ class Outcome:
         return (self.forwarded, self.refused) == (other.forwarded, other.refused)
 
     def __str__(self) -> str:
-        said = [f"{method.decode('latin-1')} {shown(target)} {shown(body, 40)}" for method, target, body, _ in self.forwarded]
+        said = [
+            f"{method.decode('latin-1')} {shown(target)} {shown(body, 40)}"
+            for method, target, body, _ in self.forwarded
+        ]
         return f"forwards {said or 'nothing'}{', refuses' if self.refused else ''} {list(self.statuses)}"
 
 
 def outcome(seen: Observation) -> Outcome:
     """What a proxy made of a case."""
-    forwarded = tuple(
-        (r.method, r.target, r.body, tuple(r.values(b"authorization"))) for r in seen.received if r.whole
-    )
+    forwarded = tuple((r.method, r.target, r.body, tuple(r.values(b"authorization"))) for r in seen.received if r.whole)
     finals = seen.answers.finals
     refused = any(answer.recorded is None and answer.status >= 300 for answer in finals)
     return Outcome(forwarded, refused, tuple(answer.status for answer in finals))

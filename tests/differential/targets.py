@@ -5,16 +5,18 @@ import json
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 from typing import Any
 
+import trustme
 import yaml
 
 from tests.differential.recorder import Recorder
@@ -38,6 +40,13 @@ class Target:
     name: str
     port: int
     recorder: Recorder
+    trust: ssl.SSLContext | None = None
+    """Where it speaks TLS alone: by which its certificate is verified."""
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Open a client's connection."""
+        name = "api.test" if self.trust else None
+        return await asyncio.open_connection("127.0.0.1", self.port, ssl=self.trust, server_hostname=name)
 
 
 class NotBuiltError(Exception):
@@ -49,6 +58,8 @@ async def targets(names: tuple[str, ...]) -> AsyncGenerator[dict[str, Target]]:
     """Start proxies; they end with the context."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="differential-")))
+        for name in names:
+            (folder / name).mkdir()
         starting = {name: STARTS[name](stack, folder / name) for name in names}
         yield dict(zip(starting, await asyncio.gather(*starting.values()), strict=True))
 
@@ -58,8 +69,7 @@ async def start_gateway(stack: AsyncExitStack, folder: Path, *, trusted: str = "
     recorder, upstream = await start_recorder(stack)
     registry = Registry(SERVICE, upstream)
     registry_port = await registry.start()
-    stack.callback(registry.stop)
-    folder.mkdir()
+    stack.push_async_callback(registry.stop)
     routes = folder / "routes.json"
     route = {"prefix": "/s", "service": SERVICE, "auth": "none", "timeout_s": TIMEOUT_S}
     routes.write_text(json.dumps({"routes": [route]}))
@@ -78,23 +88,24 @@ async def start_gateway(stack: AsyncExitStack, folder: Path, *, trusted: str = "
 
 async def start_ingress(stack: AsyncExitStack, folder: Path) -> Target:
     """Start the Ingress controller, with the arguments that it has in the cluster, in front of a gateway that trusts it."""
-    skipper = shutil.which("skipper", path=str(toolbox().bin)) or unlinked_skipper()
+    skipper = shutil.which("skipper", path=str(toolbox().bin)) or os.environ.get("SKIPPER_TRY")
     if skipper is None:
         raise NotBuiltError("skipper is not built: make tools")
     gateway = await start_gateway(stack, folder, trusted="127.0.0.0/8")
     port, support = free_port(), free_port()
+    authority = trustme.CA()
+    authority.issue_cert("api.test").private_key_and_cert_chain_pem.write_to_path(str(folder / "tls.pem"))
+    trust = ssl.create_default_context(cadata=authority.cert_pem.bytes().decode())
     routes = f'every: * -> "http://127.0.0.1:{gateway.port}";'
-    own = [f"-address=127.0.0.1:{port}", f"-support-listener=127.0.0.1:{support}", f"-inline-routes={routes}"]
+    own = (
+        f"-address=127.0.0.1:{port}",
+        f"-support-listener=127.0.0.1:{support}",
+        f"-inline-routes={routes}",
+        f"-tls-cert={folder}/tls.pem",
+        f"-tls-key={folder}/tls.pem",
+    )
     await run(stack, [skipper, *ingress_arguments(), *own], folder, {})
-    return await reached(Target(INGRESS, port, gateway.recorder))
-
-
-def unlinked_skipper() -> str | None:
-    """The controller while other tools are still being built."""
-    from toolchain.build import load
-
-    tool = next(tool for tool in load()[0] if tool.name == "skipper")
-    return shutil.which("skipper", path=str(tool.folder))
+    return await reached(Target(INGRESS, port, gateway.recorder, trust))
 
 
 def ingress_arguments() -> list[str]:
@@ -110,7 +121,6 @@ def ingress_arguments() -> list[str]:
 async def start_nginx(stack: AsyncExitStack, folder: Path) -> Target:
     """Start nginx, forwarding bodies as they come over kept connections, as the gateway does."""
     recorder, upstream = await start_recorder(stack)
-    folder.mkdir()
     port = free_port()
     temporary = "".join(
         f"{kind}_temp_path {folder}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -125,7 +135,15 @@ async def start_nginx(stack: AsyncExitStack, folder: Path) -> Target:
               proxy_set_header Host $http_host; proxy_request_buffering off; proxy_read_timeout {TIMEOUT_S}s;
               proxy_next_upstream off; client_max_body_size 0; }} }} }}"""
     )
-    command = [unpacked_program("nginx"), "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", f"{folder}/error.log"]
+    command = [
+        unpacked_program("nginx"),
+        "-p",
+        str(folder),
+        "-c",
+        str(folder / "nginx.conf"),
+        "-e",
+        f"{folder}/error.log",
+    ]
     await run(stack, command, folder, {})
     return await reached(Target(NGINX, port, recorder))
 
@@ -133,7 +151,6 @@ async def start_nginx(stack: AsyncExitStack, folder: Path) -> Target:
 async def start_haproxy(stack: AsyncExitStack, folder: Path) -> Target:
     """Start haproxy, which shares connections to the service among clients, as the gateway does."""
     recorder, upstream = await start_recorder(stack)
-    folder.mkdir()
     port = free_port()
     (folder / "haproxy.cfg").write_text(
         f"""
@@ -176,7 +193,7 @@ async def start_recorder(stack: AsyncExitStack) -> tuple[Recorder, int]:
     """Start a recorder; return it and its port."""
     recorder = Recorder()
     port = await recorder.start()
-    stack.callback(recorder.stop)
+    stack.push_async_callback(recorder.stop)
     return recorder, port
 
 
@@ -198,7 +215,7 @@ async def run(stack: AsyncExitStack, command: list[str], folder: Path, environme
 async def reached(target: Target) -> Target:
     """Return a target once it forwards."""
     async with asyncio.timeout(START_S):
-        while not await forwards(target):
+        while not await forwards(target):  # noqa: ASYNC110 - it is another process
             await asyncio.sleep(0.05)
     return target
 
@@ -206,7 +223,7 @@ async def reached(target: Target) -> Target:
 async def forwards(target: Target) -> bool:
     """Whether a request reaches the service."""
     try:
-        reader, writer = await asyncio.open_connection("127.0.0.1", target.port)
+        reader, writer = await target.connect()
     except OSError:
         return False
     try:
