@@ -166,11 +166,14 @@ async def settle(client: Client, seen: Observation) -> None:
 
 def note_answers(client: Client, seen: Observation) -> None:
     """Read what has come."""
-    methods = [message.method for message in seen.reading.messages]
-    if seen.probed:
-        methods = [*methods[: len(seen.reading.whole)], b"GET"]
+    reading = seen.reading
+    methods = [message.method for message in reading.messages]
     seen.raw_answers = client.raw
     seen.answers = read_answers(client.raw, methods, ended=client.ended)
+    if reading.malformed.startswith(b"HEAD") and len(reading.whole) == len(methods):
+        # What is no request has no method, so that its refusal may have a body or, as to HEAD, none.
+        bodiless = read_answers(client.raw, [*methods, b"HEAD"], ended=client.ended)
+        seen.answers = seen.answers if bodiless.rest else bodiless
 
 
 def expected(seen: Observation) -> int:

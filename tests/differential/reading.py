@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+TARGET = re.compile(rb"(?:/|\*|[A-Za-z][A-Za-z0-9+.-]*:)[^\x00-\x20\x7f]*")
 VERSION = re.compile(rb"HTTP/1\.[0-9]")
 HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]*)?")
 CHUNK_SIZE = re.compile(rb"0*([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?")
@@ -91,6 +92,8 @@ class Reading:
     messages: list[Message]
     end: End
     reason: str = ""
+    malformed: bytes = b""
+    """What begins with the request that is none."""
 
     @property
     def whole(self) -> list[Message]:
@@ -111,7 +114,7 @@ def read(raw: bytes) -> Reading:
             if message.last:
                 return Reading(messages, End.CLOSED)
     except MalformedError as error:
-        return Reading(messages, End.ERROR, str(error))
+        return Reading(messages, End.ERROR, str(error), raw[cursor.start :])
     except UnfinishedError:
         return Reading(messages, End.UNFINISHED)
     return Reading(messages, End.WHOLE)
@@ -123,11 +126,14 @@ class Cursor:
     def __init__(self, raw: bytes) -> None:
         self.raw = raw
         self.at = 0
+        self.start = 0
+        """Of the request that is read."""
 
     def skip_empty_lines(self) -> bool:
         """Skip those before a request line (RFC 9112, section 2.2); return whether more follows."""
         while self.raw[self.at : self.at + 1] in (b"\r", b"\n"):
             self.at += 1
+        self.start = self.at
         return self.at < len(self.raw)
 
     def line(self, *, strict: bool = False) -> bytes:
@@ -152,8 +158,8 @@ class Cursor:
         method, target, version = words
         if not TOKEN.fullmatch(method):
             raise MalformedError("the method is no token")
-        if not target or re.search(rb"[\x00-\x20\x7f]", target):
-            raise MalformedError("the target is no target")
+        if not TARGET.fullmatch(target) and method != b"CONNECT":
+            raise MalformedError("the target has none of the forms of targets")
         if not VERSION.fullmatch(version):
             raise MalformedError("the version is none of HTTP/1")
         message = Message(method, target, version, self.fields())

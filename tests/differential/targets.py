@@ -22,6 +22,7 @@ import yaml
 from tests.differential.recorder import Recorder
 from tests.differential.registry import Registry
 from toolchain.build import toolbox
+from toolchain.debian_programs import debian_programs
 from toolchain.paths import PROJECT
 
 SERVICE = "recorder"
@@ -135,16 +136,9 @@ async def start_nginx(stack: AsyncExitStack, folder: Path) -> Target:
               proxy_set_header Host $http_host; proxy_request_buffering off; proxy_read_timeout {TIMEOUT_S}s;
               proxy_next_upstream off; client_max_body_size 0; }} }} }}"""
     )
-    command = [
-        unpacked_program("nginx"),
-        "-p",
-        str(folder),
-        "-c",
-        str(folder / "nginx.conf"),
-        "-e",
-        f"{folder}/error.log",
-    ]
-    await run(stack, command, folder, {})
+    programs = debian_programs()
+    command = programs.command("nginx", "-p", f"{folder}", "-c", f"{folder}/nginx.conf", "-e", f"{folder}/error.log")
+    await run(stack, command, folder, programs.environment)
     return await reached(Target(NGINX, port, recorder))
 
 
@@ -170,7 +164,8 @@ backend b
   server s 127.0.0.1:{upstream}
 """
     )
-    await run(stack, [unpacked_program("haproxy"), "-db", "-f", str(folder / "haproxy.cfg")], folder, {})
+    programs = debian_programs()
+    await run(stack, programs.command("haproxy", "-db", "-f", f"{folder}/haproxy.cfg"), folder, programs.environment)
     return await reached(Target(HAPROXY, port, recorder))
 
 
@@ -180,13 +175,6 @@ STARTS: dict[str, Callable[[AsyncExitStack, Path], Any]] = {
     NGINX: start_nginx,
     HAPROXY: start_haproxy,
 }
-
-
-def unpacked_program(name: str) -> str:
-    """A program of an unpacked Debian package."""
-    folder = Path("/tmp/w/debroot")
-    os.environ.setdefault("LD_LIBRARY_PATH", str(folder / "usr/lib/x86_64-linux-gnu"))
-    return str(folder / "usr/sbin" / name)
 
 
 async def start_recorder(stack: AsyncExitStack) -> tuple[Recorder, int]:
