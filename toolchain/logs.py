@@ -17,6 +17,7 @@ from toolchain.target import target
 SINCE = "1h"
 """How far back a request is looked for."""
 LABEL = "app.kubernetes.io/name"
+IDS = ("request_id", "client_request_id", "trace_id")
 HEADER = ("time", "level", "logger", "message", "service", "request_id", "method", "url")
 """Fields that are shown before all others, or for all lines together."""
 
@@ -67,7 +68,7 @@ def find(stack: Stack, request: str) -> list[Line]:
 
     Args:
         stack: whose services.
-        request: its id, or its trace's.
+        request: its id, the client's own, or its trace's.
 
     Raises:
         ToolchainError: the cluster does not answer, or there is nothing.
@@ -97,7 +98,7 @@ def of_request(lines: Iterable[str], request: str) -> list[Line]:
 
     Args:
         lines: each with the pod's name in front, as `--prefix` has it.
-        request: its id, or its trace's.
+        request: its id, the client's own, or its trace's.
     """
     found: list[Line] = []
     quoted = json.dumps(request)
@@ -111,7 +112,7 @@ def of_request(lines: Iterable[str], request: str) -> list[Line]:
             continue
         if isinstance(fields, dict):
             told = cast("dict[str, Any]", fields)
-            if request in (told.get("request_id"), told.get("trace_id")):
+            if request in (told.get(name) for name in IDS):
                 found.append(Line(prefix.split("/")[1], told))
     return sorted(found, key=lambda line: line.fields["time"])
 

@@ -10,6 +10,8 @@ SECONDS = {"2m": 120, "5m": 300, "30m": 1800, "1h": 3600, "2h": 7200, "6h": 2160
 SHORT, LONG = ("2m", "5m", "30m", "1h"), ("2h", "6h", "1d", "3d")
 PROBES = "/livez|/readyz|/health|/metrics"
 """Endpoints that no user asks."""
+CLIENT_CLOSED = "499"
+"""The client left before it was answered: the service has neither kept its promise nor broken it."""
 FEWEST = 10
 """Requests that have to have gone wrong before a share of them means anything."""
 FAILING = 0.1
@@ -46,7 +48,8 @@ def recorded(service: str, slo: Slo, window: str) -> list[dict[str, Any]]:
     """Requests by the second, and the shares of them that failed and that were slow, over a window."""
 
     def by_s(metric: str, *more: str) -> str:
-        chosen = ",".join([f'job="{service}"', f'endpoint!~"{PROBES}"', *more])
+        asked = [f'job="{service}"', f'endpoint!~"{PROBES}"', f'status_code!="{CLIENT_CLOSED}"']
+        chosen = ",".join([*asked, *more])
         return f"sum(rate(http_request_duration_seconds_{metric}{{{chosen}}}[{window}]))"
 
     answered, in_time = 'status_code!~"5.."', f'le="{slo.latency_s}"'

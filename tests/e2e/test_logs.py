@@ -19,9 +19,9 @@ def logs(stack: Stack, request: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("by", ["request", "trace"])
 def test_a_request_is_found_in_both_apps(client: httpx.Client, stack: Stack, by: str) -> None:
-    request, trace = str(uuid.uuid4()), uuid.uuid4().hex
-    headers = {"X-Request-ID": request, "traceparent": f"00-{trace}-b7ad6b7169203331-00"}
-    assert client.get("/api/v1/users/1", headers=headers).headers["x-request-id"] == request
+    trace = uuid.uuid4().hex
+    headers = {"traceparent": f"00-{trace}-b7ad6b7169203331-00"}
+    request = client.get("/api/v1/users/1", headers=headers).headers["x-request-id"]
     found: list[str] = []
 
     def complete() -> bool:
@@ -32,6 +32,12 @@ def test_a_request_is_found_in_both_apps(client: httpx.Client, stack: Stack, by:
     assert [" ".join(line.split()[3:5]) for line in found] == [*["Request started"] * 2, *["Request completed"] * 2]
     for half in (found[:2], found[2:]):  # in the same millisecond, in whichever order
         assert sorted(line.split()[1].startswith(GATEWAY) for line in half) == [False, True]
+
+
+def test_a_clients_own_id_leads_to_the_gateways_lines(client: httpx.Client, stack: Stack) -> None:
+    own = str(uuid.uuid4())
+    assert client.get("/api/v1/users/1", headers={"X-Request-ID": own}).headers["x-request-id"] != own
+    eventually(lambda: len(logs(stack, own).stdout.splitlines()) == 2, "two lines of the gateway", 20)
 
 
 def test_a_request_that_there_was_not_is_an_error_with_what_to_do(stack: Stack) -> None:

@@ -58,8 +58,12 @@ def lines_of(package: str, routes: Path, endpoint: str) -> list[dict[str, Any]]:
         try:
             with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
                 until_it_answers(client, app)
-                for path in ("/api/v1/users/1", "/nothing", "/readyz"):
-                    assert client.get(path, headers={"X-Request-ID": 'my "own" id'}).status_code in (404, 503)
+                for path, request_id in (
+                    ("/api/v1/users/1", 'my "own" id'),
+                    ("/nothing", "my-own.id"),
+                    ("/readyz", "a b"),
+                ):
+                    assert client.get(path, headers={"X-Request-ID": request_id}).status_code in (404, 503)
         finally:
             app.send_signal(signal.SIGTERM)
         output, _ = app.communicate(timeout=DEADLINE_S)
@@ -107,6 +111,7 @@ def test_the_last_spans_arrive_although_a_signal_ends_the_process(
 def test_the_schema_is_one() -> None:
     Draft202012Validator.check_schema(SCHEMA)
     assert VALIDATOR.is_valid(REQUEST)
+    assert VALIDATOR.is_valid(REQUEST | {"subject": "billing", "client_request_id": "my-own.id", "status": 499})
 
 
 @pytest.mark.parametrize(
@@ -119,6 +124,8 @@ def test_the_schema_is_one() -> None:
         {"query": "a=1"},
         {"trace_id": "0" * 32},
         {"request_id": ""},
+        {"request_id": "a b"},
+        {"subject": "s" * 129},
     ],
 )
 def test_the_schema_refuses_what_no_reader_expects(wrong: dict[str, Any]) -> None:

@@ -24,9 +24,10 @@ def test_the_lines_of_a_request_are_found_in_every_pod_and_are_in_order_of_time(
         "[pod/user-service-2/user-service] no JSON, and yet it says \"a\"\n",
         "[pod/user-service-2/user-service] \"a\"\n",
         "error: container is waiting to start\n",
-        said("api-gateway-1", "00.001", request_id="a", trace_id=TRACE),
-        said("api-gateway-1", "00.003", request_id="a", trace_id=TRACE),
+        said("api-gateway-1", "00.001", request_id="a", client_request_id="mine", trace_id=TRACE),
+        said("api-gateway-1", "00.003", request_id="a", client_request_id="mine", trace_id=TRACE),
     ]  # fmt: skip
+    assert {line.pod for line in of_request(lines, "mine")} == {"api-gateway-1"}
     for request in ("a", TRACE):
         found = of_request(lines, request)
         assert [(line.pod, line.fields["time"][-4:]) for line in found] == [
