@@ -4,6 +4,8 @@ import asyncio
 import json
 
 BLOCKING_S = 30
+PIECE_S = 0.02
+"""Between two pieces of an endless answer: its other requests are served meanwhile."""
 
 
 async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -14,8 +16,8 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             if not await answer(head, reader, writer):
                 return
             await writer.drain()
-    except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError):
-        pass
+    except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError, ValueError):
+        pass  # the gateway has left, in the middle of a chunk it may be
     finally:
         writer.close()
 
@@ -40,6 +42,7 @@ async def answer(head: bytes, reader: asyncio.StreamReader, writer: asyncio.Stre
         while True:
             writer.write(b"x" * 65536)
             await writer.drain()
+            await asyncio.sleep(PIECE_S)
     else:
         await read_body(lower, reader)
         writer.write(whole(b"x" * 1024))

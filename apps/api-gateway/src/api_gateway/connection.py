@@ -15,8 +15,9 @@ from servicekit.bodies import ClientTooSlow as ClientTooSlow
 from servicekit.http1 import BODILESS, Corked
 
 Headers = list[tuple[bytes, bytes]]
-READ_AHEAD_BYTES = 256 * 1024
-"""Of an answer that the client takes more slowly than the instance gives it; then the instance has to wait."""
+READ_AHEAD_BYTES = 64 * 1024
+"""Of an answer that the client takes more slowly than the instance gives it; then the instance has to wait. One read more may come on top,
+up to 256 KiB: that is what a client holds that reads nothing."""
 HEAD_LIMIT_BYTES = 64 * 1024
 FOREVER = inf
 """A deadline while it is the client who is waited for."""
