@@ -1,0 +1,330 @@
+"""Two processes of user-service, a Postgres, a Redis and the four links between them, at the mercy of a state machine."""
+
+import secrets
+import signal
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+from hypothesis import HealthCheck, Phase, Verbosity, seed, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+
+from tests import backends
+from tests.backends import Postgres, Service, until
+from tests.coherence.links import Network
+
+NAMES = ("a", "b")
+PRISTINE, KEPT = "pristine.dump", "kept.dump"
+USERS = "/api/v1/users"
+READERS = 4
+LEARNT_S = 10.0
+"""Within which every process has learnt of a restore; it takes it less than a second."""
+TIMES = {"APP_DATABASE_CONNECT_TIMEOUT_S": "0.5", "APP_DATABASE_STATEMENT_TIMEOUT_S": "1"}
+"""Shorter than usual: what waits for a stalled link waits for nothing."""
+steps = Counter[str]()
+"""What was done, for a line at the end: a machine that does nothing finds nothing."""
+
+
+class World:
+    """What the machine works on; started once, since processes take seconds to start.
+
+    Args:
+        folder: of its own.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.network = Network()
+        self.postgres = Postgres(folder)
+        self.redis = backends.redis(folder)
+        self.redis.start()
+        self.redis.await_ready()
+        self.links = {
+            (name, server): self.network.link(port)
+            for name in NAMES
+            for server, port in (("postgres", self.postgres.port), ("redis", self.redis.port))
+        }
+        self.services = {
+            name: Service(name, folder, self.links[name, "postgres"].port, self.links[name, "redis"].port, TIMES)
+            for name in NAMES
+        }
+        self.services["a"].migrate()
+        self.postgres.dump(PRISTINE)
+        for service in self.services.values():
+            service.start()
+        self.await_services()
+        self.readers = ThreadPoolExecutor(2 * READERS)
+
+    def await_services(self) -> None:
+        """Return once both processes serve."""
+        for service in self.services.values():
+            until(lambda service=service: service.ready() and answers(service.client, f"{USERS}?limit=1"), "it serves")
+
+    def heal(self) -> None:
+        """Let all links through."""
+        for link in self.links.values():
+            link.heal()
+
+    def drop_held(self) -> None:
+        """Cut all links and let them through again: nothing that was held arrives any more."""
+        for link in self.links.values():
+            link.cut()
+            link.heal()
+
+    def flush(self) -> None:
+        """Empty Redis."""
+        import redis
+
+        with redis.Redis(port=self.redis.port) as client:
+            client.flushall()  # pyright: ignore[reportUnknownMemberType]
+
+    def close(self) -> None:
+        """End everything."""
+        self.readers.shutdown()
+        for service in self.services.values():
+            service.close()
+        self.network.close()
+        self.redis.stop()
+        self.postgres.stop()
+
+
+def answers(client: httpx.Client, path: str) -> bool:
+    """Return whether a path is answered with 200."""
+    try:
+        return client.get(path).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@dataclass
+class Promised:
+    """What was acknowledged of a user."""
+
+    least: int
+    """Version that no read which begins now may be before."""
+    ages: dict[int, int] = field(default_factory=dict[int, int])
+    """By acknowledged version."""
+    gone: bool = False
+    perhaps_gone: bool = False
+    """A deletion was sent and not answered: it may be done, or still arrive."""
+
+    def broken_by(self, answer: httpx.Response) -> str | None:
+        """Return how an answer to a read that began after this breaks it."""
+        if answer.status_code == 404:
+            return None if self.gone or self.perhaps_gone else "is not found"
+        if answer.status_code != 200:
+            return None  # no answer is no stale one
+        version, age = int(answer.headers["etag"].strip('"').partition("-")[0]), answer.json()["age"]
+        if self.gone:
+            return f"is read in version {version} after its deletion"
+        if version < self.least:
+            return f"is read in version {version}"
+        if age != self.ages.get(version, age):
+            return f"is read in version {version} with another age, {age}"
+        return None
+
+
+process = st.sampled_from(NAMES)
+which = st.integers(0, 2)
+link = st.tuples(process, st.sampled_from(["postgres", "redis"]))
+age = st.integers(0, 150)
+
+
+class Coherence(RuleBasedStateMachine):
+    """No read that begins after an acknowledged write returns less than it.
+
+    Args:
+        world: that it works on.
+    """
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self.world = world
+        self.users: dict[int, Promised] = {}
+        self.kept: dict[int, Promised] | None = None
+
+    @initialize()
+    def begin(self) -> None:
+        """Put a fresh database, of which no generation was ever advanced, in the place of what there is."""
+        self.world.drop_held()
+        self.world.postgres.restore(PRISTINE)
+        self.world.flush()
+        self.world.await_services()
+        until(lambda: all(service.client.get(f"{USERS}").json() == [] for service in self.world.services.values()), "it is empty")  # fmt: skip
+        for name in (*NAMES, *NAMES):
+            self.create(name)
+        assert len(self.users) == 4
+        steps["examples"] += 1
+
+    def client(self, name: str) -> httpx.Client:
+        return self.world.services[name].client
+
+    def pick(self, number: int) -> int:
+        return sorted(self.users)[number % len(self.users)]
+
+    def create(self, name: str) -> None:
+        """Make a user, which is nobody's promise until it is acknowledged."""
+        new = {"name": "Ada", "email": f"{secrets.token_hex(8)}@example.com", "age": 0}
+        answer = sent(lambda: self.client(name).post(USERS, json=new))
+        if answer is not None and answer.status_code == 201:
+            self.users[answer.json()["id"]] = Promised(1, {1: 0})
+
+    def look(self, name: str, user: int, promised: Promised) -> None:
+        """Read a user, of which something was promised before."""
+        answer = sent(lambda: self.client(name).get(f"{USERS}/{user}"))
+        broken = answer is not None and promised.broken_by(answer)
+        assert not broken, f"user {user} {broken} at {name}; promised: {promised}"
+        steps["reads answered" if answer is not None and answer.status_code in (200, 404) else "reads unanswered"] += 1
+
+    def look_everywhere(self, promises: dict[int, Promised]) -> None:
+        """Read users at both processes at once."""
+        reading = [
+            self.world.readers.submit(self.look, name, user, promised)
+            for name in NAMES
+            for user, promised in promises.items()
+        ]
+        for task in reading:
+            task.result()
+
+    @rule()
+    def read(self) -> None:
+        """Read every user, twice: from wherever it comes, and then from Redis."""
+        self.look_everywhere(self.users)
+        self.look_everywhere(self.users)
+
+    @rule(name=process, number=which, age=age, readers=st.sampled_from([0, READERS]))
+    def change(self, name: str, number: int, age: int, readers: int) -> None:
+        """Change a user, perhaps while others read it and remember what was, and read it once that is acknowledged."""
+        user = self.pick(number)
+        before = deepcopy(self.users[user])
+        reading = [
+            self.world.readers.submit(self.look, reader, user, before) for reader in NAMES for _ in range(readers)
+        ]
+        self.patch(name, user, age)
+        for task in reading:
+            task.result()
+        self.look_everywhere({user: self.users[user]})
+
+    def patch(self, name: str, user: int, age: int) -> None:
+        """Change a user, and note what is promised then."""
+        promised = self.users[user]
+        change = {"json": {"age": age}, "headers": {"If-Match": "*"}}
+        answer = sent(lambda: self.client(name).patch(f"{USERS}/{user}", **change))  # pyright: ignore[reportArgumentType]
+        if answer is None or answer.status_code >= 500:
+            steps["changes unanswered"] += 1
+        elif answer.status_code == 404:
+            assert promised.gone or promised.perhaps_gone
+        else:
+            assert answer.status_code == 200, answer.text
+            steps["changes acknowledged"] += 1
+            promised.least = int(answer.headers["etag"].strip('"').partition("-")[0])
+            promised.ages[promised.least] = age
+
+    @rule(name=process, number=which)
+    def delete(self, name: str, number: int) -> None:
+        """Delete a user, and make another."""
+        user = self.pick(number)
+        promised = self.users[user]
+        answer = sent(lambda: self.client(name).delete(f"{USERS}/{user}", headers={"If-Match": "*"}))
+        if answer is not None and answer.status_code in (204, 404):
+            assert answer.status_code == 204 or promised.gone or promised.perhaps_gone
+            promised.gone = True
+        else:
+            promised.perhaps_gone = True
+        self.look_everywhere({user: promised})
+        self.create(name)
+
+    @rule(link=link, fault=st.sampled_from(["cut", "stall"]))
+    def break_link(self, link: tuple[str, str], fault: str) -> None:
+        """Cut or stall one link."""
+        (self.world.links[link].cut if fault == "cut" else self.world.links[link].stall)()
+
+    @rule(link=st.one_of(st.none(), link))
+    def heal(self, link: tuple[str, str] | None) -> None:
+        """Let one link through, or all."""
+        self.world.links[link].heal() if link else self.world.heal()
+
+    @rule(what=st.sampled_from(["flush", "redis", "postgres", *NAMES]))
+    def restart(self, what: str) -> None:
+        """Kill a process, and start it; or empty Redis."""
+        if what == "flush":
+            self.world.flush()
+        elif what == "redis":
+            self.world.redis.restart()
+        elif what == "postgres":
+            self.world.postgres.restart(signal.SIGQUIT)  # as after a crash
+        else:
+            self.world.services[what].restart()
+
+    @rule()
+    def dump(self) -> None:
+        """Make a backup."""
+        self.world.postgres.dump(KEPT)
+        self.kept = deepcopy(self.users)
+
+    @precondition(lambda self: self.kept is not None)
+    @rule()
+    def restore(self) -> None:
+        """Put the backup in the place of what there is; Redis keeps what it has."""
+        self.world.drop_held()
+        self.world.postgres.restore(KEPT)
+        self.users = deepcopy(self.kept or {})
+        self.world.await_services()
+        for name in NAMES:
+            until(lambda name=name: self.shows_restored(name), f"{name} has learnt of the restore", LEARNT_S)
+        steps["restores"] += 1
+
+    def shows_restored(self, name: str) -> bool:
+        """Return whether a process shows what was restored, and no more."""
+        for user, promised in self.users.items():
+            answer = sent(lambda user=user: self.client(name).get(f"{USERS}/{user}"))
+            if answer is None or answer.status_code == 503 or promised.broken_by(answer):
+                return False
+        return True
+
+    def teardown(self) -> None:
+        """Let everything through: then everything is answered, and still as promised."""
+        self.world.heal()
+        self.world.await_services()
+        self.look_everywhere(self.users)
+
+
+def sent(send: Callable[[], httpx.Response]) -> httpx.Response | None:
+    """Return the answer to a request; None where the process went away."""
+    try:
+        return send()
+    except httpx.TransportError:
+        return None
+
+
+def explore(world: World, number: int, examples: int, steps_each: int) -> None:
+    """Try some examples.
+
+    Args:
+        world: to try them on.
+        number: seed of the examples.
+        examples: how many.
+        steps_each: steps of each, at the most.
+    """
+
+    def machine() -> Coherence:
+        return Coherence(world)
+
+    seeded: Any = seed(number)(machine)
+    run_state_machine_as_test(  # pyright: ignore[reportUnknownMemberType]
+        seeded,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=steps_each,
+            deadline=None,
+            database=None,
+            phases=[Phase.generate],  # each step takes real time: a shorter example is not worth minutes
+            suppress_health_check=list(HealthCheck),  # pyright: ignore[reportArgumentType]
+            verbosity=Verbosity.normal,
+        ),
+    )
