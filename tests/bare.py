@@ -99,7 +99,8 @@ def run_tests(release: str) -> int:
             connect_registries(root, fresh / "home")
             subprocess.run(["chown", "-R", f"{UID}:{UID}", str(fresh)], check=True)
             own = [f"{name}={value}" for name, value in environment_of(os.environ).items()]
-            apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation=private"]
+            ends_with_us = ["setpriv", "--pdeathsig=KILL"]
+            apart = [*ends_with_us, "unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation=private"]
             inside = ["sh", "-c", ENTER, "sh", str(root), str(fresh), *own, "make", "test-fast"]
             return subprocess.run([*apart, *inside], check=False).returncode
         finally:
