@@ -1,7 +1,7 @@
 """`make test-bare`: run `make test-fast` on machines that have what the README asks for and nothing else.
 
 Each is a small Debian by debootstrap, kept in the cache. The home with the clone of the current commit is fresh each time, and the user
-is an ordinary one. Of this machine they have what leads to the package registries, and nothing of its environment.
+is an ordinary, careful one (umask 077). Of this machine they have what leads to the package registries, and nothing of its environment.
 """
 
 import hashlib
@@ -40,9 +40,12 @@ mount --bind "$fresh/tmp" "$tree/tmp"
 mount --rbind /dev "$tree/dev"
 mount -t proc proc "$tree/proc"
 mount -o remount,bind,ro "$tree"
-exec chroot --userspec={USER} "$tree" env --ignore-environment --chdir={HOME}/estate "$@"
+umask 077
+chroot --userspec={USER} "$tree" env --ignore-environment --chdir={HOME}/estate "$@"
+exit
 """
-"""In mount and process namespaces of its own, which end with it: nothing stays mounted or running, however it ends."""
+"""In mount and process namespaces of its own, which end with it: nothing stays mounted or running, however it ends. The shell stays as their
+first process, for a change of user would take the signal away that ends it with its parent (prctl(2), PR_SET_PDEATHSIG)."""
 
 
 def tree(release: str) -> Path:

@@ -13,6 +13,7 @@ from toolchain.paths import PROJECT
 
 NAME = "stock-list"
 PACKAGE = "stock_list"
+pytestmark = pytest.mark.timeout(900)  # it checks and tests a whole copy
 UV = os.environ.get("UV", "uv")
 HERE = {"UV_PROJECT_ENVIRONMENT": sys.prefix, "UV_NO_SYNC": "1"}
 """Lets uv run what is in a copy by the virtual environment of these tests, as it is: to make another took most of the time."""
