@@ -225,6 +225,14 @@ def chunk_framing() -> Iterator[Case]:
         "bytes-after": chunks(b"hello") + b"x",
         "two-lasts": chunks(b"hello") + b"0\r\n\r\n",
         "hidden-in-extension": b"2;\nxx\r\n4c\r\n" + get(target=b"/s/smuggled")[:76] + b"\r\n0\r\n\r\n",
+        "bad-size-then-request": b"5\r\nhello\r\nzz\r\n" + get(target=b"/s/smuggled"),
+        "bad-first-size-then-request": b"zz\r\n" + get(target=b"/s/smuggled"),
+        "bad-end-then-request": b"5\r\nhelloxx" + get(target=b"/s/smuggled"),
+        "lf-then-request": b"5\r\nhello\n" + get(target=b"/s/smuggled"),
+        "overflow-then-request": b"fffffffffffffffff\r\n" + get(target=b"/s/smuggled"),
+        "long-extension-then-request": b"5;" + b"x" * 20000 + CRLF + get(target=b"/s/smuggled"),
+        "bad-trailer-then-request": b"0\r\n@ x\r\n" + get(target=b"/s/smuggled"),
+        "large-trailer-then-request": b"0\r\nx: " + b"y" * 100_000 + CRLF + get(target=b"/s/smuggled"),
         "hidden-in-data-end": b"1\r\nA\nB\r\n0\r\n\r\n" + get(target=b"/s/smuggled"),
     }
     for name, body in ends.items():

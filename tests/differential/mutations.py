@@ -99,8 +99,12 @@ def search(lane: Lane, seed: int, examples: int, known: frozenset[str] = frozens
 
     @seeded(seed)
     @settings(
-        max_examples=examples, deadline=None, database=None, phases=(Phase.generate, Phase.shrink), suppress_health_check=(HealthCheck.too_slow, HealthCheck.filter_too_much)
-    )  # fmt: skip
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        phases=(Phase.generate, Phase.shrink),
+        suppress_health_check=(HealthCheck.too_slow, HealthCheck.filter_too_much),
+    )
     @given(mutations(sources()))
     def holds(case: Case) -> None:
         nonlocal sent, failure

@@ -5,15 +5,16 @@ repair is read: a proxy that refuses is right as well. Where it demands a refusa
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 TARGET = re.compile(rb"(?:/|\*|[A-Za-z][A-Za-z0-9+.-]*:)[^\x00-\x20\x7f]*")
 VERSION = re.compile(rb"HTTP/1\.[0-9]")
 HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]*)?")
-CHUNK_SIZE = re.compile(rb"0*([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?")
-ABSOLUTE = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*)(.*)", re.DOTALL)
+CHUNK_SIZE = re.compile(rb"0*([0-9A-Fa-f]{1,16})[ \t]*(?:;.*)?")
+ABSOLUTE = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*:(?://)?([^/?#]*)(.*)", re.DOTALL)
+NO_URI = re.compile(rb"[^A-Za-z0-9._~!$&'()*+,;=:@/?%\[\]-]")
 LENGTH_LIMIT = 2**63
 
 Headers = list[tuple[bytes, bytes]]
@@ -50,7 +51,6 @@ class Message:
     headers: Headers
     body: bytes = b""
     whole: bool = False
-    trailers: Headers = field(default_factory=Headers)
     refused: str = ""
     """Why RFC 9112 has a server refuse it, where its end is known all the same, so that the connection may go on."""
 
@@ -65,12 +65,21 @@ class Message:
 
     @property
     def targets(self) -> set[bytes]:
-        """The targets by which an intermediary may forward it: its own, and that in origin-form (RFC 9112, section 3.2.1)."""
-        found = {self.target, self.target.partition(b"#")[0]}
+        """The targets by which an intermediary may forward it: its own, that in origin-form (RFC 9112, section 3.2.1), each with or
+        without a fragment, and with what no URI may have encoded."""
+        found = {self.target}
         if absolute := ABSOLUTE.fullmatch(self.target):
             path = absolute[2]
             found.add(path if path.startswith(b"/") else b"/" + path)
-        return found
+        found |= {target.partition(b"#")[0] for target in found}
+        return found | {encoded(target) for target in found}
+
+    @property
+    def hosts(self) -> list[bytes]:
+        """The hosts that it may name: that of its target, where it has one, before that of the field (RFC 9112, section 3.2.2)."""
+        absolute = ABSOLUTE.fullmatch(self.target)
+        named = [absolute[1].rpartition(b"@")[2]] if absolute else []
+        return named + self.values(b"host")
 
     @property
     def last(self) -> bool:
@@ -117,7 +126,7 @@ def read(raw: bytes) -> Reading:
         return Reading(messages, End.ERROR, str(error), raw[cursor.start :])
     except UnfinishedError:
         return Reading(messages, End.UNFINISHED)
-    return Reading(messages, End.WHOLE)
+    return Reading(messages, End.UNFINISHED if raw.endswith(b"\r") else End.WHOLE)
 
 
 class Cursor:
@@ -209,7 +218,7 @@ class Cursor:
                 raise MalformedError("a chunk's size is no number")
             size = int(size_line[1], 16)
             if not size:
-                message.trailers = self.fields()
+                self.trailers()
                 return
             data = self.raw[self.at : self.at + size]
             self.at += len(data)
@@ -222,6 +231,17 @@ class Cursor:
             if len(end) < 2:
                 raise UnfinishedError
             self.at += 2
+
+    def trailers(self) -> None:
+        """Lines up to the empty one, which a proxy may drop whatever their names are."""
+        while line := self.line():
+            if b":" not in line and line[:1] not in b" \t":
+                raise MalformedError("a trailer without a colon")
+
+
+def encoded(target: bytes) -> bytes:
+    """A target with what no URI may have (RFC 3986, section 2) in percent-encoding."""
+    return NO_URI.sub(lambda found: b"%%%02X" % found[0][0], target)
 
 
 def words_of(values: list[bytes]) -> list[bytes]:

@@ -29,6 +29,8 @@ SERVICE = "recorder"
 TIMEOUT_S = 6
 """Of every proxy, for its service to answer; generous, for a machine that is busy."""
 START_S = 60.0
+HTTPS_PORT = 8443
+"""By which clients reach the Ingress, wherever it listens here."""
 GATEWAY, INGRESS, NGINX, HAPROXY = "gateway", "ingress", "nginx", "haproxy"
 OURS = (GATEWAY, INGRESS)
 REFERENCES = (NGINX, HAPROXY)
@@ -97,7 +99,9 @@ async def start_ingress(stack: AsyncExitStack, folder: Path) -> Target:
     authority = trustme.CA()
     authority.issue_cert("api.test").private_key_and_cert_chain_pem.write_to_path(str(folder / "tls.pem"))
     trust = ssl.create_default_context(cadata=authority.cert_pem.bytes().decode())
-    routes = f'every: * -> "http://127.0.0.1:{gateway.port}";'
+    # As Skipper makes it of an Ingress with a host.
+    match = 'Host("^(api[.]test[.]?(:[0-9]+)?)$") && PathSubtree("/")'
+    routes = f'gateway: {match} -> "http://127.0.0.1:{gateway.port}";'
     own = (
         f"-address=127.0.0.1:{port}",
         f"-support-listener=127.0.0.1:{support}",
@@ -112,7 +116,7 @@ async def start_ingress(stack: AsyncExitStack, folder: Path) -> Target:
 def ingress_arguments() -> list[str]:
     """The controller's arguments in the cluster, less those of addresses, of certificates, and of the cluster as the source of routes."""
     text = (PROJECT / "toolchain/cluster/addons/ingress.yaml").read_text()
-    documents: list[Any] = list(yaml.safe_load_all(Template(text).safe_substitute()))
+    documents: list[Any] = list(yaml.safe_load_all(Template(text).safe_substitute(https_port=HTTPS_PORT)))
     daemons = next(d for d in documents if d["kind"] == "DaemonSet" and d["metadata"]["name"] == "skipper")
     arguments: list[str] = daemons["spec"]["template"]["spec"]["containers"][0]["args"]
     elsewhere = ("-kubernetes", "-address", "-insecure-address", "-support-listener", "-tls-")
