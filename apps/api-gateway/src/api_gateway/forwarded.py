@@ -53,13 +53,14 @@ class Peers:
         peer: str = scope["client"][0] if scope.get("client") else ""
         if not self.trusts(peer):
             return peer, peer.encode(), scope.get("scheme", "http").encode()
-        said = [v for name, v in scope["headers"] if name == b"x-forwarded-for"]
+        said = b",".join([v for name, v in scope["headers"] if name == b"x-forwarded-for"])
         schemes = [v for name, v in scope["headers"] if name == b"x-forwarded-proto"]
         hops = [peer]
-        for hop in reversed(b",".join(said).decode("latin-1").split(",")):
-            trusted = self.trusts(hop.strip())
+        for word in reversed(said.decode("latin-1").split(",")):
+            hop = word.strip()
+            trusted = self.trusts(hop)
             if trusted is not None:
-                hops.append(hop.strip())
+                hops.append(hop)
             if not trusted:
                 break
         scheme = schemes[0] if schemes and schemes[0] in (b"http", b"https") else b"http"

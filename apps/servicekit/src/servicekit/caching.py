@@ -1,27 +1,40 @@
 """A cache whose keys requests may make: bounded in entries and in the size of each."""
 
 from collections.abc import Callable
-from functools import lru_cache, wraps
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 R = TypeVar("R")
 
 
-def remembered(entries: int, characters: int) -> Callable[[Callable[..., R]], Callable[..., R]]:
-    """Remember a function's last results by its arguments, which are texts; `lru_cache` alone would keep texts of any length.
+class Remembered(dict[str, R], Generic[R]):
+    """Results by the texts that they were made of. What is found costs no more than in any dict; when it is full, the oldest goes.
 
     Args:
+        function: makes a result.
         entries: results that are kept.
-        characters: of all arguments together; a call with longer ones is made each time.
+        characters: of the longest text that is kept; `lru_cache` would keep any.
     """
 
-    def decorate(function: Callable[..., R]) -> Callable[..., R]:
-        kept = lru_cache(maxsize=entries)(function)
+    def __init__(self, function: Callable[[str], R], entries: int, characters: int) -> None:
+        super().__init__()
+        self._function = function
+        self._entries = entries
+        self._characters = characters
 
-        @wraps(function)
-        def call(*texts: str) -> R:
-            return kept(*texts) if sum(map(len, texts)) <= characters else function(*texts)
+    def __missing__(self, text: str) -> R:
+        """Make a result, and keep it."""
+        result = self._function(text)
+        if len(text) <= self._characters:
+            if len(self) >= self._entries:
+                del self[next(iter(self))]
+            self[text] = result
+        return result
 
-        return call
+
+def remembered(entries: int, characters: int) -> Callable[[Callable[[str], R]], Callable[[str], R]]:
+    """Remember the results of a function of a text."""
+
+    def decorate(function: Callable[[str], R]) -> Callable[[str], R]:
+        return Remembered(function, entries, characters).__getitem__
 
     return decorate

@@ -206,26 +206,25 @@ class Protocol(HttpToolsProtocol):
         if self.refused_since != inf:
             return
         self._unread_bytes += len(data)
-        try:
-            while data:
-                data = self._feed(data)
-        except httptools.HttpParserError as error:
-            self._refuse(problem_of(error))
-        else:
-            if self._unread_bytes > self.head_limit_bytes:
-                self._refuse(Problem(HEAD_TOO_LARGE, f"it may have {self.head_limit_bytes} bytes at most"))
-
-    def _feed(self, data: bytes) -> bytes:
-        """Parse; what is to be parsed next, which is nothing unless an upgrade is ignored."""
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            rest = data[upgrade.args[0] :]
-            if isinstance(self.cycle, Upgrade):
-                self.cycle.early = rest
+        while data:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                data = self._after_upgrade(data[upgrade.args[0] :])
+            except httptools.HttpParserError as error:
+                self._refuse(problem_of(error))
+                return
             else:
-                return self._without_upgrade() + rest
-        return b""
+                break
+        if self._unread_bytes > self.head_limit_bytes:
+            self._refuse(Problem(HEAD_TOO_LARGE, f"it may have {self.head_limit_bytes} bytes at most"))
+
+    def _after_upgrade(self, rest: bytes) -> bytes:
+        """What is to be parsed after the head of a request for an upgrade: nothing where it is taken."""
+        if isinstance(self.cycle, Upgrade):
+            self.cycle.early = rest
+            return b""
+        return self._without_upgrade() + rest
 
     def _without_upgrade(self) -> bytes:
         """The head that was just read, for a new parser and without its Upgrade, which a server may ignore (RFC 9110, section 7.8).
@@ -261,7 +260,10 @@ class Protocol(HttpToolsProtocol):
         if self._fields_bytes > self.head_limit_bytes:
             raise Problem(HEAD_TOO_LARGE, f"header fields may have {self.head_limit_bytes} bytes at most")
         if not self._in_body:
-            super().on_header(name, value)
+            name = name.lower()
+            if name == b"expect" and value.lower() == b"100-continue":
+                self.expect_100_continue = True
+            self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """The head is there. As uvicorn's, less what we have no use for."""
@@ -307,7 +309,10 @@ class Protocol(HttpToolsProtocol):
         """The request is whole, unless the parser stops at an upgrade."""
         if self._in_body:
             self._in_body = False
-            super().on_message_complete()
+            cycle = self.cycle
+            if not cycle.response_complete:
+                cycle.more_body = False
+                cycle.message_event.set()
 
     def _new_parser(self) -> httptools.HttpRequestParser:
         parser = httptools.HttpRequestParser(self)

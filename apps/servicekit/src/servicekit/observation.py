@@ -166,8 +166,8 @@ class Observed:
         if trace:
             address = forwarded(headers) if self.behind_gateway else None
             agent = headers.get(b"user-agent", b"")[:MAX_AGENT].decode("latin-1")
-            said_by = caller(address or self.client(scope), agent)
-            logs.event(time.time(), "Request started", about + said_by)
+            by = f',"remote":{quoted(address or self.client(scope))},"user_agent":{quoted(agent)}'
+            logs.event(time.time(), "Request started", about + by.encode())
         metrics.active += 1
         return Seen(started, request_id, trace, fields, about)
 
@@ -220,13 +220,7 @@ def identify(scope: Scope, claims: dict[str, Any] | None) -> None:
         scope["subject"] = str(subject)[:MAX_SUBJECT].encode(errors="replace").decode()
 
 
-@remembered(1024, MAX_ADDRESS + MAX_AGENT)
-def caller(address: str, agent: str) -> bytes:
-    """Who asks, as members of a line; the same ones ask again."""
-    return b"," + orjson.dumps({"remote": address, "user_agent": agent})[1:-1]
-
-
-@remembered(1024, 256)
+@remembered(4096, MAX_AGENT)
 def quoted(text: str) -> str:
     """A text as JSON."""
     return orjson.dumps(text).decode()
