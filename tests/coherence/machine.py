@@ -133,6 +133,10 @@ process = st.sampled_from(NAMES)
 which = st.integers(0, 2)
 link = st.tuples(process, st.sampled_from(["postgres", "redis"]))
 age = st.integers(0, 150)
+Fault = tuple[str, str, str]
+faults: st.SearchStrategy[Fault | None] = st.one_of(
+    st.none(), st.tuples(process, st.sampled_from(["redis", "postgres"]), st.sampled_from(["cut", "stall"]))
+)
 
 
 class Coherence(RuleBasedStateMachine):
@@ -197,10 +201,13 @@ class Coherence(RuleBasedStateMachine):
         self.look_everywhere(self.users)
         self.look_everywhere(self.users)
 
-    @rule(name=process, number=which, age=age, readers=st.sampled_from([0, READERS]))
-    def change(self, name: str, number: int, age: int, readers: int) -> None:
-        """Change a user, perhaps while others read it and remember what was, and read it once that is acknowledged."""
+    @rule(fault=faults, name=process, number=which, age=age, readers=st.sampled_from([0, READERS]))
+    def change(self, fault: Fault | None, name: str, number: int, age: int, readers: int) -> None:
+        """Change a user that both processes have read, perhaps while a link fails or others read it, and then read it."""
         user = self.pick(number)
+        self.look_everywhere({user: self.users[user]})
+        if fault:
+            self.break_link(fault)
         before = deepcopy(self.users[user])
         reading = [
             self.world.readers.submit(self.look, reader, user, before) for reader in NAMES for _ in range(readers)
@@ -239,10 +246,11 @@ class Coherence(RuleBasedStateMachine):
         self.look_everywhere({user: promised})
         self.create(name)
 
-    @rule(link=link, fault=st.sampled_from(["cut", "stall"]))
-    def break_link(self, link: tuple[str, str], fault: str) -> None:
+    @rule(fault=faults.filter(lambda fault: fault is not None))
+    def break_link(self, fault: Fault) -> None:
         """Cut or stall one link."""
-        (self.world.links[link].cut if fault == "cut" else self.world.links[link].stall)()
+        *link, how = fault
+        getattr(self.world.links[link[0], link[1]], how)()
 
     @rule(link=st.one_of(st.none(), link))
     def heal(self, link: tuple[str, str] | None) -> None:

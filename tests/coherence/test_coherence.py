@@ -13,7 +13,7 @@ from tests.backends import folder
 from tests.coherence.machine import World, explore, steps
 
 __all__ = ["folder"]
-EXAMPLES, STEPS = 15, 15
+EXAMPLES, STEPS = 15, 12
 
 
 @pytest.fixture

@@ -1,6 +1,10 @@
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from servicekit.settings import SettingsError, load, load_or_exit
 from user_service.settings import UserSettings
 
@@ -66,8 +70,96 @@ def test_a_wrong_value_is_named_with_its_key_and_source(environment: dict[str, s
 
 def test_an_unknown_key_in_the_file_is_named_with_the_file(tmp_path: Path) -> None:
     folders = write(tmp_path, "server: {prot: 1}\nservice: {name: x}\n")
-    with pytest.raises(SettingsError, match=r"server.prot: .* \(from .*config.yaml\)"):
+    with pytest.raises(SettingsError, match=r"server.prot: .*did you mean server.port\? \(from .*config.yaml\)"):
         load(UserSettings, {}, folders)
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("APP_DATABSE_HOST", "APP_DATABASE_HOST"),
+        ("APP_DATABASE_PASWORD_FILE", "APP_DATABASE_PASSWORD_FILE"),
+        ("APP_SERVER_PORTS", "APP_SERVER_PORT"),
+    ],
+)
+def test_a_variable_that_names_no_setting_is_refused(name: str, near: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{name}: there is no such setting; did you mean {near}\\?$"):
+        load(UserSettings, NAMED | {name: "hunter2"}, ())
+
+
+SECRET = "postgres://u:hunter2@h/db"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("database:", "database: wants settings below it"),
+        (f"database: {SECRET}", "database: wants settings below it"),
+        (f"database: [{SECRET}]", "database: wants settings below it"),
+        ("database: {pool: 5}", "database.pool: wants settings below it"),
+        (f"database: {{port: '{SECRET}'}}", "database.port: input should be"),
+        (f"server: {{host: ['{SECRET}']}}", "server.host: input should be"),
+        (f"server: {{host: {{a: '{SECRET}'}}}}", "server.host: input should be"),
+        (f"tracing: {{endpoint: '{SECRET}'}}", "tracing.endpoint: string should match"),
+        (f"database: {{{SECRET}: 1}}", "database"),
+        (f"'{SECRET}'", "holds no table"),
+        ("- hunter2", "holds no table"),
+        ("0", "holds no table"),
+        ("false", "holds no table"),
+        ("database: {password: hunter2, password: hunter2}", "line 1, column 31: a key is there twice"),
+        ("server: {port: 1}\nserver: {}", "line 2, column 1: a key is there twice"),
+        ("database: {password: *hunter2}", "found undefined alias this"),
+        ("database: {password: !hunter2 x}", "could not determine a constructor"),
+        ("database:\n\tpassword: hunter2", "line 2, column 1"),
+        ("database: {password: hunter2", "is no YAML in line"),
+        ("server: {port: !!bool hunter2}", "is no YAML"),
+        ("server: {port: 2026-99-99}", "is no YAML"),
+        ("[" * 5000, "is no YAML"),
+        ("1: 2", "1: "),
+        ('"a\\nb": 1', "a key: there is no such setting"),
+    ],
+)
+def test_a_wrong_file_is_one_line_with_nothing_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str, said: str
+) -> None:
+    refused = refusal(tmp_path, monkeypatch, capsys, text.encode())
+    assert said in refused
+    assert "hunter2" not in refused
+
+
+def test_a_file_in_latin_1_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "is no YAML in UTF-8" in refusal(tmp_path, monkeypatch, capsys, "server: {host: h\xf6st}".encode("latin-1"))
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.one_of(
+        st.binary(max_size=40),
+        st.text("{}[]:,-?&*!|>'\"%@` \t\n#ab1~<=.", max_size=40).map(str.encode),
+        st.recursive(st.one_of(st.none(), st.text(max_size=5), st.integers(), st.floats(), st.dates()),
+                     lambda inner: st.dictionaries(st.sampled_from(["database", "server", "port", "pool", "auth"]), inner))
+        .map(lambda values: yaml.safe_dump(values).encode()),
+    )
+)  # fmt: skip
+def test_any_file_is_read_or_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "config.yaml").write_bytes(content)
+    with suppress(SettingsError):
+        load(UserSettings, {"APP_DATABASE_HOST": "h", "APP_DATABASE_POOL_SIZE": "1"}, (tmp_path,))
+
+
+def refusal(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], content: bytes) -> str:
+    """The one line that a service with a file ends with."""
+    (folder / "config.yaml").write_bytes(content)
+    monkeypatch.setattr(load, "__defaults__", ((folder,),))
+    with pytest.raises(SystemExit) as ended:
+        load_or_exit(UserSettings, {"APP_DATABASE_POOL_SIZE": "1"})
+    line = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert line.startswith("error: ")
+    assert line.count("\n") == 1
+    return line
 
 
 def test_a_wrong_secret_is_not_shown() -> None:

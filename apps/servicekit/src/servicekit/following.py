@@ -57,7 +57,7 @@ class Followed(Generic[T]):
             content = self._parse(self.file.read_text())
         except OSError as error:
             raise SettingsError(f"{self.key}: {self.file} cannot be read: {error.strerror}") from error
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise SettingsError(f"{self.key}: {self.file} {error}") from error
         self._changed_at = changed_at
         return content

@@ -1,14 +1,19 @@
 """Settings of a service: defaults, overruled by config.yaml, overruled by APP_… in the environment."""
 
+import difflib
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, cast
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 PREFIX = "APP"
+KEY = re.compile(r"[\w.-]{1,80}", re.ASCII)
+HARMLESS = re.compile(r"[\w. +-]{0,20}", re.ASCII)
+"""No URL, which may hold a password, and no password of any strength."""
 FOLDERS = (Path("config"), Path("/etc/app"), Path.home() / ".app")
 """Where config.yaml is looked for; the first one found is taken."""
 
@@ -119,9 +124,10 @@ def load(model: type[S], environment: Mapping[str, str], folders: tuple[Path, ..
         SettingsError: a value is wrong, or a file cannot be read.
     """
     values, sources = from_file(folders)
+    refuse_unknown(model, environment)
+    refuse_no_tables(model, values, sources)
     for key in keys(model):
-        name = "_".join([PREFIX, *key]).upper()
-        found = from_environment(name, environment)
+        found = from_environment(variable(key), environment)
         if found is None:
             continue
         table = values
@@ -132,8 +138,21 @@ def load(model: type[S], environment: Mapping[str, str], folders: tuple[Path, ..
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        problems = (describe(dict(problem), sources, secrets(model)) for problem in error.errors())
+        problems = (describe(dict(problem), sources, model) for problem in error.errors())
         raise SettingsError("; ".join(problems)) from error
+
+
+class Loader(yaml.SafeLoader):
+    """Reads YAML as ever, but for a key that is there twice, of which one would be passed over."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - PyYAML's
+        """Return a table."""
+        seen = set[Any]()
+        for key, _ in node.value:
+            if isinstance(key.value, str) and key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, "a key is there twice", key.start_mark)
+            seen.add(key.value if isinstance(key.value, str) else None)
+        return super().construct_mapping(node, deep)
 
 
 def from_file(folders: tuple[Path, ...]) -> tuple[dict[str, Any], dict[tuple[str, ...], str]]:
@@ -141,14 +160,86 @@ def from_file(folders: tuple[Path, ...]) -> tuple[dict[str, Any], dict[tuple[str
     for folder in folders:
         file = folder / "config.yaml"
         if file.is_file():
-            try:
-                values: Any = yaml.safe_load(file.read_text()) or {}
-            except (OSError, yaml.YAMLError) as error:
-                raise SettingsError(f"{file} cannot be read: {error}") from error
-            if not hasattr(values, "keys"):
+            values = parsed(file)
+            if not isinstance(values, dict):
                 raise SettingsError(f"{file} holds no table of settings")
-            return values, {(): str(file)}
+            return cast("dict[str, Any]", values), {(): str(file)}
     return {}, {}
+
+
+def parsed(file: Path) -> Any:
+    """Return what a YAML file holds; an empty one holds an empty table.
+
+    Raises:
+        SettingsError: it cannot be read; with where, and none of its content, which may be secret.
+    """
+    try:
+        values: Any = yaml.load(file.read_bytes(), Loader)  # noqa: S506 - a SafeLoader
+    except OSError as error:
+        raise SettingsError(f"{file} cannot be read: {error.strerror}") from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        # An alias, a tag: a name of the file's own.
+        problem = re.sub(r"'[^']{2,}'", "this", (error.problem or "").partition("\n")[0])
+        raise SettingsError(f"{file} is no YAML{where}: {problem}") from error
+    except Exception as error:  # by a tag or a number that is none, PyYAML raises whatever that leads to
+        raise SettingsError(f"{file} is no YAML in UTF-8 ({type(error).__name__})") from error
+    return {} if values is None else values
+
+
+def refuse_unknown(model: type[BaseModel], environment: Mapping[str, str]) -> None:
+    """Refuse variables that name no setting: they would be passed over.
+
+    Raises:
+        SettingsError: with the nearest that there is.
+    """
+    known = [name for key in keys(model) for name in (variable(key), f"{variable(key)}_FILE")]
+    for name in environment:
+        if name.startswith(f"{PREFIX}_") and name not in known:
+            raise SettingsError(f"{shown(name)}: there is no such setting{nearest(name, known)}")
+
+
+def refuse_no_tables(
+    model: type[BaseModel], values: dict[str, Any], sources: Mapping[tuple[str, ...], str], above: tuple[str, ...] = ()
+) -> None:
+    """Refuse other things where a table of settings has to be, such as a URL, which may hold a password.
+
+    Raises:
+        SettingsError: with the key, and none of the content.
+    """
+    for name, inner in tables(model):
+        if name not in values:
+            continue
+        if not isinstance(values[name], dict):
+            key, example = ".".join((*above, name)), next(iter(inner.model_fields))
+            raise SettingsError(
+                f"{key}: wants settings below it, such as {example}, or is left out (from {sources[()]})"
+            )
+        refuse_no_tables(inner, values[name], sources, (*above, name))
+
+
+def tables(model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
+    """Names and models of the tables within a model."""
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield name, field.annotation
+
+
+def variable(key: tuple[str, ...]) -> str:
+    """Return the name of the variable that holds a setting."""
+    return "_".join([PREFIX, *key]).upper()
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """Return a question after the nearest known name; nothing where none is near."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def shown(key: str) -> str:
+    """Return a key from outside, if it may be one: others may be long, or a value that is in the wrong place."""
+    return key if KEY.fullmatch(key) else "a key"
 
 
 def from_environment(name: str, environment: Mapping[str, str]) -> tuple[str, str] | None:
@@ -162,24 +253,32 @@ def from_environment(name: str, environment: Mapping[str, str]) -> tuple[str, st
         return Path(file).read_text().rstrip("\n"), f"{name}_FILE ({file})"
     except OSError as error:
         raise SettingsError(f"{name}_FILE: {file} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{name}_FILE: {file} is no text in UTF-8") from error
 
 
 def keys(model: type[BaseModel], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     """Every key of a model, tables within tables."""
-    for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from keys(field.annotation, (*above, name))
+    inner = dict(tables(model))
+    for name in model.model_fields:
+        if name in inner:
+            yield from keys(inner[name], (*above, name))
         else:
             yield (*above, name)
 
 
-def describe(problem: dict[str, Any], sources: Mapping[tuple[str, ...], str], secret: set[tuple[str, ...]]) -> str:
-    """One problem that pydantic found; a secret's value is not shown."""
+def describe(problem: dict[str, Any], sources: Mapping[tuple[str, ...], str], model: type[BaseModel]) -> str:
+    """One problem that pydantic found, with the value where that is short and cannot be secret."""
     key = tuple(str(part) for part in problem["loc"])
     source = sources.get(key) or sources.get((), "the defaults")
-    hidden = key in secret or problem["type"] in ("missing", "extra_forbidden")
-    shown = "" if hidden else f", not {problem['input']!r}"
-    return f"{'.'.join(key)}: {problem['msg'].lower()}{shown} (from {source})"
+    name = ".".join(map(shown, key))
+    if problem["type"] == "extra_forbidden":
+        known = [".".join(known) for known in keys(model)]
+        return f"{name}: there is no such setting{nearest('.'.join(key), known)} (from {source})"
+    given = problem["input"]
+    harmless = isinstance(given, bool | int | float) or (isinstance(given, str) and HARMLESS.fullmatch(given))
+    hidden = not harmless or key in secrets(model) or problem["type"] == "missing"
+    return f"{name}: {problem['msg'].lower()}{'' if hidden else f', not {given!r}'} (from {source})"
 
 
 def secrets(model: type[BaseModel], above: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
