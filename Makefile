@@ -221,7 +221,7 @@ test: test-fast up browser ## All tests but the drills, as CI runs them; brings 
 
 .PHONY: test-all
 test-all: test ## make test, then the drills: stacks of other stages, promotion, another service, every alert
-	@$(MAKE) -j2 test-stages test-beside
+	@$(MAKE) -j2 test-stages test-own
 
 .PHONY: test-local
 test-local: uv
@@ -241,10 +241,10 @@ test-bare: uv ## test-fast on Debian 12 and 13 with what the README asks for and
 test-stages: uv
 	$(call lane,stages,$(STAGES))
 
-.PHONY: test-beside
-test-beside: uv
-	$(call lane,beside,tests/e2e/test_new_service.py)
-	$(call lane,beside,$(STORY))
+.PHONY: test-own
+test-own: uv
+	$(call lane,own,tests/e2e/test_new_service.py)
+	$(call lane,own,$(STORY))
 
 .PHONY: test-staging
 test-staging: uv ## What holds for a stack of stage staging: brings one up beside the running local, and removes it

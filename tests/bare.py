@@ -20,17 +20,17 @@ from toolchain.standins import machine_certificates
 RELEASES = ("bookworm", "trixie")
 PACKAGES = ("ca-certificates", "git", "make", "python3-venv")
 """What the README asks for, and Debian's smallest system lacks."""
-USER, UID = "somebody", 1000
+USER, UID = "tester", 1000
 HOME = f"/home/{USER}"
 ENVIRONMENT = {"HOME": HOME, "PATH": "/usr/local/bin:/usr/bin:/bin"}
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY")
 REGISTRIES = (
     *PROXIES, *map(str.lower, PROXIES), "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST", "UV_DEFAULT_INDEX", "UV_INDEX"
 )  # fmt: skip
-"""Variables by which a machine may be told where its registries are."""
+"""Variables that name the registries of a machine."""
 NAME_SERVERS, AUTHORITIES = "/etc/resolv.conf", "etc/ssl/certs/ca-certificates.crt"
 CONFIGURATIONS = ("/etc/pip.conf", "/etc/uv/uv.toml", "~/.config/pip/pip.conf", "~/.config/uv/uv.toml")
-"""Files by which it may be told the same; ~ is the home there as here."""
+"""Files that name them; ~ is the home there as here."""
 ENTER = f"""
 set -eu
 tree=$1 fresh=$2; shift 2

@@ -53,7 +53,7 @@ def install_for_images(uv: str, folder: Path) -> Path:
 
 
 def image_python() -> str:
-    """Return the version of Python in our images. Their base's tag names a minor version, whose first patch has the most packages."""
+    """Return the version of Python in our images. Their base's tag names a minor version: its first patch has the most packages."""
     return Images().python.rpartition(":")[2].partition("-")[0]
 
 

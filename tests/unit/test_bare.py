@@ -36,7 +36,7 @@ def test_what_leads_to_the_registries_is_replaced_each_time(tmp_path: Path, monk
     assert (root / "etc/resolv.conf").read_bytes() == Path("/etc/resolv.conf").read_bytes()
 
 
-def test_who_is_not_root_is_told_what_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_root_it_says_what_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(ToolchainError, match="make test-bare needs root"):
         bare.main()
