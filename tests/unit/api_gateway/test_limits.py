@@ -105,7 +105,7 @@ async def test_counts_reach_the_others_by_themselves(
     replicas[0].take("/users", FIVE, "ada")
     redis: Any = fakeredis.FakeAsyncRedis(server=server)
     key = f"{PREFIX}:/users:60:ada:{int(START // 60)}"
-    while (count := await redis.get(key)) is None:  # until pytest's time limit
+    while (count := await redis.get(key)) is None:  # noqa: ASYNC110 - until pytest's time limit
         await asyncio.sleep(0)  # Redis in this process answers without letting others run
     assert int(count) == 1
     assert 60 < await redis.ttl(key) <= 120
