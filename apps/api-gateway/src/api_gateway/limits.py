@@ -92,7 +92,7 @@ class RateLimits:
 
     async def start(self) -> None:
         """Exchange counts from now on."""
-        self._loop = asyncio.create_task(self._follow())
+        self._loop = background.start("rate limits", self._follow)
 
     async def stop(self) -> None:
         """Exchange them no more."""

@@ -1,6 +1,41 @@
-"""Tasks that run beside the requests."""
+"""Tasks that run next to the requests."""
 
 import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+
+from prometheus_client import Counter
+
+log = logging.getLogger(__name__)
+RESTART_S = 1.0
+"""Before a task that failed is started again."""
+RESTARTS = Counter("background_restarts", "Tasks next to the requests that ended and were started again", ["task"])
+
+
+def start(name: str, run: Callable[[], Coroutine[None, None, None]]) -> asyncio.Task[None]:
+    """Run what has to go on until it is cancelled: should it end before, that is logged, and it is started again.
+
+    Args:
+        name: of the task, for the log and the metrics.
+        run: what is to be run.
+    """
+    return asyncio.create_task(_keep(name, run), name=name)
+
+
+async def _keep(name: str, run: Callable[[], Coroutine[None, None, None]]) -> None:
+    task = asyncio.current_task()
+    while True:
+        try:
+            await run()
+            log.error("A task has ended; it is started again", extra={"task": name})
+        except asyncio.CancelledError:
+            if task and task.cancelling():
+                raise
+            log.exception("What a task waited for was cancelled; it is started again", extra={"task": name})
+        except Exception:
+            log.exception("A task has failed; it is started again", extra={"task": name})
+        RESTARTS.labels(name).inc()
+        await asyncio.sleep(RESTART_S)
 
 
 async def end(*tasks: asyncio.Task[None] | None) -> None:

@@ -156,7 +156,7 @@ class RemoteKeys:
 
     def start(self) -> None:
         """Fetch them now, and again and again."""
-        self._loop = asyncio.create_task(self._follow())
+        self._loop = background.start("keys of another issuer", self._follow)
 
     async def stop(self) -> None:
         """Fetch them no more."""
@@ -193,7 +193,7 @@ class RemoteKeys:
                     if len(text) > SET_LIMIT_BYTES:
                         raise ValueError(f"the JWK Set has more than {SET_LIMIT_BYTES} bytes")  # noqa: TRY301
             keys = parse_public(text.decode())
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the last good ones stay
             self.problem = f"{self.url}: {type(error).__name__}: {error}"
             log.warning("Keys cannot be fetched; the last good ones stay", extra={"reason": self.problem})
         else:

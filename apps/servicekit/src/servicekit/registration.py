@@ -53,7 +53,7 @@ class Registration:
 
     async def start(self) -> None:
         """Register now, and again whenever the agent has forgotten; one that is away is tried again."""
-        self._loop = asyncio.create_task(self._keep())
+        self._loop = background.start("registration", self._keep)
 
     async def check(self) -> None:
         """Raise when the last try to register failed."""
