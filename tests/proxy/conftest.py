@@ -1,6 +1,7 @@
 """The gateway's proxy as a process would run it, on loopback, before instances that behave as a test wants."""
 
 import asyncio
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from types import SimpleNamespace
@@ -78,7 +79,7 @@ async def gateways() -> AsyncGenerator[Gateway]:
             service = UpstreamService("s")
             service.set_instances(instances)
             route = Route.model_validate({"prefix": "/s", "service": "s", "auth": "none"} | terms)
-            directory = SimpleNamespace(table=RouteTable((route,)), services={"s": service})
+            directory = SimpleNamespace(table=RouteTable((route,)), services={"s": service}, tick=service.tick)
             verifier = verifier or Verifier(Auth(required=False))
             proxy = Proxy(own, cast("Directory", directory), verifier, Peers(()), RateLimits(Cache()))
             await proxy.open()
@@ -124,3 +125,9 @@ async def serve(stack: AsyncExitStack, app: Observed) -> int:
     while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
         await asyncio.sleep(0.01)
     return server.servers[0].sockets[0].getsockname()[1]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how much was tried."""
+    if tried := getattr(sys.modules.get("tests.proxy.misbehaving"), "tried", 0):
+        terminalreporter.write_line(f"{tried} exchanges with instances that misbehave")

@@ -1,18 +1,19 @@
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from api_gateway import headers, paths
 from api_gateway.balancer import ConsistentHash, PowerOfTwo, RoundRobin
-from api_gateway.discovery import Instance, instance
+from api_gateway.discovery import Discovery, Instance
 from api_gateway.forwarded import Peers
 from api_gateway.resilience import OPEN_S, TRIALS, Breaker, RetryBudget, State
 from api_gateway.routes import Route, RouteTable, load
-from api_gateway.service import UpstreamService
+from api_gateway.service import Failure, UpstreamService
 from api_gateway.settings import Routing
 from api_gateway.upstream import EJECTION_S, FAILURES_TO_EJECT, SLOW_START_S, Upstream
-from servicekit.settings import SettingsError
+from servicekit.settings import Registry, SettingsError
 
 THREE = tuple(Instance(name, "192.0.2.1", 8080) for name in "abc")
 TABLE = RouteTable(tuple(Route(prefix=prefix, service="s") for prefix in ("/users", "/api/v1/users", "/api")))
@@ -60,7 +61,7 @@ async def test_never_more_than_half_of_the_instances_rest() -> None:
     service.set_instances(THREE)
     for upstream in service.upstreams:
         for _ in range(FAILURES_TO_EJECT):
-            service.failed(upstream, "status", 0.0, answered=True)
+            service.failed(upstream, Failure("status", "status 500", "id", answered=True), 0.0)
     assert service.ejected() <= 1
 
 
@@ -68,7 +69,7 @@ async def test_the_last_instance_is_tried_however_it_fails() -> None:
     service = UpstreamService("s")
     service.set_instances(THREE[:1])
     for _ in range(20):
-        service.failed(service.upstreams[0], "Broken", 0.0, answered=True)
+        service.failed(service.upstreams[0], Failure("Broken", "closed", "id", answered=True), 0.0)
     assert service.choose("least_busy", b"", (), 0.0) is service.upstreams[0]
 
 
@@ -192,8 +193,14 @@ def test_a_path_that_can_be_read_in_two_ways_is_refused(path: bytes) -> None:
 
 
 def test_an_instance_without_an_address_is_at_its_node() -> None:
-    entry = {"Service": {"ID": "a", "Address": "", "Port": 1}, "Node": {"Address": "192.0.2.9"}}
-    assert instance(entry) == Instance("a", "192.0.2.9", 1)
+    discovery = Discovery(Registry(address="127.0.0.1:1"), "s")
+    entry: dict[str, Any] = {
+        "Service": {"ID": "a", "Address": "", "Port": 1},
+        "Node": {"Address": "192.0.2.9"},
+        "Checks": [],
+    }
+    discovery.take([entry])
+    assert discovery.instances == (Instance("a", "192.0.2.9", 1),)
 
 
 def sent(given: headers.Headers, ours: headers.Headers) -> bytes:

@@ -6,6 +6,8 @@ Not a client library: beside uvicorn, aiohttp took more than half of the gateway
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from http import HTTPStatus
+from itertools import chain
 from math import inf
 from typing import Any, cast
 
@@ -19,6 +21,7 @@ READ_AHEAD_BYTES = 64 * 1024
 """Of an answer that the client takes more slowly than the instance gives it; then the instance has to wait. One read more may come on top,
 up to 256 KiB: that is what a client holds that reads nothing."""
 HEAD_LIMIT_BYTES = 64 * 1024
+VERSIONS = ("1.1", "1.0")
 FOREVER = inf
 """A deadline while it is the client who is waited for."""
 CLOSED_EARLY = "the instance closed the connection before its answer was whole"
@@ -36,6 +39,10 @@ class Broken(UpstreamError):  # noqa: N818
     """The connection was lost, or what came over it is not HTTP."""
 
 
+class Stale(Broken):
+    """A connection that was kept had been given up by the instance: nothing of an answer came (RFC 9112, section 9.3.1)."""
+
+
 class TimedOut(UpstreamError):  # noqa: N818
     """The answer, or its next piece, did not come in time."""
 
@@ -43,7 +50,7 @@ class TimedOut(UpstreamError):  # noqa: N818
 class Connection(asyncio.Protocol):
     """A connection, used for one exchange after the other.
 
-    The instance's answer is in `status` and `headers` (names in lower case) once `send` has returned.
+    The instance's answer is in `status` and `headers` (names in lower case) once `head` has returned.
     """
 
     def __init__(self) -> None:
@@ -60,12 +67,17 @@ class Connection(asyncio.Protocol):
         self.sent = False
         """Whether the whole request was sent: the rest of a body would be read as the next request."""
         self.reusable = False
+        self.surplus = False
+        """Whether the instance has sent more than its answer may have."""
         self.done = True
+        self._used = self._kept = False
+        """Whether there was an exchange on it at all, and before this one."""
         self._parser: Any = None
         self._chunks: deque[bytes] = deque()
         self._ahead_bytes = 0
         self._paused = False
-        self._head_bytes = 0
+        self._overhead_bytes = 0
+        """Received since the last piece of a body: heads, framing, trailers."""
         self._to_end = False
         self._error: Exception | None = None
         self._headless = False
@@ -90,11 +102,12 @@ class Connection(asyncio.Protocol):
         self.status = 0
         self.headers, self.length = [], None
         self.started = now
-        self.busy, self.done, self.reusable = True, False, False
+        self.busy, self.done, self.reusable, self.surplus = True, False, False, False
+        self._kept, self._used = self._used, True
         self.heard = None
         self.sent = whole
         self._headless = headless
-        self._head_bytes = 0
+        self._overhead_bytes = 0
         self._to_end = False
         self._error = None
         self._chunks.clear()  # of an answer that nobody wanted
@@ -105,7 +118,7 @@ class Connection(asyncio.Protocol):
     def write(self, data: bytes) -> None:
         """Send more."""
         if self.transport is None or self.transport.is_closing():
-            self.fail(Broken(CLOSED_EARLY))
+            self.fail(self._closed_early())
         else:
             self.transport.write(data)
 
@@ -146,6 +159,11 @@ class Connection(asyncio.Protocol):
         while not self.done:
             await self._wait()
         return self.taken()
+
+    def _closed_early(self) -> Broken:
+        return (
+            Stale(CLOSED_EARLY) if self._kept and not self._overhead_bytes and not self.status else Broken(CLOSED_EARLY)
+        )
 
     def fail(self, error: Exception) -> None:
         """End the exchange, and the connection with it."""
@@ -211,7 +229,7 @@ class Connection(asyncio.Protocol):
         if not self.done and self.status and self._to_end and exc is None and self._error is None:
             self.done = True
         elif not self.done and self._error is None:
-            self._error = Broken(CLOSED_EARLY)
+            self._error = self._closed_early()
         if self._writable:
             self._writable.set()
         self._wake()
@@ -221,22 +239,34 @@ class Connection(asyncio.Protocol):
         if self.done:  # nobody asked
             self.close()
             return
-        if not self.status:
-            self._head_bytes += len(data)
-            if self._head_bytes > HEAD_LIMIT_BYTES and b"\r\n\r\n" not in data:
-                self.fail(Broken("the head of the answer is too large"))
-                return
+        first, self._overhead_bytes = not self._overhead_bytes, self._overhead_bytes + len(data)
         try:
             self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             if not self.done:
-                self.fail(Broken("the answer is not HTTP"))
+                self.fail(self._malformed(error, first=first))
+                return
+            self._exceed()
+        if self._overhead_bytes > HEAD_LIMIT_BYTES and not self.done:
+            self.fail(Broken("the head or the trailers of the answer are too large"))
             return
         if self._ahead_bytes > READ_AHEAD_BYTES and not self._paused and self.transport:
             self._paused = True
             self.transport.pause_reading()
         if (self._waiter is not None or self.heard) and (self.status or self.done):
             self._wake()
+
+    def _malformed(self, error: Exception, *, first: bool) -> Broken:
+        """Return what is wrong; bytes before an answer on a connection that was kept are no answer to this request."""
+        if first and self._kept and not self.status:
+            return Stale("the instance sent more than its last answer")
+        return (
+            error.__context__ if isinstance(error.__context__, Broken) else Broken(f"the answer is not HTTP: {error}")
+        )
+
+    def _exceed(self) -> None:
+        """Use the connection no more: what comes after the answer would be read as the next one."""
+        self.surplus, self.reusable = True, False
 
     def pause_writing(self) -> None:
         """The instance takes a body more slowly than the client gives it."""
@@ -250,32 +280,63 @@ class Connection(asyncio.Protocol):
 
     # What the parser tells.
 
+    def on_message_begin(self) -> None:
+        """Notice an answer that was not asked for."""
+        if self.done:
+            self._exceed()
+
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header; those after the body, trailers, are dropped."""
+        """Keep one header; those after the body, trailers, are dropped."""
         if not self.status:
             self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        """The head is there; that of an interim answer is not the one that is waited for."""
+        """Note the head of an answer; that of an interim one is not the one that is waited for.
+
+        Raises:
+            Broken: there is no such answer.
+        """
+        if self.done:
+            return
         status = self._parser.get_status_code()
+        if not 100 <= status <= 599 or status == HTTPStatus.SWITCHING_PROTOCOLS:
+            raise Broken(f"the answer has status {status}")
+        if self._parser.get_http_version() not in VERSIONS:
+            raise Broken("the answer is not HTTP/1.1")
         if status < 200:
             self.headers = []
             return
-        self.length, chunked = framing(status, self.headers)
+        if self._overhead_bytes > HEAD_LIMIT_BYTES and sum(map(len, chain(*self.headers))) > HEAD_LIMIT_BYTES:
+            raise Broken("the head of the answer is too large")
+        self.length, chunked = framing(self.headers)
         self.status = status
         if self._headless:
             self._finish()
+        elif status in BODILESS:
+            declared = chunked or self.length
+            self.length = None
+            self._finish()
+            if declared and status != HTTPStatus.NOT_MODIFIED:
+                self._exceed()
         else:
             self._to_end = self.length is None and not chunked
 
+    def on_chunk_header(self) -> None:
+        """Notice a body where there may be none."""
+        if self.done:
+            self._exceed()
+
     def on_body(self, body: bytes) -> None:
-        """A piece of the body."""
-        if not self._headless:
+        """Keep a piece of the body."""
+        if self.done:
+            self._exceed()
+        else:
             self._chunks.append(body)
             self._ahead_bytes += len(body)
+            self._overhead_bytes = 0
 
     def on_message_complete(self) -> None:
-        """The answer is whole, unless it was an interim one."""
+        """Note the end of the answer, unless it was an interim one."""
         if self.status:
             self._finish()
 
@@ -287,7 +348,7 @@ class Connection(asyncio.Protocol):
                 self._parser = None
 
 
-def framing(status: int, given: Headers) -> tuple[int | None, bool]:
+def framing(given: Headers) -> tuple[int | None, bool]:
     """Return the length that an answer's headers give its body, and whether it comes in chunks (RFC 9112, section 6.3).
 
     Raises:
@@ -304,4 +365,4 @@ def framing(status: int, given: Headers) -> tuple[int | None, bool]:
             codings.append(value.lower())
     if codings and (length is not None or codings != [b"chunked"]):
         raise Broken("the answer has no clear Transfer-Encoding")
-    return None if status in BODILESS else length, bool(codings)
+    return length, bool(codings)

@@ -33,6 +33,8 @@ class Directory:
         self.agent = agent
         self.services: dict[str, UpstreamService] = {}
         self.discoveries: dict[str, Discovery] = {}
+        self._leaving: dict[str, UpstreamService] = {}
+        """Services that no route names any more and that still hold requests."""
         self._seen = self._version()
         self.table = load(file)
         self._problem: str | None = None
@@ -41,7 +43,7 @@ class Directory:
     async def start(self) -> None:
         """Follow Consul and the file from now on."""
         await self._apply()
-        self._loop = asyncio.create_task(self._follow())
+        self._loop = background.start("directory", self._follow)
 
     async def stop(self) -> None:
         """Follow them no more."""
@@ -68,6 +70,13 @@ class Directory:
             RELOADS.labels("taken").inc()
             log.info("The routes have changed", extra={"routes": [route.prefix for route in self.table.routes]})
 
+    def tick(self, now: float) -> None:
+        """Fail exchanges that are too late, those with services that have left included."""
+        for service in (*self.services.values(), *self._leaving.values()):
+            service.tick(now)
+        for name in [name for name, service in self._leaving.items() if not service.in_flight]:
+            self._leaving.pop(name).forget()
+
     async def routes_are_current(self) -> None:
         """Raise when the file as it is was refused."""
         if self._problem:
@@ -88,7 +97,7 @@ class Directory:
 
     async def _apply(self) -> None:
         for name in self.table.services - self.services.keys():
-            service = self.services[name] = UpstreamService(name)
+            service = self.services[name] = self._leaving.pop(name, None) or UpstreamService(name)
             self.discoveries[name] = Discovery(self.agent, name, service.set_instances)
             await self.discoveries[name].start()
         for name in self.services.keys() - self.table.services:
@@ -96,7 +105,8 @@ class Directory:
 
     async def _forget(self, name: str) -> None:
         await self.discoveries.pop(name).stop()
-        self.services.pop(name).close()
+        service = self._leaving[name] = self.services.pop(name)
+        service.close()
 
     def _version(self) -> int:
         try:

@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated
 
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, model_validator
 from servicekit import background
 from servicekit.registration import client
 from servicekit.settings import Registry
@@ -21,6 +23,12 @@ EMPTY_S = 60.0
 """So long is an empty list not believed where there were instances: a Consul that has lost its state is empty until they register again."""
 
 
+REASON_LIMIT = 500
+"""Characters of what is said to be wrong: an answer may be long."""
+INDEX = re.compile(r"[0-9]{1,20}")
+Host = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.:_-]{0,253}$")]
+
+
 @dataclass(frozen=True)
 class Instance:
     """One instance of a service."""
@@ -28,6 +36,58 @@ class Instance:
     id: str
     address: str
     port: int
+
+
+class Part(BaseModel):
+    """Common to the parts of an entry of Consul's health API, of which Consul says more than is needed here."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+
+class Node(Part):
+    """Where an agent is."""
+
+    Address: Host
+
+
+class ServiceEntry(Part):
+    """What was registered."""
+
+    ID: str = Field(min_length=1)
+    Address: Host
+    Port: int = Field(ge=1, le=65535)
+
+
+class Check(Part):
+    """One of its checks."""
+
+    Status: str
+
+
+class Entry(Part):
+    """An entry of Consul's health API."""
+
+    Node: Node
+    Service: ServiceEntry
+    Checks: list[Check]
+
+    @model_validator(mode="after")
+    def has_an_address(self) -> "Entry":
+        """Refuse an entry that leads nowhere."""
+        if not (self.Service.Address or self.Node.Address):
+            raise ValueError("neither the service nor its node has an address")
+        return self
+
+    def instance(self) -> Instance:
+        """Return where it is: without an address of its own, at its node."""
+        return Instance(self.Service.ID, self.Service.Address or self.Node.Address, self.Service.Port)
+
+    def passing(self) -> bool:
+        """Return whether every check passes."""
+        return all(check.Status == "passing" for check in self.Checks)
+
+
+ENTRIES = TypeAdapter(list[Entry])
 
 
 class Discovery:
@@ -53,7 +113,7 @@ class Discovery:
 
     async def start(self) -> None:
         """Follow Consul from now on."""
-        self._loop = asyncio.create_task(self._follow())
+        self._loop = background.start(f"discovery of {self.service}", self._follow)
 
     async def stop(self) -> None:
         """Follow it no more."""
@@ -76,26 +136,31 @@ class Discovery:
                 try:
                     async with asyncio.timeout(WAIT_S + 5):
                         new, entries = await connection.health.service(self.service, index=index, wait=f"{WAIT_S}s")
+                    index = following(index, new)
+                    self.take(entries)
                 except Exception as error:  # noqa: BLE001 - whatever it is, the last list stays
                     index = None
-                    reason = f"{type(error).__name__}: {error}"
+                    reason = f"{type(error).__name__}: {error}"[:REASON_LIMIT]
                     if self._problem != reason:
                         log.warning("Consul does not answer", extra={"upstream": self.service, "reason": reason})
                     self._problem = reason
                     await asyncio.sleep(RETRY_S)
                 else:
                     self._problem = None
-                    self.take(entries)
-                    index = following(index, new)
                     await asyncio.sleep(LEAST_S)
 
-    def take(self, entries: list[Any]) -> None:
-        """Have the instances of these entries of Consul's health API from now on."""
+    def take(self, answer: object) -> None:
+        """Have the instances in an answer of Consul's health API from now on.
+
+        Raises:
+            ValidationError: it is no such answer; the last list stays.
+        """
+        entries = ENTRIES.validate_python(answer)
         # Where none passes, it is more likely that the checks are wrong, as those of a Consul that has just started, than every
         # instance: all of them are tried then, as Envoy does below its panic threshold.
-        chosen = [entry for entry in entries if passing(entry)] or entries
+        chosen = [entry for entry in entries if entry.passing()] or entries
         # While an agent is replaced, its instances are registered with the new one too.
-        found = tuple(sorted({instance(entry) for entry in chosen}, key=lambda i: i.id))
+        found = tuple(sorted({entry.instance() for entry in chosen}, key=lambda i: i.id))
         self._known = True
         now = time.monotonic()
         if found:
@@ -110,19 +175,14 @@ class Discovery:
             self._changed(found)
 
 
-def following(index: str | None, new: str | None) -> str | None:
-    """The index of the next query: from the start where it went back, as after a restored snapshot, or makes no sense."""
-    if new is None or int(new) < 1 or (index is not None and int(new) < int(index)):
+def following(index: str | None, new: object) -> str | None:
+    """Return the index of the next query: from the start where it went back, as after a restored snapshot.
+
+    Raises:
+        ValueError: the new one is no index.
+    """
+    if not isinstance(new, str) or not INDEX.fullmatch(new):
+        raise ValueError(f"Consul's index is {new!r}")
+    if int(new) < 1 or (index is not None and int(new) < int(index)):
         return None
     return new
-
-
-def instance(entry: dict[str, Any]) -> Instance:
-    """An entry of Consul's health API."""
-    service = entry["Service"]
-    return Instance(service["ID"], service["Address"] or entry["Node"]["Address"], service["Port"])
-
-
-def passing(entry: dict[str, Any]) -> bool:
-    """Whether every check of an entry of Consul's health API passes."""
-    return all(check["Status"] == "passing" for check in entry["Checks"])

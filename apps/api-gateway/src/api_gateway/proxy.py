@@ -17,14 +17,14 @@ from servicekit.tokens import Claims, UnknownKeyError, Verifier, missing
 from servicekit.tracing import Trace
 
 from api_gateway import answers, cors, headers, paths, tunnel
-from api_gateway.connection import FOREVER, Connection, NotSent, TimedOut, UpstreamError
+from api_gateway.connection import FOREVER, Connection, NotSent, Stale, TimedOut, UpstreamError
 from api_gateway.directory import Directory
 from api_gateway.forwarded import Peers
 from api_gateway.limits import RateLimits
 from api_gateway.merging import OWN
 from api_gateway.resilience import State
 from api_gateway.routes import Route
-from api_gateway.service import RETRIES, UpstreamService
+from api_gateway.service import RETRIES, Failure, UpstreamService
 from api_gateway.shares import SHED, Place, Shares, client_key
 from api_gateway.upstream import TICK_S, Upstream
 
@@ -135,12 +135,12 @@ class Proxy:
         self._clock: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Let time pass."""
+        """Start to watch deadlines."""
         self.loop = asyncio.get_running_loop()
-        self._clock = asyncio.create_task(self._tick())
+        self._clock = background.start("deadlines", self._tick)
 
     async def close(self) -> None:
-        """Let no more time pass."""
+        """Watch them no more."""
         await background.end(self._clock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -226,8 +226,8 @@ class Proxy:
     def _begin(self, exchange: Exchange) -> Begun | None:
         """Send a request to its first instance; None where that takes more than a connection at hand."""
         route = exchange.route
-        service = self.directory.services[route.service]
-        if service.breaker.state is not State.CLOSED:
+        service = self.directory.services.get(route.service)
+        if service is None or service.breaker.state is not State.CLOSED:
             return None
         upstream = service.choose(route.balance, exchange.key, (), exchange.started)
         connection = upstream.idle() if upstream else None
@@ -237,7 +237,7 @@ class Proxy:
             service.budget.earn()
             exchange.tried.append(upstream)
             begin_attempt(exchange, upstream)
-            self._send(exchange, connection, 1, exchange.started)
+            self._send(exchange, service, connection, 1, exchange.started)
         except BaseException:
             self._release(connection, upstream)
             raise
@@ -262,6 +262,8 @@ class Proxy:
             self._release(connection, upstream)
             try:
                 service.succeeded(upstream, self.loop.time())
+                if connection.surplus:
+                    service.report(upstream, surplus(exchange), self.loop.time())
                 given = headers.downstream(connection.headers, connection.length) + exchange.limited
                 given = answers.completed(exchange.route, exchange.scope, status, given)
                 end_attempt(exchange, status)
@@ -337,7 +339,7 @@ class Proxy:
         Raises:
             Problem: 503, there is none to try; 502 or 504, those that were tried failed.
         """
-        service = self.directory.services[exchange.route.service]
+        service = self._service(exchange)
         if begun is None:
             service.budget.earn()
             if not service.breaker.allows(exchange.started):
@@ -350,7 +352,7 @@ class Proxy:
             begun = None
             attempts += 1
             try:
-                await self._try(exchange, service, upstream, attempts, send, sent)
+                await self._attempt(exchange, service, upstream, attempts, send, sent)
             except Again:
                 continue
             except NotSent as failure:
@@ -371,7 +373,7 @@ class Proxy:
         Raises:
             Problem: there is no instance that opens one.
         """
-        service = self.directory.services[exchange.route.service]
+        service = self._service(exchange)
         error: UpstreamError | None = None
         while upstream := self._choose(service, exchange):
             upstream.tunnels += 1
@@ -381,6 +383,8 @@ class Proxy:
                 end_attempt(exchange, status)
                 if not tunnel.accepted(status, given):
                     tunnel.close(end)
+                    if not 400 <= status < 500:
+                        service.report(upstream, no_websocket(exchange, status), self.loop.time())
                     raise refused(service.name, status)
                 await send({"type": "http.response.start", "status": status, "headers": opening(given, exchange)})
                 client = tunnel.End()
@@ -388,11 +392,11 @@ class Proxy:
                 await tunnel.last(end, client)
             except NotSent as failure:
                 end_attempt(exchange, failure=failure)
-                service.failed(upstream, "NotSent", self.loop.time(), answered=False)
+                service.failed(upstream, failure_of(exchange, failure), self.loop.time())
                 error = failure
             except UpstreamError as failure:
                 end_attempt(exchange, failure=failure)
-                service.failed(upstream, type(failure).__name__, self.loop.time(), answered=False)
+                service.failed(upstream, failure_of(exchange, failure), self.loop.time())
                 raise problem_of(service.name, failure) from failure
             else:
                 return
@@ -400,15 +404,27 @@ class Proxy:
                 upstream.tunnels -= 1
         raise problem_of(service.name, error)
 
+    def _service(self, exchange: Exchange) -> UpstreamService:
+        """Return the service of a request.
+
+        Raises:
+            Problem: 503, the routes have changed since the request came, and name it no more.
+        """
+        if service := self.directory.services.get(exchange.route.service):
+            return service
+        raise unavailable(f"no instance of {exchange.route.service} can be reached")
+
     def _choose(self, service: UpstreamService, exchange: Exchange) -> Upstream | None:
         upstream = service.choose(exchange.route.balance, exchange.key, exchange.tried, self.loop.time())
         if upstream:
             exchange.tried.append(upstream)
         return upstream
 
-    def _send(self, exchange: Exchange, connection: Connection, attempt: int, now: float) -> None:
+    def _send(
+        self, exchange: Exchange, service: UpstreamService, connection: Connection, attempt: int, now: float
+    ) -> None:
         """Send what is here of a request, and watch for a client that leaves."""
-        left_s = time_left_s(exchange, attempt, now)
+        left_s = time_left_s(exchange, service, attempt, now)
         connection.deadline = now + left_s
         self._waiting[connection] = exchange.receive
         headless = exchange.scope["method"] == "HEAD"
@@ -420,7 +436,7 @@ class Proxy:
             watcher.cancel()
         upstream.release(connection)
 
-    async def _try(
+    async def _attempt(
         self,
         exchange: Exchange,
         service: UpstreamService,
@@ -429,7 +445,36 @@ class Proxy:
         send: Send,
         sent: Connection | None,
     ) -> None:
-        """One attempt.
+        """Ask one instance; once more, on a new connection, where it had given up the one that was kept (RFC 9112, section 9.3.1).
+
+        Raises:
+            Again: the instance answered with an error, and another one is to be asked.
+            UpstreamError: it failed; nothing was sent to the client unless the exchange is `answered`.
+        """
+        try:
+            try:
+                await self._try(exchange, service, upstream, attempt, send, sent)
+            except Stale:
+                if not idempotent(exchange):
+                    raise
+                RETRIES.labels(service.name).inc()
+                await self._try(exchange, service, upstream, attempt, send, None, fresh=True)
+        except UpstreamError as error:
+            service.failed(upstream, failure_of(exchange, error), self.loop.time())
+            raise
+
+    async def _try(
+        self,
+        exchange: Exchange,
+        service: UpstreamService,
+        upstream: Upstream,
+        attempt: int,
+        send: Send,
+        sent: Connection | None,
+        *,
+        fresh: bool = False,
+    ) -> None:
+        """Send a request on one connection, and the answer to the client.
 
         Raises:
             Again: the instance answered with an error, and another one is to be asked.
@@ -440,39 +485,51 @@ class Proxy:
         try:
             if connection is None:
                 begin_attempt(exchange, upstream)
-                connection = await upstream.connect()
-                self._send(exchange, connection, attempt, self.loop.time())
+                connection = await upstream.connect(fresh=fresh)
+                self._send(exchange, service, connection, attempt, self.loop.time())
             if exchange.more:
-                del self._waiting[connection]
+                self._waiting.pop(connection, None)
                 pump = asyncio.create_task(send_rest(exchange, connection))
             await connection.head()
-            failed = connection.status >= 500 and connection.status != 501
-            if failed:
-                service.failed(upstream, "status", self.loop.time(), answered=True)
-                if may_repeat(exchange, service, attempt, self.loop.time()):
-                    raise Again
+            good = self._judge(exchange, service, upstream, connection.status, attempt)
             if not pump and not held(connection):
                 connection.deadline = self.loop.time() + exchange.route.timeout_s
             await relay(exchange, connection, send, self.loop)
-            if not failed:
+            if good:
                 service.succeeded(upstream, self.loop.time())
-        except UpstreamError as error:
-            service.failed(upstream, type(error).__name__, self.loop.time(), answered=False)
-            raise
+            if connection.surplus:
+                service.report(upstream, surplus(exchange), self.loop.time())
         finally:
             end_attempt(exchange, connection.status if connection else 0, sys.exception())
+            if pump:
+                pump.cancel()
             if connection:
-                if pump:
-                    pump.cancel()
                 self._release(connection, upstream)
 
+    def _judge(
+        self, exchange: Exchange, service: UpstreamService, upstream: Upstream, status: int, attempt: int
+    ) -> bool:
+        """Return whether an instance has answered as it should.
+
+        Raises:
+            Again: it has not, and another one is to be asked.
+        """
+        if status < 500 or status == HTTPStatus.NOT_IMPLEMENTED:
+            return True
+        now = self.loop.time()
+        service.failed(
+            upstream, Failure("status", f"status {status}", exchange.scope["request_id"], answered=True), now
+        )
+        if may_repeat(exchange, service, attempt, now):
+            raise Again
+        return False
+
     async def _tick(self) -> None:
-        """Fail what is too late, and let go of what nobody waits for any more."""
+        """Fail what is too late, and end what no client waits for any more."""
         while True:
             await asyncio.sleep(TICK_S)
             now = self.loop.time()
-            for service in self.directory.services.values():
-                service.tick(now)
+            self.directory.tick(now)
             for connection, receive in list(self._waiting.items()):
                 if now - connection.started > PATIENCE_S:
                     del self._waiting[connection]
@@ -504,21 +561,41 @@ def end_attempt(exchange: Exchange, status: int = 0, failure: BaseException | No
     exchange.trace.span.end(attributes={"http.response.status_code": status} if status else None, error=error)
 
 
+def failure_of(exchange: Exchange, error: UpstreamError) -> Failure:
+    """Return how an attempt failed."""
+    return Failure(type(error).__name__, str(error), exchange.scope["request_id"])
+
+
+def surplus(exchange: Exchange) -> Failure:
+    """Return what is wrong with an instance that goes on after its answer."""
+    return Failure("Surplus", "the instance sent more than its answer", exchange.scope["request_id"], answered=True)
+
+
+def no_websocket(exchange: Exchange, status: int) -> Failure:
+    """Return what is wrong with an instance that neither opens a WebSocket nor says what the client did wrong."""
+    return Failure("Refused", f"it opened no WebSocket: status {status}", exchange.scope["request_id"], answered=True)
+
+
+def idempotent(exchange: Exchange) -> bool:
+    """Return whether a request can be sent once more: twice is as good as once (RFC 9110, section 9.2.2), and all of it is here."""
+    return exchange.scope["method"] in IDEMPOTENT and not exchange.more
+
+
 def may_repeat(exchange: Exchange, service: UpstreamService, attempts: int, now: float) -> bool:
-    """Whether a request that an instance may have seen is sent to another one: only where twice is as good as once."""
-    safe = exchange.scope["method"] in IDEMPOTENT and not exchange.more and attempts < exchange.route.attempts
+    """Return whether a request that an instance may have seen is sent to another one; that is spent from the budget."""
+    again = idempotent(exchange) and attempts < exchange.route.attempts and service.others(exchange.tried)
     in_time = now < exchange.started + exchange.route.timeout_s
-    if not (safe and in_time and len(service.upstreams) > len(exchange.tried) and service.budget.spend(now)):
+    if not (again and in_time and service.budget.spend(now)):
         return False
     RETRIES.labels(service.name).inc()
     return True
 
 
-def time_left_s(exchange: Exchange, attempt: int, now: float) -> float:
-    """How long an attempt may take, so that those after it have their share."""
+def time_left_s(exchange: Exchange, service: UpstreamService, attempt: int, now: float) -> float:
+    """Return how long an attempt may take: all that is left, less the shares of attempts that other instances can make after it."""
     left_s = exchange.started + exchange.route.timeout_s - now
-    repeatable = exchange.scope["method"] in IDEMPOTENT and not exchange.more
-    return max(left_s / (exchange.route.attempts - attempt + 1) if repeatable else left_s, TICK_S)
+    after = min(exchange.route.attempts - attempt, service.others(exchange.tried)) if idempotent(exchange) else 0
+    return max(left_s / (after + 1), TICK_S)
 
 
 def tell(scope: Scope) -> Told:
@@ -644,7 +721,7 @@ def chunk(data: bytes) -> bytes:
 
 
 async def send_rest(exchange: Exchange, connection: Connection) -> None:
-    """Send the rest of a body as it comes, no faster than the instance takes it. A client that is slow is no fault of the instance's."""
+    """Send the rest of a body as it comes, no faster than the instance takes it. A slow client, or one that leaves, is no fault of the instance's."""
     timeout_s = exchange.route.timeout_s
     try:
         more = True
@@ -655,8 +732,8 @@ async def send_rest(exchange: Exchange, connection: Connection) -> None:
             data, more = message.get("body", b""), message.get("more_body", False)
             connection.write(chunk(data) if exchange.told.chunked else data)
             await connection.drained()
-    except ClientGone as gone:
-        connection.fail(gone)
+    except Exception as failure:  # noqa: BLE001 - whatever it is, the exchange ends by it
+        connection.fail(failure)
         return
     if exchange.told.chunked:
         connection.write(b"0\r\n\r\n")

@@ -152,8 +152,8 @@ def load(file: Path) -> RouteTable:
         return RouteTable(Routes.model_validate(values).routes)
     except OSError as error:
         raise SettingsError(f"routes file {file} cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, json.JSONDecodeError) as error:
-        raise SettingsError(f"routes file {file} is neither YAML nor JSON: {error}") from error
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise SettingsError(f"routes file {file}: {wrong}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: not JSON, or not UTF-8
+        raise SettingsError(f"routes file {file} is neither YAML nor JSON: {error}") from error

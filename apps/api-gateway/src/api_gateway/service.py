@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from prometheus_client import Counter, Gauge
 
@@ -19,6 +20,25 @@ INSTANCES = Gauge("gateway_upstream_instances", "Instances that are known", ["se
 EJECTED = Gauge("gateway_upstream_ejected", "Instances that are left out just now", ["service"])
 IN_FLIGHT = Gauge("gateway_upstream_in_flight", "Requests that instances have not answered yet", ["service"])
 BREAKER = Gauge("gateway_breaker_open", "1 while the service's circuit breaker lets nothing through", ["service"])
+FAILURE_LINES_PER_S = 20
+"""Of a service, in the log: more say nothing that these do not."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What an instance did wrong.
+
+    Args:
+        kind: for the metrics.
+        reason: for a person.
+        request_id: of the request that met it.
+        answered: whether there was an answer, with an error of the service's own: no reason to hold back from all of its instances.
+    """
+
+    kind: str
+    reason: str
+    request_id: str
+    answered: bool = False
 
 
 class UpstreamService:
@@ -32,21 +52,33 @@ class UpstreamService:
         now = asyncio.get_running_loop().time()
         self.name = name
         self.upstreams: tuple[Upstream, ...] = ()
+        self._leaving: tuple[Upstream, ...] = ()
+        """Those that are known no more and still hold requests."""
+        self._second = 0
+        self._lines = 0
         self.budget = RetryBudget(now)
         self.breaker = Breaker(now)
         self._choose: dict[str, Choose] = {kind: make() for kind, make in BALANCERS.items()}
-        IN_FLIGHT.labels(name).set_function(lambda: sum(upstream.in_flight for upstream in self.upstreams))
+        IN_FLIGHT.labels(name).set_function(lambda: self.in_flight)
         INSTANCES.labels(name).set_function(lambda: len(self.upstreams))
         EJECTED.labels(name).set_function(self.ejected)
         BREAKER.labels(name).set_function(lambda: self.breaker.state is State.OPEN)
 
     def set_instances(self, instances: Sequence[Instance]) -> None:
-        """Have these from now on; what is known of those that stay is kept."""
-        known = {upstream.instance: upstream for upstream in self.upstreams}
-        self.upstreams = tuple(known.get(i) or Upstream(i, warm=not known) for i in instances)
-        for instance, upstream in known.items():
-            if instance not in instances:
-                upstream.close()
+        """Have these from now on; what is known of those that stay, or come back, is kept."""
+        known = {upstream.instance: upstream for upstream in (*self._leaving, *self.upstreams)}
+        warm = not self.upstreams
+        self.upstreams = tuple(known.pop(i, None) or Upstream(i, warm=warm) for i in instances)
+        for upstream in self.upstreams:
+            upstream.leaving = False
+        self._leaving = tuple(known.values())
+        for upstream in self._leaving:
+            upstream.close()
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests its instances have not answered yet, those that left included."""
+        return sum(upstream.in_flight for upstream in (*self.upstreams, *self._leaving))
 
     def choose(self, balance: str, key: bytes, tried: Sequence[Upstream], now: float) -> Upstream | None:
         """An instance that was not tried yet, and rests only if every one does; None where there is none.
@@ -65,21 +97,19 @@ class UpstreamService:
             return candidates[0] if candidates else None
         return self._choose[balance](candidates, key, now)
 
+    def others(self, tried: Sequence[Upstream]) -> int:
+        """Return how many instances were not tried yet."""
+        return sum(upstream not in tried for upstream in self.upstreams) if len(self.upstreams) > 1 else 0
+
     def succeeded(self, upstream: Upstream, now: float) -> None:
         """An instance has answered as it should."""
         upstream.failures = 0
         self.breaker.record(now, failed=False)
 
-    def failed(self, upstream: Upstream, kind: str, now: float, *, answered: bool) -> None:
-        """An instance has not.
-
-        Args:
-            upstream: the instance.
-            kind: of failure, for the metrics.
-            now: loop time.
-            answered: whether there was an answer, with an error of the service's own: no reason to hold back from all of its
-                instances.
-        """
+    def failed(self, upstream: Upstream, failure: Failure, now: float) -> None:
+        """Record that an instance has not."""
+        kind = failure.kind
+        self.report(upstream, failure, now)
         FAILURES.labels(self.name, kind).inc()
         # Never more than half of them, and never the last one: errors that all of them have are no instance's fault.
         may_eject = self.ejected() + 1 <= len(self.upstreams) // 2
@@ -88,9 +118,18 @@ class UpstreamService:
             about = {"upstream": self.name, "instance": upstream.instance.id, "reason": kind}
             log.warning("An instance is left out for a while", extra=about)
         before = self.breaker.state
-        self.breaker.record(now, failed=not answered)
+        self.breaker.record(now, failed=not failure.answered)
         if self.breaker.state is not before:
             log.warning("The circuit breaker has changed", extra={"upstream": self.name, "state": self.breaker.state})
+
+    def report(self, upstream: Upstream, failure: Failure, now: float) -> None:
+        """Log what an instance did wrong, and to which request; FAILURE_LINES_PER_S at most."""
+        if self._second != int(now):
+            self._second, self._lines = int(now), 0
+        self._lines += 1
+        if self._lines <= FAILURE_LINES_PER_S:
+            about = {"upstream": self.name, "instance": upstream.instance.id, "request_id": failure.request_id}
+            log.warning("An instance failed", extra=about | {"kind": failure.kind, "reason": failure.reason})
 
     def ejected(self) -> int:
         """How many instances are left out just now."""
@@ -98,14 +137,20 @@ class UpstreamService:
         return sum(upstream.ejected(now) for upstream in self.upstreams)
 
     def tick(self, now: float) -> None:
-        """Let time pass."""
-        for upstream in self.upstreams:
+        """Fail exchanges that are too late, and drop instances that have left once they hold no request."""
+        for upstream in (*self.upstreams, *self._leaving):
             upstream.tick(now)
+        if self._leaving:
+            self._leaving = tuple(upstream for upstream in self._leaving if upstream.in_flight)
 
     def close(self) -> None:
-        """Close what is idle."""
-        for upstream in self.upstreams:
-            upstream.close()
+        """Have no instances any more; what they hold comes to its end."""
+        self.set_instances(())
+
+    def forget(self) -> None:
+        """Take the service out of the metrics."""
+        for gauge in (IN_FLIGHT, INSTANCES, EJECTED, BREAKER):
+            gauge.remove(self.name)
 
     def described(self) -> dict[str, object]:
         """For a person."""

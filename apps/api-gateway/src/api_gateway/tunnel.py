@@ -63,18 +63,21 @@ class End(asyncio.Protocol):
             self.other.transport.resume_reading()
 
     async def head(self) -> tuple[int, Headers]:
-        """Status and headers of the answer; what came after them is left in `early`.
+        """Return status and headers of the answer, which interim ones may precede; what came after it is left in `early`.
 
         Raises:
             Broken: it is no answer.
         """
-        while b"\r\n\r\n" not in self.early:
-            if self.transport is None or len(self.early) > HEAD_LIMIT_BYTES:
-                raise Broken("the instance closed the connection, or sent no head of an answer")
-            self.news.clear()
-            await self.news.wait()
-        head, _, self.early = self.early.partition(b"\r\n\r\n")
-        return parsed(head + b"\r\n\r\n")
+        while True:
+            while b"\r\n\r\n" not in self.early:
+                if self.transport is None or len(self.early) > HEAD_LIMIT_BYTES:
+                    raise Broken("the instance closed the connection, or sent no head of an answer")
+                self.news.clear()
+                await self.news.wait()
+            head, _, self.early = self.early.partition(b"\r\n\r\n")
+            status, given = parsed(head + b"\r\n\r\n")
+            if status >= HTTPStatus.OK or status == HTTPStatus.SWITCHING_PROTOCOLS:
+                return status, given
 
     def join(self, other: "End") -> None:
         """Be the other end of an end, and hand over what came early."""
@@ -130,7 +133,7 @@ async def connect(upstream: Upstream, request: bytes, timeout_s: float) -> tuple
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             _, end = await loop.create_connection(End, upstream.instance.address, upstream.instance.port)
-    except (OSError, TimeoutError) as error:
+    except (OSError, TimeoutError, ValueError) as error:  # ValueError: an address that is none
         raise NotSent(f"{upstream.instance.id} cannot be reached: {type(error).__name__}") from error
     try:
         assert end.transport  # noqa: S101 - just made

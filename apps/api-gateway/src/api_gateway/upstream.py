@@ -33,6 +33,8 @@ class Upstream:
         self.loop = asyncio.get_running_loop()
         self.active: set[Connection] = set()
         self.tunnels = 0
+        self.leaving = False
+        """Whether it is known no more; what it holds comes to its end."""
         self.failures = 0
         """In a row."""
         self.ejections = 0
@@ -65,19 +67,22 @@ class Upstream:
                 return connection
         return None
 
-    async def connect(self) -> Connection:
-        """A connection that is in use from now on.
+    async def connect(self, *, fresh: bool = False) -> Connection:
+        """Return a connection that is in use from now on.
+
+        Args:
+            fresh: whether it has to be a new one.
 
         Raises:
             NotSent: none can be made.
         """
-        if connection := self.idle():
+        if not fresh and (connection := self.idle()):
             return connection
         self._waiting += 1
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 _, connection = await self.loop.create_connection(Connection, self.instance.address, self.instance.port)
-        except (OSError, TimeoutError) as error:
+        except (OSError, TimeoutError, ValueError) as error:  # ValueError: an address that is none
             raise NotSent(f"{self.instance.id} cannot be reached: {type(error).__name__}") from error
         finally:
             self._waiting -= 1
@@ -88,7 +93,7 @@ class Upstream:
         """Take a connection back; one whose exchange did not come to its end is closed."""
         self.active.discard(connection)
         connection.busy = False
-        if connection.done and connection.sent and connection.reusable and connection.alive:
+        if connection.done and connection.sent and connection.reusable and connection.alive and not self.leaving:
             connection.idle_since = self.loop.time()
             self._idle.append(connection)
         else:
@@ -105,6 +110,7 @@ class Upstream:
 
     def close(self) -> None:
         """Close idle connections; those in use end with their exchange."""
+        self.leaving = True
         while self._idle:
             self._idle.popleft().close()
 
