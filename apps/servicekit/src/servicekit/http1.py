@@ -7,6 +7,7 @@ import logging
 import urllib.parse
 from collections.abc import Callable
 from http import HTTPStatus
+from itertools import starmap
 from math import inf
 from typing import Any, TypeVar, cast
 
@@ -187,9 +188,11 @@ class Protocol(HttpToolsProtocol):
     """Loop time since when nothing more is read."""
     _in_body = False
     """Whether the head of the request that is being read is complete, and its body is not."""
-    _fields_bytes = 0
+    _trailers_bytes = 0
+    _packet_bytes = 0
     _unread_bytes = 0
-    """Received since the parser last found something: it keeps what it cannot pass on yet."""
+    """Received, packets as a whole, since the request that is being read began, or its last piece of body: no head, and no trailers or
+    chunk extensions, are larger than that, so that most need not be measured."""
     _last_answer = b""
     """To a request that is refused, while those before it are being served."""
 
@@ -205,6 +208,7 @@ class Protocol(HttpToolsProtocol):
         """Read what has come. Every limit of a request is kept here and in what the parser calls."""
         if self.refused_since != inf:
             return
+        self._packet_bytes = len(data)
         self._unread_bytes += len(data)
         while data:
             try:
@@ -216,8 +220,8 @@ class Protocol(HttpToolsProtocol):
                 return
             else:
                 break
-        if self._unread_bytes > self.head_limit_bytes:
-            self._refuse(Problem(HEAD_TOO_LARGE, f"it may have {self.head_limit_bytes} bytes at most"))
+        if self._unread_bytes > TARGET_LIMIT_BYTES + self.head_limit_bytes:
+            self._refuse(self._too_large())
 
     def _after_upgrade(self, rest: bytes) -> bytes:
         """What is to be parsed after the head of a request for an upgrade: nothing where it is taken."""
@@ -243,34 +247,34 @@ class Protocol(HttpToolsProtocol):
         """The first bytes of a request."""
         self.head_since, self.idle_since = self.loop.time(), inf
         self._in_body = False
-        self._fields_bytes = self._unread_bytes = 0
+        self._trailers_bytes, self._unread_bytes = 0, self._packet_bytes
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
         """A piece of the target."""
-        self._unread_bytes = 0
         if len(self.url) + len(url) > TARGET_LIMIT_BYTES:
             raise Problem(TARGET_TOO_LONG, f"path and query may have {TARGET_LIMIT_BYTES} bytes at most")
         self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header field, or after the body a trailer: those are dropped, since nothing here wants one (RFC 9110, section 6.5.1)."""
-        self._unread_bytes = 0
-        self._fields_bytes += len(name) + len(value) + FIELD_BYTES
-        if self._fields_bytes > self.head_limit_bytes:
-            raise Problem(HEAD_TOO_LARGE, f"header fields may have {self.head_limit_bytes} bytes at most")
-        if not self._in_body:
-            name = name.lower()
-            if name == b"expect" and value.lower() == b"100-continue":
-                self.expect_100_continue = True
-            self.headers.append((name, value))
+        if self._in_body:
+            self._trailers_bytes += size_bytes(name, value)
+            if self._trailers_bytes > self.head_limit_bytes:
+                raise self._too_large()
+            return
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """The head is there. As uvicorn's, less what we have no use for."""
         self.head_since = inf
-        self._fields_bytes = self._unread_bytes = 0
-        if len(self.headers) > self.fields_limit:
-            raise Problem(HEAD_TOO_LARGE, f"there may be {self.fields_limit} header fields at most")
+        large = self._unread_bytes > self.head_limit_bytes and sum(starmap(size_bytes, self.headers))
+        if large > self.head_limit_bytes or len(self.headers) > self.fields_limit:
+            raise self._too_large()
+        self._unread_bytes = 0
         parser: Any = self.parser
         scope = cast("dict[str, Any]", self.scope)
         version = parser.get_http_version()
@@ -313,6 +317,10 @@ class Protocol(HttpToolsProtocol):
             if not cycle.response_complete:
                 cycle.more_body = False
                 cycle.message_event.set()
+
+    def _too_large(self) -> Problem:
+        detail = f"there may be {self.fields_limit} header fields at most, of {self.head_limit_bytes} bytes together"
+        return Problem(HEAD_TOO_LARGE, detail)
 
     def _new_parser(self) -> httptools.HttpRequestParser:
         parser = httptools.HttpRequestParser(self)
@@ -445,6 +453,11 @@ class Protocol(HttpToolsProtocol):
             self._refuse(Problem(REQUEST_TIMEOUT, f"its head did not come within {HEAD_S:g} s"))
         elif now - self.idle_since > KEEP_ALIVE_S:
             self.transport.close()
+
+
+def size_bytes(name: bytes, value: bytes) -> int:
+    """What a field adds to a head."""
+    return len(name) + len(value) + FIELD_BYTES
 
 
 class ServiceProtocol(Protocol):
