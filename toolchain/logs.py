@@ -111,9 +111,9 @@ def of_request(lines: Iterable[str], request: str) -> list[Line]:
         except ValueError:  # what no logger has written
             continue
         if isinstance(fields, dict):
-            told = cast("dict[str, Any]", fields)
-            if request in (told.get(name) for name in IDS):
-                found.append(Line(prefix.split("/")[1], told))
+            known = cast("dict[str, Any]", fields)
+            if request in (known.get(name) for name in IDS):
+                found.append(Line(prefix.split("/")[1], known))
     return sorted(found, key=lambda line: line.fields["time"])
 
 

@@ -26,7 +26,7 @@ TRUSTED = "127.0.0.0/8"
 
 @pytest.fixture
 async def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[int]:
-    """The gateway's, which takes loopback for the Ingress."""
+    """Start the gateway, which takes loopback for the Ingress; its port."""
     monkeypatch.setattr(serving, "SETTLE_S", 0.0)
     monkeypatch.setattr(bodies, "CLIENT_S", 0.3)
     write_keys(tmp_path / "jwks.json", {"old": OLD})
@@ -54,7 +54,7 @@ async def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerato
 
 
 def parts(answer: bytes) -> tuple[int, dict[bytes, bytes], bytes]:
-    """Status, headers and body of the one answer that there is."""
+    """Return status, headers and body of the one answer that there is."""
     assert answer.count(b"HTTP/1.1 ") == 1
     given, _, body = answer.partition(b"\r\n\r\n")
     line, *lines = given.split(b"\r\n")

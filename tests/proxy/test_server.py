@@ -1,4 +1,4 @@
-"""How the apps' server reads requests, on raw sockets: limits of heads, upgrades, trailers, and what HEAD is answered."""
+"""The apps' server on raw sockets: limits of heads, upgrades, trailers, HEAD, and errors."""
 
 import asyncio
 import gc
@@ -20,7 +20,7 @@ MEBIBYTE = 1024 * 1024
 
 
 async def exchange(port: int, *pieces: bytes) -> bytes:
-    """All that is answered to pieces of requests, until the gateway closes the connection."""
+    """Return all that is answered to pieces of requests, until the gateway closes the connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     answer = b""
     try:
@@ -41,7 +41,7 @@ def request(target: bytes = b"/s/1", *fields: bytes, method: bytes = b"GET") -> 
 
 
 def ending(raw: bytes) -> bytes:
-    """A request after whose answer the connection is closed."""
+    """Ask for the connection to be closed after the answer."""
     return raw.replace(b"Host: h\r\n", b"Host: h\r\nConnection: close\r\n", 1)
 
 
@@ -186,7 +186,7 @@ LAST = b"!"
 
 
 async def body_of(reader: asyncio.StreamReader, received: bytes) -> bytes:
-    """The body of a request whose head was received."""
+    """Return the body of a request, of which the head was received."""
     if size := re.search(rb"\r\ncontent-length: (\d+)", received, re.IGNORECASE):
         return await reader.readexactly(int(size[1]))
     body = b""
@@ -199,7 +199,7 @@ async def body_of(reader: asyncio.StreamReader, received: bytes) -> bytes:
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """An instance that answers with the request's line, the names of its fields and its body."""
+    """Answer, as an instance, with the request's line, the names of its fields and its body."""
     while received := await head(reader):
         line, *fields = received.strip().split(b"\r\n")
         names = b",".join(field.partition(b":")[0].lower() for field in fields)
@@ -319,7 +319,7 @@ def answers(**labels: str) -> float:
 
 
 def in_flight() -> float:
-    """Requests that the gauges still count."""
+    """Return how many requests the gauges still count."""
     names = ("active_requests", "gateway_in_flight", "gateway_upstream_in_flight")
     return sum(s.value for metric in REGISTRY.collect() if metric.name in names for s in metric.samples)
 

@@ -106,3 +106,12 @@ async def test_another_upgrade_is_none(gateway: Gateway) -> None:
     port = await gateway(answering())
     assert status(await ask(port, OPEN.replace(b"Upgrade: websocket", b"Upgrade: h2c"))) == 200
     assert await statuses(port, 2, GET) == [200, 200]
+
+
+async def test_bytes_that_come_with_the_request_arrive(gateway: Gateway) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", await gateway(echo))
+    writer.write(OPEN + b"\x81\x02hi")
+    async with asyncio.timeout(30):
+        await reader.readuntil(b"\r\n\r\n")
+        assert await reader.readexactly(9) == b"hello\x81\x02hi"
+    writer.close()

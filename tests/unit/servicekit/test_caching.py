@@ -17,7 +17,7 @@ def calls() -> list[str]:
 
 @pytest.fixture
 def same(calls: list[str]) -> Callable[[str], str]:
-    """Returns its text, and notes that it was called."""
+    """Make a function that returns its text, and notes that it was called."""
 
     @remembered(entries=2, characters=10)
     def same(text: str) -> str:

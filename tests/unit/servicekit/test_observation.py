@@ -43,7 +43,7 @@ async def ask(
 
 @pytest.fixture
 def lines(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """The lines that are logged of requests."""
+    """Collect the lines that are logged of requests."""
     logged: list[dict[str, Any]] = []
 
     def event(_: float, message: str, fields: bytes) -> None:

@@ -1,4 +1,4 @@
-"""What http1.py and serving.py use of uvicorn and httptools that no documentation promises, by name: a release that changes it fails here."""
+"""Names of uvicorn and httptools that http1.py and serving.py use and no documentation promises: a release that changes one fails here."""
 
 import inspect
 import tomllib
@@ -67,7 +67,7 @@ def test_a_function_of_uvicorn_is_called_as_it_is_here(function: Callable[..., A
 
 
 def names_set(function: Callable[..., Any]) -> set[str]:
-    """The attributes of itself that an object sets in a method."""
+    """Return the attributes of itself that an object sets in a method."""
     return {
         line.strip()[5:].split(":")[0].split(" ")[0]
         for line in inspect.getsource(function).splitlines()
@@ -89,17 +89,17 @@ def test_a_status_line_is_whole() -> None:
 
 
 class Callbacks:
-    """What a parser calls; the head is the only thing that is looked at."""
+    """The least that a parser calls."""
 
     def on_headers_complete(self) -> None:
-        """The head is there."""
+        """Take note of the end of the head."""
 
 
 class Failing(Callbacks):
     """A callback that raises."""
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A field."""
+        """Refuse a field."""
         raise LookupError(name, value)
 
 

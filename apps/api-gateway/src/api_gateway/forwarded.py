@@ -1,4 +1,4 @@
-"""Who asks: the peer, or whom a trusted peer says it asks for."""
+"""Find the client of a request: the peer, or the one that a trusted peer says it asks for."""
 
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_address
@@ -14,7 +14,7 @@ class Peers:
     """Tells peers that are ours, such as the Ingress, from the rest of the world.
 
     Args:
-        trusted: networks whose X-Forwarded-… are believed.
+        trusted: networks from which X-Forwarded-… is believed.
     """
 
     def __init__(self, trusted: Iterable[Network]) -> None:
@@ -28,7 +28,7 @@ class Peers:
             return any(parsed in network for network in networks)
 
         self.trusts = remembered(4096, MAX_ADDRESS)(inside)
-        """Whether an address is one of ours; None where it is no address."""
+        """Says of an address if it is one of ours; None where it is no address."""
 
     def trusted(self, scope: Scope) -> bool:
         """Whether a request's peer is."""
@@ -36,11 +36,11 @@ class Peers:
         return bool(client and self.trusts(client[0]))
 
     def address(self, scope: Scope) -> str:
-        """The client's address."""
+        """Return the client's address."""
         return self.client(scope)[0]
 
     def client(self, scope: Scope) -> tuple[str, bytes, bytes]:
-        """The client's address, X-Forwarded-For from it on, and the scheme that it used; found once for each request.
+        """Return the client's address, X-Forwarded-For from it on, and the scheme that it used; found once for each request.
 
         What stands before the client's address is that client's own claim, and is dropped: the first address is the client's.
         """

@@ -62,7 +62,7 @@ def create_app(settings: GatewaySettings, registration: Registration) -> Proxy:
         return {"upstreams": {name: service.described() for name, service in directory.services.items()}}
 
     async def operators(request: Request) -> None:
-        """Ask those who come through the Ingress for a token; inside the cluster there is none to bring."""
+        """Refuse those who come through the Ingress without a valid token; inside the cluster there is none to bring."""
         if peers.trusted(request.scope):
             identify(request.scope, await verifier.authenticate(request.headers.get("authorization")))
 
@@ -78,7 +78,7 @@ def create_app(settings: GatewaySettings, registration: Registration) -> Proxy:
 
 
 async def to_the_page() -> RedirectResponse:
-    """Lead who asks for nothing to the page that shows what there is; relative, since Host is the client's word."""
+    """Redirect to the page of the API, by a relative reference: Host is what a client says it is."""
     return RedirectResponse("docs")
 
 

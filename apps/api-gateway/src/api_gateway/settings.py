@@ -19,7 +19,7 @@ class Routing(Settings):
     file: Path = Path("/etc/app/routes/routes.json")
     """The routes, YAML or JSON; read again when it changes."""
     trusted: str = ""
-    """Networks, separated by commas, whose X-Forwarded-… and X-Request-ID are believed: those of the Ingress."""
+    """Networks, separated by commas, from which X-Forwarded-… is believed: those of the Ingress."""
 
     def networks(self) -> list[IPv4Network | IPv6Network]:
         """The trusted networks."""

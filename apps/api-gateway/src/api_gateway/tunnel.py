@@ -82,9 +82,10 @@ class End(asyncio.Protocol):
     def join(self, other: "End") -> None:
         """Be the other end of an end, and hand over what came early."""
         self.other, other.other = other, self
-        if self.early and other.transport:
-            other.transport.write(self.early)
-            self.early = b""
+        for end, to in ((self, other), (other, self)):
+            if end.early and to.transport:
+                to.transport.write(end.early)
+                end.early = b""
         for end in (self, other):
             if end.transport is None:
                 end.connection_lost(None)

@@ -1,4 +1,4 @@
-"""Bodies: of requests never larger or slower than a service wants them, of answers to HEAD none."""
+"""Bounds of bodies: of requests in size and time, and none for answers to HEAD."""
 
 import asyncio
 import json
@@ -11,15 +11,15 @@ CLIENT_S = 20.0
 
 
 class ClientGone(Exception):  # noqa: N818
-    """Who asked has left."""
+    """The client has left."""
 
 
 class ClientTooSlow(ClientGone):
-    """Who asked does not send the rest of its request."""
+    """The client does not send the rest of its request."""
 
 
 class Bounded:
-    """An ASGI app whose request bodies have a largest size and come in time; another one is refused before the app sees it.
+    """An ASGI app with limits of the size and the time of a request body; one beyond them is refused before the app sees it.
 
     Args:
         app: the app.
@@ -77,7 +77,7 @@ class Head:
 
 
 async def piece(receive: Receive) -> Message:
-    """The next piece of a body.
+    """Return the next piece of a body.
 
     Raises:
         ClientTooSlow: it did not come in time.
@@ -94,7 +94,7 @@ async def piece(receive: Receive) -> Message:
 
 
 def too_slow() -> Problem:
-    """408: the rest of a body did not come in time, so that the connection has to end."""
+    """Return 408: the rest of a body did not come in time, so that the connection has to end."""
     return Problem(REQUEST_TIMEOUT, f"no more of the body came for {CLIENT_S:g} s", {"Connection": "close"})
 
 

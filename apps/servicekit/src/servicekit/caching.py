@@ -1,4 +1,4 @@
-"""A cache whose keys requests may make: bounded in entries and in the size of each."""
+"""A cache for keys that requests make: bounded in entries and in the size of each."""
 
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -7,7 +7,7 @@ R = TypeVar("R")
 
 
 class Remembered(dict[str, R], Generic[R]):
-    """Results by the texts that they were made of. What is found costs no more than in any dict; when it is full, the oldest goes.
+    """Results by the texts that they were made of. A result that is there costs no more than in any dict; the oldest one goes when it is full.
 
     Args:
         function: makes a result.

@@ -224,14 +224,14 @@ class Protocol(HttpToolsProtocol):
             self._refuse(self._too_large())
 
     def _after_upgrade(self, rest: bytes) -> bytes:
-        """What is to be parsed after the head of a request for an upgrade: nothing where it is taken."""
+        """Return what is to be parsed after the head of a request for an upgrade: nothing where it is taken."""
         if isinstance(self.cycle, Upgrade):
             self.cycle.early = rest
             return b""
         return self._without_upgrade() + rest
 
     def _without_upgrade(self) -> bytes:
-        """The head that was just read, for a new parser and without its Upgrade, which a server may ignore (RFC 9110, section 7.8).
+        """Return the head that was just read, for a new parser and without its Upgrade, which may be ignored (RFC 9110, section 7.8).
 
         The parser skips the body of a request for an upgrade, and would take it for the next request.
         """
@@ -251,13 +251,13 @@ class Protocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
-        """A piece of the target."""
+        """Take a piece of the target."""
         if len(self.url) + len(url) > TARGET_LIMIT_BYTES:
             raise Problem(TARGET_TOO_LONG, f"path and query may have {TARGET_LIMIT_BYTES} bytes at most")
         self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header field, or after the body a trailer: those are dropped, since nothing here wants one (RFC 9110, section 6.5.1)."""
+        """Take a header field, or drop a trailer, which nothing here wants (RFC 9110, section 6.5.1)."""
         if self._in_body:
             self._trailers_bytes += size_bytes(name, value)
             if self._trailers_bytes > self.head_limit_bytes:
@@ -305,12 +305,12 @@ class Protocol(HttpToolsProtocol):
             self._start_asgi_task(cycle, self._app)
 
     def on_body(self, body: bytes) -> None:
-        """A piece of the body."""
+        """Take a piece of the body."""
         self._unread_bytes = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The request is whole, unless the parser stops at an upgrade."""
+        """Let the app have the end of the request, unless the parser stops at an upgrade."""
         if self._in_body:
             self._in_body = False
             cycle = self.cycle
@@ -345,7 +345,7 @@ class Protocol(HttpToolsProtocol):
         return cycle
 
     def _takes_upgrade(self) -> bool:
-        """Whether a request asks for a WebSocket as RFC 6455, section 4.1 has it, and the app opens any."""
+        """Say if a request asks for a WebSocket as RFC 6455, section 4.1 has it, and the app opens any."""
         if not getattr(self._app, "upgrades", False):
             return False
         scope, fields = cast("Scope", self.scope), dict(self.headers)
@@ -399,7 +399,7 @@ class Protocol(HttpToolsProtocol):
             self._last_answer = answer
 
     def _answer(self, problem: Problem) -> bytes:
-        """The answer to a request that no app has seen; logged, since nothing else does it."""
+        """Return the answer to a request that no app has seen, and log it, since nothing else does."""
         request_id = str(uuid_utils.uuid7())
         remote = self.client[0] if self.client else ""
         about = {"request_id": request_id, "status": problem.kind.status, "reason": problem.detail, "remote": remote}
@@ -425,7 +425,7 @@ class Protocol(HttpToolsProtocol):
             transport.raw.write_eof()
 
     def shutdown(self) -> None:
-        """The server ends: so does a connection that serves no request."""
+        """End a connection that serves no request, since the server ends."""
         if self.refused_since != inf and not self._last_answer:
             self.transport.close()
         else:
@@ -456,7 +456,7 @@ class Protocol(HttpToolsProtocol):
 
 
 def size_bytes(name: bytes, value: bytes) -> int:
-    """What a field adds to a head."""
+    """Return what a field adds to a head."""
     return len(name) + len(value) + FIELD_BYTES
 
 
@@ -469,7 +469,7 @@ class ServiceProtocol(Protocol):
 
 
 def problem_of(error: httptools.HttpParserError) -> Problem:
-    """What the client gets when its request cannot be read."""
+    """Return what the client gets when its request cannot be read."""
     cause = error.__context__
     if isinstance(cause, Problem):
         return cause

@@ -13,7 +13,7 @@ import orjson
 STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE
 current: ContextVar[dict[str, str]] = ContextVar("request")
-"""What every line about the request that is being served says."""
+"""Fields of the request that is being served, for every line that is written meanwhile."""
 _service = {"service": ""}
 _unwritten: list[bytes] = []
 

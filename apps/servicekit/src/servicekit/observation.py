@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 AtOnce = Callable[[Scope, Any, "Answer"], bool]
 HEADER = b"x-request-id"
 WELL_FORMED = re.compile(rb"[A-Za-z0-9._-]{1,64}").fullmatch
-"""Whether an id of a caller's is taken: a UUID, or what else is short and needs no quoting anywhere."""
+"""Matches the ids of callers that are kept: UUIDs, and others that are short and need no quoting anywhere."""
 QUIET = frozenset({"/livez", "/readyz", "/health", "/health/details", "/metrics"})
 """Asked every few seconds by machines; only their failures are worth a line."""
 MAX_AGENT = 512
@@ -49,7 +49,7 @@ class Seen:
 
 
 class Observed:
-    """An ASGI app whose requests are counted, timed, traced and logged, and whose errors are answered.
+    """An ASGI app with counts, times, traces and logs of its requests, and answers for its errors.
 
     The app finds the request's id in `scope["request_id"]` and its trace in `scope["trace"]`; once it knows it, it sets `scope["subject"]`
     by `identify`.
@@ -99,7 +99,7 @@ class Observed:
             current.set(seen.trace)
         try:
             await self.app(scope, receive, send_with_id)
-            status = status or CLIENT_CLOSED  # an app leaves without an answer only when there is nobody to answer
+            status = status or CLIENT_CLOSED  # an app ends without an answer only when the client has left
         except Exception as error:  # noqa: BLE001 - whatever it is, it is answered
             self.report(seen, error)
             if not status:
@@ -130,7 +130,7 @@ class Observed:
             return True
 
     def report(self, seen: Seen, error: Exception) -> None:
-        """Log and count an error that nobody expected."""
+        """Log and count an unexpected error."""
         metrics.ERRORS.labels(self.service, type(error).__name__).inc()
         log.error("Unexpected error", exc_info=error, extra=seen.fields)
 
@@ -214,7 +214,7 @@ def with_id(headers: Iterable[tuple[bytes, bytes]], seen: Seen) -> Headers:
 
 
 def identify(scope: Scope, claims: dict[str, Any] | None) -> None:
-    """Record whose token a request has brought: its subject is in the line about its end."""
+    """Record the subject of the token that a request has brought, for the line about its end."""
     if claims and (subject := claims.get("sub")):
         # JSON may hold half of a surrogate pair, which no line can.
         scope["subject"] = str(subject)[:MAX_SUBJECT].encode(errors="replace").decode()
@@ -227,12 +227,12 @@ def quoted(text: str) -> str:
 
 
 def peer(scope: Scope) -> str:
-    """Address of the peer."""
+    """Return the address of the peer."""
     return scope["client"][0] if scope.get("client") else ""
 
 
 def forwarded(headers: dict[bytes, bytes]) -> str:
-    """The client's address as the gateway says it: the first in X-Forwarded-For."""
+    """Return the client's address as the gateway says it: the first in X-Forwarded-For."""
     return headers.get(b"x-forwarded-for", b"").partition(b",")[0][:MAX_ADDRESS].decode("latin-1")
 
 

@@ -108,7 +108,7 @@ def unavailable(detail: str, retry_after_s: int = 1) -> Problem:
 
 
 def internal() -> Problem:
-    """500: an error that nobody expected."""
+    """Return 500: an unexpected error."""
     return Problem(INTERNAL, "this request met an error that is ours; it has been logged")
 
 
@@ -147,7 +147,7 @@ def handle(app: FastAPI) -> None:
 
 
 def allowed(app: FastAPI, request: Request) -> set[str]:
-    """Every method that a path has, and HEAD where it has GET (`bodies.Head`); the router itself names those of one route only."""
+    """Return every method that a path has, and HEAD where it has GET (`bodies.Head`); the router itself names those of one route only."""
     matching = (route for route in app.routes if route.matches(request.scope)[0] is not Match.NONE)
     methods = {method for route in matching for method in getattr(route, "methods", None) or ()}
     return methods | {"HEAD"} if "GET" in methods else methods
