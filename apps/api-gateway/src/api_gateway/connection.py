@@ -12,8 +12,6 @@ from math import inf
 from typing import Any, cast
 
 import httptools
-from servicekit.bodies import ClientGone as ClientGone
-from servicekit.bodies import ClientTooSlow as ClientTooSlow
 from servicekit.http1 import BODILESS, Corked
 
 Headers = list[tuple[bytes, bytes]]
