@@ -170,6 +170,14 @@ def test_a_wrong_routes_file_is_refused_with_the_reason(tmp_path: Path, routes: 
         load(file)
 
 
+@pytest.mark.parametrize(
+    ("methods", "taken"),
+    [(["GET"], {"GET", "HEAD"}), (["POST"], {"POST"}), (["GET", "HEAD", "PUT"], {"GET", "HEAD", "PUT"})],
+)
+def test_a_route_that_takes_get_takes_head(methods: list[str], taken: set[str]) -> None:
+    assert Route.model_validate({"prefix": "/s", "service": "s", "methods": methods}).methods == taken
+
+
 def test_a_routes_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"nothing\.json cannot be read"):
         load(tmp_path / "nothing.json")

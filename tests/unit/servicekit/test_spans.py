@@ -196,3 +196,13 @@ def opentelemetry_logs_as_before() -> Iterator[None]:
     handlers, propagate = logger.handlers, logger.propagate
     yield
     logger.handlers, logger.propagate = handlers, propagate
+
+
+def test_a_long_path_is_cut_off(collector: Collector) -> None:
+    recorded = Spans("s", collector.endpoint, ratio=1)
+    trace = recorded.start("", "GET", "/" + "x" * 5000)
+    assert trace.span is not None
+    trace.span.end()
+    recorded.close()
+    (span,) = collector.of("s")
+    assert len(str(attributes(span)["url.path"])) == spans.ATTRIBUTE_CHARACTERS
