@@ -8,6 +8,7 @@ import base64
 import json
 import os
 import re
+import resource
 import secrets
 import socket
 import subprocess
@@ -33,6 +34,8 @@ ADDRESS = "127.0.0.3"
 ALONE_S, TOGETHER_S = 4, 30
 LATENCY_S = 0.25
 """The 99th percentile of who behaves."""
+DESCRIPTORS = 1024
+"""What a process starts with under systemd, and containers by it."""
 PERIOD_S = 0.02
 MEMORY_MIB = 256
 """The pod's limit (infra/stages.py)."""
@@ -96,7 +99,8 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Generator[Gateway]:
             "APP_AUTH_KEYS_FILE": str(folder / "keys.json"),
             "APP_CLIENTS_FILE": str(folder / "clients.json"),
         }
-        running = stack.enter_context(process("api_gateway", environment, folder, stdout=subprocess.DEVNULL))
+        with descriptors(DESCRIPTORS):
+            running = stack.enter_context(process("api_gateway", environment, folder, stdout=subprocess.DEVNULL))
         gateway = Gateway(running.pid, stub.pid, port, key)
         eventually(lambda: served(gateway), "the gateway serves")
         yield gateway
@@ -110,6 +114,15 @@ def process(module: str, environment: Mapping[str, str], folder: Path, stdout: i
             yield one
         finally:
             one.kill()
+
+
+@contextmanager
+def descriptors(number: int) -> Generator[None]:
+    """Start processes with a soft limit of open files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (number, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def free_port() -> int:

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import resource
 from collections.abc import Awaitable, Callable
 from socket import socket
 from typing import cast
@@ -71,7 +72,18 @@ def serve(
         leave: called before the listener closes.
         protocol: of connections.
     """
+    allow_descriptors()
     Server(configured(app, host, port, protocol), join, leave).run()
+
+
+def allow_descriptors() -> None:
+    """Allow as many open files, and so connections, as the system does at most.
+
+    The soft limit of 1,024 that systemd and containers start with is for programs that use select(2)
+    (https://0pointer.net/blog/file-descriptor-limits.html); idle connections of one client would use it up for all.
+    """
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def configured(app: App, host: str, port: int, protocol: type[Protocol] = Protocol) -> uvicorn.Config:
