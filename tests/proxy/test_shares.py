@@ -3,11 +3,12 @@
 import asyncio
 import resource
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
+from api_gateway import proxy as proxy_module
 from api_gateway.directory import Directory
 from api_gateway.forwarded import Peers
 from api_gateway.limits import RateLimits
@@ -19,7 +20,7 @@ from prometheus_client import REGISTRY
 from servicekit.asgi import Headers, Message, Receive, Scope, Send
 from servicekit.problems import Problem
 from servicekit.settings import Auth, Cache
-from servicekit.tokens import Verifier
+from servicekit.tokens import UnknownKeyError, Verifier
 
 from tests.proxy.conftest import Gateway, head
 from tests.proxy.test_proxy import GET, status
@@ -135,6 +136,43 @@ async def test_a_client_beyond_its_share_is_refused_alone(gateway: Gateway, requ
     assert shed("client") == before + 6
     await until(lambda: in_flight() == 0)
     assert await served(port, GREEDY) == 200
+
+
+async def test_tokens_whose_keys_are_fetched_have_a_share_too(gateway: Gateway) -> None:
+    class Fetching(Verifier):
+        """Knows no key, and waits for the keys of another issuer."""
+
+        def claims(self, authorization: str | None) -> None:  # noqa: ARG002 - Verifier's
+            raise UnknownKeyError("https://other.example")
+
+        async def authenticate(self, authorization: str | None) -> None:  # noqa: ARG002 - Verifier's
+            await asyncio.Event().wait()
+
+    port = await gateway(instance, auth="required", verifier=Fetching(Auth(required=False)))
+    request = GET.replace(b"\r\n\r\n", b"\r\nAuthorization: Bearer x\r\n\r\n")
+    async with held(port, request, SHARE):
+        await until(lambda: in_flight() == SHARE)
+        assert await served(port, GREEDY, request) == 429
+        async with held(port, request, 1, OTHER):
+            await until(lambda: in_flight() == SHARE + 1)
+
+
+async def test_a_request_that_meets_an_error_of_ours_keeps_no_place(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = await gateway(instance)
+    assert await served(port) == 200  # there is a connection for the next one
+    met: list[object] = []
+
+    def failing(*_: object) -> None:
+        met.append(_)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(proxy_module, "begin_attempt", failing)
+    with suppress(asyncio.IncompleteReadError):
+        assert await served(port) >= 400
+    assert met
+    await until(lambda: in_flight() == 0)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import pytest
 from api_gateway.forwarded import Peers
 from api_gateway.issuing import ATTEMPTS, PATH, TOKEN_S, Issuer, parse_clients, router
 from api_gateway.limits import RateLimits
+from fastapi import FastAPI
 from servicekit import following, problems, routing
 from servicekit.following import Followed
 from servicekit.settings import Auth, Cache
@@ -73,7 +74,7 @@ def verifier(tmp_path: Path) -> Verifier:
 
 
 @pytest.fixture
-async def client(file: Path, verifier: Verifier, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[httpx.AsyncClient]:
+def app(file: Path, verifier: Verifier, monkeypatch: pytest.MonkeyPatch) -> FastAPI:
     monkeypatch.setattr(following, "LOOK_EVERY_S", 0.0)
 
     @asynccontextmanager
@@ -84,6 +85,11 @@ async def client(file: Path, verifier: Verifier, monkeypatch: pytest.MonkeyPatch
     problems.handle(app)
     issuer = Issuer(verifier.settings, verifier, Followed("clients.file", file, parse_clients))
     routing.add(app, router(issuer, RateLimits(Cache()), Peers([])))
+    return app
+
+
+@pytest.fixture
+async def client(app: FastAPI) -> AsyncGenerator[httpx.AsyncClient]:
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway") as client:
         yield client
 
@@ -210,6 +216,16 @@ async def test_who_guesses_is_told_to_wait(client: httpx.AsyncClient) -> None:
     assert answer.status_code == 429
     assert answer.json()["type"] == "/problems/too-many-requests"
     assert 1 <= int(answer.headers["retry-after"]) <= 2 * ATTEMPTS.per_s
+
+
+async def test_who_guesses_from_a_whole_network_is_one_client(client: httpx.AsyncClient, app: FastAPI) -> None:
+    statuses: list[int] = []
+    for number in range(ATTEMPTS.requests + 1):
+        transport = httpx.ASGITransport(app, client=(f"2001:db8::{number:x}", 1))
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as guessing:
+            statuses.append((await guessing.post(PATH)).status_code)
+    assert statuses == [400] * ATTEMPTS.requests + [429]
+    assert (await client.post(PATH)).status_code == 400
 
 
 async def test_clients_come_and_go_while_the_gateway_runs(client: httpx.AsyncClient, file: Path) -> None:
