@@ -64,8 +64,8 @@ class Target:
 
     def head(self, request: str, *lines: str) -> bytes:
         """Return a head with the token."""
-        told = (f"{request} HTTP/1.1", "Host: h", f"Authorization: Bearer {self.token}", *lines, "", "")
-        return "\r\n".join(told).encode()
+        fields = (f"{request} HTTP/1.1", "Host: h", f"Authorization: Bearer {self.token}", *lines, "", "")
+        return "\r\n".join(fields).encode()
 
 
 async def status(reader: Reader) -> str:

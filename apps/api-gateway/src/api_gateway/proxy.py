@@ -189,7 +189,7 @@ class Proxy:
             await self.own(scope, receive, send)
 
     def _share_key(self, claims: Claims | None, address: str) -> str | None:
-        """Return whose share a request is of: no one's, where a trusted peer has not said for which client it asks."""
+        """Return the key of the client that a request is counted for; None where a trusted peer does not name the client."""
         return None if claims is None and self.peers.trusts(address) else client_key(claims, address)
 
     def at_once(self, scope: Scope, cycle: Cycle, respond: Answer) -> bool:

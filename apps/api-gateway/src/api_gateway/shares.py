@@ -134,7 +134,7 @@ class Shares:
 
         Args:
             service: that is asked.
-            client: its key; None for a peer that asks for others and did not say for whom: its requests are no one's share.
+            client: its key; None where a trusted peer does not name the client, so that no share can be counted.
 
         Raises:
             Problem: 429, the client has its share; 503, the service has no place left.
