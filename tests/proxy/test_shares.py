@@ -9,6 +9,7 @@ from typing import cast
 
 import pytest
 from api_gateway import proxy as proxy_module
+from api_gateway import tunnel, upstream
 from api_gateway.directory import Directory
 from api_gateway.forwarded import Peers
 from api_gateway.limits import RateLimits
@@ -26,8 +27,17 @@ from tests.proxy.conftest import Gateway, head
 from tests.proxy.test_proxy import GET, status
 from tests.proxy.test_websockets import ACCEPT, OPEN
 
+PIECE_S = 0.02
+"""Between two pieces of an endless answer: the other requests are served meanwhile."""
 GREEDY, OTHER = "127.0.0.2", "127.0.0.3"
 SLOW_BODY = b"POST /s HTTP/1.1\r\nHost: h\r\nContent-Length: 29\r\n\r\ng"
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All ends of all connections share this process, which may be slow."""
+    monkeypatch.setattr(upstream, "CONNECT_TIMEOUT_S", 60)
+    monkeypatch.setattr(tunnel, "CONNECT_TIMEOUT_S", 60)
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +60,7 @@ async def instance(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
             while True:
                 writer.write(b"x" * 65536)
                 await writer.drain()
+                await asyncio.sleep(PIECE_S)
         elif received.startswith(b"GET /s/1"):
             writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
         else:
@@ -76,7 +87,7 @@ async def held(
 
 
 async def answer(reader: asyncio.StreamReader) -> bytes:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         return await reader.readuntil(b"\r\n\r\n")
 
 
@@ -90,7 +101,7 @@ async def served(port: int, client: str = OTHER, request: bytes = GET) -> int:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - gauges have no event
             await asyncio.sleep(0.01)
 
