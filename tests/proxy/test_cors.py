@@ -42,14 +42,14 @@ def preflight(origin: str = ORIGIN) -> bytes:
 
 
 async def test_a_preflight_is_answered_before_token_and_limit(gateway: Gateway) -> None:
-    terms: dict[str, Any] = {"auth": "required", "rate_limit": {"requests": 1}, "methods": ["GET", "PUT"]}
+    terms: dict[str, Any] = {"auth": "required", "rate_limit": {"requests": 1}, "methods": ["GET", "HEAD", "PUT"]}
     port = await gateway(answering(500), cors=ALLOWING | {"max_age_s": 60, "headers": ["authorization"]}, **terms)
     for _ in range(5):
         assert said(await ask(port, preflight())) == (
             204,
             {
                 "access-control-allow-origin": ORIGIN,
-                "access-control-allow-methods": "GET, PUT",
+                "access-control-allow-methods": "GET, HEAD, PUT",
                 "access-control-allow-headers": "authorization",
                 "access-control-max-age": "60",
                 "vary": "Origin",
