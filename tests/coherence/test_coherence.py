@@ -14,7 +14,7 @@ from tests.backends import folder
 from tests.coherence.machine import World, explore, steps
 
 __all__ = ["folder"]
-ROUNDS, EXAMPLES, STEPS = 3, 5, 12
+ROUNDS, EXAMPLES, STEPS = 3, 5, 10
 BUDGET_S = 60.0
 """After which no further round is begun: on a slow machine it is fewer."""
 
