@@ -32,7 +32,7 @@ steps = Counter[str]()
 
 
 class World:
-    """What the machine works on; started once, since processes take seconds to start.
+    """Servers, processes and links that the machine works on; started once, since they take seconds to start.
 
     Args:
         folder: of its own.
@@ -103,7 +103,7 @@ def answers(client: httpx.Client, path: str) -> bool:
 
 @dataclass
 class Promised:
-    """What was acknowledged of a user."""
+    """Bounds that reads of a user have to keep, after what was acknowledged."""
 
     least: int
     """Version that no read which begins now may be before."""
@@ -179,7 +179,7 @@ class Coherence(RuleBasedStateMachine):
         return sorted(self.users)[number % len(self.users)]
 
     def create(self, name: str) -> None:
-        """Make a user, which is nobody's promise until it is acknowledged."""
+        """Make a user; it counts once it is acknowledged."""
         new = {"name": "Ada", "email": f"{secrets.token_hex(8)}@example.com", "age": 0}
         answer = sent(lambda: self.client(name).post(USERS, json=new))
         if answer is not None and answer.status_code == 201:

@@ -15,7 +15,7 @@ from tests import backends
 from tests.backends import Postgres, Server, Service, folder
 
 __all__ = ["folder"]
-TOKEN_KEY = b"a key of tests, which signs tokens that name whom they like"
+TOKEN_KEY = b"a key of tests, which signs tokens of any subject"
 
 
 @pytest.fixture(scope="session")

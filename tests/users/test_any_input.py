@@ -1,4 +1,4 @@
-"""Whatever a client sends, the service is not what fails: no request is answered with an error of ours."""
+"""No request, however odd, is answered with an error of ours."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""What Postgres writes to its log, which the log agent ships."""
+"""The log of Postgres, which the log agent ships."""
 
 from typing import Any
 

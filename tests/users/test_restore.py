@@ -1,4 +1,4 @@
-"""Entity tags, and what Redis remembers, from before the database was restored."""
+"""Entity tags and entries of the cache from before the database was restored."""
 
 from typing import Any
 

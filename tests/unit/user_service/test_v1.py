@@ -238,7 +238,7 @@ def test_a_name_is_of_any_script(name: str) -> None:
 @pytest.mark.parametrize(
     "unseen", [*"\u200b\u202e\u2066\ufeff\u00ad\u2028\u3164\U000e0041\ue000\x7f\0", "\u200d\u200d"]
 )
-def test_a_name_has_nothing_that_nobody_sees(unseen: str) -> None:
+def test_a_name_has_nothing_invisible(unseen: str) -> None:
     for name in (f"A{unseen}B", f"A{unseen}", f"{unseen}B", unseen):
         with pytest.raises(ValidationError):
             TypeAdapter(Name).validate_python(name)

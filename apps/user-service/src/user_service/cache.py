@@ -5,7 +5,7 @@ No stale read after an acknowledged change, with any number of readers and write
 1. Who misses takes a *lease* (SET NX of a token under the user's key) before asking the database, and may fill the entry only while the
    key still holds that token. A change deletes the key after its commit and before its answer. So a reader that asked the database
    before the commit finds its lease gone and fills nothing; one that took its lease after the deletion sees the commit.
-2. When Redis cannot be told (slow, down, cut off from this process alone), the entry may survive there. Then the *generation*, the state
+2. When Redis cannot be reached (slow, down, cut off from this process alone), the entry may survive there. Then the *generation*, the state
    of a sequence in Postgres, is advanced: every entry bears the generation that its filler knew before asking, and none of another than
    the reader's is taken. The change is acknowledged only when every process has either learnt of the new generation or, for want of an
    answer from Postgres, stopped using the cache: after LEASE_S.

@@ -27,12 +27,13 @@ KEYS_KEPT_H = 24
 """How long an Idempotency-Key is remembered at least."""
 LARGEST_ID = 2**63 - 1  # bigint
 INVISIBLE = (
-    "\x00-\x1f\x7f-\x9f\xad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891\u08e2\u115f-\u1160\u17b4-\u17b5\u180e"
-    "\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ue000-\uf8ff\ufeff\uffa0\ufff9-\ufffb"
+    r"\x00-\x1f\x7f-\x9f\xad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891\u08e2\u115f-\u1160\u17b4-\u17b5\u180e"
+    r"\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ue000-\uf8ff\ufeff\uffa0\ufff9-\ufffb"
+    # As characters: the regular expressions of JSON Schema (ECMA-262) have no other way to write these that Python's have too.
     "\U000110bd\U000110cd\U00013430-\U00013440\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001-\U000e007f"
     "\U000f0000-\U0010fffd"
 )
-"""Characters that nobody sees, and that make two names look the same or one look reversed: of the categories Cc, Cf, Co, Zl and Zp, and
+"""Characters without a visible form, which make two names look the same or one look reversed: the categories Cc, Cf, Co, Zl and Zp, and
 fillers that Unicode calls default-ignorable (DerivedCoreProperties.txt)."""
 SPACES = r" \xa0\u1680\u2000-\u200a\u202f\u205f\u3000"
 SEEN = f"[^{INVISIBLE}{SPACES}]"
@@ -95,7 +96,7 @@ class NewUser(BaseModel):
 
 
 class Replacement(NewUser):
-    """What a user is to become, as GET shows it: its id may be there, and is the one in the path."""
+    """A user as it is to become, in the form that GET shows: its id may be there, and is the one in the path."""
 
     id: int = Field(default_factory=int, ge=1, le=LARGEST_ID, description="As in the path.", examples=[1])
 

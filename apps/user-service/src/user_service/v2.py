@@ -28,7 +28,7 @@ class UserWithTimes(User):
 
 
 class ReplacementWithTimes(Replacement):
-    """What a user is to become, as GET shows it."""
+    """A user as it is to become, in the form that GET shows."""
 
     created_at: str = Field(default_factory=str, description="Ignored: it does not change.")
     updated_at: str = Field(default_factory=str, description="Ignored: it becomes now.")
