@@ -12,11 +12,19 @@ VALID_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 @schemathesis.hook  # pyright: ignore[reportUnknownMemberType, reportUntypedFunctionDecorator]
 def before_call(_context: Any, case: Any, _kwargs: dict[str, Any]) -> None:
-    """Make valid Idempotency-Keys unique: another user under the same key is refused, as it should be."""
+    """Make valid Idempotency-Keys unique, and the id of a replacement the one in the path: others are refused, as they should be."""
     headers: dict[str, Any] = case.headers or {}
     key = headers.get("Idempotency-Key")
     if key and VALID_KEY.fullmatch(key):
         headers["Idempotency-Key"] = str(uuid.uuid4())
+    body: Any = case.body
+    if case.method.upper() == "PUT" and isinstance(body, dict) and valid_id(body.get("id")):  # pyright: ignore[reportUnknownMemberType]
+        body["id"] = case.path_parameters["user_id"]
+
+
+def valid_id(given: Any) -> bool:
+    """Return whether a value may be an id: one that may not is refused as it is."""
+    return type(given) in (int, float) and 1 <= given < 2**63
 
 
 def to_ingress(host: Any, *rest: Any, find: Any = socket.getaddrinfo, **more: Any) -> Any:

@@ -58,9 +58,9 @@ def decimal(text: Any) -> Any:
     return text
 
 
-Whole = Annotated[int, BeforeValidator(decimal)]
-"""A whole number in a path or query."""
-UserId = Annotated[Whole, Interval(ge=1, le=LARGEST_ID), Path(examples=[1])]
+DIGITS = BeforeValidator(decimal)
+"""Of a whole number in a path or query; behind its bounds, which the document shows then."""
+UserId = Annotated[int, Interval(ge=1, le=LARGEST_ID), DIGITS, Path(examples=[1])]
 IdempotencyKey = Annotated[
     str | None,
     Header(

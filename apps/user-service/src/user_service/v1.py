@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 from servicekit.preconditions import IfNoneMatch, etag, unchanged
 from servicekit.routing import DirectRoute
 
-from user_service.http import ETAG, READING, UserId, Whole, add_writing, api_router, as_id, problems, refuse_unknown
+from user_service.http import DIGITS, ETAG, READING, UserId, add_writing, api_router, as_id, problems, refuse_unknown
 from user_service.users import LARGEST_ID, Replacement, User, Users, revision
 
 FIELDS = tuple(User.model_fields)
@@ -19,9 +19,9 @@ def router(users: Users, prefix: str = "/api/v1/users", *, documented: bool = Tr
 
     @routes.get("", summary="List users", response_model=list[User], responses=problems())
     async def list_users(  # pyright: ignore[reportUnusedFunction]
-        after: Annotated[Whole, Query(ge=0, le=LARGEST_ID, description="Users with a greater id only.")] = 0,
-        skip: Annotated[Whole, Query(ge=0, le=LARGEST_ID, description="How many of these to leave out.")] = 0,
-        limit: Annotated[Whole, Query(ge=1, le=1000, description="How many at the most.")] = 100,
+        after: Annotated[int, Query(ge=0, le=LARGEST_ID, description="Users with a greater id only."), DIGITS] = 0,
+        skip: Annotated[int, Query(ge=0, le=LARGEST_ID, description="How many of these to leave out."), DIGITS] = 0,
+        limit: Annotated[int, Query(ge=1, le=1000, description="How many at the most."), DIGITS] = 100,
     ) -> Response:
         return Response(orjson.dumps(await users.list_after(after, skip, limit)), media_type="application/json")
 

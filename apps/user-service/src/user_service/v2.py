@@ -14,7 +14,7 @@ from servicekit.preconditions import IfNoneMatch, etag, unchanged
 from servicekit.problems import Kind, Problem
 
 from user_service.cache import Row
-from user_service.http import ETAG, READING, UserId, Whole, add_writing, api_router, problems
+from user_service.http import DIGITS, ETAG, READING, UserId, add_writing, api_router, problems
 from user_service.users import COLUMNS, LARGEST_ID, Replacement, User, Users, revision, rfc3339
 
 MALFORMED_CURSOR = Kind(400, "malformed-cursor", "The cursor is none of this list")
@@ -104,7 +104,7 @@ def router(users: Users) -> APIRouter:
     )
     async def find_users(  # pyright: ignore[reportUnusedFunction]
         request: Request,
-        limit: Annotated[Whole, Query(ge=1, le=1000, description="How many a page.")] = 100,
+        limit: Annotated[int, Query(ge=1, le=1000, description="How many a page."), DIGITS] = 100,
         cursor: Annotated[str | None, Query(description="From `next` of the page before.", max_length=2000)] = None,
         email: Annotated[str | None, Query(description="Of this address, whatever its case.", **TEXT)] = None,
         name: Annotated[str | None, Query(description="Whose name begins so, whatever its case.", **TEXT)] = None,
