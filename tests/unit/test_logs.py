@@ -47,10 +47,13 @@ def written(
 def lines_of(package: str, routes: Path, endpoint: str) -> list[dict[str, Any]]:
     """Start an app, ask it for something, and end it."""
     port, closed = free_port(), f"127.0.0.1:{free_port()}"
-    settings = {
+    own = {
+        "user_service": {"APP_DATABASE_HOST": "127.0.0.1", "APP_DATABASE_PORT": closed.rpartition(":")[2]},
+        "api_gateway": {"APP_ROUTES_FILE": str(routes)},
+    }
+    settings = own[package] | {
         "APP_SERVER_HOST": "127.0.0.1", "APP_SERVER_PORT": str(port), "APP_SERVICE_REGISTRY_ADDRESS": closed,
-        "APP_AUTH_REQUIRED": "false", "APP_DATABASE_HOST": "127.0.0.1", "APP_DATABASE_PORT": closed.rpartition(":")[2],
-        "APP_CACHE_HOST": "127.0.0.1", "APP_CACHE_PORT": closed.rpartition(":")[2], "APP_ROUTES_FILE": str(routes),
+        "APP_AUTH_REQUIRED": "false", "APP_CACHE_HOST": "127.0.0.1", "APP_CACHE_PORT": closed.rpartition(":")[2],
         "APP_TRACING_ENDPOINT": endpoint, "APP_TRACING_RATIO": "1",
     }  # fmt: skip
     command = [sys.executable, "-m", package]

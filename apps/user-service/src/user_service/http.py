@@ -40,7 +40,12 @@ from user_service.users import (
     revision,
 )
 
-ETAG = {"ETag": {"description": "Names this state of the user.", "schema": {"type": "string", "examples": ['"1"']}}}
+ETAG = {
+    "ETag": {
+        "description": "Names this state of the user.",
+        "schema": {"type": "string", "examples": ['"1-20260101000000000"']},
+    }
+}
 LOCATION = {"Location": {"description": "Where the user is.", "schema": {"type": "string", "format": "uri-reference"}}}
 
 
