@@ -1,6 +1,5 @@
 """Each package imports what it declares, and nothing that is there because another one declares it."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +14,8 @@ APPS = sorted(file.parent.name for file in PROJECT.glob("apps/*/pyproject.toml")
 
 def deptry(folder: Path, *words: str) -> str:
     """Return what deptry finds in a package, by the pyproject.toml of its folder."""
-    environment = os.environ | {"NO_COLOR": "1"}
-    done = subprocess.run([DEPTRY, *words], cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    command = [DEPTRY, "--no-ansi", *words]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     return done.stderr if done.returncode else ""
 
 
