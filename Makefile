@@ -201,7 +201,7 @@ browser: uv
 	@$(RUN) python -m toolchain.browser
 
 # Lanes of processes on this machine, next to programs of Debian. They need no cluster.
-ALONE := $(wildcard $(addprefix tests/,strangers coherence differential))
+ALONE := $(wildcard tests/strangers tests/coherence tests/users tests/differential)
 # Drills, long by nature: they bring stacks of their own up.
 OWN := $(addprefix tests/e2e/test_,new_service.py promotion.py)
 STAGES := tests/staging tests/e2e/test_promotion.py
