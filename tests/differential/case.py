@@ -46,12 +46,14 @@ class Case:
         pieces: bytes, each sent as a segment of its own.
         script: how the service answers each of the requests.
         half_close: whether the client ends its side of the connection after the last piece.
+        compared: whether the references make the same of it every time, so that it says something to differ from them.
     """
 
     name: str
     pieces: tuple[bytes, ...]
     script: Script = field(default=ECHO)
     half_close: bool = False
+    compared: bool = True
 
     @property
     def raw(self) -> bytes:

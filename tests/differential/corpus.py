@@ -244,9 +244,9 @@ def chunk_framing() -> Iterator[Case]:
         b": empty", b"nul: \x00", b"x: y\nz: w", b"x: \ry", b"Trailer: x", b"Upgrade: websocket",
     )  # fmt: skip
     for trailer in trailers:
-        yield Case(
-            f"chunk/trailer/{slug(trailer)}", (chunked(b"Trailer: x-sum", body=chunks(b"hello", trailers=(trailer,))),)
-        )
+        raw = chunked(b"Trailer: x-sum", body=chunks(b"hello", trailers=(trailer,)))
+        # What haproxy makes of a malformed trailer depends on when it reads it.
+        yield Case(f"chunk/trailer/{slug(trailer)}", (raw,), compared=trailer not in (b"bad : x", b" fold: x"))
     yield Case("chunk/trailer/authorization-alone", (head(b"POST /s/a HTTP/1.1", b"Transfer-Encoding: chunked", token=None)
                + chunks(b"hello", trailers=(b"Authorization: " + SENDER,)),))  # fmt: skip
     yield Case("chunk/trailer/get", (chunked(method=b"GET", body=chunks(trailers=(b"Authorization: Bearer other",))),))
@@ -613,7 +613,9 @@ def connections() -> Iterator[Case]:
         "head": get(method=b"HEAD"),
         "none": b"",
     }.items():
-        yield Case(f"half-close/{name}", (raw,), half_close=True)
+        yield Case(
+            f"half-close/{name}", (raw,), half_close=True, compared=False
+        )  # nginx takes it for a client that leaves
     for name, raw in {
         "head": two[:20],
         "fields": two[:-20],

@@ -1,5 +1,7 @@
 """Where a proxy of ours and both references make different things of a case: the reviewed list, and what is really so."""
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -36,14 +38,28 @@ class Reviewed:
 def reviewed(of: str) -> list[Reviewed]:
     """Read those of a proxy of ours."""
     entries: list[dict[str, Any]] = yaml.safe_load(FILE.read_text())
-    found = [Reviewed(tuple(entry["of"]), tuple(entry["cases"]), entry["reason"]) for entry in entries]
+    found = [
+        Reviewed(tuple(entry["of"]), tuple(p for case in entry["cases"] for p in expanded(case)), entry["reason"])
+        for entry in entries
+    ]
     return [entry for entry in found if of in entry.of]
+
+
+def expanded(pattern: str) -> list[str]:
+    """The patterns that one with alternatives in braces, as a shell has them, stands for."""
+    braces = re.search(r"\{([^{}]*)\}", pattern)
+    if braces is None:
+        return [pattern]
+    alternatives = [pattern[: braces.start()] + word + pattern[braces.end() :] for word in braces[1].split(",")]
+    return [found for alternative in alternatives for found in expanded(alternative)]
 
 
 def disagreements(of: str, seen: Observations) -> dict[str, str]:
     """The cases that a proxy of ours treats otherwise than each of the references, with what each makes of it."""
     found: dict[str, str] = {}
     for name, observation in seen[of].items():
+        if not observation.case.compared:
+            continue
         own = outcome(observation)
         others = {reference: outcome(seen[reference][name]) for reference in REFERENCES}
         if not any(own.agrees(other) for other in others.values()):
@@ -51,24 +67,25 @@ def disagreements(of: str, seen: Observations) -> dict[str, str]:
     return found
 
 
-def unlisted(of: str, seen: Observations) -> list[str]:
-    """Disagreements that nobody reviewed."""
+def unlisted(of: str, seen: Observations) -> dict[str, str]:
+    """Disagreements that are not in the list."""
     entries = reviewed(of)
-    return [
-        f"{name}: {what}"
-        for name, what in disagreements(of, seen).items()
-        if not any(entry.covers(name) for entry in entries)
-    ]
-
-
-def settled(of: str, seen: Observations) -> list[str]:
-    """What the list says and what is not so, or not any more: patterns without a case, and cases that agree."""
     found = disagreements(of, seen)
-    wrong: list[str] = []
-    for entry in reviewed(of):
-        for pattern in entry.cases:
-            cases = [name for name in seen[of] if fnmatchcase(name, pattern)]
-            agreeing = [name for name in cases if name not in found]
-            if not cases or agreeing:
-                wrong.append(f"{pattern}: {'agrees: ' + ', '.join(agreeing) if cases else 'there is no such case'}")
-    return wrong
+    return {name: what for name, what in found.items() if not any(entry.covers(name) for entry in entries)}
+
+
+def settled(of: str, seen: Observations) -> dict[str, str]:
+    """Cases in the list that agree."""
+    found = disagreements(of, seen)
+    return {
+        name: f"agrees, though listed: {entry.reason}"
+        for entry in reviewed(of)
+        for name in seen[of]
+        if entry.covers(name) and name not in found
+    }
+
+
+def unmatched(of: str, names: Iterable[str]) -> list[str]:
+    """Patterns in the list that match no case."""
+    patterns = [pattern for entry in reviewed(of) for pattern in entry.cases]
+    return [pattern for pattern in patterns if not any(fnmatchcase(name, pattern) for name in names)]

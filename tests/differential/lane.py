@@ -64,3 +64,4 @@ def lane(names: tuple[str, ...] = OURS + REFERENCES) -> Generator[Lane]:
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
+        loop.close()

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import shutil
 import socket
 import ssl
 import subprocess
@@ -21,7 +20,7 @@ import yaml
 
 from tests.differential.recorder import Recorder
 from tests.differential.registry import Registry
-from toolchain.build import toolbox
+from toolchain.build import load
 from toolchain.debian_programs import debian_programs
 from toolchain.paths import PROJECT
 
@@ -91,9 +90,10 @@ async def start_gateway(stack: AsyncExitStack, folder: Path, *, trusted: str = "
 
 async def start_ingress(stack: AsyncExitStack, folder: Path) -> Target:
     """Start the Ingress controller, with the arguments that it has in the cluster, in front of a gateway that trusts it."""
-    skipper = shutil.which("skipper", path=str(toolbox().bin)) or os.environ.get("SKIPPER_TRY")
-    if skipper is None:
-        raise NotBuiltError("skipper is not built: make tools")
+    tool = next(tool for tool in load()[0] if tool.name == "skipper")
+    skipper = tool.folder / "skipper"
+    if not skipper.exists():
+        raise NotBuiltError("the Ingress controller is not built: make tools")
     gateway = await start_gateway(stack, folder, trusted="127.0.0.0/8")
     port, support = free_port(), free_port()
     authority = trustme.CA()
@@ -109,7 +109,7 @@ async def start_ingress(stack: AsyncExitStack, folder: Path) -> Target:
         f"-tls-cert={folder}/tls.pem",
         f"-tls-key={folder}/tls.pem",
     )
-    await run(stack, [skipper, *ingress_arguments(), *own], folder, {})
+    await run(stack, [str(skipper), *ingress_arguments(), *own], folder, {})
     return await reached(Target(INGRESS, port, gateway.recorder, trust))
 
 
