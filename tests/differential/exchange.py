@@ -14,6 +14,8 @@ from tests.differential.targets import Target
 
 QUIET_S = 0.15
 """Without an answer for so long, while the proxy serves others, it waits for more of the request. Whatever it answers later is read too."""
+OWED_S = 0.6
+"""The same where a whole request has no answer yet."""
 DEADLINE_S = 20.0
 SEGMENT_S = 0.002
 """Between two segments, so that they arrive as two; nothing is wrong where they do not."""
@@ -127,14 +129,15 @@ async def observe(target: Target, case: Case) -> Observation:
     await client.send(*case.pieces)
     if case.half_close:
         client.end()
-    await settle(client, seen)
+    await settle(client, seen, QUIET_S)
     seen.canaries.append(await send_canary(target))
-    await settle(client, seen)
+    owed = len(seen.reading.whole) > len(seen.answers.whole)
+    await settle(client, seen, OWED_S if owed else QUIET_S)
     seen.closed = client.ended
     if not client.ended and reusable(seen):
         seen.probed = True
         await client.send(PROBE)
-        await settle(client, seen)
+        await settle(client, seen, DEADLINE_S)
     if client.end():
         with suppress(TimeoutError):
             async with asyncio.timeout(DEADLINE_S):
@@ -154,14 +157,14 @@ async def observe(target: Target, case: Case) -> Observation:
     return seen
 
 
-async def settle(client: Client, seen: Observation) -> None:
-    """Return when all answers are there that the case can have, when the connection has ended, or when the proxy waits."""
+async def settle(client: Client, seen: Observation, quiet_s: float) -> None:
+    """Return when all answers are there that the case can have, when the connection has ended, or when nothing came for a time."""
     wanted = expected(seen)
     while not client.ended:
         note_answers(client, seen)
         if 0 < wanted <= len(seen.answers.whole) or seen.answers.switched:
             return
-        if not await client.wait_until_quiet(QUIET_S):
+        if not await client.wait_until_quiet(quiet_s):
             break
     note_answers(client, seen)
 

@@ -102,7 +102,7 @@ class Reading:
     end: End
     reason: str = ""
     malformed: bytes = b""
-    """What begins with the request that is none."""
+    """What begins with the request that is none, or not finished."""
 
     @property
     def whole(self) -> list[Message]:
@@ -125,8 +125,9 @@ def read(raw: bytes) -> Reading:
     except MalformedError as error:
         return Reading(messages, End.ERROR, str(error), raw[cursor.start :])
     except UnfinishedError:
-        return Reading(messages, End.UNFINISHED)
-    return Reading(messages, End.UNFINISHED if raw.endswith(b"\r") else End.WHOLE)
+        return Reading(messages, End.UNFINISHED, malformed=raw[cursor.start :])
+    # After an empty line, which may be skipped, another request is due.
+    return Reading(messages, End.WHOLE if cursor.start == cursor.end else End.UNFINISHED)
 
 
 class Cursor:
@@ -137,9 +138,12 @@ class Cursor:
         self.at = 0
         self.start = 0
         """Of the request that is read."""
+        self.end = 0
+        """Of the one before it."""
 
     def skip_empty_lines(self) -> bool:
         """Skip those before a request line (RFC 9112, section 2.2); return whether more follows."""
+        self.end = self.at
         while self.raw[self.at : self.at + 1] in (b"\r", b"\n"):
             self.at += 1
         self.start = self.at
