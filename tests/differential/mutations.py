@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import seed as seeded
-from hypothesis.errors import FlakyFailure
 from hypothesis import strategies as st
+from hypothesis.errors import FlakyFailure
 
 from tests.differential.case import ECHO, Case
 from tests.differential.corpus import corpus
