@@ -451,6 +451,7 @@ def hosts() -> Iterator[Case]:
     start = b"GET /s/a HTTP/1.1"
     for host in HOSTS:
         yield Case(f"host/{slug(host)}", (head(start, host=host),))
+    yield Case("host/head", (head(b"HEAD /s/a HTTP/1.1", host=b"u@api.test"),))
     yield Case("host/missing", (head(start, host=None),))
     yield Case("host/missing-post", (head(b"POST /s/a HTTP/1.1", b"Content-Length: 5", host=None) + b"hello",))
     for second in (b"api.test", b"evil.test", b"", b"api.test:80"):

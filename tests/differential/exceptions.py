@@ -37,6 +37,11 @@ def kept_and_closed(message: Message) -> bool:
     return message.version == b"HTTP/1.0" and {b"keep-alive", b"close"} <= message.words
 
 
+def refused_head(message: Message) -> bool:
+    """Whether a HEAD has a Host for which it is refused."""
+    return message.method == b"HEAD" and bool(message.refused)
+
+
 EXCEPTED = (
     Excepted(
         INGRESS,
@@ -53,6 +58,11 @@ EXCEPTED = (
         INGRESS,
         "net/http keeps the connection of an HTTP/1.0 request with both options, where RFC 9112, section 9.3 has it closed.",
         kept_and_closed,
+    ),
+    Excepted(
+        INGRESS,
+        "net/http refuses a HEAD with a wrong Host by an answer with a body, where RFC 9110, section 9.3.2 has none, and closes the connection.",
+        refused_head,
     ),
 )
 

@@ -165,8 +165,9 @@ class Cursor:
 
     def head(self) -> Message:
         """A request line and its fields."""
-        words = [word for word in self.line().split(b" ") if word]
-        if len(words) != 3:
+        line = self.line()
+        words = [word for word in line.split(b" ") if word]
+        if len(words) != 3 or line.startswith(b" "):
             raise MalformedError("the request line has not three words")
         method, target, version = words
         if not TOKEN.fullmatch(method):
