@@ -749,6 +749,10 @@ def service_answers() -> Iterator[Case]:
         yield Case(f"answer/raw-closes/{name}", (get(),), Script(script, close=True))
         if name in HEADED:
             yield Case(f"answer/raw-head/{name}", (get(method=b"HEAD"),), Script(script))
+    # Of every size at which a proxy may stop to read ahead, so that it does not see the service close the connection.
+    for size in (60_000, 66_000, 70_000, 100_000, 140_000, 200_000, 270_000, 600_000):
+        large = OK + b"content-length: %d\r\n\r\n" % size + b"a" * size
+        yield Case(f"answer/size-closes/{size}", (get(),), Script(large, close=True))
     cut = {
         "nothing": b"", "half-head": OK[:20], "head-no-end": OK, "half-body": OK + b"content-length: 9\r\n\r\nok",
         "half-chunk": OK + b"transfer-encoding: chunked\r\n\r\n5\r\nok", "no-last-chunk": OK + b"transfer-encoding: chunked\r\n\r\n2\r\nok\r\n",

@@ -159,7 +159,7 @@ class Cursor:
         if strict and not line.endswith(b"\r"):
             raise MalformedError("a bare LF ends a line of chunks")
         line = line.removesuffix(b"\r")
-        if b"\r" in line or b"\0" in line:
+        if b"\r" in line or (b"\0" in line and not strict):  # a chunk's extensions are dropped whatever they hold
             raise MalformedError("a bare CR or NUL")
         return line
 

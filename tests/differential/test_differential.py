@@ -15,7 +15,7 @@ from tests.differential.targets import OURS, REFERENCES
 
 pytestmark = pytest.mark.timeout(900)
 SHOWN = 40
-EXAMPLES = 150
+EXAMPLES = 300
 ours = pytest.mark.parametrize("proxy", OURS)
 
 
