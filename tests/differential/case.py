@@ -6,7 +6,7 @@ from enum import StrEnum
 
 HOST = b"api.test"
 SENDER = b"Bearer sender"
-"""The token of the client whose requests are the cases."""
+"""The token of the client that sends the cases."""
 CRLF = b"\r\n"
 
 

@@ -196,7 +196,7 @@ CHUNK_SIZES = (
 
 
 def chunk_framing() -> Iterator[Case]:
-    """Chunks whose size, end or trailers one parser takes and another does not."""
+    """Chunks with a size, an end or trailers that one parser takes and another does not."""
     for size in CHUNK_SIZES:
         yield Case(f"chunk/size/{slug(size)}", (chunked(body=size + CRLF + b"hello\r\n0\r\n\r\n"),))
     for size in (b"0", b"00", b"0" * 20, b"0;x", b"0 ", b" 0", b"+0", b"-0", b"0x0", b""):

@@ -46,7 +46,7 @@ EXCEPTED = (
     Excepted(
         INGRESS,
         "net/http reads such a request by its chunks and keeps the connection, where RFC 9112, section 6.1 has it closed; no handler can tell, "
-        "since the length is deleted before it (readTransfer in transfer.go). It is one client's connection, whose bytes both ends read alike.",
+        "since the length is deleted before it (readTransfer in transfer.go). It is one client's connection, and both its ends read it alike.",
         two_framings,
     ),
     Excepted(

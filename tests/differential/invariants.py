@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from tests.differential.answers import Answer, read_answers
 from tests.differential.exceptions import excepted
 from tests.differential.exchange import Observation, shown
-from tests.differential.reading import End, Message
+from tests.differential.reading import End, Message, canonical
 from tests.differential.recorder import Received
 from tests.differential.targets import GATEWAY, INGRESS
 
@@ -22,7 +22,7 @@ HOP_BY_HOP = frozenset(
         b"upgrade",
     }
 )
-"""Fields for the next hop alone (RFC 9110, section 7.6.1), beside Transfer-Encoding, which every hop sets as it frames."""
+"""Fields for the next hop alone (RFC 9110, section 7.6.1), next to Transfer-Encoding, which every hop sets as it frames."""
 FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 GATEWAYS_OWN = frozenset(
     {
@@ -87,7 +87,7 @@ def explain(received: Received, sent: Message) -> str:
         return f"the client's is to be refused: {sent.refused}"
     if received.method != sent.method:
         return f"not the method {sent.method.decode('latin-1')}"
-    if received.target not in sent.targets:
+    if canonical(received.target) not in {canonical(target) for target in sent.targets}:
         return f"not the target {shown(sent.target)}"
     if received.whole and not sent.whole:
         return "it is whole, and the client's is not"
@@ -176,7 +176,7 @@ def broken_by_service(seen: Observation, answer: Answer) -> bool:
 
 
 def answers_are_its_own(seen: Observation) -> Iterator[str]:
-    """An answer of the service goes to the client whose request it answers, and in the order of the requests."""
+    """An answer of the service goes to the client that asked, and in the order of its requests."""
     own = [r.number for r in seen.received]
     probes = [r.number for r in seen.seen_canaries if r.values(b"authorization") == [b"Bearer probe"]]
     got = [answer.recorded for answer in seen.answers.finals if answer.recorded is not None]

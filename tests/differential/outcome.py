@@ -38,7 +38,7 @@ class Outcome:
 
 def outcome(seen: Observation) -> Outcome:
     """What a proxy made of a case."""
-    # How much of a request is forwarded whose answer comes early is a matter of buffers.
+    # How much of a request is forwarded before an early answer ends it is a matter of buffers.
     early = seen.case.script.when is When.HEAD
     forwarded = tuple(
         (r.method, r.target, b"" if early else r.body, tuple(r.values(b"authorization")))

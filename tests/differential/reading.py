@@ -14,7 +14,7 @@ VERSION = re.compile(rb"HTTP/1\.[0-9]")
 HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]*)?")
 CHUNK_SIZE = re.compile(rb"0*([0-9A-Fa-f]{1,16})[ \t]*(?:;.*)?")
 ABSOLUTE = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*:(?://)?([^/?#]*)(.*)", re.DOTALL)
-NO_URI = re.compile(rb"[^A-Za-z0-9._~!$&'()*+,;=:@/?%\[\]-]")
+ENCODED = re.compile(rb"[^A-Za-z0-9._~/?%-]")
 LENGTH_LIMIT = 2**63
 
 Headers = list[tuple[bytes, bytes]]
@@ -65,14 +65,13 @@ class Message:
 
     @property
     def targets(self) -> set[bytes]:
-        """The targets by which an intermediary may forward it: its own, that in origin-form (RFC 9112, section 3.2.1), each with or
-        without a fragment, and with what no URI may have encoded."""
+        """The targets by which an intermediary may forward it: its own, and that in origin-form (RFC 9112, section 3.2.1), each with or
+        without a fragment."""
         found = {self.target}
         if absolute := ABSOLUTE.fullmatch(self.target):
             path = absolute[2]
             found.add(path if path.startswith(b"/") else b"/" + path)
-        found |= {target.partition(b"#")[0] for target in found}
-        return found | {encoded(target) for target in found}
+        return found | {target.partition(b"#")[0] for target in found}
 
     @property
     def hosts(self) -> list[bytes]:
@@ -244,9 +243,9 @@ class Cursor:
                 raise MalformedError("a trailer without a colon")
 
 
-def encoded(target: bytes) -> bytes:
-    """A target with what no URI may have (RFC 3986, section 2) in percent-encoding."""
-    return NO_URI.sub(lambda found: b"%%%02X" % found[0][0], target)
+def canonical(target: bytes) -> bytes:
+    """A target with all but unreserved characters and delimiters in percent-encoding, as some encode what others do not."""
+    return ENCODED.sub(lambda found: b"%%%02X" % found[0][0], target)
 
 
 def words_of(values: list[bytes]) -> list[bytes]:
