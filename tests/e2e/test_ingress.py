@@ -6,7 +6,6 @@ import socket
 import ssl
 import subprocess
 import time
-import uuid
 from urllib.parse import urlsplit
 
 import httpx
@@ -64,9 +63,8 @@ def test_limits_go_by_the_address_that_a_client_has(urls: dict[str, str]) -> Non
 
 
 def test_logs_name_the_address_that_a_client_has(urls: dict[str, str], stack: Stack) -> None:
-    request = str(uuid.uuid4())
     with connect(urls["gateway"], address=NEIGHBOUR) as client:
-        client.get(USERS, headers={"X-Request-ID": request, "X-Forwarded-For": "203.0.113.7"})
+        request = client.get(USERS, headers={"X-Forwarded-For": "203.0.113.7"}).headers["x-request-id"]
     command = ["make", "logs", f"STACK={stack.name}", f"REQUEST={request}"]
 
     def named() -> bool:
