@@ -1,10 +1,15 @@
 """The log of Postgres, which the log agent ships."""
 
+import os
+import signal
+from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
-from tests.backends import Postgres
+from infra.postgres_cluster import cluster
+from tests.backends import UNPRIVILEGED, Postgres
 
 
 def test_no_address_is_in_the_log_of_postgres(client: httpx.Client, postgres: Postgres, user: dict[str, Any]) -> None:
@@ -22,3 +27,24 @@ def test_no_address_is_in_the_log_of_postgres(client: httpx.Client, postgres: Po
     written = postgres.log.read_text()
     assert "duplicate key value" in written, "an error that says which"
     assert address not in written.lower()
+
+
+def test_no_value_of_a_row_is_in_the_log_that_the_operator_reads(folder: Path) -> None:
+    """CloudNativePG has the log as CSV, in which an error has its DETAIL however terse it is."""
+    own = folder / "csv"
+    own.mkdir()
+    if UNPRIVILEGED:
+        os.chown(own, UNPRIVILEGED, UNPRIVILEGED)
+    parameters = cluster("image", "1Gi", "owner", "superuser", "server")["postgresql"]["parameters"]
+    server = Postgres(own, {"log_destination": "csvlog", "logging_collector": "on", **parameters})
+    try:
+        server.ask("CREATE TABLE addresses (address text UNIQUE)")
+        insert = "INSERT INTO addresses VALUES ('ada@example.com')"
+        server.ask(insert)
+        with pytest.raises(AssertionError, match="duplicate key value"):
+            server.ask(insert)
+    finally:
+        server.stop(signal.SIGTERM)
+    written = "".join(file.read_text() for file in (own / "postgres" / "log").iterdir())
+    assert "database system is ready" in written
+    assert "ada@example.com" not in written
