@@ -316,7 +316,7 @@ async def stages() -> AsyncGenerator[Stage]:
         proxy = Proxy(own, cast("Directory", directory), Verifier(Auth(required=False)), Peers(()), RateLimits(Cache()))
         await proxy.open()
         stack.push_async_callback(proxy.close)
-        stage.port = await serve(stack, Observed(proxy, "api-gateway", trusts=lambda _: False))
+        stage.port = await serve(stack, Observed(proxy, "api-gateway"))
         logger = logging.getLogger("api_gateway.service")
         logger.addHandler(stage)
         stack.callback(logger.removeHandler, stage)
@@ -346,14 +346,13 @@ async def play(cases: Iterable[Case]) -> list[str]:
 
 def gauges() -> dict[str, float | None]:
     """Return what counts requests on their way."""
-    names = ("gateway_in_flight", "active_requests")
     services = {
         f"{sample.name} of {sample.labels['service']}": sample.value
         for metric in REGISTRY.collect()
-        if metric.name == "gateway_upstream_in_flight"
+        if metric.name in ("gateway_in_flight", "gateway_upstream_in_flight")
         for sample in metric.samples
     }
-    return {name: REGISTRY.get_sample_value(name) for name in names} | services
+    return {"active_requests": REGISTRY.get_sample_value("active_requests")} | services
 
 
 SOUND: dict[str, bytes] = {

@@ -91,7 +91,7 @@ async def estates(folder: Path, *behaviours: Behaviour, **terms: Any) -> AsyncGe
         stack.push_async_callback(directory.stop)
         await proxy.open()
         stack.push_async_callback(proxy.close)
-        port = await serve(stack, Observed(proxy, "api-gateway", trusts=lambda _: False))
+        port = await serve(stack, Observed(proxy, "api-gateway"))
         await until(lambda: bool(directory.discoveries["s"].instances))
         yield Estate(port, consul, directory)
 
@@ -347,6 +347,6 @@ async def test_a_client_that_leaves_during_its_upload_is_no_failure_of_the_insta
         await begun.wait()
         writer.close()
         await ended.wait()
-    await until(lambda: REGISTRY.get_sample_value("gateway_in_flight") == 0)
+    await until(lambda: REGISTRY.get_sample_value("gateway_in_flight", {"service": "s"}) == 0)
     assert failures() == before
     assert not [record for record in caplog.records if record.name == "api_gateway.service"]

@@ -633,7 +633,7 @@ def check(route: Route, scope: Scope, told: Told) -> None:
         raise Problem(MALFORMED_REQUEST, "the path holds encoded slashes, dot segments or the like")
     if told.hosts != 1 or told.authorizations > 1:
         raise Problem(MALFORMED_REQUEST, "send one Host header, and one Authorization header at the most")
-    check_framing(scope, told)
+    check_framing(told)
     if scope["method"] not in route.methods:
         allowed = ", ".join(sorted(route.methods))
         raise Problem(METHOD_NOT_ALLOWED, f"this path takes {allowed}", {"Allow": allowed})
@@ -641,7 +641,7 @@ def check(route: Route, scope: Scope, told: Told) -> None:
         raise missing()
 
 
-def check_framing(scope: Scope, told: Told) -> None:
+def check_framing(told: Told) -> None:
     """Refuse a request whose end, or whose meaning, the gateway and a service could see in different places.
 
     Raises:
@@ -655,8 +655,6 @@ def check_framing(scope: Scope, told: Told) -> None:
         raise Problem(MALFORMED_REQUEST, "send one Content-Length, or chunks")
     if told.codings and not (told.codings == 1 and told.chunked):
         raise Problem(MALFORMED_REQUEST, "chunked is the only transfer coding that is read here")
-    if "take" in scope and (told.length or told.codings):
-        raise Problem(MALFORMED_REQUEST, "a request for a WebSocket has no body")
 
 
 async def read_first(exchange: Exchange) -> None:

@@ -4,13 +4,14 @@ Places are counted for each service, so that one that hangs takes none from the 
 service too. A place is taken before anything is waited for (a body, an instance, a reader), and WebSockets keep theirs while they are open.
 """
 
-from functools import lru_cache
 from hashlib import blake2b
 from ipaddress import IPv6Address, ip_address, ip_network
 from types import TracebackType
 from typing import Self
 
 from prometheus_client import Counter, Gauge
+from servicekit.caching import remembered
+from servicekit.observation import MAX_ADDRESS
 from servicekit.problems import Kind, Problem, unavailable
 from servicekit.tokens import Claims
 
@@ -55,7 +56,7 @@ def bounded(key: str) -> str:
     return key if len(encoded) <= KEY_LIMIT_BYTES else f"hash:{blake2b(encoded, digest_size=32).hexdigest()}"
 
 
-@lru_cache(maxsize=1024)
+@remembered(1024, MAX_ADDRESS)
 def network(address: str) -> str:
     """Return what one client has of the address space: an IPv4 address, or an IPv6 /64. All that is no address is one client."""
     try:
