@@ -40,6 +40,21 @@ async def test_bytes_go_to_and_fro(gateway: Gateway) -> None:
     writer.close()
 
 
+async def test_an_interim_answer_opens_none(gateway: Gateway) -> None:
+    async def hint(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head(reader)
+        writer.write(b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + ACCEPT + b"hello")
+        await reader.read()
+
+    reader, writer = await asyncio.open_connection("127.0.0.1", await gateway(hint))
+    writer.write(OPEN)
+    async with asyncio.timeout(20):
+        opened = await reader.readuntil(b"hello")
+    assert status(opened) == 101
+    assert b"Link" not in opened
+    writer.close()
+
+
 async def test_much_arrives_whole(gateway: Gateway) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", await gateway(echo))
     size = 32 * 1024 * 1024
