@@ -338,21 +338,22 @@ async def play(cases: Iterable[Case]) -> list[str]:
         await asyncio.gather(*(work(slot) for slot in stage.slots.values()))
         with suppress(TimeoutError):
             async with asyncio.timeout(SLACK_S):
-                while any(gauges().values()):  # noqa: ASYNC110 - nothing says when a gauge changes
+                while any(gauges(stage).values()):  # noqa: ASYNC110 - nothing says when a gauge changes
                     await asyncio.sleep(0.02)
-        wrong += [f"{name} is {value}" for name, value in gauges().items() if value]
+        wrong += [f"{name} is {value}" for name, value in gauges(stage).items() if value]
         for service in stage.services.values():
             service.forget()
     return wrong
 
 
-def gauges() -> dict[str, float | None]:
-    """Return what counts requests on their way."""
+def gauges(stage: Stage) -> dict[str, float | None]:
+    """Return what counts requests on their way to the services of a stage."""
     services = {
         f"{sample.name} of {sample.labels['service']}": sample.value
         for metric in REGISTRY.collect()
         if metric.name in ("gateway_in_flight", "gateway_upstream_in_flight")
         for sample in metric.samples
+        if sample.labels["service"] in stage.services
     }
     return {"active_requests": REGISTRY.get_sample_value("active_requests")} | services
 

@@ -135,3 +135,55 @@ async def test_an_answer_keeps_its_end_whatever_connection_names(gateway: Gatewa
     assert answer.lower().count(b"\r\ncontent-length: 2\r\n") == 1
     assert b"set-cookie: a=b\r\n" in answer
     assert b"content-type: text/plain\r\n" in answer
+
+
+MANY_DIGITS = b"0" * 5000
+"""More than Python's int() takes of a text."""
+
+
+@pytest.mark.parametrize(
+    ("request_", "wanted"),
+    [
+        *((b"GET /s HTTP/1.1\r\nHost: %b\r\n\r\n" % host, 400) for host in (
+            b"", b"a b", b"u:p@h", b"h/path", b"http://h", b"h:80:80", b"h, other", b"[::1", b'"h"', b"<h>", b"h\xff", b"h\tb", b"h:http",
+        )),
+        *((b"GET /s HTTP/1.1\r\nHost: %b\r\n\r\n" % host, 200) for host in (
+            b"h", b"H.Example", b"h:80", b"h:", b"10.0.0.1:8080", b"[::1]", b"[2001:db8::1]:443", b"a_b.c",
+        )),
+        *((b"GET /s HTTP/%b\r\nHost: h\r\n\r\n" % version, 505) for version in (b"0.9", b"2.0")),
+        (b"POST /s HTTP/1.0\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        *((POST.replace(b"%d", b"%b") % (b"", length, b"abcde"), 400) for length in (
+            b"9223372036854775808", b"18446744073709551615", b"+5", b"5,5",
+        )),
+        (POST.replace(b"%d", b"%b") % (b"", MANY_DIGITS + b"5", b"abcde"), 200),
+        (POST.replace(b"%d", b"%b") % (b"", b"5 \t", b"abcde"), 200),
+        (b"POST /s HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked \r\n\r\n" + chunks(b"abcde"), 200),
+        (b"GET /s#b HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+    ],
+)  # fmt: skip
+async def test_a_request_is_read_as_the_standard_reads_it(gateway: Gateway, request_: bytes, wanted: int) -> None:
+    seen: list[tuple[bytes, bytes, bytes]] = []
+    answer = await ask(await gateway(recording(seen)), request_)
+    assert status(answer) == wanted
+    assert len(seen) == (wanted == 200)
+
+
+@pytest.mark.parametrize("length", [b"9223372036854775808", MANY_DIGITS + b"99999999999999999999"])
+async def test_a_length_too_large_to_count_is_refused_by_own_endpoints(gateway: Gateway, length: bytes) -> None:
+    request = b"POST /other HTTP/1.1\r\nHost: h\r\nContent-Length: %b\r\n\r\n" % length
+    assert status(await ask(await gateway(recording([])), request)) in (400, 404)
+
+
+@pytest.mark.parametrize("target", [b"/s/a?", b"/s/a?b=?", b"/s/a", b"/s/a??"])
+async def test_a_target_reaches_the_instance_as_it_was_sent(gateway: Gateway, target: bytes) -> None:
+    seen: list[tuple[bytes, bytes, bytes]] = []
+    assert status(await ask(await gateway(recording(seen)), b"GET %b HTTP/1.1\r\nHost: h\r\n\r\n" % target)) == 200
+    assert seen == [(b"GET", target, b"")]
+
+
+@pytest.mark.parametrize("length", [MANY_DIGITS + b"2", b"2 "])
+async def test_an_answers_length_is_read_whatever_its_form(gateway: Gateway, length: bytes) -> None:
+    answer = await ask(
+        await gateway(recording([], b"content-length: %b\r\n\r\nok" % length)), b"GET /s HTTP/1.1\r\nHost: h\r\n\r\n"
+    )
+    assert answer.endswith(b"\r\ncontent-length: 2\r\n\r\nok") or b"\r\ncontent-length: 2\r\n" in answer

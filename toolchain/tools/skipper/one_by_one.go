@@ -1,8 +1,10 @@
 package main
 
 import (
+	"io"
 	"log"
 	"net/http"
+	"sync/atomic"
 )
 
 // oneByOne lets a handler read a request while it answers, and waits until the request has come to its end.
@@ -20,11 +22,31 @@ func oneByOne(next http.Handler) http.Handler {
 				log.Printf("full duplex: %v", err)
 			}
 		}
-		body := request.Body
+		body := &watched{ReadCloser: request.Body}
+		request.Body = body
 		next.ServeHTTP(answer, request)
 		// What is left is read up to 256 KiB; past that, the server closes the connection.
 		if err := body.Close(); err != nil {
 			panic(http.ErrAbortHandler)
 		}
+		if body.broken.Load() && request.ProtoMajor == 1 {
+			answer.(http.Flusher).Flush()
+			panic(http.ErrAbortHandler)
+		}
 	})
+}
+
+// watched is a request's body that notes whether it broke: what comes after a broken chunk is no request. A Go server closes the
+// connection then, but not with full duplex (cw.writeHeader in net/http/server.go).
+type watched struct {
+	io.ReadCloser
+	broken atomic.Bool
+}
+
+func (body *watched) Read(into []byte) (int, error) {
+	n, err := body.ReadCloser.Read(into)
+	if err != nil && err != io.EOF && err != http.ErrBodyReadAfterClose {
+		body.broken.Store(true)
+	}
+	return n, err
 }

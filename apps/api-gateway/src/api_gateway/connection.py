@@ -12,6 +12,7 @@ from math import inf
 from typing import Any, cast
 
 import httptools
+from servicekit.bodies import content_length
 from servicekit.http1 import BODILESS, Corked
 
 Headers = list[tuple[bytes, bytes]]
@@ -237,12 +238,13 @@ class Connection(asyncio.Protocol):
         if self.done:  # nobody asked
             self.close()
             return
-        first, self._overhead_bytes = not self._overhead_bytes, self._overhead_bytes + len(data)
+        self._overhead_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             if not self.done:
-                self.fail(self._malformed(error, first=first))
+                known = error.__context__
+                self.fail(known if isinstance(known, Broken) else Broken(f"the answer is not HTTP: {error}"))
                 return
             self._exceed()
         if self._overhead_bytes > HEAD_LIMIT_BYTES and not self.done:
@@ -253,14 +255,6 @@ class Connection(asyncio.Protocol):
             self.transport.pause_reading()
         if (self._waiter is not None or self.heard) and (self.status or self.done):
             self._wake()
-
-    def _malformed(self, error: Exception, *, first: bool) -> Broken:
-        """Return what is wrong; bytes before an answer on a connection that was kept are no answer to this request."""
-        if first and self._kept and not self.status:
-            return Stale("the instance sent more than its last answer")
-        return (
-            error.__context__ if isinstance(error.__context__, Broken) else Broken(f"the answer is not HTTP: {error}")
-        )
 
     def _exceed(self) -> None:
         """Use the connection no more: what comes after the answer would be read as the next one."""
@@ -356,11 +350,14 @@ def framing(given: Headers) -> tuple[int | None, bool]:
     codings: list[bytes] = []
     for name, value in given:
         if name == b"content-length":
-            if length is not None or not value.isdigit():
+            if length is not None:
                 raise Broken("the answer has no clear Content-Length")
-            length = int(value)
+            try:
+                length = content_length(value)
+            except ValueError as error:
+                raise Broken(f"the answer has no clear length: {error}") from error
         elif name == b"transfer-encoding":
-            codings.append(value.lower())
+            codings.append(value.strip(b" \t").lower())
     if codings and (length is not None or codings != [b"chunked"]):
         raise Broken("the answer has no clear Transfer-Encoding")
     return length, bool(codings)

@@ -1,7 +1,9 @@
-"""Which paths are let through: those that the gateway and every service behind it read alike."""
+"""The forms of paths and hosts that are let through: those that the gateway and every service behind it read alike."""
 
 import re
 
+HOST = re.compile(rb"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+"""A name or an address, and perhaps a port: of RFC 3986's hosts, those that name one (RFC 9112, section 3.2)."""
 USUAL = re.compile(rb"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+/?")
 """What most paths are; found out at a fifth of the time."""
 TRICKS = re.compile(

@@ -9,7 +9,7 @@ from typing import cast
 
 from servicekit import background
 from servicekit.asgi import App, Receive, Scope, Send
-from servicekit.bodies import ClientGone, ClientTooSlow, encoded, piece, refuse, too_slow
+from servicekit.bodies import ClientGone, ClientTooSlow, content_length, encoded, piece, refuse, too_slow
 from servicekit.http1 import Cycle
 from servicekit.observation import QUIET, Answer, identify
 from servicekit.problems import Kind, Problem, unavailable
@@ -609,13 +609,21 @@ def tell(scope: Scope) -> Told:
             told.authorizations += 1
             told.authorization = value.decode("latin-1")
         elif name == b"content-length":
-            told.length = int(value) if value.isdigit() and told.length is None else -1
+            told.length = length_in(value) if told.length is None else -1
         elif name == b"transfer-encoding":
             told.codings += 1
-            told.chunked = value.lower() == b"chunked"
+            told.chunked = value.strip(b" \t").lower() == b"chunked"
         elif name == b"connection":
             told.named |= headers.named_in(value)
     return told
+
+
+def length_in(value: bytes) -> int:
+    """Return the length that a Content-Length field gives; -1 where it gives none."""
+    try:
+        return content_length(value)
+    except ValueError:
+        return -1
 
 
 def asks(route: Route, told: Told) -> bool:
@@ -633,6 +641,8 @@ def check(route: Route, scope: Scope, told: Told) -> None:
         raise Problem(MALFORMED_REQUEST, "the path holds encoded slashes, dot segments or the like")
     if told.hosts != 1 or told.authorizations > 1:
         raise Problem(MALFORMED_REQUEST, "send one Host header, and one Authorization header at the most")
+    if not paths.HOST.fullmatch(told.host):
+        raise Problem(MALFORMED_REQUEST, "Host is a name or an address, and a port where there is one")
     check_framing(told)
     if scope["method"] not in route.methods:
         allowed = ", ".join(sorted(route.methods))
@@ -672,8 +682,7 @@ async def read_first(exchange: Exchange) -> None:
 def head(exchange: Exchange) -> list[bytes]:
     """The lines that the head of every request has."""
     scope = exchange.scope
-    target = scope["raw_path"] + b"?" + scope["query_string"] if scope["query_string"] else scope["raw_path"]
-    lines = [scope["method"].encode(), b" ", target, b" HTTP/1.1\r\n"]
+    lines = [scope["method"].encode(), b" ", scope["target"], b" HTTP/1.1\r\n"]
     lines += headers.upstream(scope["headers"], exchange.ours, exchange.told.named)
     lines += (b"traceparent: ", exchange.trace.traceparent.encode(), b"\r\n")
     return lines

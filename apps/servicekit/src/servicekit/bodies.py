@@ -4,10 +4,12 @@ import asyncio
 import json
 
 from servicekit.asgi import App, Headers, Message, Receive, Scope, Send
-from servicekit.problems import BODY_TOO_LARGE, MEDIA_TYPE, REQUEST_TIMEOUT, Problem
+from servicekit.problems import BODY_TOO_LARGE, MALFORMED, MEDIA_TYPE, REQUEST_TIMEOUT, Problem
 
 CLIENT_S = 20.0
 """For a client to send the next piece of its body."""
+LENGTH_DIGITS = 18
+"""Of a Content-Length, less leading zeros: what 64 bits with a sign hold for sure, here and in whatever comes next."""
 
 
 class ClientGone(Exception):  # noqa: N818
@@ -36,7 +38,11 @@ class Bounded:
             await self.app(scope, receive, send)
             return
         declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-        body = b"" if int(declared) <= self.limit_bytes else None
+        try:
+            body = b"" if content_length(declared) <= self.limit_bytes else None
+        except ValueError as error:
+            await refuse(Problem(MALFORMED, str(error), {"Connection": "close"}), send)
+            return
         more = body is not None
         try:
             while body is not None and more:
@@ -91,6 +97,19 @@ async def piece(receive: Receive) -> Message:
     if message["type"] == "http.disconnect":
         raise ClientGone
     return message
+
+
+def content_length(value: bytes) -> int:
+    """Return the length in bytes that a Content-Length field gives (RFC 9110, section 8.6).
+
+    Raises:
+        ValueError: it is no number, or one that not every program can hold.
+    """
+    digits = value.strip(b" \t")
+    significant = digits.lstrip(b"0")
+    if not digits.isdigit() or len(significant) > LENGTH_DIGITS:
+        raise ValueError(f"Content-Length is a number of {LENGTH_DIGITS} digits at most")
+    return int(significant or b"0")
 
 
 def too_slow() -> Problem:

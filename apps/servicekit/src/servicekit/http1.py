@@ -17,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from servicekit.asgi import Headers, Scope
 from servicekit.bodies import encoded
-from servicekit.problems import REQUEST_TIMEOUT, Kind, Problem, internal
+from servicekit.problems import MALFORMED, REQUEST_TIMEOUT, Kind, Problem, internal
 
 log = logging.getLogger(__name__)
 KEEP_ALIVE_S = 75
@@ -40,9 +40,9 @@ PIPELINE_LIMIT = 32
 """Requests of one connection that wait for those before them: one packet could hold thousands."""
 CORK_BYTES = 64 * 1024
 BODILESS = (204, 304)
-MALFORMED = Kind(400, "malformed-http", "The request is not HTTP/1.1")
 TOO_MANY = Kind(429, "too-many-at-once", "Too many requests at once")
 TARGET_TOO_LONG = Kind(414, "target-too-long", "The path and query are too long")
+UNKNOWN_VERSION = Kind(505, "http-version-not-supported", "The version of HTTP is not supported")
 HEAD_TOO_LARGE = Kind(431, "head-too-large", "The header fields are too large")
 
 
@@ -282,12 +282,15 @@ class Protocol(HttpToolsProtocol):
         scope["http_version"] = version
         url = httptools.parse_url(self.url)
         raw_path = url.path
-        if not raw_path or not raw_path.isascii() or method == "CONNECT":
+        if not raw_path or not raw_path.isascii() or b"#" in self.url or method == "CONNECT":
             raise Problem(MALFORMED, "the target of a request is a path")
+        if version != "1.1":
+            check_version(version, self.headers)
         scope["raw_path"] = raw_path
         path = raw_path.decode("ascii")
         scope["path"] = urllib.parse.unquote(path) if "%" in path else path
-        scope["query_string"] = url.query or b""
+        scope["query_string"] = query = url.query or b""
+        scope["target"] = raw_path + b"?" + query if b"?" in self.url else raw_path
         before = cast("Cycle | None", self.cycle)
         waits = before is not None and not before.response_complete
         if parser.should_upgrade():
@@ -466,6 +469,18 @@ class ServiceProtocol(Protocol):
 
     head_limit_bytes = 2 * HEAD_LIMIT_BYTES + 8 * 1024
     fields_limit = FIELDS_LIMIT + 20
+
+
+def check_version(version: str, headers: Headers) -> None:
+    """Refuse a version that is not spoken here, and chunks in HTTP/1.0, which has none (RFC 9112, sections 2.3 and 6.1).
+
+    Raises:
+        Problem: 505 or 400.
+    """
+    if version != "1.0":
+        raise Problem(UNKNOWN_VERSION, "send HTTP/1.1")
+    if any(name == b"transfer-encoding" for name, _ in headers):
+        raise Problem(MALFORMED, "HTTP/1.0 has no chunks: send Content-Length")
 
 
 def problem_of(error: httptools.HttpParserError) -> Problem:

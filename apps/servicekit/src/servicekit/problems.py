@@ -29,6 +29,7 @@ class Kind:
         return f"/problems/{self.slug}"
 
 
+MALFORMED = Kind(400, "malformed-http", "The request is not HTTP/1.1")
 MALFORMED_JSON = Kind(400, "malformed-json", "The body is not valid JSON")
 MALFORMED_PATH = Kind(400, "malformed-path", "A part of the path is not of the form it must have")
 MALFORMED_HEADER = Kind(400, "malformed-header", "A header is not of the form it must have")
