@@ -18,9 +18,10 @@ OWN_PATHS = {
     "/auth/token": "Exact",
     "/docs": "Prefix",
     "/health": "Exact",
+    "/health/details": "Exact",
     "/openapi.json": "Exact",
 }
-"""Those that the gateway answers itself, with their pathType. Its others (/metrics, /livez, /readyz, /health/details) are the cluster's."""
+"""Those that the gateway answers itself, with their pathType; the details to who brings a token. Its others (/metrics, /livez, /readyz) are the cluster's."""
 CONTROLLERS = {
     "nginx": {
         # The gateway and the services limit bodies and time: seconds are more than any route's `timeout_s` may be.

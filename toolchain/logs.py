@@ -31,11 +31,16 @@ class Line:
 
     def __str__(self) -> str:
         """For a person."""
-        said = self.fields
+        said = {name: printable(value) for name, value in self.fields.items()}
         words = [said["time"], f"{self.pod:<34}", f"{said['level']:<7}", said["message"]]
-        words += [str(said[name]) for name in ("method", "url") if name in said]
+        words += [said[name] for name in ("method", "url") if name in said]
         words += [f"{name}={value}" for name, value in said.items() if name not in HEADER]
         return " ".join(words)
+
+
+def printable(value: Any) -> str:
+    """Return a value as text, its control characters escaped: they are a client's, and a terminal would obey them (CWE-150)."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(value))
 
 
 def follow(stack: Stack, app: str) -> None:

@@ -74,7 +74,17 @@ def routed(path: str) -> bool:
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "/docs", "/docs/docs.css", "/openapi.json", "/auth/token", "/health", "/api/v1/users", "/api/v1/users/1"],
+    [
+        "/",
+        "/docs",
+        "/docs/docs.css",
+        "/openapi.json",
+        "/auth/token",
+        "/health",
+        "/health/details",
+        "/api/v1/users",
+        "/api/v1/users/1",
+    ],
 )
 def test_what_a_client_may_ask_for_reaches_the_gateway(path: str) -> None:
     assert routed(path)
@@ -83,7 +93,7 @@ def test_what_a_client_may_ask_for_reaches_the_gateway(path: str) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        *("/metrics", "/livez", "/readyz", "/health/details", "/health/", "/healthz", "/auth", "/auth/token/x"),
+        *("/metrics", "/livez", "/readyz", "/health/details/x", "/health/", "/healthz", "/auth", "/auth/token/x"),
         *("/openapi.json/x", "/docsx", "/openapi/index", "/api", "/favicon.ico"),
     ],
 )

@@ -23,8 +23,8 @@ def before_call(_context: Any, case: Any, _kwargs: dict[str, Any]) -> None:
 
 
 def valid_id(given: Any) -> bool:
-    """Return whether a value may be an id: one that may not is refused as it is."""
-    return type(given) in (int, float) and 1 <= given < 2**63
+    """Return whether a value may be an id, as far as a schema tells, whose numbers are floats; one that may not is refused as it is."""
+    return type(given) in (int, float) and 1 <= given <= 2**63 and given == int(given)
 
 
 def to_ingress(host: Any, *rest: Any, find: Any = socket.getaddrinfo, **more: Any) -> Any:

@@ -151,6 +151,7 @@ MANY_DIGITS = b"0" * 5000
             b"h", b"H.Example", b"h:80", b"h:", b"10.0.0.1:8080", b"[::1]", b"[2001:db8::1]:443", b"a_b.c",
         )),
         *((b"GET /s HTTP/%b\r\nHost: h\r\n\r\n" % version, 505) for version in (b"0.9", b"2.0")),
+        (b"GET /s RTSP/1.0\r\nHost: h\r\n\r\n", 505),
         (b"POST /s HTTP/1.0\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
         *((POST.replace(b"%d", b"%b") % (b"", length, b"abcde"), 400) for length in (
             b"9223372036854775808", b"18446744073709551615", b"+5", b"5,5",

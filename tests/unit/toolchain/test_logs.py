@@ -49,6 +49,17 @@ def test_a_line_is_for_a_person_to_read() -> None:
     assert str(line).split() == ["T", "s-1", "info", "Request", "completed", "GET", "/users", "status=200"]
 
 
+def test_what_a_client_sent_does_not_command_the_terminal() -> None:
+    fields = {
+        "time": "T",
+        "level": "info",
+        "logger": "request",
+        "message": "Request started",
+        "url": "/\n\x1b[31m\u202e",
+    }
+    assert str(Line("s-1", fields)).endswith(r"/\n\x1b[31m\u202e")
+
+
 class Printing:
     """A stack whose kubectl prints something and ends."""
 

@@ -33,6 +33,10 @@ func withoutClaims(next http.Handler) http.Handler {
 		header := request.Header
 		webSocket := opensWebSocket(request)
 		for _, option := range connectionOptions(header) {
+			if isForAll(option) {
+				http.Error(answer, "Connection names "+option+", which every recipient has to see", http.StatusBadRequest)
+				return
+			}
 			header.Del(option)
 		}
 		for _, name := range hops {
@@ -49,6 +53,22 @@ func withoutClaims(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(answer, request)
 	})
+}
+
+// isForAll knows the fields of framing, routing, identity, content and conditions. Named in Connection, they would be taken away from
+// the gateway, and a message would mean something else there; the gateway refuses that as well (RFC 9110, section 7.6.1).
+func isForAll(name string) bool {
+	switch name {
+	case "Authorization", "Cookie", "Expect", "Forwarded", "Host", "Idempotency-Key", "Origin", "Range", "Traceparent", "Tracestate",
+		"Transfer-Encoding", "X-Request-Id", "X-Request-Timeout-Ms":
+		return true
+	}
+	for _, prefix := range []string{"Accept", "Cache-", "Content-", "If-", "X-Forwarded-"} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
 }
 
 // isClaim knows a header by the name that CGI and WSGI give it, in which - and _ are the same.

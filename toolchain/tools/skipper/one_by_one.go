@@ -23,8 +23,10 @@ func oneByOne(next http.Handler) http.Handler {
 			}
 		}
 		body := &watched{ReadCloser: request.Body}
-		request.Body = body
-		next.ServeHTTP(answer, request)
+		// Of a copy: the server looks at its own request for whether the body was read to its end.
+		watchedRequest := request.WithContext(request.Context())
+		watchedRequest.Body = body
+		next.ServeHTTP(answer, watchedRequest)
 		// What is left is read up to 256 KiB; past that, the server closes the connection.
 		if err := body.Close(); err != nil {
 			panic(http.ErrAbortHandler)

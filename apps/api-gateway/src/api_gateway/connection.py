@@ -77,7 +77,7 @@ class Connection(asyncio.Protocol):
         self._paused = False
         self._overhead_bytes = 0
         """Received since the last piece of a body: heads, framing, trailers."""
-        self._to_end = False
+        self._to_end = self._in_trailers = False
         self._error: Exception | None = None
         self._headless = False
         self.heard: Callable[[], None] | None = None
@@ -107,7 +107,7 @@ class Connection(asyncio.Protocol):
         self.sent = whole
         self._headless = headless
         self._overhead_bytes = 0
-        self._to_end = False
+        self._to_end = self._in_trailers = False
         self._error = None
         self._chunks.clear()  # of an answer that nobody wanted
         self._ahead_bytes = 0
@@ -242,6 +242,8 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            if not self.done and self._in_trailers:  # the answer is whole, and its trailers are not wanted
+                self._finish()
             if not self.done:
                 known = error.__context__
                 self.fail(known if isinstance(known, Broken) else Broken(f"the answer is not HTTP: {error}"))
@@ -314,12 +316,14 @@ class Connection(asyncio.Protocol):
             self._to_end = self.length is None and not chunked
 
     def on_chunk_header(self) -> None:
-        """Notice a body where there may be none."""
+        """Notice a body where there may be none, and that this may be the last chunk: that has no bytes, and trailers after it."""
+        self._in_trailers = True
         if self.done:
             self._exceed()
 
     def on_body(self, body: bytes) -> None:
         """Keep a piece of the body."""
+        self._in_trailers = False
         if self.done:
             self._exceed()
         else:

@@ -383,7 +383,7 @@ class Proxy:
                 end_attempt(exchange, status)
                 if not tunnel.accepted(status, given):
                     tunnel.close(end)
-                    if not 400 <= status < 500:
+                    if status >= 500:
                         service.report(upstream, no_websocket(exchange, status), self.loop.time())
                     raise refused(service.name, status)
                 await send({"type": "http.response.start", "status": status, "headers": opening(given, exchange)})
@@ -699,11 +699,14 @@ def opening(given: headers.Headers, exchange: Exchange) -> headers.Headers:
 
 
 def refused(service: str, status: int) -> Problem:
-    """What the client hears when a service opens no WebSocket: the service's own status where it is the client's fault."""
-    if 400 <= status < 500:
-        phrase = HTTPStatus(status).phrase if status in list(HTTPStatus) else "Refused"
-        return Problem(Kind(status, "websocket-refused", phrase), f"{service} opens no WebSocket here")
-    return Problem(BAD_GATEWAY, f"{service} opened no WebSocket; it answered {status}")
+    """Return what is wrong with a request for a WebSocket that a service has answered otherwise, as it may (RFC 9110, section 7.8).
+
+    It has the service's own status where that says that the client is wrong, and 400 where the service took it for any other request.
+    """
+    if status >= 500:
+        return Problem(BAD_GATEWAY, f"{service} opened no WebSocket; it answered {status}")
+    known = HTTPStatus(status) if status >= 400 and status in list(HTTPStatus) else HTTPStatus.BAD_REQUEST
+    return Problem(Kind(known, "websocket-refused", known.phrase), f"{service} opens no WebSocket here")
 
 
 def request(exchange: Exchange, left_s: float) -> bytes:

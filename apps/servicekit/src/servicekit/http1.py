@@ -17,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from servicekit.asgi import Headers, Scope
 from servicekit.bodies import encoded
-from servicekit.problems import MALFORMED, REQUEST_TIMEOUT, Kind, Problem, internal
+from servicekit.problems import HEAD_TOO_LARGE, MALFORMED, REQUEST_TIMEOUT, TARGET_TOO_LONG, Kind, Problem, internal
 
 log = logging.getLogger(__name__)
 KEEP_ALIVE_S = 75
@@ -41,9 +41,7 @@ PIPELINE_LIMIT = 32
 CORK_BYTES = 64 * 1024
 BODILESS = (204, 304)
 TOO_MANY = Kind(429, "too-many-at-once", "Too many requests at once")
-TARGET_TOO_LONG = Kind(414, "target-too-long", "The path and query are too long")
 UNKNOWN_VERSION = Kind(505, "http-version-not-supported", "The version of HTTP is not supported")
-HEAD_TOO_LARGE = Kind(431, "head-too-large", "The header fields are too large")
 
 
 _outbox: list["Corked"] = []
@@ -189,7 +187,8 @@ class Protocol(HttpToolsProtocol):
     _in_body = False
     """Whether the head of the request that is being read is complete, and its body is not."""
     _trailers_bytes = 0
-    _packet_bytes = 0
+    _packet = b""
+    """That is being read."""
     _unread_bytes = 0
     """Received, packets as a whole, since the request that is being read began, or its last piece of body: no head, and no trailers or
     chunk extensions, are larger than that, so that most need not be measured."""
@@ -208,7 +207,7 @@ class Protocol(HttpToolsProtocol):
         """Read what has come. Every limit of a request is kept here and in what the parser calls."""
         if self.refused_since != inf:
             return
-        self._packet_bytes = len(data)
+        self._packet = data
         self._unread_bytes += len(data)
         while data:
             try:
@@ -220,6 +219,7 @@ class Protocol(HttpToolsProtocol):
                 return
             else:
                 break
+        self._packet = b""
         if self._unread_bytes > TARGET_LIMIT_BYTES + self.head_limit_bytes:
             self._refuse(self._too_large())
 
@@ -247,7 +247,7 @@ class Protocol(HttpToolsProtocol):
         """The first bytes of a request."""
         self.head_since, self.idle_since = self.loop.time(), inf
         self._in_body = False
-        self._trailers_bytes, self._unread_bytes = 0, self._packet_bytes
+        self._trailers_bytes, self._unread_bytes = 0, len(self._packet)
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
@@ -259,13 +259,18 @@ class Protocol(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header field, or drop a trailer, which nothing here wants (RFC 9110, section 6.5.1)."""
         if self._in_body:
+            if name.lower() in (
+                b"connection",
+                b"proxy-connection",
+            ):  # the parser would heed it, and the answer not say so
+                raise Problem(MALFORMED, "a trailer does not end a connection")
             self._trailers_bytes += size_bytes(name, value)
             if self._trailers_bytes > self.head_limit_bytes:
                 raise self._too_large()
             return
         name = name.lower()
-        if name == b"expect" and value.lower() == b"100-continue":
-            self.expect_100_continue = True
+        if name == b"expect":  # a list (RFC 9110, section 10.1.1)
+            self.expect_100_continue = b"100-continue" in map(bytes.strip, value.lower().split(b","))
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
@@ -285,7 +290,7 @@ class Protocol(HttpToolsProtocol):
         if not raw_path or not raw_path.isascii() or b"#" in self.url or method == "CONNECT":
             raise Problem(MALFORMED, "the target of a request is a path")
         if version != "1.1":
-            check_version(version, self.headers)
+            check_version(version, self.headers, self._packet)
         scope["raw_path"] = raw_path
         path = raw_path.decode("ascii")
         scope["path"] = urllib.parse.unquote(path) if "%" in path else path
@@ -471,13 +476,18 @@ class ServiceProtocol(Protocol):
     fields_limit = FIELDS_LIMIT + 20
 
 
-def check_version(version: str, headers: Headers) -> None:
+def check_version(version: str, headers: Headers, packet: bytes) -> None:
     """Refuse a version that is not spoken here, and chunks in HTTP/1.0, which has none (RFC 9112, sections 2.3 and 6.1).
+
+    Args:
+        version: that the parser has read.
+        headers: of the request.
+        packet: that its head came with; the parser reads RTSP/1.0 as HTTP/1.0.
 
     Raises:
         Problem: 505 or 400.
     """
-    if version != "1.0":
+    if version != "1.0" or b" RTSP/1.0\r\n" in packet:
         raise Problem(UNKNOWN_VERSION, "send HTTP/1.1")
     if any(name == b"transfer-encoding" for name, _ in headers):
         raise Problem(MALFORMED, "HTTP/1.0 has no chunks: send Content-Length")

@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator
 from servicekit.preconditions import IfMatch, etag
 from servicekit.problems import (
     BODY_TOO_LARGE,
+    HEAD_TOO_LARGE,
     INVALID_FIELDS,
     INVALID_TOKEN,
     MALFORMED_HEADER,
@@ -18,6 +19,7 @@ from servicekit.problems import (
     MISSING_TOKEN,
     PRECONDITION_FAILED,
     PRECONDITION_REQUIRED,
+    TARGET_TOO_LONG,
     UNAVAILABLE,
     UNSUPPORTED_MEDIA_TYPE,
     Kind,
@@ -109,7 +111,8 @@ def refuse_unknown(request: Request) -> None:
 
 def problems(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
     """The problems of an operation, with those that all have."""
-    return documented(*{MISSING_TOKEN, INVALID_TOKEN, UNAVAILABLE, INVALID_FIELDS, *kinds})
+    of_all = {MISSING_TOKEN, INVALID_TOKEN, UNAVAILABLE, INVALID_FIELDS, TARGET_TOO_LONG, HEAD_TOO_LARGE}
+    return documented(*of_all, *kinds)
 
 
 READING = problems(MALFORMED_PATH, USER_NOT_FOUND)

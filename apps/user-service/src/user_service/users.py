@@ -98,7 +98,9 @@ class NewUser(BaseModel):
 class Replacement(NewUser):
     """A user as it is to become, in the form that GET shows: its id may be there, and is the one in the path."""
 
-    id: int = Field(default_factory=int, ge=1, le=LARGEST_ID, description="As in the path.", examples=[1])
+    id: Annotated[int, BeforeValidator(whole)] = Field(
+        default_factory=int, strict=True, ge=1, le=LARGEST_ID, description="As in the path.", examples=[1]
+    )
 
 
 class UserChange(BaseModel):
