@@ -25,8 +25,8 @@ OPENED = changed(SERVICE, "spec.type", "NodePort")
 
 @contextmanager
 def running() -> Generator[Any]:
-    """The pack, started as Pulumi does it (sdk/python/dist/pulumi-analyzer-policy-python): unbuffered, by its folder."""
-    with subprocess.Popen([sys.executable, "-u", str(PACK)], stdout=subprocess.PIPE) as process:
+    """Start the pack by its folder, as Pulumi's language host does: what Python would hold back in a buffer, Pulumi would wait for."""
+    with subprocess.Popen([sys.executable, str(PACK)], stdout=subprocess.PIPE) as process:
         assert process.stdout
         try:
             port = int(process.stdout.readline())
