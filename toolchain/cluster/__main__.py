@@ -52,7 +52,7 @@ def is_up(box: Toolbox) -> bool:
     """Whether every process runs as defined now and everything in the cluster is ready."""
     if not (supervisor_runs() and network.bridge_exists() and KUBECONFIG.exists()):
         return False
-    if not (is_defined(box) and pki.is_current()):
+    if not (is_defined(box) and pki.is_current() and addons.are_applied(box)):
         return False
     if not all(supervision.is_running(box, component) and component.ready() for component in components()):
         return False

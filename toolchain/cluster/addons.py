@@ -11,12 +11,14 @@ from string import Template
 from typing import Any
 
 from toolchain.build import Toolbox
-from toolchain.cluster.layout import DNS, HTTP_PORT, HTTPS_PORT, KUBECONFIG, NODE, VOLUMES
+from toolchain.cluster.layout import CONFIG, DNS, HTTP_PORT, HTTPS_PORT, KUBECONFIG, NODE, VOLUMES
 from toolchain.cluster.pki import INGRESS_CERTIFICATE, INGRESS_KEY
 from toolchain.console import ToolchainError, wait_until
 from toolchain.paths import CACHE
 
 MANIFESTS = Path(__file__).parent / "addons"
+APPLIED = CONFIG / "addons.sha256"
+"""The version of the add-ons that were applied last."""
 READY_DEADLINE_S = 180
 
 
@@ -79,6 +81,18 @@ def apply_access(box: Toolbox) -> None:
 def apply(box: Toolbox, images: dict[str, str]) -> None:
     """Bring the add-ons to what the manifests say."""
     kubectl(box, "apply", "--server-side", "--force-conflicts", "-f", "-", stdin=render(box, images))
+    APPLIED.write_text(version(box))
+
+
+def version(box: Toolbox) -> str:
+    """Return a digest of all that the add-ons are made of: the tools in their images, and the manifests."""
+    parts = [box.folder.name.encode(), *(path.read_bytes() for path in sorted(MANIFESTS.glob("*.yaml")))]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+
+def are_applied(box: Toolbox) -> bool:
+    """Return whether the add-ons of the running cluster are those of these tools and manifests."""
+    return APPLIED.exists() and APPLIED.read_text() == version(box)
 
 
 def not_ready(box: Toolbox) -> list[str]:

@@ -118,3 +118,18 @@ def test_every_stand_in_is_where_its_registrys_mirror_is_asked_for_it() -> None:
     assert {reference.partition("/")[0] for reference in known()} <= set(MIRRORED)
     assert embedded("ghcr.io/a/b:1") == "127.0.0.1:5000/a/b:1"
     assert embedded("docker.io/library/b:1") == "127.0.0.1:5000/library/b:1"
+
+
+def test_addons_of_other_tools_or_manifests_are_not_the_applied_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ingress.yaml").write_text("kind: A")
+    monkeypatch.setattr(addons, "MANIFESTS", tmp_path)
+    monkeypatch.setattr(addons, "APPLIED", tmp_path / "applied")
+    box = Toolbox(tmp_path / "all-1", tmp_path)
+    assert not addons.are_applied(box)
+    addons.APPLIED.write_text(addons.version(box))
+    assert addons.are_applied(box)
+    assert not addons.are_applied(Toolbox(tmp_path / "all-2", tmp_path))
+    (tmp_path / "ingress.yaml").write_text("kind: B")
+    assert not addons.are_applied(box)
