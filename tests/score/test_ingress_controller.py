@@ -292,8 +292,8 @@ FRAMINGS = [
     *("Transfer-Encoding: xchunked", "Transfer-Encoding : chunked", "Transfer-Encoding: chunked, identity"),
     *("Transfer-Encoding: identity", "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked"),
     *("X: y\r\n Content-Length: 5", "Transfer-Encoding:\tchunked", 'Transfer-Encoding: "chunked"'),
-    *("Content-Length: 5\r\nConnection: Content-Length", "Content_Length: 5", "Content-Length: -5", "Expect: x"),
-    *("Transfer-Encoding: chunked\r\nConnection: Transfer-Encoding", "Content-Length: 5\nTransfer-Encoding: chunked"),
+    *("Content_Length: 5", "Content-Length: -5", "Expect: x"),
+    "Content-Length: 5\nTransfer-Encoding: chunked",
 ]
 """Heads that servers have disagreed about, as to where the body ends."""
 
@@ -394,7 +394,7 @@ def test_the_challenges_of_certificate_authorities_come_in_plain_text(controller
     assert [got.path for got in controller.received] == [path]
 
 
-@pytest.mark.parametrize("path", ["/metrics", "/health/details", "/livez", "/readyz"])
+@pytest.mark.parametrize("path", ["/metrics", "/livez", "/readyz"])
 @pytest.mark.parametrize(
     "spelled",
     [
