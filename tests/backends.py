@@ -138,7 +138,8 @@ class Postgres(Server):
 
     def __init__(self, folder: Path, parameters: Mapping[str, str] | None = None) -> None:
         data = folder / "postgres"
-        run([program("initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"], folder)
+        text = ["-E", "UTF8", "--locale=C.UTF-8"]  # a locale that knows the small forms of all letters, as the estate's
+        run([program("initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", *text, "--no-sync"], folder)
         given = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "fsync": "off"} | dict(
             parameters or {}
         )

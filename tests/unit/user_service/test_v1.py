@@ -199,8 +199,9 @@ async def test_a_path_with_a_slash_more_leads_nowhere(client: httpx.AsyncClient,
 
 @pytest.mark.parametrize(
     "address",
-    ["ada@example.com", "o'brien@example.ie", "info@xn--e1afmkfd.xn--p1ai", "a+b@x.org", "!#$%&'*+-/=?^_`{|}~@x.org",
-     "用户@例子.广告", "jos\u00e9@example.com", "a@host.local", f"{'a' * 64}@x.org"],
+    ["ada@example.com", "o'brien@example.ie", "info@\u043f\u0440\u0438\u043c\u0435\u0440.\u0440\u0444", "Ada+b@x.org", "!#$%&'*+-/=?^_`{|}~@x.org",
+     "用户@例子.广告", "jos\u00e9@example.com", "a@host.local", f"{'a' * 64}@x.org",
+     "\u00e9" * 32 + "@x.org"],
 )  # fmt: skip
 def test_an_address_by_the_rfcs_is_taken_as_it_is(address: str) -> None:
     assert TypeAdapter(Email).validate_python(address) == address
@@ -209,7 +210,7 @@ def test_an_address_by_the_rfcs_is_taken_as_it_is(address: str) -> None:
 @pytest.mark.parametrize(
     "address",
     ["a..b@x.org", ".a@x.org", "a.@x.org", "a@b", "a@@x.org", "a@-x.org", "a@x..org", "a b@x.org", '"a b"@x.org',
-     "a@[127.0.0.1]", "Ada <ada@x.org>", f"{'a' * 65}@x.org", "a@x.org\n", "a\0@x.org", "a@x\u202e.org", "a\ud800@x.org"],
+     "a@[127.0.0.1]", "Ada <ada@x.org>", f"{'a' * 65}@x.org", "\u00e9" * 32 + "a@x.org", "a@x.org\n", "a\0@x.org", "a@x\u202e.org", "a\ud800@x.org"],
 )  # fmt: skip
 def test_what_is_no_address_is_refused(address: str) -> None:
     with pytest.raises(ValidationError):
@@ -218,7 +219,9 @@ def test_what_is_no_address_is_refused(address: str) -> None:
 
 @given(st.emails().filter(lambda address: 6 <= len(address) <= 254))
 def test_every_address_that_the_document_promises_is_taken(address: str) -> None:
-    TypeAdapter(Email).validate_python(address)
+    stored = TypeAdapter(Email).validate_python(address)
+    assert TypeAdapter(Email).validate_python(stored) == stored
+    assert TypeAdapter(Email).validate_python(address.swapcase()).lower() == stored.lower()
 
 
 @pytest.mark.parametrize(

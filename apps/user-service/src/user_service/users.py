@@ -26,6 +26,9 @@ LARGEST_SUBJECT = 255
 KEYS_KEPT_H = 24
 """How long an Idempotency-Key is remembered at least."""
 LARGEST_ID = 2**63 - 1  # bigint
+LOCAL_PART_LIMIT_BYTES = 64  # RFC 5321, section 4.5.3.1.1; RFC 6531 counts in UTF-8
+FOLDED = 'lower({} COLLATE "C")'
+"""Addresses are the same where this is: it changes A to Z alone, in every locale."""
 INVISIBLE = (
     r"\x00-\x1f\x7f-\x9f\xad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891\u08e2\u115f-\u1160\u17b4-\u17b5\u180e"
     r"\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ue000-\uf8ff\ufeff\uffa0\ufff9-\ufffb"
@@ -55,13 +58,17 @@ SPECIAL_USE_DOMAIN_NAMES.clear()  # syntax alone decides: names such as .local a
 
 
 def address(text: str) -> str:
-    """Return an e-mail address as it is, if it is one (RFC 5321, and RFC 6531 for other scripts than Latin).
+    """Return an e-mail address in the one form that it is stored and looked for in (RFC 5321, and RFC 6531 for other scripts than Latin).
+
+    The domain is Unicode in lower case (UTS #46, IDNA 2008), the local part in the form NFC.
 
     Raises:
-        EmailNotValidError: it is none; with the reason.
+        ValueError: it is none; with the reason.
     """
-    validate_email(text, check_deliverability=False, strict=True)
-    return text
+    found = validate_email(text, check_deliverability=False, strict=True)
+    if max(len(part.encode()) for part in (found.local_part, text.rpartition("@")[0])) > LOCAL_PART_LIMIT_BYTES:
+        raise ValueError(f"the part before the @ has more than {LOCAL_PART_LIMIT_BYTES} bytes in UTF-8")
+    return found.normalized
 
 
 Email = Annotated[
@@ -69,7 +76,8 @@ Email = Annotated[
     Field(
         min_length=6,
         max_length=254,
-        description="Unique, whatever its case. No quoted local part, no address of a host by number.",
+        description="Unique, whatever the case of A to Z and the form of the domain, which is stored as Unicode in lower case. No quoted"
+        " local part, no address of a host by number.",
         examples=["ada@example.com"],
         json_schema_extra={"format": "email"},
     ),

@@ -15,7 +15,7 @@ from servicekit.problems import Kind, Problem
 
 from user_service.cache import Row
 from user_service.http import DIGITS, ETAG, READING, UserId, add_writing, api_router, problems
-from user_service.users import COLUMNS, LARGEST_ID, Replacement, User, Users, revision, rfc3339
+from user_service.users import COLUMNS, FOLDED, LARGEST_ID, Replacement, User, Users, address, revision, rfc3339
 
 MALFORMED_CURSOR = Kind(400, "malformed-cursor", "The cursor is none of this list")
 
@@ -76,7 +76,7 @@ class Sort(StrEnum):
         return self.startswith("-")
 
 
-EXPRESSIONS = {"id": "{}", "name": "{}", "email": "lower({})", "created_at": "{}"}
+EXPRESSIONS = {"id": "{}", "name": "{}", "email": FOLDED, "created_at": "{}"}
 """What Postgres sorts by, of a field or of the value that a cursor has of it; each has an index together with the id."""
 LastId = Annotated[int, Field(ge=0, le=LARGEST_ID)]
 CURSOR: dict[str, TypeAdapter[Any]] = {
@@ -106,7 +106,7 @@ def router(users: Users) -> APIRouter:
         request: Request,
         limit: Annotated[int, Query(ge=1, le=1000, description="How many a page."), DIGITS] = 100,
         cursor: Annotated[str | None, Query(description="From `next` of the page before.", max_length=2000)] = None,
-        email: Annotated[str | None, Query(description="Of this address, whatever its case.", **TEXT)] = None,
+        email: Annotated[str | None, Query(description="Of this address, whatever the case of A to Z.", **TEXT)] = None,
         name: Annotated[str | None, Query(description="Whose name begins so, whatever its case.", **TEXT)] = None,
         sort: Annotated[Sort, Query(description="By what.")] = Sort.ID,
     ) -> Response:
@@ -186,7 +186,9 @@ def select(
         return f"${len(values)}"
 
     if email is not None:
-        conditions.append(f"lower(email) = lower({value(email)})")
+        # As it is as well: what an earlier release stored may be in another form.
+        wanted = ", ".join(FOLDED.format(value(form) + "::text") for form in dict.fromkeys((normal(email), email)))
+        conditions.append(f"{FOLDED.format('email')} IN ({wanted})")
     if name is not None:
         literal = name.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
         conditions.append(f"lower(name) LIKE lower({value(literal + '%')})")
@@ -197,6 +199,14 @@ def select(
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
     way = "DESC" if sort.down else "ASC"
     return f"SELECT {COLUMNS} FROM users {where} ORDER BY {key} {way}, id {way} LIMIT {value(limit)}", values
+
+
+def normal(text: str) -> str:
+    """Return an address in the form that it is stored in; another text, which no user has, as it is."""
+    try:
+        return address(text)
+    except ValueError:
+        return text
 
 
 def encode(sort: Sort, key: Any, last: int) -> str:
