@@ -44,11 +44,11 @@ class Rows:
         if query.startswith("SELECT fingerprint"):
             return self.keys[values[1]]
         user = self.users.get(values[0])
-        if user is None or (values[1] is not None and f"{user['version']}-{THEN_DIGITS}" not in values[1]):
+        if user is None or not wanted(f"{user['version']}-{THEN_DIGITS}", *values[1:3]):
             return None
         if "DELETE" in query:
             return self.users.pop(values[0])
-        given = dict(zip(("name", "email", "age"), values[2:], strict=True))
+        given = dict(zip(("name", "email", "age"), values[3:], strict=True))
         return user | {k: v for k, v in given.items() if v is not None} | {"version": user["version"] + 1}
 
     def insert(self, name: str, email: str, age: int) -> Any:
@@ -78,6 +78,10 @@ class Rows:
         after, skip, limit = values
         shown = [{k: u[k] for k in ("id", "name", "email", "age")} for u in users if u["id"] > after]
         return shown[skip : skip + limit]
+
+
+def wanted(state: str, accepted: list[str] | None, refused: list[str] | None) -> bool:
+    return (accepted is None or state in accepted) and refused is not None and state not in refused
 
 
 @pytest.fixture

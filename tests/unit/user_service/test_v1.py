@@ -152,6 +152,21 @@ async def test_a_change_is_made_to_the_state_that_was_seen(
     assert (await client.put(f"{USERS}/1", json=ADA, headers=sent)).status_code == status
 
 
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        ({"If-Match": TAG}, 200), ({"If-Match": "*"}, 200), ({"If-Match": '"1"'}, 412), ({"If-Match": f"W/{TAG}"}, 412),
+        ({"If-Match": TAG, "If-None-Match": TAG}, 304), ({"If-Match": '"1"', "If-None-Match": TAG}, 412),
+        ({"If-Match": "1"}, 400), ({"If-None-Match": "1"}, 400),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("path", [f"{USERS}/1", "/api/v2/users/1", "/api/v2/users/1/profile"])
+async def test_a_reader_gets_the_state_that_it_asks_for(
+    client: httpx.AsyncClient, path: str, sent: dict[str, str], status: int
+) -> None:
+    assert (await client.get(path, headers=sent)).status_code == status
+
+
 @pytest.mark.parametrize("version", ["v1", "v2"])
 async def test_what_was_read_can_be_put_back(client: httpx.AsyncClient, version: str) -> None:
     path = f"/api/{version}/users/1"

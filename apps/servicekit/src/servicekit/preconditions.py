@@ -1,11 +1,12 @@
 """Conditional requests (RFC 9110, section 13): entity tags made of a revision, so that no update is lost."""
 
 import re
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Header, Request
 
-from servicekit.problems import MALFORMED_HEADER, Problem
+from servicekit.problems import MALFORMED_HEADER, PRECONDITION_FAILED, Problem
 
 TAG = r'(W/)?"[!#-~\x80-\xff]*"'
 TAGS = rf"^(\*|[ \t,]*{TAG}([ \t]*,([ \t]*{TAG})?)*[ \t]*)$"
@@ -13,13 +14,32 @@ TAGS = rf"^(\*|[ \t,]*{TAG}([ \t]*,([ \t]*{TAG})?)*[ \t]*)$"
 OPAQUE = re.compile(r'(W/)?"([^"]*)"')
 """Whether a tag is weak, and what it names."""
 
-IfNoneMatch = Annotated[
-    str | None,
-    Header(
-        alias="If-None-Match", description="ETag of what the client has already.", examples=['"1-20260101000000000"']
+DESCRIBED = {
+    "if-match": Header(
+        alias="If-Match",
+        description="ETag of the state that is meant, or * for whatever there is.",
+        examples=['"1-20260101000000000"'],
+        json_schema_extra={"pattern": TAGS},
     ),
-]
+    "if-none-match": Header(
+        alias="If-None-Match",
+        description="ETag of the state that is not meant, such as the one that the client has already, or * for any.",
+        examples=['"1-20260101000000000"'],
+        json_schema_extra={"pattern": TAGS},
+    ),
+}
+OptionalIfMatch = Annotated[str | None, DESCRIBED["if-match"]]
 """Documents the header; `unchanged` reads it."""
+IfNoneMatch = Annotated[str | None, DESCRIBED["if-none-match"]]
+"""Documents the header; `unchanged` and `wanted` read it."""
+
+
+@dataclass(frozen=True)
+class Preconditions:
+    """The states that a request may be done to: of revisions that are accepted, and of none that is refused; None is every one."""
+
+    accepted: list[str] | None
+    refused: list[str] | None
 
 
 def etag(revision: str) -> str:
@@ -27,41 +47,58 @@ def etag(revision: str) -> str:
     return f'"{revision}"'
 
 
-def combined(request: Request, name: str) -> str:
-    """Return the value of a header, all of its lines (RFC 9110, section 5.3)."""
-    return ", ".join(request.headers.getlist(name))
+def revisions(request: Request, name: str, *, weak: bool) -> list[str] | None:
+    """Return the revisions in all lines of a header (RFC 9110, section 5.3), None for *.
 
-
-def accepted(
-    request: Request,
-    if_match: Annotated[  # noqa: ARG001 - documents it, and refuses its absence
-        str,
-        Header(
-            alias="If-Match",
-            description="ETag of what is to be changed, or * for whatever there is.",
-            examples=['"1-20260101000000000"'],
-            json_schema_extra={"pattern": TAGS},
-        ),
-    ],
-) -> list[str] | None:
-    """Return the revisions that an If-Match header accepts, None for any; compares strongly (RFC 9110, section 13.1.1).
+    Args:
+        request: that has the header.
+        name: of the header.
+        weak: whether weak tags count: they do in If-None-Match alone (sections 13.1.1 and 13.1.2).
 
     Raises:
         Problem: 400, it holds something else than entity tags.
     """
-    given = combined(request, "if-match")
+    given = ", ".join(request.headers.getlist(name))
     if not re.fullmatch(TAGS, given):
-        raise Problem(
-            MALFORMED_HEADER, 'send If-Match with ETags in double quotes, such as "1-20260101000000000", or *'
-        )
-    return None if given == "*" else [revision for weak, revision in OPAQUE.findall(given) if not weak]
+        raise Problem(MALFORMED_HEADER, f'send {name} with ETags in double quotes, such as "1-20260101000000000", or *')
+    return None if given == "*" else [tag for is_weak, tag in OPAQUE.findall(given) if weak or not is_weak]
 
 
-IfMatch = Annotated[list[str] | None, Depends(accepted)]
-"""Revisions that a change may be made to; None for any."""
+def read(request: Request) -> Preconditions:
+    """Return a request's preconditions; without any, every state is accepted and none refused.
+
+    Raises:
+        Problem: 400, a header holds something else than entity tags.
+    """
+    sent = request.headers
+    return Preconditions(
+        accepted=revisions(request, "if-match", weak=False) if "if-match" in sent else None,
+        refused=revisions(request, "if-none-match", weak=True) if "if-none-match" in sent else [],
+    )
+
+
+def wanted(
+    request: Request,
+    if_match: Annotated[str, DESCRIBED["if-match"]],  # noqa: ARG001 - documents it, and refuses its absence
+    if_none_match: IfNoneMatch = None,  # noqa: ARG001 - documented
+) -> Preconditions:
+    """Return the preconditions of a change, which has If-Match."""
+    return read(request)
+
+
+Wanted = Annotated[Preconditions, Depends(wanted)]
+"""Preconditions of a change: where one does not hold the answer is 412 (RFC 9110, section 13.2.2)."""
 
 
 def unchanged(request: Request, revision: str) -> bool:
-    """Return whether the client has this revision already; compares weakly (RFC 9110, section 13.1.2)."""
-    if_none_match = combined(request, "if-none-match")
-    return if_none_match.strip() == "*" or revision in (tag for _, tag in OPAQUE.findall(if_none_match))
+    """Return whether the client has this revision already, by the order of RFC 9110, section 13.2.2.
+
+    Raises:
+        Problem: 412, it is none that the request is for; 400, a header holds something else than entity tags.
+    """
+    preconditions = read(request)
+    if preconditions.accepted is not None and revision not in preconditions.accepted:
+        raise Problem(
+            PRECONDITION_FAILED, "it is in another state than If-Match has: get it without, and its ETag with it"
+        )
+    return preconditions.refused is None or revision in preconditions.refused

@@ -7,7 +7,7 @@ from annotated_types import Interval
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel, BeforeValidator
-from servicekit.preconditions import IfMatch, etag
+from servicekit.preconditions import Wanted, etag
 from servicekit.problems import (
     BODY_TOO_LARGE,
     HEAD_TOO_LARGE,
@@ -115,7 +115,7 @@ def problems(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
     return documented(*of_all, *kinds)
 
 
-READING = problems(MALFORMED_PATH, USER_NOT_FOUND)
+READING = problems(MALFORMED_PATH, MALFORMED_HEADER, USER_NOT_FOUND, PRECONDITION_FAILED)
 BODY = (MALFORMED_JSON, BODY_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE)
 CHANGING = (MALFORMED_PATH, MALFORMED_HEADER, USER_NOT_FOUND, PRECONDITION_FAILED, PRECONDITION_REQUIRED)
 
@@ -169,14 +169,14 @@ def add_writing(routes: APIRouter, users: Users, model: type[BaseModel], replace
     async def replace_user(  # pyright: ignore[reportUnusedFunction]
         user_id: UserId,
         new: replacement,  # pyright: ignore[reportInvalidTypeForm, reportUnknownParameterType] - FastAPI reads it
-        if_match: IfMatch,
+        when: Wanted,
     ) -> Response:
         become = cast("Replacement", new)
         if "id" in become.model_fields_set and become.id != user_id:
             wrong = [{"field": "id", "problem": f"it is {user_id} in the path"}]
             raise Problem(INVALID_FIELDS, "a user's id does not change", errors=wrong)
         values = become.model_dump(include=set(NewUser.model_fields))
-        return show(await users.update(user_id, values, if_match))
+        return show(await users.update(user_id, values, when))
 
     @routes.patch(
         "/{user_id}",
@@ -186,11 +186,11 @@ def add_writing(routes: APIRouter, users: Users, model: type[BaseModel], replace
         openapi_extra={"requestBody": {"content": {"application/merge-patch+json": MERGE_PATCH}}},
     )
     async def change_user(  # pyright: ignore[reportUnusedFunction]
-        user_id: UserId, change: UserChange, if_match: IfMatch
+        user_id: UserId, change: UserChange, when: Wanted
     ) -> Response:
         values = change.model_dump(exclude_unset=True)
-        return show(await users.update(user_id, values, if_match))
+        return show(await users.update(user_id, values, when))
 
     @routes.delete("/{user_id}", status_code=204, summary="Delete a user", responses=problems(*CHANGING))
-    async def delete_user(user_id: UserId, if_match: IfMatch) -> None:  # pyright: ignore[reportUnusedFunction]
-        await users.delete(user_id, if_match)
+    async def delete_user(user_id: UserId, when: Wanted) -> None:  # pyright: ignore[reportUnusedFunction]
+        await users.delete(user_id, when)

@@ -11,6 +11,7 @@ import asyncpg
 import orjson
 from email_validator import SPECIAL_USE_DOMAIN_NAMES, validate_email
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from servicekit.preconditions import Preconditions
 from servicekit.problems import PRECONDITION_FAILED, UNAVAILABLE, Kind, Problem, unavailable
 
 from user_service.batching import Batched
@@ -135,6 +136,9 @@ COLUMNS = "id, name, email, age, version, created_at, updated_at"
 REVISION = "version || '-' || to_char(updated_at AT TIME ZONE 'UTC', 'YYYYMMDDHH24MISSMS')"
 """Names a state of a user for good, as `revision` does: after a restore versions come again, but not at the same time."""
 
+WANTED = f"($2::text[] IS NULL OR {REVISION} = ANY($2)) AND NOT coalesce({REVISION} = ANY($3::text[]), true)"
+"""Holds for a user in a state that preconditions accept ($2) and do not refuse ($3); NULL is every state."""
+
 
 class Users:
     """The users in the database, remembered by the cache.
@@ -213,29 +217,28 @@ class Users:
 
         return await self.database.run(once, repeatable=True, writes=True)
 
-    async def update(self, user_id: int, values: Mapping[str, Any], revisions: list[str] | None) -> Row:
+    async def update(self, user_id: int, values: Mapping[str, Any], when: Preconditions) -> Row:
         """The user after a change.
 
         Args:
             user_id: whose.
             values: new ones by column; what is left out stays.
-            revisions: that the change may be made to; None for any.
+            when: the states that the change may be made to.
 
         Raises:
             Problem: 404, 412, or 409, another user has the email.
         """
         query = f"""
-            UPDATE users SET name = coalesce($3, name), email = coalesce($4, email), age = coalesce($5, age),
+            UPDATE users SET name = coalesce($4, name), email = coalesce($5, email), age = coalesce($6, age),
                    version = version + 1, updated_at = now()
-            WHERE id = $1 AND ($2::text[] IS NULL OR {REVISION} = ANY($2)) RETURNING {COLUMNS}"""
-        arguments = (user_id, revisions, values.get("name"), values.get("email"), values.get("age"))
+            WHERE id = $1 AND {WANTED} RETURNING {COLUMNS}"""
+        arguments = (user_id, when.accepted, when.refused, values.get("name"), values.get("email"), values.get("age"))
         return await self._change(user_id, query, arguments)
 
-    async def delete(self, user_id: int, revisions: list[str] | None) -> None:
+    async def delete(self, user_id: int, when: Preconditions) -> None:
         """Delete a user; arguments and errors as those of `update`."""
-        query = f"""
-            DELETE FROM users WHERE id = $1 AND ($2::text[] IS NULL OR {REVISION} = ANY($2)) RETURNING {COLUMNS}"""
-        await self._change(user_id, query, (user_id, revisions))
+        query = f"DELETE FROM users WHERE id = $1 AND {WANTED} RETURNING {COLUMNS}"
+        await self._change(user_id, query, (user_id, when.accepted, when.refused))
 
     async def forget_keys(self) -> None:
         """Forget the Idempotency-Keys that were kept long enough."""
@@ -248,7 +251,9 @@ class Users:
             if row is not None:
                 return as_row(row)
             if await connection.fetchval("SELECT true FROM users WHERE id = $1", user_id):
-                raise Problem(PRECONDITION_FAILED, f"user {user_id} has changed: get it again, and its ETag with it")
+                raise Problem(
+                    PRECONDITION_FAILED, f"user {user_id} is in another state: get it again, and its ETag with it"
+                )
             raise missing(user_id)
 
         try:

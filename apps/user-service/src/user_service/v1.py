@@ -4,7 +4,7 @@ from typing import Annotated
 
 import orjson
 from fastapi import APIRouter, Query, Request, Response
-from servicekit.preconditions import IfNoneMatch, etag, unchanged
+from servicekit.preconditions import IfNoneMatch, OptionalIfMatch, etag, unchanged
 from servicekit.routing import DirectRoute
 
 from user_service.http import DIGITS, ETAG, READING, UserId, add_writing, api_router, as_id, problems, refuse_unknown
@@ -25,7 +25,12 @@ def router(users: Users, prefix: str = "/api/v1/users", *, documented: bool = Tr
     ) -> Response:
         return Response(orjson.dumps(await users.list_after(after, skip, limit)), media_type="application/json")
 
-    async def get_user(request: Request, user_id: UserId, if_none_match: IfNoneMatch = None) -> Response:  # noqa: ARG001 - documented
+    async def get_user(
+        request: Request,
+        user_id: UserId,
+        if_match: OptionalIfMatch = None,  # noqa: ARG001 - documented
+        if_none_match: IfNoneMatch = None,  # noqa: ARG001 - documented
+    ) -> Response:
         refuse_unknown(request)
         row = await users.get(as_id(user_id))
         state = revision(row)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import AwareDatetime, BaseModel, Field, TypeAdapter, ValidationError
-from servicekit.preconditions import IfNoneMatch, etag, unchanged
+from servicekit.preconditions import IfNoneMatch, OptionalIfMatch, etag, unchanged
 from servicekit.problems import Kind, Problem
 
 from user_service.cache import Row
@@ -127,6 +127,7 @@ def router(users: Users) -> APIRouter:
     async def get_user(  # pyright: ignore[reportUnusedFunction]
         request: Request,
         user_id: UserId,
+        if_match: OptionalIfMatch = None,  # noqa: ARG001 - documented
         if_none_match: IfNoneMatch = None,  # noqa: ARG001 - documented
     ) -> Response:
         row = await users.get(user_id)
@@ -136,6 +137,7 @@ def router(users: Users) -> APIRouter:
     async def get_profile(  # pyright: ignore[reportUnusedFunction]
         request: Request,
         user_id: UserId,
+        if_match: OptionalIfMatch = None,  # noqa: ARG001 - documented
         if_none_match: IfNoneMatch = None,  # noqa: ARG001 - documented
     ) -> Response:
         row = await users.get(user_id)
