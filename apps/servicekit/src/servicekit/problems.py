@@ -161,8 +161,8 @@ def of_validation(errors: Sequence[Any]) -> Problem:
     found = [
         {"field": ".".join(str(part) for part in e["loc"][1:]) or str(e["loc"][0]), "problem": e["msg"]} for e in errors
     ]
-    if any(e["type"] == "json_invalid" for e in errors):
-        return Problem(MALFORMED_JSON, "the body is not valid JSON")
+    if reason := next((e["ctx"]["error"] for e in errors if e["type"] == "json_invalid"), None):
+        return Problem(MALFORMED_JSON, f"the body is not valid JSON: {reason}")
     if any(e["loc"][0] == "path" for e in errors):
         return Problem(MALFORMED_PATH, "a part of the path is not of the form it must have", errors=found)
     if any(e["loc"] == ("header", "If-Match") and e["type"] == "missing" for e in errors):

@@ -1,6 +1,6 @@
 """Routes of an API: FastAPI's, with what holds for every one of them in front."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
@@ -8,14 +8,25 @@ from fastapi.routing import APIRoute
 from fastapi.telemetry import TelemetryConfig
 from starlette.types import Lifespan
 
+from servicekit.bodies import parse_json
 from servicekit.observation import identify
-from servicekit.problems import UNSUPPORTED_MEDIA_TYPE, Problem
+from servicekit.problems import MALFORMED_HEADER, UNSUPPORTED_MEDIA_TYPE, Problem
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+SINGLETONS = frozenset((b"authorization", b"content-type", b"idempotency-key"))
+"""Fields of one value that the API reads: of two, each program would take another one (RFC 9110, section 5.3)."""
+
+
+class JsonRequest(Request):
+    """A request with a body of JSON by its RFC; FastAPI makes a problem of an error."""
+
+    async def json(self) -> Any:
+        """Return what the body holds."""
+        return parse_json(await self.body())
 
 
 class ApiRoute(APIRoute):
-    """A route that first asks who is calling (`app.state.verifier`), then whether the body is JSON.
+    """A route that first asks who is calling (`app.state.verifier`), then whether the body is said to be JSON.
 
     The claims of the caller's token are in `request.state.claims`.
     """
@@ -27,22 +38,48 @@ class ApiRoute(APIRoute):
         has_body = self.body_field is not None
 
         async def handle(request: Request) -> Response:
+            refuse_repeated(request)
             verifier = request.app.state.verifier
             request.state.claims = await verifier.authenticate(request.headers.get("authorization"))
             identify(request.scope, request.state.claims)
-            if has_body:
-                sent = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-                if sent not in accepted:
-                    raise Problem(
-                        UNSUPPORTED_MEDIA_TYPE, f"send {' or '.join(accepted)}", {"Accept": ", ".join(accepted)}
-                    )
-            return await answer(request)
+            if not has_body:
+                return await answer(request)
+            check_content(request, accepted)
+            return await answer(JsonRequest(request.scope, request.receive))
 
         return handle
 
     def answering(self) -> Handler:
         """What comes after."""
         return super().get_route_handler()
+
+
+def refuse_repeated(request: Request) -> None:
+    """Refuse a request that has a field of one value more than once.
+
+    Raises:
+        Problem: 400, with the field's name.
+    """
+    sent = [name for name, _ in request.scope["headers"] if name in SINGLETONS]
+    for name in set(sent):
+        if sent.count(name) > 1:
+            raise Problem(MALFORMED_HEADER, f"send {name.decode()} once")
+
+
+def check_content(request: Request, accepted: Sequence[str]) -> None:
+    """Refuse a body that is of no accepted media type, or encoded (RFC 9110, sections 8.4 and 15.5.16).
+
+    Raises:
+        Problem: 415, with what is accepted.
+    """
+    sent = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if sent not in accepted:
+        raise Problem(UNSUPPORTED_MEDIA_TYPE, f"send {' or '.join(accepted)}", {"Accept": ", ".join(accepted)})
+    codings = ",".join(request.headers.getlist("content-encoding")).split(",")
+    if {coding.strip().lower() for coding in codings} - {"", "identity"}:
+        raise Problem(
+            UNSUPPORTED_MEDIA_TYPE, "send the body as it is, without Content-Encoding", {"Accept-Encoding": "identity"}
+        )
 
 
 class DirectRoute(ApiRoute):

@@ -111,13 +111,21 @@ def refuse_unknown(request: Request) -> None:
 
 def problems(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
     """The problems of an operation, with those that all have."""
-    of_all = {MISSING_TOKEN, INVALID_TOKEN, UNAVAILABLE, INVALID_FIELDS, TARGET_TOO_LONG, HEAD_TOO_LARGE}
+    of_all = {
+        MALFORMED_HEADER,
+        MISSING_TOKEN,
+        INVALID_TOKEN,
+        UNAVAILABLE,
+        INVALID_FIELDS,
+        TARGET_TOO_LONG,
+        HEAD_TOO_LARGE,
+    }
     return documented(*of_all, *kinds)
 
 
-READING = problems(MALFORMED_PATH, MALFORMED_HEADER, USER_NOT_FOUND, PRECONDITION_FAILED)
+READING = problems(MALFORMED_PATH, USER_NOT_FOUND, PRECONDITION_FAILED)
 BODY = (MALFORMED_JSON, BODY_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE)
-CHANGING = (MALFORMED_PATH, MALFORMED_HEADER, USER_NOT_FOUND, PRECONDITION_FAILED, PRECONDITION_REQUIRED)
+CHANGING = (MALFORMED_PATH, USER_NOT_FOUND, PRECONDITION_FAILED, PRECONDITION_REQUIRED)
 
 
 def api_router(prefix: str, *, documented: bool) -> APIRouter:
@@ -153,7 +161,7 @@ def add_writing(routes: APIRouter, users: Users, model: type[BaseModel], replace
         status_code=201,
         summary="Create a user",
         response_model=model,
-        responses={201: {"headers": ETAG | LOCATION}} | problems(*BODY, MALFORMED_HEADER, EMAIL_TAKEN, KEY_REUSED),
+        responses={201: {"headers": ETAG | LOCATION}} | problems(*BODY, EMAIL_TAKEN, KEY_REUSED),
     )
     async def create_user(  # pyright: ignore[reportUnusedFunction]
         new: NewUser, request: Request, idempotency_key: IdempotencyKey = None

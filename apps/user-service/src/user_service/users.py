@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Annotated, Any
 from weakref import WeakValueDictionary
 
@@ -87,8 +88,8 @@ Email = Annotated[
 
 
 def whole(value: Any) -> Any:
-    """JSON has one kind of number, so 36.0 is a whole one; text is none."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    """JSON has one kind of number, so 36.0 is a whole one; text is none, and nothing is rounded."""
+    return int(value) if isinstance(value, Decimal) and value == value.to_integral_value() else value
 
 
 Age = Annotated[int, Field(strict=True, ge=0, le=150, examples=[36]), BeforeValidator(whole)]
@@ -107,8 +108,8 @@ class NewUser(BaseModel):
 class Replacement(NewUser):
     """A user as it is to become, in the form that GET shows: its id may be there, and is the one in the path."""
 
-    id: Annotated[int, BeforeValidator(whole)] = Field(
-        default_factory=int, strict=True, ge=1, le=LARGEST_ID, description="As in the path.", examples=[1]
+    id: Annotated[int, Field(strict=True, ge=1, le=LARGEST_ID), BeforeValidator(whole)] = Field(
+        default_factory=int, description="As in the path.", examples=[1]
     )
 
 
