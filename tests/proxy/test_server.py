@@ -252,9 +252,26 @@ async def test_many_ignored_upgrades_in_one_packet_are_answered_in_turn(gateway:
     assert answer.count(b"HTTP/1.1 200 OK\r\n") == 21
 
 
-async def test_connect_is_refused(gateway: Gateway) -> None:
-    answer = await exchange(await gateway(echo), b"CONNECT h:443 HTTP/1.1\r\nHost: h\r\n\r\n")
-    assert [int(part[:3]) for part in answer.split(b"HTTP/1.1 ")[1:]] == [400]
+@pytest.mark.parametrize(
+    ("line", "reason", "known"),
+    [
+        (b"CONNECT h:443", b"CONNECT", ("CONNECT", "h:443")), (b"CONNECT /s", b"CONNECT", ("CONNECT", "/s")),
+        (b"HACK /s", b"method", None), (b"get /s", b"method", None), (b"GETX /s", b"method", None),
+        (b"GET h:443", b"target", None),
+        (b"GET /s?secret#x", b"target", ("GET", "/s")),
+    ],
+)  # fmt: skip
+async def test_who_is_refused_before_being_read_reads_why(
+    gateway: Gateway, caplog: pytest.LogCaptureFixture, line: bytes, reason: bytes, known: tuple[str, str] | None
+) -> None:
+    port = await gateway(answering())
+    caplog.clear()
+    answer = await exchange(port, GET + line + b" HTTP/1.1\r\nHost: h\r\n\r\n")
+    assert [int(part[:3]) for part in answer.split(b"HTTP/1.1 ")[1:]] == [200, 400]
+    assert reason in answer.rpartition(b'"detail"')[2]
+    (record,) = (record for record in caplog.records if record.message == "A request was refused before it was read")
+    about = vars(record)
+    assert (about.get("method"), about.get("url")) == (known or (None, None))
 
 
 async def test_trailers_are_no_header_fields(gateway: Gateway) -> None:

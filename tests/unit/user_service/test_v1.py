@@ -318,6 +318,7 @@ def test_every_address_that_the_document_promises_is_taken(address: str) -> None
         "\u0646\u0631\u06af\u0633\u200c\u062c\u0627\u0646",
         "\u0915\u094d\u200d\u0937",
         "D'Arcy  O.",
+        "\u845b\U000e0100\u57ce",
         "李 明",
     ],
 )
@@ -332,6 +333,29 @@ def test_a_name_has_nothing_invisible(unseen: str) -> None:
     for name in (f"A{unseen}B", f"A{unseen}", f"{unseen}B", unseen):
         with pytest.raises(ValidationError):
             TypeAdapter(Name).validate_python(name)
+
+
+@pytest.mark.parametrize("selector", ["\ufe00", "\ufe0f", "\u180b", "\u180d", "\u180f", "\U000e0100", "\U000e01ef"])
+def test_a_selector_follows_what_it_selects_a_form_of(selector: str) -> None:
+    adapter = TypeAdapter[str](Name)
+    assert passes(adapter, f"A{selector}")
+    for name in (selector, selector * 2, f"{selector}A", f"A {selector}", f"A{selector}{selector}"):
+        assert not passes(adapter, name)
+
+
+def test_what_unicode_says_is_no_character_is_in_no_name() -> None:
+    none = [*range(0xFDD0, 0xFDF0), *(plane << 16 | end for plane in range(17) for end in (0xFFFE, 0xFFFF))]
+    adapter = TypeAdapter[str](Name)
+    assert [hex(c) for c in none if any(passes(adapter, name) for name in (chr(c), f"a{chr(c)}", f"a{chr(c)}b"))] == []
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"name": " Ada"}, {"name": "\u200b"}, {"name": "a\n"}, {"name": "a" * 201}, {"email": "x" * 9}]
+)
+async def test_a_wrong_field_is_explained_in_words(client: httpx.AsyncClient, wrong: dict[str, str]) -> None:
+    (error,) = (await client.post(USERS, json=ADA | wrong)).json()["errors"]
+    assert len(error["problem"]) < 150
+    assert not set(error["problem"]) & set("\\^$[]")
 
 
 @pytest.mark.parametrize("name", ["A\u200d", "\u200dA", "A \u200dB", "A\u3000", "\u2003A", "\u2003"])

@@ -55,3 +55,9 @@ async def test_a_page_names_the_next_one(client: httpx.AsyncClient) -> None:
     assert [user["id"] for user in page.json()["items"]] == [1]
     assert page.json()["next"].startswith("/api/v2/users?limit=1&name=A&cursor=")
     assert page.headers["link"] == f'<{page.json()["next"]}>; rel="next"'
+
+
+@pytest.mark.parametrize("cursor", ["", "%20", "x", "="])
+async def test_a_cursor_that_is_none_begins_no_list(client: httpx.AsyncClient, cursor: str) -> None:
+    refused = await client.get(f"/api/v2/users?cursor={cursor}")
+    assert (refused.status_code, refused.json()["type"]) == (400, "/problems/malformed-cursor")

@@ -285,9 +285,11 @@ class Protocol(HttpToolsProtocol):
         version = parser.get_http_version()
         scope["method"] = method = parser.get_method().decode("ascii")
         scope["http_version"] = version
+        if method == "CONNECT":
+            raise Problem(MALFORMED, "CONNECT is for proxies: there are no tunnels here")
         url = httptools.parse_url(self.url)
         raw_path = url.path
-        if not raw_path or not raw_path.isascii() or b"#" in self.url or method == "CONNECT":
+        if not raw_path or not raw_path.isascii() or b"#" in self.url:
             raise Problem(MALFORMED, "the target of a request is a path")
         if version != "1.1":
             check_version(version, self.headers, self._packet)
@@ -411,10 +413,13 @@ class Protocol(HttpToolsProtocol):
         request_id = str(uuid_utils.uuid7())
         remote = self.client[0] if self.client else ""
         about = {"request_id": request_id, "status": problem.kind.status, "reason": problem.detail, "remote": remote}
+        parser: Any = self.parser
+        method = parser.get_method().decode("ascii") if self.url else None
+        if method:
+            about |= {"method": method, "url": self.url.partition(b"?")[0].decode("ascii", "backslashreplace")}
         log.warning("A request was refused before it was read", extra=about)
         status, headers, body = encoded(problem)
-        parser: Any = self.parser
-        if self.url and parser.get_method() == b"HEAD":
+        if method == "HEAD":
             body = b""
         lines = [STATUS_LINE[status]]
         ours = [(b"x-request-id", request_id.encode()), (b"connection", b"close")]
@@ -495,10 +500,14 @@ def check_version(version: str, headers: Headers, packet: bytes) -> None:
 
 def problem_of(error: httptools.HttpParserError) -> Problem:
     """Return what the client gets when its request cannot be read."""
-    cause = error.__context__
+    cause = error.__context__ if isinstance(error, httptools.HttpParserCallbackError) else error
     if isinstance(cause, Problem):
         return cause
-    if isinstance(error, httptools.HttpParserCallbackError) and not isinstance(cause, httptools.HttpParserError):
-        log.error("Unexpected error", exc_info=cause)
-        return internal()
-    return Problem(MALFORMED, str(error) or "the target of a request is a path")
+    if isinstance(cause, httptools.HttpParserInvalidMethodError):
+        return Problem(MALFORMED, "the method is not one that is known here")
+    if isinstance(cause, httptools.HttpParserInvalidURLError):
+        return Problem(MALFORMED, "the target of a request is a path")
+    if isinstance(cause, httptools.HttpParserError):
+        return Problem(MALFORMED, str(cause))
+    log.error("Unexpected error", exc_info=cause)
+    return internal()

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -33,26 +34,45 @@ FOLDED = 'lower({} COLLATE "C")'
 """Addresses are the same where this is: it changes A to Z alone, in every locale."""
 INVISIBLE = (
     r"\x00-\x1f\x7f-\x9f\xad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891\u08e2\u115f-\u1160\u17b4-\u17b5\u180e"
-    r"\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ue000-\uf8ff\ufeff\uffa0\ufff9-\ufffb"
+    r"\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ue000-\uf8ff\ufdd0-\ufdef\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff"
     # As characters: the regular expressions of JSON Schema (ECMA-262) have no other way to write these that Python's have too.
-    "\U000110bd\U000110cd\U00013430-\U00013440\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001-\U000e007f"
-    "\U000f0000-\U0010fffd"
+    "\U000110bd\U000110cd\U00013430-\U00013440\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e00ff"
+    "\U000e01f0-\U000e0fff\U000f0000-\U0010ffff"
+    + "".join(f"{chr(plane << 16 | 0xFFFE)}{chr(plane << 16 | 0xFFFF)}" for plane in range(1, 0xF))
 )
-"""Characters without a visible form, which make two names look the same or one look reversed: the categories Cc, Cf, Co, Zl and Zp, and
-fillers that Unicode calls default-ignorable (DerivedCoreProperties.txt)."""
+"""Characters without a visible form, which make two names look the same or one look reversed: the categories Cc, Cf, Co, Zl and Zp, what
+Unicode calls default-ignorable (DerivedCoreProperties.txt) and reserves for it, and what it says is no character."""
+SELECTORS = "\\u180b-\\u180d\\u180f\\ufe00-\\ufe0f\U000e0100-\U000e01ef"
+"""Choose a form of the character before them (UTS #37), which Japanese and Mongolian names need."""
 SPACES = r" \xa0\u1680\u2000-\u200a\u202f\u205f\u3000"
-SEEN = f"[^{INVISIBLE}{SPACES}]"
+SEEN = f"[^{INVISIBLE}{SELECTORS}{SPACES}][{SELECTORS}]?"
 JOINERS = r"\u200c\u200d"
 """Written within words of Persian, Hindi and others (UAX #31, section 2.3)."""
+NAME = f"^{SEEN}(([{JOINERS}]|[{SPACES}]+)?{SEEN})*$"
+NAME_RULE = "No invisible characters but joiners and variation selectors within a word, no space at either end."
+
+
+def visible(text: str) -> str:
+    """Return a name as it is.
+
+    Raises:
+        ValueError: it is none; with the rule in words, which is shorter than the expression.
+    """
+    if not re.fullmatch(NAME, text):
+        raise ValueError(NAME_RULE)
+    return text
+
+
 Name = Annotated[
     str,
     Field(
         min_length=1,
         max_length=200,
-        pattern=f"^{SEEN}(([{JOINERS}]|[{SPACES}]+)?{SEEN})*$",
-        description="No invisible characters but joiners within a word, no space at either end.",
+        description=NAME_RULE,
         examples=["Ada Lovelace"],
+        json_schema_extra={"pattern": NAME},
     ),
+    AfterValidator(visible),
 ]
 
 

@@ -110,7 +110,7 @@ def router(users: Users) -> APIRouter:
         name: Annotated[str | None, Query(description="Whose name begins so, whatever its case.", **TEXT)] = None,
         sort: Annotated[Sort, Query(description="By what.")] = Sort.ID,
     ) -> Response:
-        query, values = select(sort, decode(cursor, sort) if cursor else None, email, name, limit + 1)
+        query, values = select(sort, None if cursor is None else decode(cursor, sort), email, name, limit + 1)
         rows = await users.page(query, values)
         link = None
         if len(rows) > limit:
