@@ -1,13 +1,14 @@
 """Addresses of e-mail: which are the same, by a real Postgres."""
 
 import uuid
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from user_service.v2 import Sort, select
 
-from tests.backends import Postgres
+from tests.backends import OWNER, Postgres, Server, Service
 
 USERS = "/api/v2/users"
 FORMS = {
@@ -23,6 +24,18 @@ LETTERS = {
     "dotted I": ("i", "\u0130"), "dotless i": ("I", "\u0131"), "long s": ("s", "\u017f"),
     "accent": ("\u00e9", "\u00c9"), "full width": ("a", "\uff41"),
 }  # fmt: skip
+
+EARLIER = """
+    DROP INDEX users_email_folded, users_email_folded_order;
+    CREATE UNIQUE INDEX users_email_lower ON users (lower(email));
+    UPDATE alembic_version SET version_num = '0003';
+    INSERT INTO users (name, email, age) VALUES ('A', 'ada@x.org', 1), ('B', 'i@x.org', 1), ('C', '\u00c9@\uff25\uff38.com', 1);
+"""
+"""Makes a schema that of the release before, with users."""
+INDEXES = """
+    SELECT indexrelid::regclass FROM pg_index
+    WHERE indrelid = 'users'::regclass AND indisvalid AND indexrelid::regclass::text ~ '^users_email_(folded|lower|order)' ORDER BY indexrelid::regclass::text
+"""
 
 
 def create(client: httpx.Client, email: str) -> httpx.Response:
@@ -60,6 +73,25 @@ def test_what_an_earlier_release_stored_is_found_by_it(
     stored = user["email"].replace("example", "\uff25\uff38")
     postgres.ask(f"UPDATE users SET email = '{stored}' WHERE id = {user['id']}")
     assert found(client, stored) == [stored]
+
+
+@pytest.mark.parametrize("left", ["", "CREATE INDEX users_email_folded ON users (id)"], ids=["at once", "after a try"])
+def test_a_database_of_the_release_before_is_brought_up_to_date(
+    folder: Path, postgres: Postgres, redis: Server, left: str
+) -> None:
+    database = f"earlier_{uuid.uuid4().hex}"
+    postgres.ask(f"CREATE DATABASE {database} OWNER {OWNER}", "postgres", "postgres")
+    service = Service("earlier", folder, postgres.port, redis.port, {"APP_DATABASE_NAME": database})
+    service.migrate()
+    postgres.ask(EARLIER + left, database=database)
+    service.migrate()
+    assert postgres.ask("SELECT version_num FROM alembic_version", database=database) == "0004"
+    assert postgres.ask(INDEXES, database=database) == "users_email_folded\nusers_email_folded_order\nusers_email_order"
+    # As the release before writes it.
+    written = "INSERT INTO users (name, email, age) VALUES ('A', '{}', 1) ON CONFLICT DO NOTHING RETURNING true"
+    assert postgres.ask(written.format("ADA@x.org"), database=database) == ""
+    assert postgres.ask(written.format("\u0130@x.org"), database=database) == "t"
+    service.close()
 
 
 @pytest.mark.parametrize("sort", [Sort.EMAIL, Sort.EMAIL_DOWN])
