@@ -13,8 +13,18 @@ from urllib.parse import urlsplit
 import pulumi
 import yaml
 from cryptography import x509
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
+from infra.addresses import Host, HostAndPort, Url, place
 from infra.stages import STAGES, Stage, with_defaults
 
 GENERATED_SECRETS = (
@@ -50,6 +60,14 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _numbers_are_no_booleans(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse true and false as 1 and 0."""
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation in (int, float, int | None):
+            raise ValueError("wants a number")
+        return value
+
 
 class Quantities(Settings):
     """Kubernetes quantities of CPU and memory."""
@@ -76,12 +94,14 @@ def origin(value: str) -> str:
     Raises:
         ValueError: it is none.
     """
-    default = {"http": ":80", "https": ":443"}.get(value.partition(":")[0])
-    if value == "*" or (ORIGIN.fullmatch(value) and not (default and value.endswith(default))):
+    if value == "*":
         return value
-    raise ValueError(
-        f"{value} is no origin: scheme://host or scheme://host:port, in lower case, no path, no default port, as https://app.example.com"
-    )
+    wanted = "this is no origin: scheme://host or scheme://host:port, in lower case, no path, no default port, as https://app.example.com"
+    default = {"http": ":80", "https": ":443"}.get(value.partition(":")[0])
+    if not ORIGIN.fullmatch(value) or (default and value.endswith(default)):
+        raise ValueError(wanted)
+    place(value, wanted)
+    return value
 
 
 Origin = Annotated[str, AfterValidator(origin)]
@@ -89,12 +109,33 @@ Token = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]
 """The name of a header (RFC 9110, section 5.1)."""
 
 
+OWN = re.compile(r"/(?:livez|readyz|metrics|openapi\.json|(?:auth|docs|health)(?:/.*)?)")
+"""Paths at which the gateway itself answers, which routes would hide."""
+
+
+def prefix(value: str) -> str:
+    """Return a prefix that requests can have and that leaves the gateway its own paths.
+
+    Raises:
+        ValueError: it is another one.
+    """
+    if {".", ".."} & set(value.split("/")):
+        raise ValueError("no request matches a prefix with the segment . or .., which the gateway refuses in paths")
+    if OWN.fullmatch(value):
+        raise ValueError("the gateway itself answers there: choose another prefix")
+    return value
+
+
+Prefix = Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._~-]+)+$"), AfterValidator(prefix)]
+"""Of a route's paths."""
+
+
 class Cors(Settings):
     """Which pages of other origins may use a route, by a browser (https://fetch.spec.whatwg.org/#http-cors-protocol)."""
 
     allow_origins: tuple[Origin, ...] = Field(min_length=1)
     """Exactly those; `*`: all."""
-    methods: list[Method] | None = None
+    methods: list[Method] | None = Field(default=None, min_length=1)
     """That a preflight allows; absent: those of the route."""
     headers: tuple[Token, ...] = ("authorization", "content-type", "idempotency-key", "if-match", "if-none-match")
     """That a page may send."""
@@ -124,8 +165,8 @@ class Cors(Settings):
 class Route(Settings):
     """A path at which the gateway serves a service, and on which terms."""
 
-    prefix: str = Field(pattern=r"^(/[A-Za-z0-9._~-]+)+$")
-    methods: list[Method] | None = None
+    prefix: Prefix
+    methods: list[Method] | None = Field(default=None, min_length=1)
     """Absent: all of them."""
     auth: Literal["none", "optional", "required"] = "required"
     """Whether a token is needed."""
@@ -137,6 +178,15 @@ class Route(Settings):
     """Absent: none."""
     cors: Cors | None = None
     """Absent: pages of other origins may not use it."""
+
+    @model_validator(mode="after")
+    def _cors_is_within_the_route(self) -> "Route":
+        """Refuse a preflight that allows what the route then refuses."""
+        taken = set(self.methods or get_args(Method))
+        taken |= {"HEAD"} if "GET" in taken else set()  # as the gateway has it
+        if self.cors and not set(self.cors.methods or ()) <= taken:
+            raise ValueError("cors.methods holds a method that the route does not take")
+        return self
 
 
 class Scaling(Settings):
@@ -210,7 +260,7 @@ class ClientSettings(Settings):
 class JwksSettings(Settings):
     """Another issuer, whose tokens are accepted beside our own."""
 
-    url: str = Field(pattern=r"^https?://")
+    url: Url
     """Of its JWK Set."""
     issuer: str = Field(min_length=1)
     """What its tokens have as `iss`."""
@@ -226,7 +276,7 @@ class JwksSettings(Settings):
 class IngressMetrics(Settings):
     """Where the Ingress controller answers with its metrics."""
 
-    target: str = Field(pattern=r"^[^/:]+:\d+$")
+    target: HostAndPort
     """host:port"""
     networks: list[str] = Field(min_length=1)
     """Where that is, as CIDRs."""
@@ -240,7 +290,7 @@ class IngressMetrics(Settings):
 class IngressSettings(Settings):
     """How the world reaches the estate."""
 
-    host: str = "api.myapp.com"
+    host: Host = "api.myapp.com"
     port: int = Field(default=443, ge=1, le=65535)
     """Port of the public URLs."""
     class_name: str | None = None
@@ -337,8 +387,18 @@ def network(given: str) -> str:
     try:
         ipaddress.ip_network(given)
     except ValueError as error:
-        raise ValueError(f"{error}: give a network as CIDR, like 10.0.8.0/24 or 203.0.113.7/32") from error
+        reason = "the network has host bits set" if is_interface(given) else "this is no network"
+        raise ValueError(f"{reason}: give a network as CIDR, like 10.0.8.0/24 or 203.0.113.7/32") from error
     return given
+
+
+def is_interface(given: str) -> bool:
+    """Whether a text is an address within a network."""
+    try:
+        ipaddress.ip_interface(given)
+    except ValueError:
+        return False
+    return True
 
 
 def port_of(url: str) -> int:
@@ -363,7 +423,7 @@ def certificates(given: str) -> str:
 class OtlpSettings(Settings):
     """What takes OTLP over HTTP (https://opentelemetry.io/docs/specs/otlp/), and where it is."""
 
-    endpoint: str = Field(pattern=r"^https?://[^/]+")
+    endpoint: Url
     """Its URL, without /v1/traces and the like."""
     networks: list[Annotated[str, AfterValidator(network)]] = []
     """Where it is outside the cluster, as CIDRs: who sends may connect there, on the URL's port."""
@@ -399,7 +459,7 @@ class LogSettings(OtlpSettings):
 class ManagedPostgresSettings(Settings):
     """A Postgres that somebody else runs; its admin's password is the secret `postgresPassword`."""
 
-    host: str = Field(min_length=1)
+    host: Host
     """Its name, which its certificate bears."""
     port: int = Field(default=5432, ge=1, le=65535)
     networks: list[Annotated[str, AfterValidator(network)]] = Field(min_length=1)
@@ -448,7 +508,7 @@ class ConsulSettings(Settings):
 class Email(Settings):
     """Where mail goes."""
 
-    host: str = Field(min_length=1)
+    host: Host
     """Of the SMTP server, which has to speak TLS."""
     sender: str
     to: str
@@ -495,7 +555,7 @@ class Receiver(Settings):
 class AlertSettings(Settings):
     """What alerts say."""
 
-    runbooks: str | None = Field(default=None, pattern=r"^https?://[^\s?#]*[^\s?#/]$")
+    runbooks: Annotated[Url, Field(pattern=r"^[^?]*[^?/]$")] | None = None
     """URL of the folder docs/runbooks where the repository is, such as https://github.com/acme/estate/blob/main/docs/runbooks.
 
     Absent: Prometheus shows the pages where the stack publishes its consoles, and alerts name the files where it does not.
@@ -629,7 +689,9 @@ def parse(values: Any, source: str) -> StackSettings:
         raise SettingsError(f"{source} has no settings: put them under config: estate:settings:")
     given = cast("dict[str, Any]", values)
     if given.get("stage") not in STAGES:
-        raise SettingsError(f"{source}: stage has to be one of {', '.join(STAGES)} (it is {given.get('stage')!r})")
+        stage = given.get("stage")
+        shown = f" (it is {stage!r})" if re.fullmatch(r"[a-z-]{1,10}", str(stage)) else ""
+        raise SettingsError(f"{source}: stage has to be one of {', '.join(STAGES)}{shown}")
     try:
         return StackSettings.model_validate(with_defaults(given, given["stage"]))
     except ValidationError as error:
@@ -647,7 +709,10 @@ def describe(problem: dict[str, Any]) -> str:
     if problem["type"] == "missing":
         return f"{key} is missing{MISSING.get(key, '')}"
     if problem["type"] != "extra_forbidden":
-        return f"{key}: {problem['msg'].lower()} (it is {problem['input']!r})"
+        given = problem["input"]
+        # Of whatever else is wrong nothing is shown, since it may be a secret in the wrong place.
+        harmless = isinstance(given, bool | int | float) and abs(given) < 1e9
+        return f"{key}: {problem['msg'].lower()}{f' (it is {given!r})' if harmless else ''}"
     *parents, unknown = problem["loc"]
     return f"{key} is not known: {nearest(str(unknown), list(table(parents).model_fields))}"
 

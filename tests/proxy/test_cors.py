@@ -200,6 +200,13 @@ async def test_answers_are_kept_only_where_the_service_says_so(
         {"allow_origins": ["null"]},
         {"allow_origins": ["https://app.example.com\r\nset-cookie: a=b"]},
         {"allow_origins": [ORIGIN], "headers": ["x: y"]},
+        {"allow_origins": ["https://app.example.com:65536"]},
+        {"allow_origins": ["https://app..example.com"]},
+        {"allow_origins": ["https://."]},
+        {"allow_origins": ["https://[zz]"]},
+        {"allow_origins": ["https://[:::]"]},
+        {"allow_origins": ["https://256.256.256.256"]},
+        {"allow_origins": [ORIGIN], "methods": []},
         {"allow_origins": [ORIGIN], "methods": ["STEAL"]},
         {"allow_origins": [ORIGIN], "max_age_s": -1},
         {"allow_origins": [ORIGIN], "allow_credentials": True},
@@ -221,5 +228,5 @@ def test_the_gateway_takes_what_a_stack_says(tmp_path: Path) -> None:
     assert route.cors
     assert found.model_dump(mode="json") == route.cors.model_dump(mode="json")
     (tmp_path / "routes.json").write_text(rendered({"s": [route]}).replace(ORIGIN, "null"))
-    with pytest.raises(SettingsError, match=r"cors.allow_origins.0: .*null is no origin"):
+    with pytest.raises(SettingsError, match=r"cors.allow_origins.0: .*this is no origin"):
         load(tmp_path / "routes.json")

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -157,7 +158,7 @@ def test_what_is_wrong_about_a_managed_database_is_named_with_what_to_do(
 @pytest.mark.parametrize(
     ("tracing", "message"),
     [
-        ({"endpoint": "collector:4318", "namespace": "n"}, "tracing.endpoint: .*should match pattern"),
+        ({"endpoint": "collector:4318", "namespace": "n"}, "tracing.endpoint: .*wants http://host or https://host"),
         ({"endpoint": "http://collector:4318"}, "tracing: .*set either namespace, .* or networks"),
         (
             {"endpoint": "http://collector:4318", "namespace": "n", "networks": ["192.0.2.0/24"]},
@@ -182,6 +183,52 @@ def test_what_is_wrong_about_tracing_is_named_with_what_to_do(tracing: dict[str,
 def test_what_is_wrong_about_logs_is_named_with_what_to_do(logs: dict[str, object], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         parsed(logs=logs)
+
+
+URL_OF: dict[str, Callable[[object], dict[str, Any]]] = {
+    "jwks.url": lambda url: {"jwks": {"url": url, "issuer": "i"}},
+    "tracing.endpoint": lambda url: {"tracing": {"endpoint": url, "namespace": "n"}},
+    "logs.endpoint": lambda url: {"logs": {"endpoint": url, "namespace": "n"}},
+    "alerts.runbooks": lambda url: {"alerts": {"runbooks": url}},
+}
+
+
+@pytest.mark.parametrize("key", URL_OF)
+@pytest.mark.parametrize(
+    "url", ["http://u:hunter2@h/x", "http://hunter2@h", "http://[", "http://h:65536", "http://h:hunter2", 1]
+)
+def test_a_url_that_cannot_work_is_refused_and_not_shown(key: str, url: object) -> None:
+    with pytest.raises(SettingsError, match=f"here: {key}: ") as refused:
+        parsed(**URL_OF[key](url))
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"clients": [{"id": "a", "secret_hash": "hunter2", "user_id": 1, "username": "x"}]},
+        {"ingress": {"port": "hunter2"}},
+        {"ingress": {"host": "u:hunter2@h"}},
+        {"ingress": {"metrics": {"target": "h:hunter2", "networks": ["192.0.2.0/24"]}}},
+        {"ingress": "hunter2"},
+        {"postgres": {"kind": "hunter2"}},
+        {"postgres": {"kind": "managed", "managed": {"host": "h", "networks": ["hunter2"], "ca": "hunter2"}}},
+        {"registry": ["hunter2"]},
+        {"service": {"routes": [{"prefix": "/a", "cors": {"allow_origins": ["https://u:hunter2@h"]}}]}},
+    ],
+)
+def test_nothing_of_a_refused_value_is_shown(values: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError) as refused:
+        parsed(**values)
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "values", [{"ingress": {"port": True}}, {"service": {"replicas": True}}, {"postgres": {"backup": {"keep": True}}}]
+)
+def test_a_boolean_is_no_number(values: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError):
+        parsed(**values)
 
 
 def test_the_collector_listens_on_the_port_of_its_url() -> None:

@@ -1,10 +1,18 @@
+import errno
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import yaml
+from api_gateway.settings import GatewaySettings
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from servicekit.serving import serve
 from servicekit.settings import SettingsError, load, load_or_exit
 from user_service.settings import UserSettings
 
@@ -58,9 +66,15 @@ def test_a_secret_comes_from_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("environment", "message"),
     [
-        ({"APP_SERVER_PORT": "http"}, r"server.port: .*not 'http' \(from APP_SERVER_PORT\)"),
-        ({"APP_SERVER_PORT": "70000"}, r"server.port: .*less than or equal to 65535"),
-        ({"APP_DATABASE_PASSWORD_FILE": "/nowhere"}, "APP_DATABASE_PASSWORD_FILE: /nowhere cannot be read"),
+        ({"APP_SERVER_PORT": "http"}, r"server.port: .*unable to parse string as an integer \(from APP_SERVER_PORT\)$"),
+        (
+            {"APP_SERVER_PORT": "70000"},
+            r"server.port: .*less than or equal to 65535, not '70000' \(from APP_SERVER_PORT\)$",
+        ),
+        (
+            {"APP_DATABASE_PASSWORD_FILE": "/nowhere"},
+            "^APP_DATABASE_PASSWORD_FILE: the file that it names cannot be read: No such file or directory$",
+        ),
     ],
 )
 def test_a_wrong_value_is_named_with_its_key_and_source(environment: dict[str, str], message: str) -> None:
@@ -100,7 +114,7 @@ SECRET = "postgres://u:hunter2@h/db"
         (f"database: {{port: '{SECRET}'}}", "database.port: input should be"),
         (f"server: {{host: ['{SECRET}']}}", "server.host: input should be"),
         (f"server: {{host: {{a: '{SECRET}'}}}}", "server.host: input should be"),
-        (f"tracing: {{endpoint: '{SECRET}'}}", "tracing.endpoint: string should match"),
+        (f"tracing: {{endpoint: '{SECRET}'}}", "tracing.endpoint: value error, wants http://host"),
         (f"database: {{{SECRET}: 1}}", "database"),
         (f"'{SECRET}'", "holds no table"),
         ("- hunter2", "holds no table"),
@@ -176,3 +190,133 @@ def test_the_configuration_is_printed_with_secrets_masked(capsys: pytest.Capture
     assert "port: 9000" in printed
     assert "password: '**********'" in printed
     assert "hunter2" not in printed
+
+
+URL = "http://u:hunter2@h:1"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("APP_AUTH_JWKS_URL", URL),
+        ("APP_AUTH_JWKS_URL", "http://["),
+        ("APP_TRACING_ENDPOINT", URL),
+        ("APP_TRACING_ENDPOINT", "http://h:hunter2"),
+        ("APP_SERVICE_REGISTRY_ADDRESS", "consul"),
+        ("APP_SERVICE_REGISTRY_ADDRESS", "consul:hunter2"),
+        ("APP_SERVICE_REGISTRY_ADDRESS", URL),
+        ("APP_SERVICE_NAME", ""),
+        ("APP_SERVICE_NAME", URL),
+        ("APP_SERVICE_ADDRESS", URL),
+        ("APP_SERVER_HOST", ""),
+        ("APP_SERVER_HOST", "no such host"),
+        ("APP_SERVER_HOST", "\u00fc..x"),
+        ("APP_SERVER_HOST", URL),
+        ("APP_SERVER_PORT", "hunter2"),
+        ("APP_SERVER_PORT", "true"),
+        ("APP_DATABASE_HOST", URL),
+        ("APP_DATABASE_STATEMENT_TIMEOUT_S", "inf"),
+        ("APP_DATABASE_CONNECT_TIMEOUT_S", "1e300"),
+        ("APP_CACHE_HOST", URL),
+        ("APP_CACHE_TTL_S", "99999999999999999999"),
+    ],
+)
+def test_a_wrong_variable_is_named_and_its_value_is_not_shown(name: str, value: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load(UserSettings, {"APP_AUTH_JWKS_ISSUER": "i", name: value}, ())
+    assert f"(from {name})" in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("value", ["hunter2", "/hunter2/\nx", "hunter2" * 1000])
+def test_a_secret_in_place_of_its_file_is_not_shown(value: str) -> None:
+    with pytest.raises(SettingsError, match="^APP_DATABASE_PASSWORD_FILE: the file that it names") as refused:
+        load(UserSettings, {"APP_DATABASE_PASSWORD_FILE": value}, ())
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("value", ["x", "10.0.0.0/8, 300.0.0.0/8", "10.0.0.1/8", "10.0.0.0/8;10.1.0.0/16", URL])
+def test_trusted_networks_that_are_none_are_named_with_their_source(value: str) -> None:
+    with pytest.raises(SettingsError, match=r"^routes.trusted: .*\(from APP_ROUTES_TRUSTED\)$") as refused:
+        load(GatewaySettings, {"APP_ROUTES_TRUSTED": value}, ())
+    assert value not in str(refused.value).removesuffix("(from APP_ROUTES_TRUSTED)").split("such as")[0].split()
+
+
+@pytest.mark.parametrize("key", ["server: {port", "database: {port", "database: {statement_timeout_s", "cache: {ttl_s"])
+def test_a_boolean_is_no_number(tmp_path: Path, key: str) -> None:
+    with pytest.raises(SettingsError, match="wants a number"):
+        load(UserSettings, {}, write(tmp_path, f"{key}: true}}\n"))
+
+
+def folder(path: Path) -> None:
+    path.mkdir()
+
+
+def pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def link_to_nowhere(path: Path) -> None:
+    path.symlink_to(path.with_name("nothing"))
+
+
+def link_to_itself(path: Path) -> None:
+    path.symlink_to(path)
+
+
+@pytest.mark.parametrize("make", [folder, pipe, link_to_nowhere, link_to_itself])
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "config.yaml")
+    with pytest.raises(SettingsError, match=r"config\.yaml (is no regular file|cannot be read)"):
+        load(UserSettings, {}, (tmp_path,))
+
+
+def test_a_folder_without_permission_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: Path) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "lstat", refused)  # permissions do not hold for root, who may run this
+    with pytest.raises(SettingsError, match=r"config\.yaml cannot be read: Permission denied"):
+        load(UserSettings, {}, (tmp_path,))
+
+
+WITHOUT_HOME = """
+import os, pwd
+def unknown(uid): raise KeyError(uid)
+pwd.getpwuid = unknown
+from servicekit.settings import load
+from user_service.settings import UserSettings
+print(load(UserSettings, {}).server.port)
+"""
+
+
+def test_a_user_that_is_in_no_list_of_users_starts_a_service(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "HOME"}
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_HOME], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "8080\n"), done.stderr
+
+
+@pytest.mark.parametrize("argument", ["--print-confg", "--help", "x", "--hunter2"])
+def test_an_unknown_argument_ends_the_start_with_the_usage(argument: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        load_or_exit(UserSettings, {}, ["--print-config", argument])
+    assert ended.value.code == 2
+    assert capsys.readouterr() == ("", "usage: python -m user_service [--print-config]\n")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_port_that_is_taken_ends_the_start_with_its_key(host: str, capsys: pytest.CaptureFixture[str]) -> None:
+    async def nothing() -> None:
+        pass
+
+    async def app(*_: object) -> None:
+        pass
+
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(SystemExit) as ended:
+        serve(app, host, taken.getsockname()[1], nothing, nothing)
+    line = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert line.startswith("error: server.port: cannot listen on port")
+    assert line.count("\n") == 1

@@ -20,7 +20,7 @@ from prometheus_client import Counter
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from servicekit.following import Followed
 from servicekit.problems import UNAVAILABLE, Problem, documented, unavailable
-from servicekit.settings import Auth
+from servicekit.settings import Auth, unique, wrong
 from servicekit.tokens import Verifier
 from starlette.datastructures import Headers
 
@@ -201,10 +201,13 @@ def parse_clients(text: str) -> dict[str, Client]:
         ValueError: it is malformed; with what is wrong, and no hash.
     """
     try:
-        return {client.id: client for client in Clients.model_validate(json.loads(text)).clients}
+        clients = Clients.model_validate(json.loads(text, object_pairs_hook=unique)).clients
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise ValueError(f"holds a client that is wrong: {wrong}") from error
+        raise ValueError(f"holds a client that is wrong: {wrong(error)}") from error
+    found = {client.id: client for client in clients}
+    if len(found) < len(clients):
+        raise ValueError("holds two clients with one id")
+    return found
 
 
 def parameters(headers: Headers, query: str, body: bytes) -> dict[str, str]:

@@ -1,13 +1,12 @@
 """The routes: which paths lead to which service, and on which terms. Data, from a file."""
 
-import json
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
-import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from servicekit.settings import SettingsError
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
+from servicekit.addresses import place
+from servicekit.settings import Settings, SettingsError, parsed, wrong
 
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[1-9]\d{0,4})?")
@@ -19,12 +18,14 @@ def origin(value: str) -> str:
     Raises:
         ValueError: it is none.
     """
-    default = {"http": ":80", "https": ":443"}.get(value.partition(":")[0])
-    if value == "*" or (ORIGIN.fullmatch(value) and not (default and value.endswith(default))):
+    if value == "*":
         return value
-    raise ValueError(
-        f"{value} is no origin: scheme://host or scheme://host:port, in lower case, no path, no default port, as https://app.example.com"
-    )
+    wanted = "this is no origin: scheme://host or scheme://host:port, in lower case, no path, no default port, as https://app.example.com"
+    default = {"http": ":80", "https": ":443"}.get(value.partition(":")[0])
+    if not ORIGIN.fullmatch(value) or (default and value.endswith(default)):
+        raise ValueError(wanted)
+    place(value, wanted)
+    return value
 
 
 Origin = Annotated[str, AfterValidator(origin)]
@@ -32,13 +33,28 @@ Token = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]
 """The name of a header (RFC 9110, section 5.1)."""
 
 
-class Table(BaseModel):
-    """Common to every table: no unknown key, no change after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+OWN = re.compile(r"/(?:livez|readyz|metrics|openapi\.json|(?:auth|docs|health)(?:/.*)?)")
+"""Paths at which the gateway itself answers, which routes would hide."""
 
 
-class RateLimit(Table):
+def prefix(value: str) -> str:
+    """Return a prefix that requests can have and that leaves the gateway its own paths.
+
+    Raises:
+        ValueError: it is another one.
+    """
+    if {".", ".."} & set(value.split("/")):
+        raise ValueError("no request matches a prefix with the segment . or .., which the gateway refuses in paths")
+    if OWN.fullmatch(value):
+        raise ValueError("the gateway itself answers there: choose another prefix")
+    return value
+
+
+Prefix = Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._~-]+)+$"), AfterValidator(prefix)]
+"""Of a route's paths."""
+
+
+class RateLimit(Settings):
     """How much one client may ask."""
 
     requests: int = Field(ge=1)
@@ -46,12 +62,12 @@ class RateLimit(Table):
     """Seconds of the window."""
 
 
-class Cors(Table):
+class Cors(Settings):
     """Which pages of other origins may use a route, by a browser (https://fetch.spec.whatwg.org/#http-cors-protocol)."""
 
     allow_origins: tuple[Origin, ...] = Field(min_length=1)
     """Exactly those; `*`: all."""
-    methods: frozenset[Method] | None = None
+    methods: frozenset[Method] | None = Field(default=None, min_length=1)
     """That a preflight allows; absent: those of the route."""
     headers: tuple[Token, ...] = ("authorization", "content-type", "idempotency-key", "if-match", "if-none-match")
     """That a page may send."""
@@ -78,13 +94,13 @@ class Cors(Table):
         return self
 
 
-class Route(Table):
+class Route(Settings):
     """Everything at or below a path."""
 
-    prefix: str = Field(pattern=r"^(/[A-Za-z0-9._~-]+)+$")
+    prefix: Prefix
     service: str = Field(min_length=1)
     """Name in Consul."""
-    methods: frozenset[Method] = frozenset(get_args(Method))
+    methods: frozenset[Method] = Field(default=frozenset(get_args(Method)), min_length=1)
     auth: Literal["none", "optional", "required"] = "required"
     timeout_s: float = Field(default=30, gt=0, le=3600)
     """Until the head of the answer, or the whole of one that is held, over all attempts; and between two pieces of its body."""
@@ -100,13 +116,20 @@ class Route(Table):
         """Take HEAD for every path that has GET (RFC 9110, section 9.1)."""
         return methods | frozenset[Method]({"HEAD"}) if "GET" in methods else methods
 
+    @model_validator(mode="after")
+    def cors_is_within_the_route(self) -> "Route":
+        """Refuse a preflight that allows what the route then refuses."""
+        if self.cors and self.cors.methods and not self.cors.methods <= self.methods:
+            raise ValueError("cors.methods holds a method that the route does not take")
+        return self
+
     @property
     def template(self) -> str:
         """What metrics and logs call it."""
         return f"{self.prefix}/{{path}}"
 
 
-class Routes(Table):
+class Routes(Settings):
     """All of them."""
 
     routes: tuple[Route, ...] = Field(min_length=1)
@@ -148,12 +171,8 @@ def load(file: Path) -> RouteTable:
         SettingsError: the file cannot be read, or a key or value in it is wrong.
     """
     try:
-        values: Any = json.loads(text) if (text := file.read_text()).startswith("{") else yaml.safe_load(text)
-        return RouteTable(Routes.model_validate(values).routes)
-    except OSError as error:
-        raise SettingsError(f"routes file {file} cannot be read: {error.strerror}") from error
+        return RouteTable(Routes.model_validate(parsed(file)).routes)
+    except SettingsError as error:
+        raise SettingsError(f"routes file {error}") from error
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise SettingsError(f"routes file {file}: {wrong}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: not JSON, or not UTF-8
-        raise SettingsError(f"routes file {file} is neither YAML nor JSON: {error}") from error
+        raise SettingsError(f"routes file {file}: {wrong(error)}") from error

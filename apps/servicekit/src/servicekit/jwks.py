@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from servicekit import background
+from servicekit.settings import unique
 
 log = logging.getLogger(__name__)
 ALGORITHMS: dict[tuple[str, str | None], str] = {
@@ -57,9 +59,10 @@ def parse(text: str) -> Keys:
     """The keys of a set, by `kid`, in its order.
 
     Raises:
-        ValueError: it is no JWK Set, it is empty, or a key is too short or of a type that is not supported; with which.
+        ValueError: it is no JWK Set, it is empty, two keys have one `kid`, or a key is too short or of a type that is not supported; with
+            which.
     """
-    found = {key.kid: key for key in map(parsed, members(text))}
+    found = by_kid(map(parsed, members(text)))
     if not found:
         raise ValueError("holds no key")
     return found
@@ -71,9 +74,9 @@ def parse_public(text: str) -> Keys:
     Secret and private keys are passed over too: published, they are nobody's secret.
 
     Raises:
-        ValueError: it is no JWK Set, or holds no such key.
+        ValueError: it is no JWK Set, holds no such key, or two with one `kid`.
     """
-    found: Keys = {}
+    found: list[Key] = []
     for member in members(text):
         if signs(member) and member.get("kty") != "oct" and "d" not in member:
             try:
@@ -81,9 +84,23 @@ def parse_public(text: str) -> Keys:
             except ValueError as error:
                 log.warning("A key is passed over", extra={"reason": str(error)})
             else:
-                found[key.kid] = key
+                found.append(key)
     if not found:
         raise ValueError("holds no public key for signatures")
+    return by_kid(found)
+
+
+def by_kid(keys: Iterable[Key]) -> Keys:
+    """Return keys by `kid`.
+
+    Raises:
+        ValueError: two have the same, and which one a token means cannot be said.
+    """
+    found: Keys = {}
+    for key in keys:
+        if key.kid in found:
+            raise ValueError(f"holds key {key.kid!r} twice")
+        found[key.kid] = key
     return found
 
 
@@ -100,7 +117,7 @@ def members(text: str) -> list[dict[str, Any]]:
         ValueError: it is no JWK Set.
     """
     try:
-        keys = json.loads(text)["keys"]
+        keys = json.loads(text, object_pairs_hook=unique)["keys"]
         return [dict(key) for key in keys]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError("is not a JWK Set (RFC 7517)") from error

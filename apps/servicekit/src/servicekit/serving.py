@@ -4,13 +4,24 @@ import asyncio
 import gc
 import resource
 from collections.abc import Awaitable, Callable
-from socket import socket
+from socket import (
+    AF_INET6,
+    AI_PASSIVE,
+    IPPROTO_IPV6,
+    IPV6_V6ONLY,
+    SO_REUSEADDR,
+    SOCK_STREAM,
+    SOL_SOCKET,
+    getaddrinfo,
+    socket,
+)
 from typing import cast
 
 import uvicorn
 
 from servicekit.asgi import App
 from servicekit.http1 import KEEP_ALIVE_S, Protocol
+from servicekit.settings import SettingsError, refuse
 
 DRAIN_S = 25
 """For requests in flight; below the pod's grace period less its preStop."""
@@ -62,7 +73,7 @@ def serve(
     leave: Callable[[], Awaitable[None]],
     protocol: type[Protocol] = Protocol,
 ) -> None:
-    """Serve until SIGTERM or SIGINT.
+    """Serve until SIGTERM or SIGINT; end with exit code 2 where the port cannot be had.
 
     Args:
         app: the ASGI app.
@@ -73,7 +84,35 @@ def serve(
         protocol: of connections.
     """
     allow_descriptors()
-    Server(configured(app, host, port, protocol), join, leave).run()
+    try:
+        sockets = bound(host, port)
+    except SettingsError as error:
+        refuse(error)
+    Server(configured(app, host, port, protocol), join, leave).run(sockets)
+
+
+def bound(host: str, port: int) -> list[socket]:
+    """Return sockets with every address of a host, which do not listen yet.
+
+    Raises:
+        SettingsError: the port cannot be had, or the host has no address here.
+    """
+    sockets: list[socket] = []
+    try:
+        found = getaddrinfo(host, port, type=SOCK_STREAM, flags=AI_PASSIVE)
+        for family, kind, protocol, _, address in dict.fromkeys(found):
+            sockets.append(socket(family, kind, protocol))
+            sockets[-1].setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+            if family == AF_INET6:
+                sockets[-1].setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, 1)  # as asyncio does: 0.0.0.0 is another setting
+            sockets[-1].bind(address)
+    except OSError as error:
+        for each in sockets:
+            each.close()
+        raise SettingsError(
+            f"server.port: cannot listen on port {port} of server.host {host}: {error.strerror}"
+        ) from error
+    return sockets
 
 
 def allow_descriptors() -> None:

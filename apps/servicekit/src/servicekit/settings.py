@@ -1,21 +1,33 @@
 """Settings of a service: defaults, overruled by config.yaml, overruled by APP_… in the environment."""
 
 import difflib
+import json
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar, cast
+from typing import Annotated, Any, NoReturn, TypeVar, cast
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from servicekit.addresses import Host, HostAndPort, Url
 
 PREFIX = "APP"
+PRINT = "--print-config"
 KEY = re.compile(r"[\w.-]{1,80}", re.ASCII)
-HARMLESS = re.compile(r"[\w. +-]{0,20}", re.ASCII)
-"""No URL, which may hold a password, and no password of any strength."""
-FOLDERS = (Path("config"), Path("/etc/app"), Path.home() / ".app")
-"""Where config.yaml is looked for; the first one found is taken."""
+HARMLESS = re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]{1,9})?|true|false", re.ASCII | re.IGNORECASE)
+"""A number or a boolean: of whatever else is wrong, nothing is shown, since it may be a password in the wrong place."""
 
 
 class SettingsError(Exception):
@@ -27,11 +39,19 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def numbers_are_no_booleans(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse true and false as 1 and 0."""
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation in (int, float):
+            raise ValueError("wants a number")
+        return value
+
 
 class Server(Settings):
     """Where the service listens."""
 
-    host: str = "0.0.0.0"  # noqa: S104 - a pod is reached from outside itself
+    host: Host = "0.0.0.0"  # noqa: S104 - a pod is reached from outside itself
     port: int = Field(default=8080, ge=1, le=65535)
     body_limit_bytes: int = Field(default=64 * 1024, ge=1)
     """The largest request body that is accepted."""
@@ -40,16 +60,20 @@ class Server(Settings):
 class Registry(Settings):
     """The Consul agent."""
 
-    address: str = "localhost:8500"
+    address: HostAndPort = "localhost:8500"
     token: SecretStr = SecretStr("")
     """Empty: the agent asks for none."""
+
+
+ServiceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+"""In Consul, in metrics and in logs."""
 
 
 class Service(Settings):
     """What the service is called, and where others reach it."""
 
-    name: str
-    address: str = "127.0.0.1"
+    name: ServiceName
+    address: Host = "127.0.0.1"
     """Registered in Consul; a pod's IP."""
     registry: Registry = Registry()
 
@@ -57,7 +81,7 @@ class Service(Settings):
 class Jwks(Settings):
     """Another issuer, whose tokens are accepted beside our own."""
 
-    url: str | None = Field(default=None, pattern=r"^https?://")
+    url: Url | None = None
     """Of its JWK Set; absent: there is none."""
     issuer: str = ""
     """Its name, which its tokens have as `iss`."""
@@ -85,7 +109,7 @@ class Auth(Settings):
 class Cache(Settings):
     """The Redis that services share."""
 
-    host: str | None = None
+    host: Host | None = None
     """Absent: there is none."""
     port: int = Field(default=6379, ge=1, le=65535)
     password: SecretStr = SecretStr("")
@@ -94,7 +118,7 @@ class Cache(Settings):
 class Tracing(Settings):
     """Where spans go."""
 
-    endpoint: str | None = Field(default=None, pattern=r"^https?://")
+    endpoint: Url | None = None
     """URL of an OpenTelemetry collector (OTLP over HTTP), such as http://collector:4318; absent: no spans."""
     ratio: float = Field(default=0.1, ge=0, le=1)
     """Of the traces that begin here, how many are recorded; of one that a caller began, it says so itself."""
@@ -112,18 +136,18 @@ class ServiceSettings(Settings):
 S = TypeVar("S", bound=ServiceSettings)
 
 
-def load(model: type[S], environment: Mapping[str, str], folders: tuple[Path, ...] = FOLDERS) -> S:
+def load(model: type[S], environment: Mapping[str, str], folders: tuple[Path, ...] | None = None) -> S:
     """The settings of a service.
 
     Args:
         model: of the service.
         environment: APP_SERVER_PORT is server.port; APP_SERVER_PORT_FILE names a file that holds it.
-        folders: where config.yaml is looked for.
+        folders: where config.yaml is looked for; the first one found is taken.
 
     Raises:
         SettingsError: a value is wrong, or a file cannot be read.
     """
-    values, sources = from_file(folders)
+    values, sources = from_file(usual_folders() if folders is None else folders)
     refuse_unknown(model, environment)
     refuse_no_tables(model, values, sources)
     for key in keys(model):
@@ -140,6 +164,15 @@ def load(model: type[S], environment: Mapping[str, str], folders: tuple[Path, ..
     except ValidationError as error:
         problems = (describe(dict(problem), sources, model) for problem in error.errors())
         raise SettingsError("; ".join(problems)) from error
+
+
+def usual_folders() -> tuple[Path, ...]:
+    """Return where config.yaml is looked for."""
+    try:
+        home = (Path.home() / ".app",)
+    except RuntimeError:  # without HOME, a user that is in no list of users has none
+        home = ()
+    return (Path("config"), Path("/etc/app"), *home)
 
 
 class Loader(yaml.SafeLoader):
@@ -159,24 +192,48 @@ def from_file(folders: tuple[Path, ...]) -> tuple[dict[str, Any], dict[tuple[str
     """The first config.yaml, and itself as the source of all it holds."""
     for folder in folders:
         file = folder / "config.yaml"
-        if file.is_file():
-            values = parsed(file)
-            if not isinstance(values, dict):
-                raise SettingsError(f"{file} holds no table of settings")
-            return cast("dict[str, Any]", values), {(): str(file)}
+        try:
+            file.lstat()  # a link to nowhere is a mistake, not the absence of a file
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise SettingsError(f"{file} cannot be read: {error.strerror}") from error
+        values = parsed(file)
+        if not isinstance(values, dict):
+            raise SettingsError(f"{file} holds no table of settings")
+        return cast("dict[str, Any]", values), {(): str(file)}
     return {}, {}
 
 
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON, for `object_pairs_hook`.
+
+    Raises:
+        ValueError: a key is there twice, of which one would be passed over.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key is there twice")
+    return found
+
+
 def parsed(file: Path) -> Any:
-    """Return what a YAML file holds; an empty one holds an empty table.
+    """Return what a file of YAML or JSON holds; an empty one holds an empty table.
 
     Raises:
         SettingsError: it cannot be read; with where, and none of its content, which may be secret.
     """
     try:
-        values: Any = yaml.load(file.read_bytes(), Loader)  # noqa: S506 - a SafeLoader
+        if file.exists() and not file.is_file():  # reading a pipe would wait for its writer
+            raise SettingsError(f"{file} is no regular file")
+        content = file.read_bytes()
     except OSError as error:
         raise SettingsError(f"{file} cannot be read: {error.strerror}") from error
+    # JSON is YAML, but PyYAML takes no tabs for its indentation, and a hundred times as long.
+    with suppress(ValueError, RecursionError):
+        return json.loads(content, object_pairs_hook=unique)
+    try:
+        values: Any = yaml.load(content, Loader)  # noqa: S506 - a SafeLoader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -250,11 +307,11 @@ def from_environment(name: str, environment: Mapping[str, str]) -> tuple[str, st
     if file is None:
         return None
     try:
-        return Path(file).read_text().rstrip("\n"), f"{name}_FILE ({file})"
-    except OSError as error:
-        raise SettingsError(f"{name}_FILE: {file} cannot be read: {error.strerror}") from error
+        return Path(file).read_text(encoding="utf-8").rstrip("\n"), f"{name}_FILE"
+    except OSError as error:  # its name is not shown: it may be the secret itself
+        raise SettingsError(f"{name}_FILE: the file that it names cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise SettingsError(f"{name}_FILE: {file} is no text in UTF-8") from error
+        raise SettingsError(f"{name}_FILE: the file that it names is no text in UTF-8") from error
 
 
 def keys(model: type[BaseModel], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -268,7 +325,7 @@ def keys(model: type[BaseModel], above: tuple[str, ...] = ()) -> Iterator[tuple[
 
 
 def describe(problem: dict[str, Any], sources: Mapping[tuple[str, ...], str], model: type[BaseModel]) -> str:
-    """One problem that pydantic found, with the value where that is short and cannot be secret."""
+    """One problem that pydantic found, with the value where it is a number or a boolean."""
     key = tuple(str(part) for part in problem["loc"])
     source = sources.get(key) or sources.get((), "the defaults")
     name = ".".join(map(shown, key))
@@ -276,9 +333,20 @@ def describe(problem: dict[str, Any], sources: Mapping[tuple[str, ...], str], mo
         known = [".".join(known) for known in keys(model)]
         return f"{name}: there is no such setting{nearest('.'.join(key), known)} (from {source})"
     given = problem["input"]
-    harmless = isinstance(given, bool | int | float) or (isinstance(given, str) and HARMLESS.fullmatch(given))
-    hidden = not harmless or key in secrets(model) or problem["type"] == "missing"
+    hidden = not harmless(given) or key in secrets(model) or problem["type"] == "missing"
     return f"{name}: {problem['msg'].lower()}{'' if hidden else f', not {given!r}'} (from {source})"
+
+
+def harmless(given: Any) -> bool:
+    """Whether a refused value may be shown."""
+    if isinstance(given, str):
+        return HARMLESS.fullmatch(given) is not None
+    return isinstance(given, bool | int | float) and abs(given) < 1e9
+
+
+def wrong(error: ValidationError) -> str:
+    """Return every problem of a file's content: its key and what is wrong, and nothing of the value."""
+    return "; ".join(f"{'.'.join(shown(str(part)) for part in e['loc'])}: {e['msg']}" for e in error.errors())
 
 
 def secrets(model: type[BaseModel], above: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
@@ -299,19 +367,22 @@ def load_or_exit(model: type[S], environment: Mapping[str, str], arguments: Sequ
     """The settings, or the end of the process.
 
     With --print-config among the arguments they are printed as YAML, secrets masked, and the process ends with exit code 0; when one is
-    wrong it ends with one line that says what, and exit code 2.
+    wrong it ends with one line that says what, and exit code 2. So it does with any other argument.
     """
+    if not set(arguments) <= {PRINT}:
+        print(f"usage: python -m {model.__module__.partition('.')[0]} [{PRINT}]", file=sys.stderr)
+        sys.exit(2)
     try:
         settings = load(model, environment)
     except SettingsError as error:
         refuse(error)
-    if "--print-config" in arguments:
+    if PRINT in arguments:
         print(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False), end="")
         sys.exit(0)
     return settings
 
 
 def refuse(error: SettingsError) -> NoReturn:
-    """End the start of a service."""
-    print(f"error: {error}", file=sys.stderr)
+    """End the start of a service, with one line."""
+    print("error:", " ".join(str(error).split()), file=sys.stderr)
     sys.exit(2)

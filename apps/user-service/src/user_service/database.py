@@ -48,10 +48,14 @@ class Postgres:
 
     Args:
         settings: of the database.
+
+    Raises:
+        SettingsError: the certificate by which the server is verified cannot be read.
     """
 
     def __init__(self, settings: Database) -> None:
         self.settings = settings
+        self._tls = settings.tls()
         self._pool: Any = None
         self._watching: Any = None
         self._writing = asyncio.Semaphore(max(1, settings.pool.size - FOR_READING))
@@ -80,7 +84,7 @@ class Postgres:
             user=settings.username,
             password=settings.password.get_secret_value(),
             database=settings.name,
-            ssl=settings.tls(),
+            ssl=self._tls,
             min_size=0,
             max_size=size,
             timeout=settings.connect_timeout_s,

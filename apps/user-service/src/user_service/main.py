@@ -13,7 +13,7 @@ from servicekit import endpoints, openapi, problems, routing
 from servicekit.health import Health
 from servicekit.registration import Registration
 from servicekit.running import run
-from servicekit.settings import load_or_exit
+from servicekit.settings import SettingsError, load_or_exit, refuse
 from servicekit.tokens import Verifier
 
 from user_service import documents, v1, v2
@@ -72,5 +72,8 @@ async def tidy(users: Users) -> None:
 def main() -> None:
     """Run the service."""
     settings = load_or_exit(UserSettings, os.environ, sys.argv[1:])
-    database = Postgres(settings.database)
+    try:
+        database = Postgres(settings.database)
+    except SettingsError as error:
+        refuse(error)
     run(settings, partial(create_app, Users(database, Cache(settings.cache, database))))

@@ -14,7 +14,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from servicekit import logs
-from servicekit.settings import load_or_exit
+from servicekit.settings import SettingsError, load_or_exit, refuse
 from sqlalchemy import URL, Connection, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -102,10 +102,12 @@ def upgrade(connection: Connection) -> None:
 
 def main() -> None:
     """Migrate, or end with exit code 1 and the reason."""
-    settings = load_or_exit(UserSettings, os.environ)
+    settings = load_or_exit(UserSettings, os.environ, sys.argv[1:])
     logs.configure(f"{settings.service.name}-migration")
     try:
         asyncio.run(migrate(settings.database))
+    except SettingsError as error:
+        refuse(error)
     except (DBAPIError, OSError) as error:
         reason: Any = getattr(error, "orig", None) or error
         log.error("The migration failed", extra={"reason": str(reason)})  # noqa: TRY400 - the reason says it

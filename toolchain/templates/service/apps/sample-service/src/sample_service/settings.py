@@ -1,12 +1,12 @@
 """Settings of sample-service."""
 
-from servicekit.settings import Service, ServiceSettings
+from servicekit.settings import Service, ServiceName, ServiceSettings
 
 
 class SampleService(Service):
     """What the service is called."""
 
-    name: str = "sample-service"
+    name: ServiceName = "sample-service"
 
 
 class SampleServiceSettings(ServiceSettings):
