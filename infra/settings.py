@@ -64,7 +64,8 @@ class Settings(BaseModel):
     @classmethod
     def _numbers_are_no_booleans(cls, value: Any, info: ValidationInfo) -> Any:
         """Refuse true and false as 1 and 0."""
-        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation in (int, float, int | None):
+        wanted: Any = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and wanted in (int, float, int | None):
             raise ValueError("wants a number")
         return value
 

@@ -230,7 +230,7 @@ def test_a_wrong_variable_is_named_and_its_value_is_not_shown(name: str, value: 
 
 @pytest.mark.parametrize("value", ["hunter2", "/hunter2/\nx", "hunter2" * 1000])
 def test_a_secret_in_place_of_its_file_is_not_shown(value: str) -> None:
-    with pytest.raises(SettingsError, match="^APP_DATABASE_PASSWORD_FILE: the file that it names") as refused:
+    with pytest.raises(SettingsError, match=r"^APP_DATABASE_PASSWORD_FILE: the file that it names") as refused:
         load(UserSettings, {"APP_DATABASE_PASSWORD_FILE": value}, ())
     assert "hunter2" not in str(refused.value)
 

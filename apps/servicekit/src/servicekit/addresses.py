@@ -64,10 +64,10 @@ def place(value: str, wanted: str) -> SplitResult:
     try:
         parts = urlsplit(value)
         host(parts.hostname or "")
-        possible = "@" not in parts.netloc and parts.port != 0  # above 65535 `port` itself raises
-    except ValueError:
-        possible = False
-    if not possible:
+        port = parts.port  # above 65535 this itself raises
+    except ValueError as error:
+        raise ValueError(wanted) from error
+    if "@" in parts.netloc or port == 0:
         raise ValueError(wanted)
     return parts
 
