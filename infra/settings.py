@@ -85,6 +85,32 @@ class RateLimit(Settings):
     """Seconds of the window."""
 
 
+def network(given: str) -> str:
+    """A CIDR.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        ipaddress.ip_network(given)
+    except ValueError as error:
+        reason = "the network has host bits set" if is_interface(given) else "this is no network"
+        raise ValueError(f"{reason}: give a network as CIDR, like 10.0.8.0/24 or 203.0.113.7/32") from error
+    return given
+
+
+def is_interface(given: str) -> bool:
+    """Whether a text is an address within a network."""
+    try:
+        ipaddress.ip_interface(given)
+    except ValueError:
+        return False
+    return True
+
+
+Network = Annotated[str, AfterValidator(network)]
+"""As CIDR."""
+
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[1-9]\d{0,4})?")
 
@@ -265,7 +291,7 @@ class JwksSettings(Settings):
     """Of its JWK Set."""
     issuer: str = Field(min_length=1)
     """What its tokens have as `iss`."""
-    networks: list[str] = Field(default=["0.0.0.0/0"], min_length=1)
+    networks: list[Network] = Field(default=["0.0.0.0/0"], min_length=1)
     """Where its host is, as CIDRs: who verifies tokens may connect there, on the URL's port."""
 
     @property
@@ -279,7 +305,7 @@ class IngressMetrics(Settings):
 
     target: HostAndPort
     """host:port"""
-    networks: list[str] = Field(min_length=1)
+    networks: list[Network] = Field(min_length=1)
     """Where that is, as CIDRs."""
 
     @property
@@ -300,7 +326,7 @@ class IngressSettings(Settings):
     """Secret with the certificate; absent: the controller's own, or the issuer's."""
     issuer: str | None = None
     """ClusterIssuer of cert-manager, which then makes a certificate for each host and renews it."""
-    trusted: list[str] = []
+    trusted: list[Network] = []
     """Networks of the controller's pods, which may connect and whose X-Forwarded-For the gateway believes."""
     namespace: str | None = None
     """Namespace of the controller's pods, which may connect: for clusters whose network policies do not know pods by their networks."""
@@ -353,7 +379,7 @@ class Storage(Settings):
 class ApiServer(Settings):
     """The Kubernetes API as network policies see it: past its Service. `kubectl get endpointslices kubernetes` shows it."""
 
-    networks: list[str] = Field(min_length=1)
+    networks: list[Network] = Field(min_length=1)
     """Where it is, as CIDRs."""
     port: int = Field(default=6443, ge=1, le=65535)
 
@@ -361,7 +387,7 @@ class ApiServer(Settings):
 class Kubelets(Settings):
     """The kubelets of the nodes, who know what containers take."""
 
-    networks: list[str] = Field(min_length=1)
+    networks: list[Network] = Field(min_length=1)
     """Where the nodes are, as CIDRs."""
     port: int = Field(default=10250, ge=1, le=65535)
     verify: bool = True
@@ -377,29 +403,6 @@ class BackupSettings(Settings):
     """How many there are at the most."""
     too_old_h: int = Field(default=26, ge=1)
     """Age of the newest past which an alert rings."""
-
-
-def network(given: str) -> str:
-    """A CIDR.
-
-    Raises:
-        ValueError: it is none.
-    """
-    try:
-        ipaddress.ip_network(given)
-    except ValueError as error:
-        reason = "the network has host bits set" if is_interface(given) else "this is no network"
-        raise ValueError(f"{reason}: give a network as CIDR, like 10.0.8.0/24 or 203.0.113.7/32") from error
-    return given
-
-
-def is_interface(given: str) -> bool:
-    """Whether a text is an address within a network."""
-    try:
-        ipaddress.ip_interface(given)
-    except ValueError:
-        return False
-    return True
 
 
 def port_of(url: str) -> int:
@@ -426,7 +429,7 @@ class OtlpSettings(Settings):
 
     endpoint: Url
     """Its URL, without /v1/traces and the like."""
-    networks: list[Annotated[str, AfterValidator(network)]] = []
+    networks: list[Network] = []
     """Where it is outside the cluster, as CIDRs: who sends may connect there, on the URL's port."""
     namespace: str | None = None
     """Its namespace, where it is in the cluster; its pods listen on the URL's port, too."""
@@ -463,7 +466,7 @@ class ManagedPostgresSettings(Settings):
     host: Host
     """Its name, which its certificate bears."""
     port: int = Field(default=5432, ge=1, le=65535)
-    networks: list[Annotated[str, AfterValidator(network)]] = Field(min_length=1)
+    networks: list[Network] = Field(min_length=1)
     """Where it is, as CIDRs: who needs the database may connect there."""
     ca: Annotated[str, AfterValidator(certificates)]
     """Whom to trust for its certificate, as PEM."""
@@ -526,7 +529,7 @@ class Receiver(Settings):
     """Of the alerts that it is told of."""
     watchdog: bool = False
     """It is told of the dead man's switch instead, every five minutes: what rings when it hears nothing."""
-    networks: list[Annotated[str, AfterValidator(network)]] = ["0.0.0.0/0"]
+    networks: list[Network] = ["0.0.0.0/0"]
     """Where it is, as CIDRs: Alertmanager may connect there."""
     port: int | None = Field(default=None, ge=1, le=65535)
     """Absent: 443, or 587 for mail."""
@@ -602,6 +605,14 @@ class StackSettings(Settings):
     receivers: list[Receiver] = []
     """Who is told of alerts; nobody: Alertmanager shows them."""
 
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> "StackSettings":
+        """Refuse one name for two, of which one would be passed over."""
+        for key, names in (("clients", [c.id for c in self.clients]), ("receivers", [r.name for r in self.receivers])):
+            if len(set(names)) < len(names):
+                raise ValueError(f"two {key} have one name")
+        return self
+
     def of(self, service: str) -> ServiceSettings:
         """How one of our services runs."""
         return self.services.get(service, self.service)
@@ -662,13 +673,17 @@ def load_stack(file: Path) -> StackSettings:
         SettingsError: the file cannot be read, or a key or value is wrong.
     """
     try:
-        content: Any = yaml.safe_load(file.read_text())
+        content: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(f"{file} cannot be read: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
+    except yaml.MarkedYAMLError as error:
+        where = error.problem_mark
         line = f" line {where.line + 1}" if where else ""
-        raise SettingsError(f"{file}{line} is not YAML: {getattr(error, 'problem', error)}") from error
+        # An alias, a tag: a name of the file's own, such as a secret in the wrong place.
+        problem = re.sub(r"'[^']{2,}'", "this", (error.problem or "").partition("\n")[0])
+        raise SettingsError(f"{file}{line} is not YAML: {problem}") from error
+    except Exception as error:  # by a tag or a number that is none, PyYAML raises whatever that leads to
+        raise SettingsError(f"{file} is not YAML in UTF-8 ({type(error).__name__})") from error
     try:
         values: Any = content["config"]["estate:settings"]
     except (TypeError, KeyError):

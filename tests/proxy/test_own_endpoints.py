@@ -6,13 +6,16 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
+from api_gateway import routes
 from api_gateway.main import create_app
 from api_gateway.settings import GatewaySettings
+from pydantic import ValidationError
 from servicekit import bodies, serving
 from servicekit.observation import Observed
 from servicekit.registration import Registration
 from servicekit.serving import Server, configured
 
+from infra import settings
 from tests.proxy.conftest import nothing
 from tests.proxy.test_server import ending, exchange, request
 from tests.unit.api_gateway.test_issuing import billing
@@ -32,7 +35,7 @@ async def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerato
     write_keys(tmp_path / "jwks.json", {"old": OLD})
     write_clients(tmp_path / "clients.json", billing())
     (tmp_path / "routes.json").write_text(json.dumps({"routes": [{"prefix": "/api/v1/users", "service": "s"}]}))
-    settings = GatewaySettings.model_validate(
+    given = GatewaySettings.model_validate(
         {
             "service": {"registry": {"address": f"127.0.0.1:{CLOSED_PORT}"}},
             "auth": {"keys_file": tmp_path / "jwks.json"},
@@ -40,7 +43,7 @@ async def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerato
             "clients": {"file": tmp_path / "clients.json"},
         }
     )
-    proxy = create_app(settings, Registration(settings.service.registry, "api-gateway", "a", "127.0.0.1", 8080))
+    proxy = create_app(given, Registration(given.service.registry, "api-gateway", "a", "127.0.0.1", 8080))
     observed = Observed(proxy, "api-gateway", client=proxy.peers.address)
     server = Server(configured(observed, "127.0.0.1", 0), nothing, nothing)
     task = asyncio.create_task(server.serve())
@@ -67,6 +70,15 @@ def parts(answer: bytes) -> tuple[int, dict[bytes, bytes], bytes]:
 
 PATHS = [b"/", b"/livez", b"/readyz", b"/health", b"/health/details", b"/metrics",
     b"/docs", b"/docs/docs.js", b"/openapi.json", b"/nothing", b"/auth/token"]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", [path.decode() for path in PATHS if path not in (b"/", b"/nothing")])
+@pytest.mark.parametrize("route", [routes.Route, settings.Route])
+def test_a_route_cannot_hide_an_endpoint_of_the_gateway(
+    route: type[routes.Route] | type[settings.Route], path: str
+) -> None:
+    with pytest.raises(ValidationError, match="the gateway itself answers there"):
+        route.model_validate({"prefix": path})
 
 
 @pytest.mark.parametrize("path", PATHS)

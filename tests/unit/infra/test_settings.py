@@ -111,6 +111,59 @@ def test_a_file_that_is_not_yaml_is_named_with_the_line(tmp_path: Path) -> None:
         load_stack(file)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: !!bool hunter2",
+        "a: !!timestamp hunter2",
+        "a: !!int ''",
+        "a: *hunter2",
+        "a: !hunter2 x",
+        "[" * 5000,
+        "a: 2026-99-99",
+    ],
+)
+def test_any_file_that_is_not_yaml_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "Pulumi.x.yaml"
+    file.write_text(text)
+    with pytest.raises(SettingsError, match=r"is not YAML") as refused:
+        load_stack(file)
+    assert "\n" not in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+
+
+CLIENT = {"id": "a", "secret_hash": "$argon2id$x", "user_id": 1, "username": "x"}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"clients": [CLIENT, CLIENT]},
+        {"receivers": [{"name": "a", "kind": "webhook"}, {"name": "a", "kind": "webhook"}]},
+    ],
+)
+def test_one_name_for_two_is_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match="have one name"):
+        parsed(**values)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"ingress": {"trusted": ["hunter2"]}},
+        {"ingress": {"metrics": {"target": "h:1", "networks": ["hunter2"]}}},
+        {"api_server": {"networks": ["hunter2"]}},
+        {"kubelets": {"networks": ["hunter2"]}},
+        {"jwks": {"url": "https://h", "issuer": "i", "networks": ["hunter2"]}},
+        {"receivers": [{"name": "a", "kind": "webhook", "networks": ["hunter2"]}]},
+    ],
+)
+def test_a_network_is_a_cidr_wherever_it_is_set(values: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match="this is no network: give a network as cidr") as refused:
+        parsed(**values)
+    assert "hunter2" not in str(refused.value)
+
+
 def managed(**changed: object) -> dict[str, object]:
     return {"host": "db.example.com", "networks": ["192.0.2.0/24"], "ca": CA} | changed
 

@@ -100,7 +100,9 @@ def bound(host: str, port: int) -> list[socket]:
     sockets: list[socket] = []
     try:
         found = getaddrinfo(host, port, type=SOCK_STREAM, flags=AI_PASSIVE)
-        for family, kind, protocol, _, address in dict.fromkeys(found):
+        # localhost is ::1 too, whatever the system has.
+        usable = [each for each in found if each[0] != AF_INET6 or has_ipv6()] or found
+        for family, kind, protocol, _, address in dict.fromkeys(usable):
             sockets.append(socket(family, kind, protocol))
             sockets[-1].setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
             if family == AF_INET6:
@@ -113,6 +115,16 @@ def bound(host: str, port: int) -> list[socket]:
             f"server.port: cannot listen on port {port} of server.host {host}: {error.strerror}"
         ) from error
     return sockets
+
+
+def has_ipv6() -> bool:
+    """Whether this system has an address of IPv6."""
+    try:
+        with socket(AF_INET6, SOCK_STREAM) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
 
 
 def allow_descriptors() -> None:
