@@ -715,13 +715,15 @@ def parse(values: Any, source: str) -> StackSettings:
         raise SettingsError(f"{source}: {problems}") from error
 
 
+KEY = re.compile(r"[\w.-]{1,80}", re.ASCII)
 MISSING = {"api_server": ": set api_server: {networks: […]}; kubectl get endpointslices kubernetes shows the addresses"}
 """What to do about settings that have no default."""
 
 
 def describe(problem: dict[str, Any]) -> str:
     """One problem that pydantic found, for the person who wrote the file."""
-    key = ".".join(str(part) for part in problem["loc"])
+    # A key that is none may be a value in the wrong place.
+    key = ".".join(str(part) if KEY.fullmatch(str(part)) else "a key" for part in problem["loc"])
     if problem["type"] == "missing":
         return f"{key} is missing{MISSING.get(key, '')}"
     if problem["type"] != "extra_forbidden":

@@ -264,6 +264,7 @@ def test_a_url_that_cannot_work_is_refused_and_not_shown(key: str, url: object) 
         {"ingress": {"host": "u:hunter2@h"}},
         {"ingress": {"metrics": {"target": "h:hunter2", "networks": ["192.0.2.0/24"]}}},
         {"ingress": "hunter2"},
+        {"ingress": {"https://u:hunter2@h": 1}},
         {"postgres": {"kind": "hunter2"}},
         {"postgres": {"kind": "managed", "managed": {"host": "h", "networks": ["hunter2"], "ca": "hunter2"}}},
         {"registry": ["hunter2"]},
