@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
+from servicekit import logs
 from user_service import main as service
 from user_service import migrate
 from user_service.settings import Database
@@ -48,6 +49,7 @@ def test_an_authority_that_cannot_be_read_ends_the_start(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("APP_DATABASE_CA_FILE", str(ca))
     monkeypatch.setattr(sys, "argv", ["user_service"])
+    monkeypatch.setattr(logs, "configure", lambda _: None)  # of the whole process
     with pytest.raises(SystemExit) as ended:
         main()
     line = capsys.readouterr().err
