@@ -3,6 +3,7 @@
 import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache
 
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import seed as seeded
@@ -45,8 +46,9 @@ def changed(draw: st.DrawFn, raw: bytes) -> bytes:
 
 
 @st.composite
-def mutations(draw: st.DrawFn, cases: tuple[Case, ...]) -> Case:
+def mutations(draw: st.DrawFn) -> Case:
     """A case of the corpus with its request, or the service's answer, changed; sent as it is or in two segments."""
+    cases = sources()
     case = cases[draw(st.integers(0, len(cases) - 1))]
     if case.script is not ECHO and draw(st.booleans()):
         answer = draw(changed(case.script.answer))
@@ -59,6 +61,7 @@ def mutations(draw: st.DrawFn, cases: tuple[Case, ...]) -> Case:
     return replace(case, name=f"mutation of {case.name}")
 
 
+@cache
 def sources() -> tuple[Case, ...]:
     """The cases that are mutated."""
     return tuple(case for case in corpus() if len(case.raw) + len(case.script.answer) < LARGEST_BYTES)
@@ -106,7 +109,7 @@ def search(lane: Lane, seed: int, examples: int, known: frozenset[str] = frozens
         phases=(Phase.generate, Phase.shrink),
         suppress_health_check=(HealthCheck.too_slow, HealthCheck.filter_too_much),
     )
-    @given(mutations(sources()))
+    @given(mutations())
     def holds(case: Case) -> None:
         nonlocal sent, failure
         sent += 1

@@ -282,6 +282,19 @@ def test_a_body_that_is_not_read_is_no_request(controller: Controller, path: str
     assert {got.path for got in controller.received} <= {"/second", "/last"}
 
 
+def test_http_2_is_spoken_where_it_is_agreed_upon(controller: Controller) -> None:
+    trust = controller.trust
+    trust.set_alpn_protocols(["h2"])
+    try:
+        with controller.connect() as connection:
+            assert isinstance(connection, ssl.SSLSocket)
+            assert connection.selected_alpn_protocol() == "h2"
+            connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
+            assert connection.recv(4)[3:] == b"\x04", "the server's settings (RFC 9113, section 3.4)"
+    finally:
+        trust.set_alpn_protocols(["http/1.1"])
+
+
 def chunked(*fields: str, trailer: str = "") -> bytes:
     return request("Transfer-Encoding: chunked", *fields, method="POST") + f"5\r\nhello\r\n0\r\n{trailer}\r\n".encode()
 

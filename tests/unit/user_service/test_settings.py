@@ -49,7 +49,7 @@ def test_an_authority_that_cannot_be_read_ends_the_start(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("APP_DATABASE_CA_FILE", str(ca))
     monkeypatch.setattr(sys, "argv", ["user_service"])
-    monkeypatch.setattr(logs, "configure", lambda _: None)  # of the whole process
+    monkeypatch.setattr(logs, "configure", print)  # in place of the whole process' log
     with pytest.raises(SystemExit) as ended:
         main()
     line = capsys.readouterr().err

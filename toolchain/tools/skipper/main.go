@@ -22,8 +22,23 @@ func main() {
 	}
 	// In upstream's own handlers is what its flags ask for, -forwarded-headers among it.
 	flags := options.CustomHttpHandlerWrap
+	plain := &http.Server{
+		Addr:              options.InsecureAddress,
+		ReadTimeout:       options.ReadTimeoutServer,
+		ReadHeaderTimeout: options.ReadHeaderTimeoutServer,
+		WriteTimeout:      options.WriteTimeoutServer,
+		IdleTimeout:       options.IdleTimeoutServer,
+	}
+	// Upstream has one server for both listeners. Where the plain one comes first, HTTP/2 is agreed upon over TLS and then not spoken:
+	// a server is set up for HTTP/2 once, by its first listener.
+	options.InsecureAddress = ""
 	options.CustomHttpHandlerWrap = func(proxy http.Handler) http.Handler {
-		return overTLS(port, withoutClaims(oneByOne(webSockets(flags(proxy)))))
+		handler := overTLS(port, withoutClaims(oneByOne(webSockets(flags(proxy)))))
+		if plain.Addr != "" {
+			plain.Handler = handler
+			go func() { log.Fatalf("error: -insecure-address: %v", plain.ListenAndServe()) }()
+		}
+		return handler
 	}
 	options.CustomHttpRoundTripperWrap = func(transport http.RoundTripper) http.RoundTripper {
 		return opened{transport}
