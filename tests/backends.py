@@ -1,10 +1,9 @@
 """A real Postgres, a real Redis and processes of user-service on loopback, for tests that no double can stand in for.
 
-The programs are Debian's: apt-get install postgresql redis-server. No server of theirs is used: each test run has its own, in a folder of its own.
+The programs are Debian's, unpacked and not installed: each test run has servers of its own, in a folder of its own.
 """
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -12,23 +11,27 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 import httpx
 import pytest
 
+from toolchain.debian_programs import DebianPrograms, debian_programs
+
 DATABASE, OWNER = "myapp", "owner"
 DEADLINE_S = 60.0
-UNPRIVILEGED = 65534 if os.geteuid() == 0 else None
-"""User of Postgres, which refuses to run as root."""
 
 
-def program(name: str) -> str:
-    """Return the path of a program of Postgres or Redis, or fail."""
-    folders = [os.environ.get("PATH", ""), *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True))]
-    found = shutil.which(name, path=os.pathsep.join(folders))
-    assert found, f"{name} is missing: apt-get install postgresql redis-server"
-    return found
+@cache
+def programs() -> DebianPrograms:
+    """Return Debian's programs, which are unpacked on first use."""
+    return debian_programs()
+
+
+def program(name: str) -> list[str]:
+    """Return the command of a program of Postgres, which refuses to run as root."""
+    return programs().unprivileged_command(name)
 
 
 def free_port() -> int:
@@ -62,9 +65,6 @@ class Server:
         log: file that its output goes to.
     """
 
-    user: int | None = None
-    """Which it runs as; None for the one that runs the tests."""
-
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], folder: Path, log: Path) -> None:
         self.port = free_port()
         self.command = [word.replace("{port}", str(self.port)) for word in command]
@@ -82,8 +82,6 @@ class Server:
                 cwd=self.folder,
                 stdout=log,
                 stderr=log,
-                user=self.user,
-                group=self.user,
             )
 
     def ready(self) -> bool:
@@ -119,8 +117,7 @@ def run(command: Sequence[str], folder: Path, given: str | None = None) -> str:
         capture_output=True,
         text=True,
         check=False,
-        user=UNPRIVILEGED,
-        group=UNPRIVILEGED,
+        env=programs().environment,
     )
     assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
     return done.stdout
@@ -134,18 +131,16 @@ class Postgres(Server):
         parameters: of its configuration.
     """
 
-    user = UNPRIVILEGED
-
     def __init__(self, folder: Path, parameters: Mapping[str, str] | None = None) -> None:
         data = folder / "postgres"
         text = ["-E", "UTF8", "--locale=C.UTF-8"]  # a locale that knows the small forms of all letters, as the estate's
-        run([program("initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", *text, "--no-sync"], folder)
+        run([*program("initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", *text, "--no-sync"], folder)
         given = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "fsync": "off"} | dict(
             parameters or {}
         )
         words = [word for name, value in given.items() for word in ("-c", f"{name}={value}")]
-        command = [program("postgres"), "-D", str(data), "-p", "{port}", *words]
-        super().__init__(command, {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}, folder, folder / "postgres.log")
+        command = [*program("postgres"), "-D", str(data), "-p", "{port}", *words]
+        super().__init__(command, programs().environment | {"LC_ALL": "C.UTF-8"}, folder, folder / "postgres.log")
         self.start()
         self.await_ready()
         self.ask(f"CREATE ROLE {OWNER} LOGIN", "postgres", "postgres")
@@ -156,10 +151,10 @@ class Postgres(Server):
         if not super().ready():
             return False
         asking = [*self._psql("postgres", "postgres"), "--command=SELECT 1"]
-        return subprocess.run(asking, capture_output=True, check=False).returncode == 0
+        return subprocess.run(asking, env=programs().environment, capture_output=True, check=False).returncode == 0
 
     def _psql(self, user: str, database: str) -> list[str]:
-        return [program("psql"), "-qAtX", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", str(self.port), "-U", user, database]  # fmt: skip
+        return [*program("psql"), "-qAtX", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", str(self.port), "-U", user, database]  # fmt: skip
 
     def ask(self, statements: str, user: str = OWNER, database: str = DATABASE) -> str:
         """Return what statements give."""
@@ -168,18 +163,18 @@ class Postgres(Server):
     def dump(self, name: str) -> None:
         """Write a dump, as `make backup` does."""
         where = ["-h", "127.0.0.1", "-p", str(self.port), "-U", OWNER]
-        run([program("pg_dump"), *where, "--format=custom", f"--file={name}", DATABASE], self.folder)
+        run([*program("pg_dump"), *where, "--format=custom", f"--file={name}", DATABASE], self.folder)
 
     def restore(self, name: str) -> None:
         """Put a dump in the place of what there is, in one transaction, as `make restore` does."""
-        restored = run([program("pg_restore"), "--no-owner", "--exit-on-error", "--file=-", name], self.folder)
+        restored = run([*program("pg_restore"), "--no-owner", "--exit-on-error", "--file=-", name], self.folder)
         self.ask(f"BEGIN;\nDROP OWNED BY CURRENT_USER CASCADE;\n{restored}\nCOMMIT;")
 
 
 def redis(folder: Path) -> Server:
     """Return a Redis that keeps nothing on disk, as the estate's."""
     words = ["--bind", "127.0.0.1", "--port", "{port}", "--save", "", "--appendonly", "no"]
-    return Server([program("redis-server"), *words], {"PATH": os.environ["PATH"]}, folder, folder / "redis.log")
+    return Server(programs().command("redis-server", *words), programs().environment, folder, folder / "redis.log")
 
 
 class Service(Server):
@@ -227,8 +222,6 @@ class Service(Server):
 
 @pytest.fixture(scope="session")
 def folder() -> Iterator[Path]:
-    """A folder of the run, which the servers' user owns."""
+    """A folder of the run."""
     with tempfile.TemporaryDirectory(prefix="backends-") as name:
-        if UNPRIVILEGED:
-            os.chown(name, UNPRIVILEGED, UNPRIVILEGED)
         yield Path(name)

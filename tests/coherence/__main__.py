@@ -1,13 +1,11 @@
 """Try the cache's promise for as long as wanted: `python -m tests.coherence --minutes 30 [--seed 1]`."""
 
 import argparse
-import os
 import secrets
 import tempfile
 import time
 from pathlib import Path
 
-from tests.backends import UNPRIVILEGED
 from tests.coherence.machine import World, explore, steps
 
 EXAMPLES, STEPS = 10, 40
@@ -21,8 +19,6 @@ def main() -> None:
     given = parser.parse_args()
     end, number = time.monotonic() + given.minutes * 60, given.seed
     with tempfile.TemporaryDirectory(prefix="coherence-") as name:
-        if UNPRIVILEGED:
-            os.chown(name, UNPRIVILEGED, UNPRIVILEGED)
         world = World(Path(name))
         try:
             while time.monotonic() < end:

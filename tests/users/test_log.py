@@ -1,6 +1,5 @@
 """The log of Postgres, which the log agent ships."""
 
-import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ import httpx
 import pytest
 
 from infra.postgres_cluster import cluster
-from tests.backends import UNPRIVILEGED, Postgres
+from tests.backends import Postgres
 
 
 def test_no_address_is_in_the_log_of_postgres(client: httpx.Client, postgres: Postgres, user: dict[str, Any]) -> None:
@@ -33,8 +32,6 @@ def test_no_value_of_a_row_is_in_the_log_that_the_operator_reads(folder: Path) -
     """CloudNativePG has the log as CSV, in which an error has its DETAIL however terse it is."""
     own = folder / "csv"
     own.mkdir()
-    if UNPRIVILEGED:
-        os.chown(own, UNPRIVILEGED, UNPRIVILEGED)
     parameters = cluster("image", "1Gi", "owner", "superuser", "server")["postgresql"]["parameters"]
     server = Postgres(own, {"log_destination": "csvlog", "logging_collector": "on", **parameters})
     try:
