@@ -201,7 +201,7 @@ browser: uv
 	@$(RUN) python -m toolchain.browser
 
 # Lanes of processes on this machine, next to programs of Debian. They need no cluster.
-ALONE := $(wildcard tests/strangers tests/coherence tests/users tests/differential)
+ALONE := $(wildcard tests/coherence tests/users tests/differential)
 # Drills, long by nature: they bring stacks of their own up.
 OWN := $(addprefix tests/e2e/test_,new_service.py promotion.py)
 STAGES := tests/staging tests/e2e/test_promotion.py
@@ -216,6 +216,7 @@ endef
 .PHONY: test
 test: test-fast up browser ## All tests but the drills, as CI runs them; brings the estate up first
 	@$(RUN) pytest tests/score tests/rules
+	@$(RUN) pytest tests/strangers # looks at times, so that nothing else runs
 	@$(MAKE) -j2 test-local test-alone # what ends the cluster comes last
 	@$(RUN) pytest tests/chaos/test_cluster.py
 

@@ -537,7 +537,6 @@ def expectations() -> Iterator[Case]:
         "413-closes": answer(
             b"413 Content Too Large", b"content-length: 2", b"connection: close", body=b"no", when=When.HEAD, close=True
         ),
-        "401-closes": answer(b"401 Unauthorized", b"content-length: 2", body=b"no", when=When.HEAD, close=True),
         "200": answer(b"200 OK", b"content-length: 2", body=b"ok", when=When.HEAD),
         "204": answer(b"204 No Content", when=When.HEAD),
         "nothing-closes": Script(b"", When.HEAD, close=True),

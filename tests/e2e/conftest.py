@@ -7,12 +7,13 @@ import ssl
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from playwright.sync_api import Page, sync_playwright
 
-from tests.running import Kubectl, settle
+from tests.running import Kubectl, connect, eventually, settle
 from toolchain.cluster import layout
 
 CHROMIUM = "/usr/bin/chromium"
@@ -32,9 +33,19 @@ def key_of(url: str) -> str:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def settled(kubectl: Kubectl) -> None:
-    """Begin with an estate that is whole."""
+def settled(kubectl: Kubectl, urls: dict[str, str], token: str) -> None:
+    """Begin with an estate that is whole, and answers."""
     settle(kubectl)
+    with connect(urls["gateway"], token) as client:
+        eventually(lambda: answers(client), "the API answers", 60)
+
+
+def answers(client: httpx.Client) -> bool:
+    """Return whether the API answers several times in a row, as each of its replicas has to."""
+    try:
+        return all(client.get("/api/v1/users", params={"limit": "1"}).status_code == 200 for _ in range(6))
+    except httpx.TransportError:
+        return False
 
 
 @pytest.fixture

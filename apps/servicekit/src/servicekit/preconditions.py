@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Header, Request
+from pydantic.json_schema import SkipJsonSchema
 
 from servicekit.problems import MALFORMED_HEADER, PRECONDITION_FAILED, Problem
 
@@ -28,9 +29,9 @@ DESCRIBED = {
         json_schema_extra={"pattern": TAGS},
     ),
 }
-OptionalIfMatch = Annotated[str | None, DESCRIBED["if-match"]]
+OptionalIfMatch = Annotated[str | SkipJsonSchema[None], DESCRIBED["if-match"]]
 """Documents the header; `unchanged` reads it."""
-IfNoneMatch = Annotated[str | None, DESCRIBED["if-none-match"]]
+IfNoneMatch = Annotated[str | SkipJsonSchema[None], DESCRIBED["if-none-match"]]
 """Documents the header; `unchanged` and `wanted` read it."""
 
 
