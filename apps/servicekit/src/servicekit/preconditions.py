@@ -48,6 +48,11 @@ def etag(revision: str) -> str:
     return f'"{revision}"'
 
 
+def combined(request: Request, name: str) -> str:
+    """Return the value of a header, all of its lines (RFC 9110, section 5.3)."""
+    return ", ".join(request.headers.getlist(name))
+
+
 def revisions(request: Request, name: str, *, weak: bool) -> list[str] | None:
     """Return the revisions in all lines of a header (RFC 9110, section 5.3), None for *.
 
@@ -59,7 +64,7 @@ def revisions(request: Request, name: str, *, weak: bool) -> list[str] | None:
     Raises:
         Problem: 400, it holds something else than entity tags.
     """
-    given = ", ".join(request.headers.getlist(name))
+    given = combined(request, name)
     if not re.fullmatch(TAGS, given):
         raise Problem(MALFORMED_HEADER, f'send {name} with ETags in double quotes, such as "1-20260101000000000", or *')
     return None if given == "*" else [tag for is_weak, tag in OPAQUE.findall(given) if weak or not is_weak]
@@ -94,12 +99,14 @@ Wanted = Annotated[Preconditions, Depends(wanted)]
 def unchanged(request: Request, revision: str) -> bool:
     """Return whether the client has this revision already, by the order of RFC 9110, section 13.2.2.
 
+    A reader loses nothing by a header that holds no entity tags: its If-None-Match names no state, and its If-Match none that there is.
+
     Raises:
-        Problem: 412, it is none that the request is for; 400, a header holds something else than entity tags.
+        Problem: 412, it is none that the request is for.
     """
-    preconditions = read(request)
-    if preconditions.accepted is not None and revision not in preconditions.accepted:
+    accepted, refused = (combined(request, name) for name in ("if-match", "if-none-match"))
+    if accepted and accepted != "*" and revision not in [tag for weak, tag in OPAQUE.findall(accepted) if not weak]:
         raise Problem(
             PRECONDITION_FAILED, "it is in another state than If-Match has: get it without, and its ETag with it"
         )
-    return preconditions.refused is None or revision in preconditions.refused
+    return refused == "*" or revision in [tag for _, tag in OPAQUE.findall(refused)]
