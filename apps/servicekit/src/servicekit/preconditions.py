@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Header, Request
+from pydantic import JsonValue
 from pydantic.json_schema import SkipJsonSchema
 
 from servicekit.problems import MALFORMED_HEADER, PRECONDITION_FAILED, Problem
@@ -15,24 +16,16 @@ TAGS = rf"^(\*|[ \t,]*{TAG}([ \t]*,([ \t]*{TAG})?)*[ \t]*)$"
 OPAQUE = re.compile(r'(W/)?"([^"]*)"')
 """Whether a tag is weak, and what it names."""
 
-DESCRIBED = {
-    "if-match": Header(
-        alias="If-Match",
-        description="ETag of the state that is meant, or * for whatever there is.",
-        examples=['"1-20260101000000000"'],
-        json_schema_extra={"pattern": TAGS},
-    ),
-    "if-none-match": Header(
-        alias="If-None-Match",
-        description="ETag of the state that is not meant, such as the one that the client has already, or * for any.",
-        examples=['"1-20260101000000000"'],
-        json_schema_extra={"pattern": TAGS},
-    ),
-}
-OptionalIfMatch = Annotated[str | SkipJsonSchema[None], DESCRIBED["if-match"]]
-"""Documents the header; `unchanged` reads it."""
-IfNoneMatch = Annotated[str | SkipJsonSchema[None], DESCRIBED["if-none-match"]]
-"""Documents the header; `unchanged` and `wanted` read it."""
+MEANT = "ETag of the state that is meant, or * for whatever there is."
+NOT_MEANT = "ETag of the state that is not meant, such as the one that the client has already, or * for any."
+EXAMPLES = ['"1-20260101000000000"']
+PATTERN: dict[str, JsonValue] = {"pattern": TAGS}
+OptionalIfMatch = Annotated[str | SkipJsonSchema[None], Header(alias="If-Match", description=MEANT, examples=EXAMPLES)]
+"""Documents the header of a reader; `unchanged` reads it, whatever it holds."""
+IfNoneMatch = Annotated[
+    str | SkipJsonSchema[None], Header(alias="If-None-Match", description=NOT_MEANT, examples=EXAMPLES)
+]
+"""Likewise."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +78,13 @@ def read(request: Request) -> Preconditions:
 
 def wanted(
     request: Request,
-    if_match: Annotated[str, DESCRIBED["if-match"]],  # noqa: ARG001 - documents it, and refuses its absence
-    if_none_match: IfNoneMatch = None,  # noqa: ARG001 - documented
+    if_match: Annotated[  # noqa: ARG001 - documents it, and refuses its absence
+        str, Header(alias="If-Match", description=MEANT, examples=EXAMPLES, json_schema_extra=PATTERN)
+    ],
+    if_none_match: Annotated[  # noqa: ARG001 - documented
+        str | SkipJsonSchema[None],
+        Header(alias="If-None-Match", description=NOT_MEANT, examples=EXAMPLES, json_schema_extra=PATTERN),
+    ] = None,
 ) -> Preconditions:
     """Return the preconditions of a change, which has If-Match."""
     return read(request)
