@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.running import STACK, Items, Kubectl, connect, kubectl_of
 from toolchain.estate import new_token
@@ -20,6 +21,9 @@ for name in [name for name in os.environ if name.startswith(("PYTHON", "LANG", "
     del os.environ[name]
 os.environ["TZ"] = "<+1345>-13:45"
 time.tzset()
+# A slow and busy machine generates slowly, and that is no error.
+settings.register_profile("estate", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("estate")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
