@@ -147,7 +147,7 @@ def test_a_file_in_latin_1_is_refused(
     assert "is no YAML in UTF-8" in refusal(tmp_path, monkeypatch, capsys, "server: {host: h\xf6st}".encode("latin-1"))
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     st.one_of(
         st.binary(max_size=40),
