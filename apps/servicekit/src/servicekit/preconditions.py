@@ -63,19 +63,6 @@ def revisions(request: Request, name: str, *, weak: bool) -> list[str] | None:
     return None if given == "*" else [tag for is_weak, tag in OPAQUE.findall(given) if weak or not is_weak]
 
 
-def read(request: Request) -> Preconditions:
-    """Return a request's preconditions; without any, every state is accepted and none refused.
-
-    Raises:
-        Problem: 400, a header holds something else than entity tags.
-    """
-    sent = request.headers
-    return Preconditions(
-        accepted=revisions(request, "if-match", weak=False) if "if-match" in sent else None,
-        refused=revisions(request, "if-none-match", weak=True) if "if-none-match" in sent else [],
-    )
-
-
 def wanted(
     request: Request,
     if_match: Annotated[  # noqa: ARG001 - documents it, and refuses its absence
@@ -86,8 +73,15 @@ def wanted(
         Header(alias="If-None-Match", description=NOT_MEANT, examples=EXAMPLES, json_schema_extra=PATTERN),
     ] = None,
 ) -> Preconditions:
-    """Return the preconditions of a change, which has If-Match."""
-    return read(request)
+    """Return the preconditions of a change, which has If-Match.
+
+    Raises:
+        Problem: 400, a header holds something else than entity tags.
+    """
+    return Preconditions(
+        accepted=revisions(request, "if-match", weak=False),
+        refused=revisions(request, "if-none-match", weak=True) if "if-none-match" in request.headers else [],
+    )
 
 
 Wanted = Annotated[Preconditions, Depends(wanted)]
