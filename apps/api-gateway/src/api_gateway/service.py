@@ -163,6 +163,7 @@ class UpstreamService:
                     "address": f"{upstream.instance.address}:{upstream.instance.port}",
                     "in_flight": upstream.in_flight,
                     "state": "ejected" if upstream.ejected(now) else "ok",
+                    "ejections": upstream.ejections,
                 }
                 for upstream in self.upstreams
             ],
