@@ -12,6 +12,8 @@ from pathlib import Path
 
 HEARTBEAT_S = 15.0
 """No step is silent for longer than this."""
+DEVIATION = 3
+"""Exit code when what was asked about is not as it should be, as `systemctl status` has it; 1 is for what could not be asked."""
 
 
 class ToolchainError(Exception):
@@ -19,7 +21,13 @@ class ToolchainError(Exception):
 
 
 def say(message: str) -> None:
+    """Print what the command was run for, which may be captured: standard output."""
     print(message, flush=True)
+
+
+def report(message: str) -> None:
+    """Print how the command fares, its progress and its errors: standard error."""
+    print(message, file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -33,7 +41,7 @@ def step(name: str) -> Generator[None]:
 
     def beat() -> None:
         while not finished.wait(HEARTBEAT_S):
-            say(f"  {name} … {time.monotonic() - started:.0f} s")
+            report(f"  {name} … {time.monotonic() - started:.0f} s")
 
     beats = threading.Thread(target=beat, daemon=True)
     beats.start()
@@ -42,7 +50,7 @@ def step(name: str) -> Generator[None]:
     finally:
         finished.set()
         beats.join()
-    say(f"  {name} ✓ {time.monotonic() - started:.1f} s")
+    report(f"  {name} ✓ {time.monotonic() - started:.1f} s")
 
 
 @contextmanager
@@ -50,7 +58,7 @@ def timed() -> Generator[None]:
     """Say in the end how long all of it took."""
     started = time.monotonic()
     yield
-    say(f"({time.monotonic() - started:.1f} s)")
+    report(f"({time.monotonic() - started:.1f} s)")
 
 
 def confirm(what: str, name: str, again: str) -> None:
@@ -68,8 +76,8 @@ def confirm(what: str, name: str, again: str) -> None:
         return
     if not sys.stdin.isatty():
         raise ToolchainError(f"{what} Say that this is meant: {again}")
-    say(what)
-    if input(f"Type {name} to go on: ").strip() != name:
+    report(f"{what}\nType {name} to go on:")
+    if input().strip() != name:
         raise ToolchainError("nothing was changed")
 
 
@@ -117,22 +125,22 @@ def end_with_143(_signal: int, _frame: object) -> None:
 
 
 def run_command(main: Callable[[], None]) -> None:
-    """Run a command of the toolchain: an error ends it with one clear line and exit code 1, Ctrl-C with 130."""
+    """Run a command of the toolchain: an error ends it with one clear line on standard error and exit code 1, Ctrl-C with 130."""
     signal.signal(signal.SIGTERM, end_with_143)
     try:
         main()
     except ToolchainError as error:
-        say(f"error: {error}")
+        report(f"error: {error}")
         sys.exit(1)
     except BrokenPipeError:  # whoever read our output has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
-        say(
+        report(
             f"error: {os.strerror(error.errno) if error.errno else error}{where}; free what is missing and run the command again"
         )
         sys.exit(1)
     except KeyboardInterrupt:
-        say("interrupted: run the same command again to go on from here")
+        report("interrupted: run the same command again to go on from here")
         sys.exit(130)

@@ -23,7 +23,7 @@ from toolchain import releases
 from toolchain.build import toolbox
 from toolchain.cluster import __main__ as cluster
 from toolchain.cluster import layout
-from toolchain.console import ToolchainError, confirm, run_command, say, step, timed, wait_until
+from toolchain.console import ToolchainError, confirm, report, run_command, say, step, timed, wait_until
 from toolchain.diagnosis import explain
 from toolchain.events import RISKY, events, events_of, preview_of
 from toolchain.policies import policies
@@ -79,7 +79,7 @@ def update(stack: Stack) -> None:
         except ToolchainError:
             with suppress(ToolchainError):  # the reason is Pulumi's, whether or not the pods can be asked
                 for line in explain(stack, json.loads(ask(stack, "get", "pods", "-o", "json"))["items"]):
-                    say(line)
+                    report(line)
             raise
     release = releases.of(stack, outputs(stack)["images"])
     releases.keep(stack, releases.with_newest(releases.known(stack), release))

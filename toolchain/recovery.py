@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from toolchain.build import toolbox
-from toolchain.console import say
+from toolchain.console import report
 from toolchain.paths import STATE
 from toolchain.stack import OWN_STACKS, Stack, ask, on
 
@@ -23,7 +23,7 @@ def release_lock(name: str) -> None:
     for file in locks.glob("*.json"):
         holder = json.loads(file.read_text() or "{}")
         if holder.get("hostname") == os.uname().nodename and not runs(holder.get("pid")):
-            say(f"  released the lock of a run that was killed (process {holder.get('pid')})")
+            report(f"  released the lock of a run that was killed (process {holder.get('pid')})")
             end_orphans()
             file.unlink()
 
@@ -63,7 +63,7 @@ def clear_unfinished(stack: Stack) -> None:
     pending = [p["resource"] for p in state.get("pending_operations", ()) if p["type"] == "creating"]
     if not pending:
         return
-    say(f"  {len(pending)} resources of a run that was killed are unfinished: they are made anew")
+    report(f"  {len(pending)} resources of a run that was killed are unfinished: they are made anew")
     finished = {resource["urn"] for resource in state.get("resources", ())}
     for resource in pending:
         if resource["urn"] not in finished and resource["type"].startswith("kubernetes:"):

@@ -134,7 +134,7 @@ def test_a_backup_that_is_damaged_or_absent_changes_nothing(
     command = ["make", "restore", f"STACK={STACK}", f"FROM={name}", "FORCE=1"]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
     assert done.returncode != 0
-    assert said in done.stdout
+    assert said in done.stderr
     assert psql(kubectl, SUMS) == before
 
 
@@ -148,4 +148,4 @@ def test_a_restore_that_nobody_agreed_to_is_refused() -> None:
         check=False,
     )
     assert done.returncode != 0
-    assert "FORCE=1" in done.stdout
+    assert "FORCE=1" in done.stderr

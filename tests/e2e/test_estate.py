@@ -71,7 +71,7 @@ def test_an_unknown_stack_is_named_with_the_known_ones() -> None:
         ["make", "preview", "STACK=lokal"], cwd=PROJECT, capture_output=True, text=True, check=False
     )
     assert refused.returncode != 0
-    assert "there is no stack 'lokal': the stacks are dev, local, prod, staging" in refused.stdout
+    assert "there is no stack 'lokal': the stacks are dev, local, prod, staging" in refused.stderr
 
 
 def test_the_cluster_found_running_is_left_as_it_is() -> None:

@@ -43,4 +43,4 @@ def test_a_clients_own_id_leads_to_the_gateways_lines(client: httpx.Client, stac
 def test_a_request_that_there_was_not_is_an_error_with_what_to_do(stack: Stack) -> None:
     done = logs(stack, "never")
     assert done.returncode == 2  # make's
-    assert "no line of request never in the last hour" in done.stdout
+    assert "no line of request never in the last hour" in done.stderr

@@ -86,7 +86,7 @@ def test_one_digest_goes_from_dev_over_staging_to_prod_without_a_failed_request(
     before = stack_file(STAGING).read_text()
     refused = make("promote", FROM=DEV, TO=STAGING)
     assert refused.returncode != 0
-    assert "test-dev is not well, so it is not promoted" in refused.stdout
+    assert "test-dev is not well, so it is not promoted" in refused.stderr
     assert stack_file(STAGING).read_text() == before
     assert stack_of(STAGING).settings.promoted
 
@@ -95,4 +95,4 @@ def test_one_digest_goes_from_dev_over_staging_to_prod_without_a_failed_request(
     stack_file(PROD).write_text(yaml.safe_dump(content))
     held = make("up", PROD)
     assert held.returncode != 0
-    assert "delete or replace what holds data in stack test-prod: StatefulSet prometheus. Say that" in held.stdout
+    assert "delete or replace what holds data in stack test-prod: StatefulSet prometheus. Say that" in held.stderr

@@ -41,7 +41,7 @@ def test_a_good_release_replaces_the_old_a_bad_one_never_serves_and_a_rollback_l
         write_stack(stack.name, "staging", digests=bad, **LIGHT)
         refused = make("up", stack.name)
         assert refused.returncode != 0
-        assert LAST_WORDS in refused.stdout
+        assert LAST_WORDS in refused.stderr
         assert running(kubectl) == {good["user-service"]: 3}
 
         back = make("rollback", stack.name)

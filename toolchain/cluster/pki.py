@@ -24,7 +24,7 @@ from toolchain.cluster.layout import (
     ROOT,
     SERVICES,
 )
-from toolchain.console import ToolchainError, say
+from toolchain.console import ToolchainError, report
 
 INGRESS_HOSTS = ("*.myapp.com", "localhost", "127.0.0.1")
 """Hosts that the Ingress controller's own certificate is good for."""
@@ -61,7 +61,7 @@ def renew() -> None:
         create_kubelet_certificate()
     if not ingress_is_current():
         if CA_CERTIFICATE.exists():
-            say(f"  the Ingress has another authority: whoever trusted the old one has to trust {CA_CERTIFICATE}")
+            report(f"  the Ingress has another authority: whoever trusted the old one has to trust {CA_CERTIFICATE}")
         create_ingress_certificate()
 
 

@@ -12,7 +12,7 @@ from typing import NoReturn
 from toolchain.build import BUILDS, load
 from toolchain.cluster import cgroups, network
 from toolchain.cluster.layout import LOCAL_PORTS, ROOT
-from toolchain.console import ToolchainError, run_logged, say, step
+from toolchain.console import ToolchainError, report, run_logged, step
 
 OTHERWISE = "use a Kubernetes that you have: make up TOOLS=system KUBE_CONTEXT=<its context>"
 NEEDED_BYTES = 6 * 2**30
@@ -119,7 +119,7 @@ def install_packages(packages: Sequence[str]) -> None:
     missing = [package for package in packages if package not in present]
     if not missing:
         return
-    say(f"  installing Debian packages: {' '.join(missing)}")
+    report(f"  installing Debian packages: {' '.join(missing)}")
     logs = BUILDS / "logs"
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *missing]

@@ -142,7 +142,7 @@ def test_what_is_current_stays_as_it_is(folder: Path, capsys: pytest.CaptureFixt
     made = contents(folder)
     pki.renew()
     assert contents(folder) == made
-    assert "authority" not in capsys.readouterr().out
+    assert "authority" not in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("folder")
@@ -156,7 +156,7 @@ def test_an_authority_as_earlier_versions_made_it_is_replaced(capsys: pytest.Cap
     assert not pki.is_current()
     pki.renew()
     assert pki.is_current()
-    assert f"whoever trusted the old one has to trust {pki.CA_CERTIFICATE}" in capsys.readouterr().out
+    assert f"whoever trusted the old one has to trust {pki.CA_CERTIFICATE}" in capsys.readouterr().err
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pki.INGRESS_CERTIFICATE, pki.INGRESS_KEY)
     assert pki.INGRESS_KEY.stat().st_mode & 0o777 == 0o600
