@@ -16,6 +16,28 @@ RUN := $(UV) run --quiet --frozen
 export UV_PYTHON_DOWNLOADS := never
 export UV_SYSTEM_CERTS := true
 
+# The help as words: "goal:", and "goal:NAME=example" for each variable that the goal takes.
+HASH := \#
+HELP := $(shell awk -F: '/^[a-z-]+:.*$(HASH)$(HASH) / { print $$1 ":"; words = split($$0, word, " "); \
+  for (i = 1; i <= words; i++) if (word[i] ~ /^[A-Z_]+=/) print $$1 ":" word[i] }' $(firstword $(MAKEFILE_LIST)))
+examples = $(strip $(patsubst $(1):%,%,$(filter $(1):%,$(HELP))))
+names = $(foreach example,$(examples),$(firstword $(subst =, ,$(example))))
+
+# A misspelt variable would leave the right one at its default. A make within make has those of the outer one, which has checked them.
+GOALS := $(or $(MAKECMDGOALS),$(.DEFAULT_GOAL))
+TAKEN := $(foreach goal,$(GOALS),$(call names,$(goal))) TOOLS KUBE_CONTEXT BACKEND
+GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command line,$(origin $(name))),$(name)))
+UNKNOWN := $(strip $(filter-out $(TAKEN),$(GIVEN)))
+UNDOCUMENTED := $(filter-out $(HELP),$(GOALS:%=%:))
+ifeq ($(MAKELEVEL)$(UNDOCUMENTED),0)
+$(if $(UNKNOWN),$(error make $(GOALS) does not take $(UNKNOWN), but $(strip $(TAKEN)); what is for the environment goes in front of make))
+endif
+$(if $(strip $(STACK)),,$(error STACK is empty: give it the name of a stack, as in make $(GOALS) STACK=local, or leave it out))
+
+# Ends a recipe where a variable that it needs has no value.
+missing = $(strip $(foreach name,$(1),$(if $(strip $($(name))),,$(name))))
+require = $(if $(missing),$(error make $@ needs $(missing), as in make $@ $(call examples,$@)))
+
 .PHONY: help
 help: ## What can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-24s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,53 +45,53 @@ help: ## What can be made
 .PHONY: uv
 uv:
 	@command -v $(UV) >/dev/null || { \
-	  python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "error: Python 3.11 or newer with venv is needed: apt-get install python3-venv"; exit 1; }; \
-	  echo "  installing uv $(UV_VERSION) into $(CACHE)"; \
+	  python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "error: Python 3.11 or newer with venv is needed: apt-get install python3-venv" >&2; exit 1; }; \
+	  echo "  installing uv $(UV_VERSION) into $(CACHE)" >&2; \
 	  python3 -m venv $(CACHE)/uv-$(UV_VERSION) && $(CACHE)/uv-$(UV_VERSION)/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); }
 
 .PHONY: up
 up: uv ## Bring the estate up (cluster, images, everything) and print its URLs   FORCE=1 where protected data may go STACK=local
-	@FORCE='$(FORCE)' $(RUN) python -m toolchain.estate up $(STACK)
+	@FORCE='$(FORCE)' $(RUN) python -m toolchain.estate up '$(STACK)'
 
 .PHONY: down
 down: uv ## Remove the estate's resources; the cluster stays   FORCE=1 where they are protected STACK=local
-	@FORCE='$(FORCE)' $(RUN) python -m toolchain.estate down $(STACK)
+	@FORCE='$(FORCE)' $(RUN) python -m toolchain.estate down '$(STACK)'
 
 .PHONY: rollback
 rollback: uv ## Bring our services back to the release before the last one   STACK=local
-	@$(RUN) python -m toolchain.rollback $(STACK)
+	@$(RUN) python -m toolchain.rollback '$(STACK)'
 
 .PHONY: promote
 promote: uv ## Write what a stack runs into the file of another, by the same digests   FROM=dev TO=staging
-	@$(RUN) python -m toolchain.promotion '$(FROM)' '$(TO)'
+	@$(call require,FROM TO)$(RUN) python -m toolchain.promotion '$(FROM)' '$(TO)'
 
 .PHONY: preview
 preview: uv ## Show what `make up` would change   STACK=local
-	@$(RUN) python -m toolchain.estate preview $(STACK)
+	@$(RUN) python -m toolchain.estate preview '$(STACK)'
 
 .PHONY: preview-summary
 preview-summary: uv ## The preview as a comment for a pull request, what may lose data first, in build/preview/STACK.md   STACK=local
-	@$(RUN) python -m toolchain.preview_summary $(STACK)
+	@$(RUN) python -m toolchain.preview_summary '$(STACK)'
 
 .PHONY: drift
-drift: uv ## What of the stack is no longer as make up left it; exit code 2 if anything, and build/drift/STACK.md   STACK=local
-	@$(RUN) python -m toolchain.drift $(STACK)
+drift: uv ## What of the stack is no longer as make up left it; fails if anything, and leaves build/drift/STACK.md   STACK=local
+	@$(RUN) python -m toolchain.drift '$(STACK)'
 
 .PHONY: render
 render: uv ## Write the manifests of a stack into build/manifests/STACK, without a cluster   STACK=local
-	@$(RUN) python -m toolchain.render $(STACK)
+	@$(RUN) python -m toolchain.render '$(STACK)'
 
 .PHONY: policies
 policies: uv ## What the policies say of a stack, without a cluster   STACK=local STATE=a file by pulumi stack export
-	@$(RUN) python -m toolchain.policies $(STACK) $(STATE)
+	@$(RUN) python -m toolchain.policies '$(STACK)' $(if $(STATE),'$(STATE)')
 
 .PHONY: render-diff
 render-diff: uv ## What a change makes of the manifests of every stack, without a cluster, in build/render-diff.md   BASE=origin/main STACK=all
-	@$(RUN) python -m toolchain.render_diff '$(or $(BASE),origin/main)' $(if $(filter command line,$(origin STACK)),$(STACK),all)
+	@$(RUN) python -m toolchain.render_diff '$(or $(BASE),origin/main)' $(if $(filter command line,$(origin STACK)),'$(STACK)',all)
 
 .PHONY: review-stack
 review-stack: uv ## Write the file of stack pr-PR, on which a pull request is reviewed   PR=12
-	@$(RUN) python -m toolchain.review '$(PR)'
+	@$(call require,PR)$(RUN) python -m toolchain.review '$(PR)'
 
 .PHONY: audit
 audit: uv ## Known vulnerabilities of what the lock file names; asks the database OSV
@@ -86,15 +108,15 @@ licences: uv ## List the licences of what our images hold in docs/licences.md, w
 
 .PHONY: status
 status: uv ## What runs and how well, alerts, release, URLs; fails where something is not as it should be   JSON=1 STACK=local
-	@JSON='$(JSON)' $(RUN) python -m toolchain.status $(STACK)
+	@JSON='$(JSON)' $(RUN) python -m toolchain.status '$(STACK)'
 
 .PHONY: dashboard
 dashboard: uv ## The last minutes as a page of pictures, without Grafana   MINUTES=30 PNG=file STACK=local
-	@MINUTES='$(MINUTES)' PNG='$(PNG)' $(RUN) python -m toolchain.dashboard $(STACK)
+	@MINUTES='$(MINUTES)' PNG='$(PNG)' $(RUN) python -m toolchain.dashboard '$(STACK)'
 
 .PHONY: url
 url: uv ## Print one URL   OF=gateway|prometheus|consul|alertmanager STACK=local
-	@$(RUN) python -m toolchain.estate url $(STACK) $(or $(OF),gateway)
+	@$(RUN) python -m toolchain.estate url '$(STACK)' '$(or $(OF),gateway)'
 
 .PHONY: env
 env: uv ## Print what makes kubectl and pulumi in a shell work on the estate: eval "$(make env)"
@@ -102,43 +124,43 @@ env: uv ## Print what makes kubectl and pulumi in a shell work on the estate: ev
 
 .PHONY: token
 token: uv ## Print a token for the API, good for a day   STACK=local
-	@$(RUN) python -m toolchain.estate token $(STACK)
+	@$(RUN) python -m toolchain.estate token '$(STACK)'
 
 .PHONY: operator-secret
 operator-secret: uv ## Print the secret by which the client operator gets tokens   STACK=local
-	@$(RUN) python -m toolchain.estate operator-secret $(STACK)
+	@$(RUN) python -m toolchain.estate operator-secret '$(STACK)'
 
 .PHONY: secret
 secret: uv ## Store one of the stack's secrets: asks for it, or reads standard input   NAME=postgresPassword STACK=local
-	@$(RUN) python -m toolchain.estate secret $(STACK) '$(NAME)'
+	@$(call require,NAME)$(RUN) python -m toolchain.estate secret '$(STACK)' '$(NAME)'
 
 .PHONY: rotate-keys
 rotate-keys: uv ## Sign tokens by a new key; the old one stays valid until retire-key   STACK=local
-	@$(RUN) python -m toolchain.rotation rotate $(STACK)
+	@$(RUN) python -m toolchain.rotation rotate '$(STACK)'
 
 .PHONY: retire-key
 retire-key: uv ## Accept tokens by the old key no more   STACK=local
-	@$(RUN) python -m toolchain.rotation retire $(STACK)
+	@$(RUN) python -m toolchain.rotation retire '$(STACK)'
 
 .PHONY: rotate-database-password
 rotate-database-password: uv ## Another password for the services' logins at the database   STACK=local
-	@$(RUN) python -m toolchain.database_rotation $(STACK)
+	@$(RUN) python -m toolchain.database_rotation '$(STACK)'
 
 .PHONY: backup
 backup: uv ## Dump the database now, beside the nightly dumps   STACK=local
-	@$(RUN) python -m toolchain.backups backup $(STACK)
+	@$(RUN) python -m toolchain.backups backup '$(STACK)'
 
 .PHONY: restore
 restore: uv ## Put a dump in the place of what the database holds   FROM=the newest FORCE=1 STACK=local
-	@FROM='$(FROM)' FORCE='$(FORCE)' $(RUN) python -m toolchain.backups restore $(STACK)
+	@FROM='$(FROM)' FORCE='$(FORCE)' $(RUN) python -m toolchain.backups restore '$(STACK)'
 
 .PHONY: client
 client: uv ## Make a secret for a program that asks for tokens   ID=billing USERNAME=billing USER_ID=7 STACK=local
-	@$(RUN) python -m toolchain.clients $(STACK) '$(ID)' '$(USERNAME)' '$(USER_ID)'
+	@$(call require,ID USERNAME USER_ID)$(RUN) python -m toolchain.clients '$(STACK)' '$(ID)' '$(USERNAME)' '$(USER_ID)'
 
 .PHONY: new-service
 new-service: uv ## Make another service behind the gateway   NAME=orders
-	@$(RUN) python -m toolchain.new_service '$(NAME)'
+	@$(call require,NAME)$(RUN) python -m toolchain.new_service '$(NAME)'
 
 .PHONY: architecture
 architecture: uv ## Draw what the program makes into docs/architecture.md, which a test holds to it
@@ -146,7 +168,7 @@ architecture: uv ## Draw what the program makes into docs/architecture.md, which
 
 .PHONY: logs
 logs: uv ## Follow the logs of an app, or find a request in all of them   APP=user-service REQUEST=id STACK=local
-	@REQUEST='$(REQUEST)' $(RUN) python -m toolchain.logs $(STACK) $(or $(APP),user-service)
+	@REQUEST='$(REQUEST)' $(RUN) python -m toolchain.logs '$(STACK)' '$(or $(APP),user-service)'
 
 .PHONY: tools
 tools: uv ## Build the tools that are missing, into a cache per user
@@ -181,11 +203,11 @@ test-fast: lint ## Everything that needs no cluster: lint, types, unit, estate a
 	@$(RUN) pytest tests/unit tests/proxy tests/estate tests/policies
 
 .PHONY: fuzz
-fuzz: uv ## Fuzz the running API by its OpenAPI documents   EXAMPLES=300, about six cases each
-	@$(RUN) python -m tests.fuzz $(or $(EXAMPLES),300)
+fuzz: uv ## Fuzz the running API by its OpenAPI documents   EXAMPLES=300 (about six cases each) STACK=local
+	@$(RUN) python -m tests.fuzz '$(or $(EXAMPLES),300)'
 
 .PHONY: bench
-bench: uv ## Measure user-service beside an ORM and a Go peer; needs Go and a running estate on this machine
+bench: uv ## Measure user-service beside an ORM and a Go peer; needs Go and a running estate on this machine   STACK=local
 	@$(RUN) python -m bench
 
 .PHONY: bench-gateway
@@ -194,7 +216,7 @@ bench-gateway: uv ## Measure api-gateway beside nginx, haproxy, fabio and others
 
 .PHONY: bench-estate
 bench-estate: uv ## Measure the program, previews, growth, and a rollout under load; needs Go and a stack that is up from this clone   STACK=local
-	@$(RUN) python -m bench.estate $(STACK)
+	@$(RUN) python -m bench.estate '$(STACK)'
 
 .PHONY: browser
 browser: uv
@@ -214,14 +236,14 @@ define lane
 endef
 
 .PHONY: test
-test: test-fast up browser ## All tests but the drills, as CI runs them; brings the estate up first
+test: test-fast up browser ## All tests but the drills, as CI runs them; brings the estate up first   STACK=local
 	@$(RUN) pytest tests/score tests/rules
 	@$(RUN) pytest tests/strangers # looks at times, so that nothing else runs
 	@$(MAKE) -j2 test-local test-alone # what ends the cluster comes last
 	@$(RUN) pytest tests/chaos/test_cluster.py
 
 .PHONY: test-all
-test-all: test ## make test, then the drills: stacks of other stages, promotion, another service, every alert
+test-all: test ## make test, then the drills: stacks of other stages, promotion, another service, every alert   STACK=local
 	@$(MAKE) -j2 test-stages test-own
 
 .PHONY: test-local
@@ -248,5 +270,5 @@ test-own: uv
 	$(call lane,own,$(STORY))
 
 .PHONY: test-staging
-test-staging: uv ## What holds for a stack of stage staging: brings one up beside the running local, and removes it
+test-staging: uv ## What holds for a stack of stage staging: brings one up beside the running local, and removes it   STACK=local
 	$(call lane,staging,tests/staging)
