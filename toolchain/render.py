@@ -41,9 +41,9 @@ def render(name: str, folder: Path) -> None:
     Raises:
         ToolchainError: there is no such stack, or its program failed; with Pulumi's words.
     """
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
     with rendering(name, folder) as on:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
         on.run("up", "--yes", "--skip-preview")
 
 

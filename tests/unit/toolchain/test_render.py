@@ -5,6 +5,7 @@ import yaml
 
 from infra.settings import GENERATED_SECRETS, load_stack
 from toolchain import render
+from toolchain.console import ToolchainError
 
 OWN_DIGEST = "registry.example.com/user-service@sha256:" + "1" * 64
 
@@ -45,3 +46,10 @@ def test_a_stack_is_rendered_without_its_secrets_and_without_building(
     assert rendered == {"pulumi:disable-default-providers": ["kubernetes"]} | dict.fromkeys(
         (f"estate:{name}" for name in GENERATED_SECRETS), render.PLACEHOLDER
     )
+
+
+def test_nothing_is_removed_for_a_stack_that_there_is_not(tmp_path: Path) -> None:
+    (tmp_path / "kept").touch()
+    with pytest.raises(ToolchainError, match="there is no stack '../..'"):
+        render.render("../..", tmp_path)
+    assert (tmp_path / "kept").exists()
