@@ -13,10 +13,12 @@ from pathlib import Path
 
 from toolchain.build import BUILDS, locked
 from toolchain.cluster.preflight import install_packages
-from toolchain.console import ToolchainError, run_command, run_logged, say, step, timed
+from toolchain.console import ToolchainError, report, run_command, run_logged, step, timed
 from toolchain.paths import CACHE, PROJECT
+from toolchain.removal import delete_removed, remove
 from toolchain.standins import machine_certificates
 
+BARE = CACHE / "bare"
 RELEASES = ("bookworm", "trixie")
 PACKAGES = ("ca-certificates", "git", "make", "python3-venv")
 """What the README asks for, and Debian's smallest system lacks."""
@@ -55,11 +57,10 @@ def tree(release: str) -> Path:
         ToolchainError: debootstrap failed.
     """
     digest = hashlib.sha256(repr((PACKAGES, USER, UID)).encode()).hexdigest()[:12]
-    made = CACHE / "bare" / f"{release}-{digest}"
+    made = BARE / f"{release}-{digest}"
     if not made.exists():
         install_packages(("debootstrap",))
-        unfinished = made.with_suffix(".unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished = BARE / f"{release}.unfinished"
         unfinished.mkdir(parents=True)
         strap = ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", release, str(unfinished)]
         add = ["chroot", str(unfinished), "useradd", "--create-home", f"--uid={UID}", USER]
@@ -87,37 +88,44 @@ def environment_of(machine: Mapping[str, str]) -> dict[str, str]:
     return ENVIRONMENT | {name: machine[name] for name in REGISTRIES if name in machine}
 
 
+def remove_leftovers() -> None:
+    """Remove what this run has used, or one that was killed; but not the systems, which are kept."""
+    for pattern in ("*.fresh", "*.unfinished"):
+        for left in BARE.glob(pattern):
+            remove(left)
+    delete_removed()
+
+
 def run_tests(release: str) -> int:
     """Run `make test-fast` on a release, and return its exit code."""
-    fresh = CACHE / "bare" / f"{release}.fresh"
-    with locked(f"bare-{release}"):
-        root = tree(release)
-        shutil.rmtree(fresh, ignore_errors=True)
-        try:
-            for folder in ("home", "tmp"):
-                (fresh / folder).mkdir(parents=True)
-            # As a workflow's checkout has it: the commit alone.
-            clone = ["git", "clone", "--quiet", "--depth=1", f"file://{PROJECT}", str(fresh / "home" / "estate")]
-            run_logged(clone, BUILDS / "logs" / f"bare-{release}.log", "git clone")
-            connect_registries(root, fresh / "home")
-            subprocess.run(["chown", "-R", f"{UID}:{UID}", str(fresh)], check=True)
-            own = [f"{name}={value}" for name, value in environment_of(os.environ).items()]
-            ends_with_us = ["setpriv", "--pdeathsig=KILL"]
-            apart = [*ends_with_us, "unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation=private"]
-            inside = ["sh", "-c", ENTER, "sh", str(root), str(fresh), *own, "make", "test-fast"]
-            return subprocess.run([*apart, *inside], check=False).returncode
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
+    root, fresh = tree(release), BARE / f"{release}.fresh"
+    for folder in ("home", "tmp"):
+        (fresh / folder).mkdir(parents=True)
+    # As a workflow's checkout has it: the commit alone.
+    clone = ["git", "clone", "--quiet", "--depth=1", f"file://{PROJECT}", str(fresh / "home" / "estate")]
+    run_logged(clone, BUILDS / "logs" / f"bare-{release}.log", "git clone")
+    connect_registries(root, fresh / "home")
+    subprocess.run(["chown", "-R", f"{UID}:{UID}", str(fresh)], check=True)
+    own = [f"{name}={value}" for name, value in environment_of(os.environ).items()]
+    ends_with_us = ["setpriv", "--pdeathsig=KILL"]
+    apart = [*ends_with_us, "unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation=private"]
+    inside = ["sh", "-c", ENTER, "sh", str(root), str(fresh), *own, "make", "test-fast"]
+    return subprocess.run([*apart, *inside], check=False).returncode
 
 
 def main() -> None:
     if os.geteuid() != 0:
         raise ToolchainError("make test-bare needs root (debootstrap, chroot): run make as root")
-    for release in RELEASES:
-        say(f"Debian {release}, with {', '.join(PACKAGES)}:")
-        with timed():
-            if run_tests(release) != 0:
-                raise ToolchainError(f"make test-fast failed on Debian {release}")
+    with locked("bare"):
+        remove_leftovers()
+        try:
+            for release in RELEASES:
+                report(f"Debian {release}, with {', '.join(PACKAGES)}:")
+                with timed():
+                    if run_tests(release) != 0:
+                        raise ToolchainError(f"make test-fast failed on Debian {release}")
+        finally:
+            remove_leftovers()
 
 
 if __name__ == "__main__":

@@ -20,8 +20,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from toolchain.console import ToolchainError, run_command, run_logged, say, step
+from toolchain.console import ToolchainError, report, run_command, run_logged, say, step
 from toolchain.paths import CACHE
+from toolchain.removal import delete_removed, remove
 
 HERE = Path(__file__).parent
 BUILDS = CACHE / "tools"
@@ -139,7 +140,7 @@ def locked(name: str) -> Generator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say(f"  {name}: another make is at it; waiting for it")
+            report(f"  {name}: another make is at it; waiting for it")
             with step(f"{name} (by the other make)"):
                 fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -153,7 +154,9 @@ def build_missing() -> Toolbox:
     """
     tools, debian = load()
     box = toolbox()
+    delete_removed()
     if box.folder.exists() and debian.folder.exists():
+        remove_go_cache()  # which a build that was killed at its end has left
         return box
     missing = [tool for tool in tools if not tool.folder.exists()]
     check_requirements(missing)
@@ -165,8 +168,8 @@ def build_missing() -> Toolbox:
         fcntl.flock(building, fcntl.LOCK_SH)
         build_all(missing, tools)
     if missing:
-        say(f"  {len(missing)} tools in {(time.monotonic() - started) / 60:.1f} min")
-        remove_go_cache()
+        report(f"  {len(missing)} tools in {(time.monotonic() - started) / 60:.1f} min")
+    remove_go_cache()
     with locked("all"):
         link(box, tools)
     return box
@@ -176,7 +179,7 @@ def build_all(missing: list[GoTool], tools: list[GoTool]) -> None:
     """Build one after another: each uses every core."""
     for number, tool in enumerate(missing):
         left = sum(later.minutes for later in missing[number:])
-        say(
+        report(
             f"  {tool.name} {tool.version}: {number + 1} of {len(missing)}, "
             f"about {left:.0f} min left in all if nothing is cached"
         )
@@ -232,8 +235,8 @@ def build(tool: GoTool, tools: list[GoTool]) -> None:
     """Build one tool into its folder, unless another process did meanwhile."""
     if tool.folder.exists():
         return
-    unfinished = BUILDS / f"{tool.folder.name}.unfinished"
-    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished = BUILDS / f"{tool.name}.unfinished"  # of whatever pins: the next build of the tool removes it
+    remove(unfinished)
     unfinished.mkdir(parents=True)
     flags = " ".join(["-s -w", *(f"-X {name}={value}" for name, value in tool.variables.items())])
     for binary, package in tool.binaries.items():
@@ -273,7 +276,7 @@ def unpack_debian(debian: Debian) -> None:
     downloads = BUILDS / f"{debian.folder.name}.debs"
     unfinished = BUILDS / f"{debian.folder.name}.unfinished"
     for folder in (downloads, unfinished):
-        shutil.rmtree(folder, ignore_errors=True)
+        remove(folder)
         folder.mkdir(parents=True)
     download = ["apt-get", "download", "-q", "-o", "APT::Sandbox::User=root", *debian.unpacked]
     try:
@@ -283,7 +286,7 @@ def unpack_debian(debian: Debian) -> None:
         run_logged(download, logs / "debian.log", "downloading Debian packages", cwd=downloads)
     for package in sorted(downloads.glob("*.deb")):
         run_logged(["dpkg-deb", "-x", str(package), str(unfinished)], logs / "debian.log", f"unpacking {package.name}")
-    shutil.rmtree(downloads)
+    remove(downloads)
     unfinished.rename(debian.folder)
 
 
@@ -291,8 +294,8 @@ def link(box: Toolbox, tools: list[GoTool]) -> None:
     """One folder with a link to every program, and the Pulumi plugins installed in a PULUMI_HOME of its own."""
     if box.folder.exists():
         return
-    unfinished = box.folder.with_suffix(".unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished = BUILDS / "all.unfinished"
+    remove(unfinished)
     (unfinished / "bin").mkdir(parents=True)
     for tool in tools:
         for program in tool.folder.iterdir():
@@ -313,14 +316,13 @@ def link(box: Toolbox, tools: list[GoTool]) -> None:
 
 
 def remove_go_cache() -> None:
-    """The modules and the build cache (20 GB) have served; the binaries are a fraction of that."""
+    """Remove the modules and the build cache (20 GB), which have served; the binaries are a fraction of that."""
     with (BUILDS / "go.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:  # a build of other pins is at work in it, and removes it at its end
             return
-        with step("removing the Go caches"):
-            shutil.rmtree(GO_CACHE, ignore_errors=True)
+        remove(GO_CACHE)
 
 
 def main() -> None:

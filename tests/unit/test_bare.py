@@ -2,11 +2,15 @@
 
 import os
 import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests import bare
+from tests.running import eventually
 from toolchain.console import ToolchainError
 from toolchain.paths import PROJECT
 
@@ -40,3 +44,35 @@ def test_without_root_it_says_what_needs_it(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(ToolchainError, match="make test-bare needs root"):
         bare.main()
+
+
+ENDS = """
+import os
+import time
+from tests import bare
+
+def wait(release):
+    (bare.BARE / f"{release}.fresh").mkdir()
+    print("runs", flush=True)
+    time.sleep(600)
+
+os.geteuid, bare.run_tests = lambda: 0, wait
+bare.run_command(bare.main)
+"""
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_however_a_run_ends_nothing_of_it_stays_when_the_next_one_begins(end: signal.Signals, tmp_path: Path) -> None:
+    places = {"XDG_CACHE_HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path / "state")}
+    kept, folder = tmp_path / "estate" / "bare" / "bookworm-0123", tmp_path / "estate" / "bare"
+    kept.mkdir(parents=True)
+    (folder / "bullseye.unfinished").mkdir()
+    for last in (end, signal.SIGTERM):
+        words = [sys.executable, "-c", ENDS]
+        with subprocess.Popen(words, cwd=PROJECT, env=os.environ | places, stdout=subprocess.PIPE, text=True) as run:
+            assert run.stdout
+            assert run.stdout.readline() == "runs\n"
+            assert sorted(folder.iterdir()) == [kept, folder / "bookworm.fresh"]
+            run.send_signal(last)
+    assert list(folder.iterdir()) == [kept]
+    eventually(lambda: not list((tmp_path / "estate" / "removed").iterdir()), "nothing is left", 60)

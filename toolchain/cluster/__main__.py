@@ -21,7 +21,8 @@ from toolchain.cluster.layout import (
     SERVICES_DIR,
     VOLUMES,
 )
-from toolchain.console import ToolchainError, run_command, say, step, timed
+from toolchain.console import ToolchainError, report, run_command, say, step, timed
+from toolchain.removal import delete_removed, remove
 
 
 @contextmanager
@@ -73,13 +74,14 @@ def is_defined(box: Toolbox) -> bool:
 def start() -> None:
     """Bring the cluster up, from whatever state it is in."""
     preflight.check_rights()
+    delete_removed()
     with only_one():
         box = toolbox()
         if box.folder.exists() and is_up(box):
             say(f"cluster is up: {KUBECONFIG}")
             return
         if not (supervisor_runs() and is_defined(box)) and (left := cgroups.kill_all()):
-            say(f"  ended {left} processes of an earlier run or version")
+            report(f"  ended {left} processes of an earlier run or version")
         preflight.check(running=supervisor_runs())
         box = build_missing()
         with step("network, certificates, configuration"):
@@ -150,8 +152,9 @@ def remove_log_links() -> None:
 def reset() -> None:
     """Stop the cluster and delete all that it held: volumes, images, certificates."""
     stop()
-    with only_one(), step("deleting the cluster's data"):
-        shutil.rmtree(ROOT)
+    with only_one():
+        remove(ROOT)
+    say("all that the cluster held is removed; the disk has its space back in a while")
 
 
 def main() -> None:

@@ -5,7 +5,6 @@ A stand-in is pushed to the embedded registry under the upstream's path, where c
 
 import hashlib
 import os
-import shutil
 import subprocess
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -18,6 +17,7 @@ from toolchain.cluster.images import buildx, digest_in_registry, environment, in
 from toolchain.cluster.layout import CONTAINERD_SOCKET, REGISTRY
 from toolchain.console import ToolchainError, run_logged, step
 from toolchain.paths import CACHE
+from toolchain.removal import remove
 
 HERE = Path(__file__).parent
 BASE = "docker.io/library/debian:bookworm-slim"
@@ -129,12 +129,12 @@ def base_context() -> Path:
     folder = CACHE / "rootfs" / suite
     if not folder.exists():
         unfinished = folder.with_suffix(".unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
+        remove(unfinished)
         root = unfinished / "root"
         root.mkdir(parents=True)
         with step("Debian base system"):
             bootstrap(suite, root, unfinished / "rootfs.tar")
-            shutil.rmtree(root)
+            remove(root)
         unfinished.rename(folder)
     (folder / "machine.crt").write_bytes(machine_certificates())
     return folder
