@@ -1,19 +1,17 @@
 """`make drift`: what of a stack is no longer as the last `make up` left it.
 
-Exit code 0: nothing; 2: something, which is named; 1: it could not be told.
+Exit code 0: nothing; 3: something, which is named; 1: it could not be told.
 """
 
 import sys
 from collections.abc import Iterable
 from typing import Any
 
-from toolchain.console import ToolchainError, run_command, say
+from toolchain.console import DEVIATION, ToolchainError, run_command, say
 from toolchain.estate import opened
 from toolchain.events import Change, change, events_of
 from toolchain.markdown import listed, marked, write
 from toolchain.paths import PROJECT
-
-DRIFTED = 2
 
 
 def drift_of(told: Iterable[dict[str, Any]]) -> list[str]:
@@ -39,6 +37,8 @@ def main() -> None:
         raise ToolchainError("usage: python -m toolchain.drift STACK")
     name = sys.argv[1]
     with opened(name) as stack:
+        file = PROJECT / "build" / "drift" / f"{name}.md"
+        file.unlink(missing_ok=True)  # of an earlier run: it is there where this one finds something
         done, told = events_of(stack, "refresh", "--preview-only")
     drift = drift_of(told)
     if done.returncode != 0:
@@ -46,8 +46,8 @@ def main() -> None:
     if not drift:
         say(f"Stack {name} is as the last make up left it")
         return
-    write(PROJECT / "build" / "drift" / f"{name}.md", markdown(name, drift))
-    sys.exit(DRIFTED)
+    write(file, markdown(name, drift))
+    sys.exit(DEVIATION)
 
 
 if __name__ == "__main__":

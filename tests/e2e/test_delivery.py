@@ -6,6 +6,7 @@ import pytest
 
 from tests.running import Kubectl
 from tests.stacks import make
+from toolchain.console import DEVIATION
 from toolchain.paths import PROJECT
 from toolchain.stack import Stack
 
@@ -28,7 +29,7 @@ def test_a_stack_that_is_as_it_was_left_has_no_drift(stack: Stack) -> None:
 @pytest.mark.usefixtures("drifted")
 def test_drift_is_named(stack: Stack) -> None:
     watched = make("drift", stack.name)
-    assert "Error 2" in watched.stderr, watched.stdout + watched.stderr
+    assert f"Error {DEVIATION}" in watched.stderr, watched.stdout + watched.stderr
     assert f'- Service `user-service`: `metadata.labels["{LABEL}"] {VALUE} → drifted`' in watched.stdout
 
 

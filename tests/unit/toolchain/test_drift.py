@@ -1,7 +1,13 @@
+import subprocess
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from toolchain import drift
+from toolchain.console import DEVIATION, ToolchainError
 from toolchain.drift import drift_of, markdown
 
 URN = "urn:pulumi:local::estate::estate:web_service:WebService$kubernetes:core/v1:"
@@ -40,3 +46,34 @@ def test_the_issue_says_of_which_stack_and_what_to_do() -> None:
     assert text.startswith("<!-- estate: drift of dev -->\n")
     assert "- ConfigMap `thing` is gone" in text
     assert "belongs into the program" in text
+
+
+@pytest.mark.parametrize(
+    ("refresh", "events", "end", "found"),
+    [
+        (0, [], nullcontext(), False),
+        (0, [refreshed("delete", "ConfigMap", "b", "")], pytest.raises(SystemExit, match=f"^{DEVIATION}$"), True),
+        (1, [refreshed("delete", "ConfigMap", "b", "")], pytest.raises(ToolchainError), False),
+    ],
+    ids=["nothing drifted", "something drifted", "it cannot be told"],
+)
+def test_the_exit_code_and_the_file_say_whether_something_drifted(
+    refresh: int,
+    events: list[dict[str, Any]],
+    end: AbstractContextManager[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    *,
+    found: bool,
+) -> None:
+    file = tmp_path / "build" / "drift" / "local.md"
+    file.parent.mkdir(parents=True)
+    file.write_text("of an earlier run")
+    told = subprocess.CompletedProcess([], refresh, "", ""), events
+    monkeypatch.setattr(drift, "PROJECT", tmp_path)
+    monkeypatch.setattr(drift, "opened", nullcontext)
+    monkeypatch.setattr(drift, "events_of", lambda *_: told)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
+    monkeypatch.setattr(sys, "argv", ["drift", "local"])
+    with end:
+        drift.main()
+    assert file.exists() == found
