@@ -8,23 +8,22 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, computed_field
 
 from infra.alerts.objectives import recorded
 from infra.dashboards.catalogue import WINDOW
 from infra.services import NAMES
 from infra.settings import Slo, StackSettings
 from toolchain import releases
-from toolchain.console import ToolchainError, run_command, say
+from toolchain.console import DEVIATION, ToolchainError, run_command, say
 from toolchain.metrics import Metrics, metrics
 from toolchain.stack import Stack, ask, load, outputs
 from toolchain.target import target
 
-DEGRADED = 3
-"""The exit code when something is not as it should be, as `systemctl status` has it; 1 is for what could not be asked."""
 KINDS = ("statefulsets", "deployments", "daemonsets")
 CLUSTERS = "clusters.postgresql.cnpg.io"
-WELL, ILL = "✓", "✗"
+WELL, WARNED, ILL = "✓", "!", "✗"
+"""At the head of a line; a stack is healthy when none is ill."""
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86400
 
 
@@ -84,14 +83,17 @@ class Alert(Report):
     runbook: str
     since: datetime
 
+    @property
+    def well(self) -> bool:
+        """Whether it is a warning, which says what may go wrong, and not what has."""
+        return self.severity != "critical"
+
 
 class Status(Report):
     """A stack as it is now."""
 
     stack: str
     at: datetime
-    healthy: bool
-    """Every workload is ready, Prometheus answers, and no critical alert fires."""
     workloads: list[Workload]
     objectives: list[Objective]
     alerts: list[Alert]
@@ -104,6 +106,27 @@ class Status(Report):
     versions: dict[str, str]
     """Images of everybody else's."""
     urls: dict[str, str]
+
+    @computed_field
+    @property
+    def healthy(self) -> bool:
+        """Whether every workload is ready, Prometheus answers, every objective is kept, and no critical alert fires."""
+        return not self.faults
+
+    @property
+    def faults(self) -> list[str]:
+        """What is not as it should be, counted."""
+        unready, missed, critical = (
+            sum(not found.well for found in kind) for kind in (self.workloads, self.objectives, self.alerts)
+        )
+        counted = (
+            (not self.workloads, "nothing runs"),
+            (unready, f"workloads not ready: {unready} of {len(self.workloads)}"),
+            (missed, f"objectives missed: {missed} of {len(self.objectives)}"),
+            (critical, f"critical alerts: {critical}"),
+            (self.unanswered, "Prometheus does not answer"),
+        )
+        return [fault for wrong, fault in counted if wrong]
 
 
 def status_of(stack: Stack) -> Status:
@@ -129,11 +152,9 @@ def status_of(stack: Stack) -> Status:
             ]
     except ToolchainError as error:
         unanswered = str(error)
-    critical = any(alert.severity == "critical" for alert in firing)
     return Status(
         stack=stack.name,
         at=now,
-        healthy=bool(found) and all(workload.well for workload in found) and not critical and unanswered is None,
         workloads=found,
         objectives=promises,
         alerts=firing,
@@ -236,8 +257,11 @@ def alerts(prometheus: Metrics) -> list[Alert]:
 
 def screen(status: Status) -> Iterator[str]:
     """Lines for a person."""
-    yield f"{mark(status.healthy)} stack {status.stack} is {'healthy' if status.healthy else 'degraded'}"
+    faults = f"degraded ({'; '.join(status.faults)})"
+    yield f"{mark(status.healthy)} stack {status.stack} is {'healthy' if status.healthy else faults}"
     yield ""
+    if not status.workloads:
+        yield f"{ILL} nothing runs"
     yield from table(
         ("workload", "ready", "restarts", "age", "image"),
         [
@@ -262,12 +286,12 @@ def screen(status: Status) -> Iterator[str]:
         )
     yield ""
     if status.unanswered:
-        yield f"  alerts and objectives are not known: {status.unanswered}"
+        yield f"{ILL} alerts and objectives are not known: {status.unanswered}"
     elif not status.alerts:
         yield "  no alert fires"
     for alert in status.alerts:
         since = span(int((status.at - alert.since).total_seconds()))
-        yield f"{ILL} {alert.name} ({alert.severity}, for {since}): {alert.summary}  {alert.runbook}".rstrip()
+        yield f"{WARNED if alert.well else ILL} {alert.name} ({alert.severity}, for {since}): {alert.summary}  {alert.runbook}".rstrip()
     yield ""
     facts = {
         "release": f"{', '.join(map(short, status.release.values()))} ({status.releases} known to make rollback)",
@@ -311,7 +335,7 @@ def main() -> None:
     status = status_of(Stack(sys.argv[1], load(sys.argv[1]), target()))
     say(status.model_dump_json(indent=2) if os.environ.get("JSON") else "\n".join(screen(status)))
     if not status.healthy:
-        sys.exit(DEGRADED)
+        sys.exit(DEVIATION)
 
 
 if __name__ == "__main__":

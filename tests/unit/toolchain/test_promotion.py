@@ -57,7 +57,7 @@ def status(*, ready: int = 3, severity: str = "warning", unanswered: str | None 
     workload = Workload(name="user-service", kind="Deployment", ready=ready, desired=3, restarts=0, image="i", age_s=1)
     alert = Alert(name="A", severity=severity, service="s", summary="it is so", runbook="", since=datetime.now(UTC))
     return Status(
-        stack="dev", at=datetime.now(UTC), healthy=True, workloads=[workload], objectives=[], alerts=[alert],
+        stack="dev", at=datetime.now(UTC), workloads=[workload], objectives=[], alerts=[alert],
         unanswered=unanswered, release={}, releases=1, versions={}, urls={},
     )  # fmt: skip
 

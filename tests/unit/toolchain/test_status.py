@@ -28,6 +28,7 @@ ALERT = Alert(
 
 
 PROMISE = Objective(service="api-gateway", what="answered", promised=0.999, kept=0.9995, budget_left=0.5, window=WINDOW)
+MISSED = PROMISE.model_copy(update={"kept": 0.99, "budget_left": -9})
 
 
 class Answers(Metrics):
@@ -68,7 +69,7 @@ def deployment(ready: int, wanted: int) -> dict[str, Any]:
 
 def report(**changed: Any) -> Status:
     whole: dict[str, Any] = {
-        "stack": "local", "at": NOW, "healthy": True, "workloads": [READY], "objectives": [], "alerts": [], "unanswered": None,
+        "stack": "local", "at": NOW, "workloads": [READY], "objectives": [], "alerts": [], "unanswered": None,
         "release": {}, "releases": 0, "versions": {}, "urls": {"gateway": "https://api.myapp.com"},
     }  # fmt: skip
     return Status(**(whole | changed))
@@ -104,9 +105,9 @@ def test_pods_belong_to_whom_their_labels_say() -> None:
 
 def test_the_screen_says_what_is_wrong_at_the_head_of_its_lines() -> None:
     unready = READY.model_copy(update={"ready": 0})
-    lines = list(screen(report(healthy=False, workloads=[unready], alerts=[ALERT])))
+    lines = list(screen(report(workloads=[unready], alerts=[ALERT])))
     assert [line for line in lines if line.startswith("✗")] == [
-        "✗ stack local is degraded",
+        "✗ stack local is degraded (workloads not ready: 1 of 1; critical alerts: 1)",
         "✗ redis     0/1    0         1m   redis:7.0",
         "✗ ServiceDown (critical, for 2h): no redis",
     ]
@@ -120,9 +121,39 @@ def test_the_screen_of_a_healthy_stack_has_nothing_wrong_and_its_urls() -> None:
 
 
 def test_the_screen_says_so_when_prometheus_does_not_answer() -> None:
-    text = "\n".join(screen(report(healthy=False, unanswered="Prometheus cannot be reached")))
+    text = "\n".join(screen(report(unanswered="Prometheus cannot be reached")))
     assert "alerts and objectives are not known: Prometheus cannot be reached" in text
     assert "no alert fires" not in text
+
+
+WORKLOADS: tuple[list[Workload], ...] = [], [READY], [READY, READY.model_copy(update={"ready": 0})]
+OBJECTIVES: tuple[list[Objective], ...] = (
+    [],
+    [PROMISE],
+    [PROMISE, MISSED],
+    [PROMISE.model_copy(update={"kept": None, "budget_left": None})],
+)
+ALERTS: tuple[list[Alert], ...] = [], [ALERT], [ALERT.model_copy(update={"severity": "warning"})]
+
+
+@pytest.mark.parametrize("unanswered", [None, "Prometheus cannot be reached"])
+@pytest.mark.parametrize("alerts", ALERTS)
+@pytest.mark.parametrize("objectives", OBJECTIVES)
+@pytest.mark.parametrize("workloads", WORKLOADS)
+def test_a_stack_is_healthy_when_no_line_says_that_something_is_not_as_it_should_be(
+    workloads: list[Workload], objectives: list[Objective], alerts: list[Alert], unanswered: str | None
+) -> None:
+    found = report(workloads=workloads, objectives=objectives, alerts=alerts, unanswered=unanswered)
+    head, *rest = screen(found)
+    assert head.startswith("✓ stack local is healthy" if found.healthy else "✗ stack local is degraded (")
+    assert found.healthy == (not any(line.startswith("✗") for line in rest))
+    assert found.model_dump()["healthy"] == found.healthy
+
+
+def test_a_missed_objective_makes_a_stack_degraded_and_a_warning_does_not() -> None:
+    missed = report(objectives=[PROMISE, MISSED])
+    assert next(screen(missed)) == "✗ stack local is degraded (objectives missed: 1 of 2)"
+    assert report(alerts=[ALERT.model_copy(update={"severity": "warning"})]).healthy
 
 
 def test_objectives_are_those_that_prometheus_has_recorded() -> None:
@@ -141,8 +172,7 @@ def test_objectives_that_are_not_recorded_yet_are_computed() -> None:
 
 
 def test_the_screen_shows_objectives_beside_what_was_promised() -> None:
-    broken = PROMISE.model_copy(update={"kept": 0.99, "budget_left": -9})
-    lines = [line.split("  ") for line in screen(report(objectives=[PROMISE, broken])) if "api-gateway" in line]
+    lines = [line.split("  ") for line in screen(report(objectives=[PROMISE, MISSED])) if "api-gateway" in line]
     assert [[word.strip() for word in line if word] for line in lines] == [
         ["✓ api-gateway, answered", "99.9 %", "99.95 %", "50 %"],
         ["✗ api-gateway, answered", "99.9 %", "99 %", "0 %"],
