@@ -20,9 +20,9 @@ from jwt.utils import base64url_decode
 from infra.settings import GENERATED_SECRETS, nearest
 from infra.token_keys import kid
 from toolchain import releases
-from toolchain.build import toolbox
 from toolchain.cluster import __main__ as cluster
 from toolchain.cluster import layout
+from toolchain.cluster.tools import at_hand
 from toolchain.console import ToolchainError, confirm, report, run_command, say, step, timed, wait_until
 from toolchain.diagnosis import explain
 from toolchain.events import RISKY, events, events_of, preview_of
@@ -70,7 +70,7 @@ def update(stack: Stack) -> None:
     """Make the cluster what the stack says."""
     if stack.target.embedded:
         with step("third-party images"):
-            publish_missing(toolbox(), stack.settings.image_references())
+            publish_missing(at_hand(), stack.settings.image_references())
     let_go(stack)
     with settling(stack) as refresh:
         try:

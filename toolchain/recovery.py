@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from toolchain.build import toolbox
+from toolchain.build import BUILDS
 from toolchain.console import report
 from toolchain.paths import STATE
 from toolchain.stack import OWN_STACKS, Stack, ask, on
@@ -38,8 +38,7 @@ def runs(process: int) -> bool:
 
 
 def end_orphans() -> None:
-    """End the plugins of this toolbox that a killed Pulumi left behind; those that still have theirs go on."""
-    box = toolbox()
+    """End the plugins that a killed Pulumi of our tools left behind; those that still have theirs go on."""
     for process in Path("/proc").iterdir():
         try:
             program = (process / "exe").readlink()
@@ -47,8 +46,8 @@ def end_orphans() -> None:
             orphan = Path(f"/proc/{parent}/comm").read_text().strip() != "pulumi"
         except OSError:  # no process, or no longer one
             continue
-        is_plugin = program.is_relative_to(box.pulumi_home) or program == box.bin / "pulumi-language-python"
-        if is_plugin and orphan:
+        is_plugin = "plugins" in program.parts or program.name == "pulumi-language-python"
+        if program.is_relative_to(BUILDS) and is_plugin and orphan:
             os.kill(int(process.name), signal.SIGTERM)
 
 

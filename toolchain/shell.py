@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-from toolchain.build import toolbox
+from toolchain.cluster.tools import at_hand
 from toolchain.console import run_command, say
 from toolchain.target import Target, target
 
@@ -26,9 +26,9 @@ def exports(of: Target, folders: list[Path], own: Mapping[str, str]) -> list[str
 
 def main() -> None:
     known = target()
-    tools = [toolbox().bin] if known.embedded else []
+    own = [at_hand().bin] if known.embedded else []
     uv = [Path(os.environ["UV"]).parent] if "UV" in os.environ else []
-    say("\n".join(exports(known, tools + uv, os.environ)))
+    say("\n".join(exports(known, own + uv, os.environ)))
 
 
 if __name__ == "__main__":

@@ -7,8 +7,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolchain.build import toolbox
-from toolchain.cluster import images, layout
+from toolchain.cluster import images, layout, tools
 from toolchain.cluster.pki import write_private
 from toolchain.console import ToolchainError
 from toolchain.paths import STATE
@@ -30,18 +29,18 @@ class Target:
 
 def target() -> Target:
     """The embedded tools and cluster, or with TOOLS=system those that the machine has."""
-    tools = os.environ.get("TOOLS", "embedded")
-    if tools not in ("embedded", "system"):
-        raise ToolchainError(f"TOOLS={tools} is not known: leave it out, or say TOOLS=system KUBE_CONTEXT=<context>")
-    return embedded_target() if tools == "embedded" else system_target()
+    wanted = os.environ.get("TOOLS", "embedded")
+    if wanted not in ("embedded", "system"):
+        raise ToolchainError(f"TOOLS={wanted} is not known: leave it out, or say TOOLS=system KUBE_CONTEXT=<context>")
+    return embedded_target() if wanted == "embedded" else system_target()
 
 
 def embedded_target() -> Target:
-    box = toolbox()
-    if not box.folder.exists() or not layout.KUBECONFIG.exists():
+    if not layout.KUBECONFIG.exists():
         raise ToolchainError(
             "there is no embedded cluster yet: make up brings it up with the estate, make cluster alone"
         )
+    box = tools.at_hand()
     own = images.environment(box) | {"PULUMI_HOME": str(box.pulumi_home)}
     environment = own | pulumi_environment(layout.KUBECONFIG, layout.CONTEXT)
     return Target(layout.KUBECONFIG, layout.CONTEXT, with_uv(environment), embedded=True)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from toolchain.build import Toolbox, build_missing, toolbox
-from toolchain.cluster import addons, cgroups, images, network, pki, preflight, supervision
+from toolchain.cluster import addons, cgroups, images, network, pki, preflight, supervision, tools
 from toolchain.cluster.components import components, configurations
 from toolchain.cluster.layout import (
     CONFIG,
@@ -78,12 +78,14 @@ def start() -> None:
     with only_one():
         box = toolbox()
         if box.folder.exists() and is_up(box):
+            tools.keep(box)
             say(f"cluster is up: {KUBECONFIG}")
             return
         if not (supervisor_runs() and is_defined(box)) and (left := cgroups.kill_all()):
             report(f"  ended {left} processes of an earlier run or version")
         preflight.check(running=supervisor_runs())
         box = build_missing()
+        tools.keep(box)
         with step("network, certificates, configuration"):
             prepare(box)
         if not supervisor_runs():

@@ -1,0 +1,64 @@
+"""Which tools the commands use on the embedded cluster, and what they say where it is not there."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from toolchain import shell, target
+from toolchain.build import Toolbox
+from toolchain.cluster import layout, tools
+from toolchain.console import ToolchainError
+
+
+@pytest.fixture
+def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toolbox:
+    """The tools of a cluster that was started, before a pull that has changed them."""
+    before, after = (Toolbox(tmp_path / name, tmp_path / f"debian-{name}") for name in ("before", "after"))
+    before.bin.mkdir(parents=True)
+    (tmp_path / "kubeconfig").touch()
+    monkeypatch.setattr(layout, "KUBECONFIG", tmp_path / "kubeconfig")
+    monkeypatch.setattr(tools, "TOOLS", tmp_path / "tools.json")
+    monkeypatch.setattr(tools, "toolbox", lambda: after)
+    monkeypatch.setattr(target, "pulumi_environment", lambda *_: {})  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
+    monkeypatch.delenv("TOOLS", raising=False)
+    tools.keep(before)
+    return before
+
+
+def test_until_other_tools_are_built_commands_use_those_that_the_cluster_was_started_with(
+    started: Toolbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment = target.target().environment
+    assert environment["PATH"].startswith(f"{started.bin}{os.pathsep}{started.debian}")
+    assert environment["PULUMI_HOME"] == str(started.pulumi_home)
+    shell.main()
+    assert f"export PATH={started.bin}:" in capsys.readouterr().out
+
+
+def test_once_they_are_built_commands_use_those_of_the_checkout(started: Toolbox) -> None:
+    after = tools.toolbox()
+    after.bin.mkdir(parents=True)
+    assert target.target().environment["PATH"].startswith(str(after.bin))
+    assert tools.at_hand() != started
+
+
+def test_tools_that_are_not_there_are_no_cluster_that_is_not_there(started: Toolbox) -> None:
+    started.bin.rmdir()
+    started.folder.rmdir()
+    with pytest.raises(ToolchainError, match="make tools builds them"):
+        target.target()
+
+
+@pytest.mark.usefixtures("started")
+def test_a_cluster_that_was_started_before_its_tools_were_written_down_is_one() -> None:
+    tools.TOOLS.unlink()
+    with pytest.raises(ToolchainError, match="make tools builds them"):
+        target.target()
+
+
+@pytest.mark.usefixtures("started")
+def test_where_there_is_no_cluster_it_is_said_what_makes_one() -> None:
+    layout.KUBECONFIG.unlink()
+    with pytest.raises(ToolchainError, match="there is no embedded cluster yet"):
+        target.target()
