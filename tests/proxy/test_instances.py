@@ -234,7 +234,7 @@ async def test_the_routes_survive_whatever_their_file_holds(estate: Estates, con
     good = here.directory.file.read_bytes()
     here.directory.file.write_bytes(content)
     await until(lambda: here.directory._problem is not None)  # pyright: ignore[reportPrivateUsage]
-    with pytest.raises(ValueError, match="routes file"):
+    with pytest.raises(ValueError, match=r"^routes\.file: "):
         await here.directory.routes_are_current()
     assert status(await ask(here.port)) == 200
     here.directory.file.write_bytes(good)

@@ -127,7 +127,7 @@ async def test_wrong_new_routes_are_refused_and_the_old_stay(tmp_path: Path, con
     before = refusals()
     await directory.look()
     assert refusals() == before + 1
-    with pytest.raises(ValueError, match="routes file"):
+    with pytest.raises(ValueError, match=r"^routes\.file: "):
         await directory.routes_are_current()
     assert [route.prefix for route in directory.table.routes] == ["/a"]
 

@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from api_gateway import main as gateway
 from api_gateway.settings import GatewaySettings
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from servicekit import logs
 from servicekit.serving import serve
-from servicekit.settings import SettingsError, load, load_or_exit
+from servicekit.settings import SettingsError, annotation, keys, load, load_or_exit, named, variable
+from user_service import main as users
 from user_service.settings import UserSettings
 
 NAMED = {"APP_SERVICE_NAME": "user-service"}
@@ -233,6 +236,45 @@ def test_a_secret_in_place_of_its_file_is_not_shown(value: str) -> None:
     with pytest.raises(SettingsError, match=r"^APP_DATABASE_PASSWORD_FILE: the file that it names") as refused:
         load(UserSettings, {"APP_DATABASE_PASSWORD_FILE": value}, ())
     assert "hunter2" not in str(refused.value)
+
+
+FILES = [
+    (main, key)
+    for main, model in ((gateway.main, GatewaySettings), (users.main, UserSettings))
+    for key in keys(model)
+    if annotation(model, key) in (Path, Path | None)
+]
+
+
+@pytest.mark.parametrize(("main", "key"), FILES, ids=lambda value: ".".join(value) if isinstance(value, tuple) else "")
+@pytest.mark.parametrize("value", ["hunter2", "./hunter2", "hunter2/x", "hunter2" * 100, "/x+hunter2==", "a b/hunter2", "."])
+def test_a_secret_in_place_of_a_path_is_not_shown_and_its_key_is(
+    main: Callable[[], None],
+    key: tuple[str, ...],
+    value: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "routes.json").write_text('{"routes": [{"prefix": "/a", "service": "s"}]}')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["service"])
+    monkeypatch.setattr(logs, "configure", lambda _: None)  # of the whole process
+    for name, given in (("APP_ROUTES_FILE", str(tmp_path / "routes.json")), ("APP_AUTH_REQUIRED", "false")):
+        if main is gateway.main or name == "APP_AUTH_REQUIRED":
+            monkeypatch.setenv(name, given)
+    monkeypatch.setenv(variable(key), value)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    line = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert line.startswith(f"error: {'.'.join(key)}: the file that it names ")
+    assert "hunter2" not in line
+
+
+@pytest.mark.parametrize("path", ["/", "/etc/app/routes.json", "../routes.json", "/a-b_c/..data/1.0"])
+def test_a_path_is_shown(path: str) -> None:
+    assert named("routes.file", Path(path)) == f"routes.file: {path}"
 
 
 @pytest.mark.parametrize("value", ["x", "10.0.0.0/8, 300.0.0.0/8", "10.0.0.1/8", "10.0.0.0/8;10.1.0.0/16", URL])

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from prometheus_client import Counter
 from servicekit import background
-from servicekit.settings import Registry, SettingsError
+from servicekit.settings import Registry, SettingsError, named
 
 from api_gateway.discovery import Discovery
-from api_gateway.routes import load
+from api_gateway.routes import FILE, load
 from api_gateway.service import UpstreamService
 
 log = logging.getLogger(__name__)
@@ -112,4 +112,4 @@ class Directory:
         try:
             return self.file.stat().st_mtime_ns
         except OSError as error:
-            raise SettingsError(f"routes file {self.file} cannot be read: {error.strerror}") from error
+            raise SettingsError(f"{named(FILE, self.file)} cannot be read: {error.strerror}") from error

@@ -6,9 +6,11 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 from servicekit.addresses import place
-from servicekit.settings import Settings, SettingsError, parsed, wrong
+from servicekit.settings import Settings, SettingsError, named, parsed, wrong
 
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+FILE = "routes.file"
+"""Setting that names the file of routes, for errors."""
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[1-9]\d{0,4})?")
 
 
@@ -170,9 +172,8 @@ def load(file: Path) -> RouteTable:
     Raises:
         SettingsError: the file cannot be read, or a key or value in it is wrong.
     """
+    name = named(FILE, file)
     try:
-        return RouteTable(Routes.model_validate(parsed(file)).routes)
-    except SettingsError as error:
-        raise SettingsError(f"routes file {error}") from error
+        return RouteTable(Routes.model_validate(parsed(file, name)).routes)
     except ValidationError as error:
-        raise SettingsError(f"routes file {file}: {wrong(error)}") from error
+        raise SettingsError(f"{name}: {wrong(error)}") from error

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from servicekit.settings import SettingsError
+from servicekit.settings import SettingsError, named
 
 log = logging.getLogger(__name__)
 LOOK_EVERY_S = 2.0
@@ -56,8 +56,8 @@ class Followed(Generic[T]):
             changed_at = self.file.stat().st_mtime_ns
             content = self._parse(self.file.read_text())
         except OSError as error:
-            raise SettingsError(f"{self.key}: {self.file} cannot be read: {error.strerror}") from error
+            raise SettingsError(f"{named(self.key, self.file)} cannot be read: {error.strerror}") from error
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise SettingsError(f"{self.key}: {self.file} {error}") from error
+            raise SettingsError(f"{named(self.key, self.file)} {error}") from error
         self._changed_at = changed_at
         return content

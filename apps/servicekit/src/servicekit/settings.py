@@ -30,6 +30,10 @@ HARMLESS = re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]{1,9})?|true|false", re.ASCII | r
 """A number or a boolean: of whatever else is wrong, nothing is shown, since it may be a password in the wrong place."""
 
 
+PATH = re.compile(r"\.{0,2}/[\w./-]*", re.ASCII)
+"""What is surely a path."""
+
+
 class SettingsError(Exception):
     """A setting that is wrong: its key, what is wrong with it, and where it came from."""
 
@@ -199,7 +203,7 @@ def from_file(folders: tuple[Path, ...]) -> tuple[dict[str, Any], dict[tuple[str
             continue
         except OSError as error:
             raise SettingsError(f"{file} cannot be read: {error.strerror}") from error
-        values = parsed(file)
+        values = parsed(file, str(file))
         if not isinstance(values, dict):
             raise SettingsError(f"{file} holds no table of settings")
         return cast("dict[str, Any]", values), {(): str(file)}
@@ -218,18 +222,28 @@ def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def parsed(file: Path) -> Any:
+def named(key: str, file: Path) -> str:
+    """Return a setting and the file that it names, for an error: what may not be a path is not shown, since it may be a secret in the
+    wrong place."""
+    return f"{key}: {file if PATH.fullmatch(str(file)) else 'the file that it names'}"
+
+
+def parsed(file: Path, name: str) -> Any:
     """Return what a file of YAML or JSON holds; an empty one holds an empty table.
+
+    Args:
+        file: the file.
+        name: that errors give it.
 
     Raises:
         SettingsError: it cannot be read; with where, and none of its content, which may be secret.
     """
     try:
         if file.exists() and not file.is_file():  # reading a pipe would wait for its writer
-            raise SettingsError(f"{file} is no regular file")
+            raise SettingsError(f"{name} is no regular file")
         content = file.read_bytes()
     except OSError as error:
-        raise SettingsError(f"{file} cannot be read: {error.strerror}") from error
+        raise SettingsError(f"{name} cannot be read: {error.strerror}") from error
     # JSON is YAML, but PyYAML takes no tabs for its indentation, and a hundred times as long.
     with suppress(ValueError, RecursionError):
         return json.loads(content, object_pairs_hook=unique)
@@ -240,9 +254,9 @@ def parsed(file: Path) -> Any:
         where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         # An alias, a tag: a name of the file's own.
         problem = re.sub(r"'[^']{2,}'", "this", (error.problem or "").partition("\n")[0])
-        raise SettingsError(f"{file} is no YAML{where}: {problem}") from error
+        raise SettingsError(f"{name} is no YAML{where}: {problem}") from error
     except Exception as error:  # by a tag or a number that is none, PyYAML raises whatever that leads to
-        raise SettingsError(f"{file} is no YAML in UTF-8 ({type(error).__name__})") from error
+        raise SettingsError(f"{name} is no YAML in UTF-8 ({type(error).__name__})") from error
     return {} if values is None else values
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import Field, SecretStr
 from servicekit.addresses import Host
 from servicekit.settings import Cache as SharedCache
-from servicekit.settings import Service, ServiceName, ServiceSettings, Settings, SettingsError
+from servicekit.settings import Service, ServiceName, ServiceSettings, Settings, SettingsError, named
 
 
 class Pool(Settings):
@@ -37,14 +37,15 @@ class Database(Settings):
         """
         if self.ca_file is None:
             return None
+        name = named("database.ca_file", self.ca_file)
         try:
             context = ssl.create_default_context(cafile=self.ca_file)
         except ssl.SSLError as error:
-            raise SettingsError(f"database.ca_file: {self.ca_file} holds no certificate as PEM") from error
+            raise SettingsError(f"{name} holds no certificate as PEM") from error
         except OSError as error:
-            raise SettingsError(f"database.ca_file: {self.ca_file} cannot be read: {error.strerror}") from error
+            raise SettingsError(f"{name} cannot be read: {error.strerror}") from error
         if not context.get_ca_certs():
-            raise SettingsError(f"database.ca_file: {self.ca_file} holds no certificate of an authority")
+            raise SettingsError(f"{name} holds no certificate of an authority")
         return context
 
 
