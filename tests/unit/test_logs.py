@@ -54,6 +54,7 @@ def lines_of(package: str, routes: Path, endpoint: str) -> list[dict[str, Any]]:
     settings = own[package] | {
         "APP_SERVER_HOST": "127.0.0.1", "APP_SERVER_PORT": str(port), "APP_SERVICE_REGISTRY_ADDRESS": closed,
         "APP_AUTH_REQUIRED": "false", "APP_CACHE_HOST": "127.0.0.1", "APP_CACHE_PORT": closed.rpartition(":")[2],
+        "APP_AUTH_JWKS_URL": f"http://{closed}/keys", "APP_AUTH_JWKS_ISSUER": "https://login.example.com",
         "APP_TRACING_ENDPOINT": endpoint, "APP_TRACING_RATIO": "1",
     }  # fmt: skip
     command = [sys.executable, "-m", package]
@@ -99,6 +100,12 @@ def test_every_line_is_as_the_schema_has_it(written: tuple[str, list[dict[str, A
     assert {"Request started", "Request completed", "Could not register"} <= said
     # Probes that fail are worth a line; those that do not, none.
     assert {line["url"] for line in lines if line["logger"] == "request"} == {"/api/v1/users/1", "/nothing", "/readyz"}
+
+
+def test_what_is_away_is_no_reason_for_a_traceback(written: tuple[str, list[dict[str, Any]]]) -> None:
+    _, lines = written
+    assert [line for line in lines if "exception" in line] == []
+    assert {"Keys cannot be fetched; the last good ones stay"} <= {line["message"] for line in lines}
 
 
 def test_the_last_spans_arrive_although_a_signal_ends_the_process(

@@ -1,7 +1,10 @@
+import ast
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from api_gateway.directory import Directory
@@ -9,13 +12,21 @@ from api_gateway.discovery import Discovery
 from api_gateway.forwarded import Peers
 from api_gateway.limits import RateLimits
 from api_gateway.proxy import Proxy
-from servicekit import background
+from redis.exceptions import ConnectionError as RedisConnectionError
+from servicekit import background, shared
 from servicekit.jwks import RemoteKeys
+from servicekit.problems import unavailable
 from servicekit.registration import Registration
 from servicekit.settings import Auth, Cache, Registry
 from servicekit.tokens import Verifier
+from user_service import main as users
+from user_service.cache import Cache as UsersCache
+from user_service.database import Postgres
+from user_service.settings import Cache as CacheSettings
+from user_service.settings import Database
 
 from tests.proxy.conftest import own
+from toolchain.paths import PROJECT
 
 AGENT = Registry(address="127.0.0.1:1")
 
@@ -83,6 +94,7 @@ LOOPS: dict[str, Callable[[Path], tuple[object, str, str, str]]] = {
     "limits": lambda _: (RateLimits(Cache()), "_follow", "start", "stop"),
     "deadlines": lambda folder: (proxy(folder), "_tick", "open", "close"),
     "keys": lambda _: (RemoteKeys("http://127.0.0.1:1"), "_follow", "start", "stop"),
+    "cache": lambda _: (UsersCache(CacheSettings(host="127.0.0.1"), Postgres(Database())), "_learn", "open", "close"),
     "registration": lambda _: (Registration(AGENT, "s", "1", "127.0.0.1", 1), "_keep", "start", "stop"),
 }
 
@@ -110,3 +122,107 @@ async def test_no_task_of_the_gateway_dies_in_silence(
         await again.wait()
     assert any(record.levelno == logging.ERROR and record.exc_info for record in caplog.records)
     await getattr(owner, stop)()
+
+
+async def test_what_is_done_once_has_a_name_and_its_outcome_is_who_awaits_its() -> None:
+    async def one() -> int:
+        return 1
+
+    task = background.once("one", one())
+    assert task.get_name() == "one"
+    assert await task == 1
+    with pytest.raises(RuntimeError, match="this task failed"):
+        await background.once("two", failed())
+
+
+class Forgetful:
+    """Users whose keys cannot be forgotten, at first."""
+
+    def __init__(self, *failures: Exception) -> None:
+        self.failures = list(failures)
+        self.forgotten = asyncio.Event()
+
+    async def forget_keys(self) -> None:
+        if self.failures:
+            raise self.failures.pop()
+        self.forgotten.set()
+
+
+@pytest.mark.parametrize(
+    ("failure", "level", "traceback"),
+    [(unavailable("the database is away"), logging.WARNING, False), (RuntimeError("unexpected"), logging.ERROR, True)],
+)
+async def test_tidying_goes_on_after_a_failure(
+    failure: Exception,
+    level: int,
+    traceback: bool,  # noqa: FBT001
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(users, "TIDY_EVERY_S", 0.0)
+    forgetful: Any = Forgetful(failure)
+    task = background.start("tidying", partial(users.tidy, forgetful))
+    async with asyncio.timeout(10):
+        await forgetful.forgotten.wait()
+    await background.end(task)
+    (line,) = caplog.records
+    assert (line.levelno, line.exc_info is not None) == (level, traceback)
+
+
+@pytest.mark.filterwarnings("ignore:verify_ssl is deprecated")  # by the client of Consul
+async def test_an_instance_leaves_a_consul_that_is_away_with_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    registration = Registration(AGENT, "s", "one", "127.0.0.1", 1)
+    with caplog.at_level(logging.WARNING):
+        await registration.stop()
+    (line,) = caplog.records
+    said = vars(line)
+    assert (line.levelno, line.exc_info) == (logging.WARNING, None)
+    assert (said["instance"], said["url"]) == ("one", AGENT.address)
+    assert said["reason"]
+
+
+@pytest.mark.parametrize("failure", [RedisConnectionError("gone"), ConnectionResetError("gone"), TimeoutError("gone")])
+async def test_a_client_of_a_redis_that_is_away_is_closed_with_one_line(
+    failure: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Gone:
+        """A client whose Redis is."""
+
+        async def aclose(self) -> None:
+            raise failure
+
+    await shared.close(Gone(), Cache(host="redis"))
+    (line,) = caplog.records
+    said = vars(line)
+    assert (line.levelno, line.exc_info, said["address"], said["port"]) == (logging.WARNING, None, "redis", 6379)
+    assert said["reason"] == f"{type(failure).__name__}: gone"
+
+
+CODE = {"/".join(file.parts[-2:]): ast.parse(file.read_text()) for file in PROJECT.glob("apps/*/src/*/*.py")}
+
+
+def modules(found: Callable[[ast.AST], bool]) -> Iterator[str]:
+    """The modules of the apps with such code."""
+    return (name for name, module in CODE.items() if any(map(found, ast.walk(module))))
+
+
+def test_tasks_are_started_in_one_place() -> None:
+    """A bare task is forgotten by the event loop and ends unnoticed: `background` has one to go on, and one to end."""
+
+    def bare(node: ast.AST) -> bool:
+        return isinstance(node, ast.Attribute | ast.alias) and (
+            node.attr if isinstance(node, ast.Attribute) else node.name
+        ) in ("create_task", "ensure_future")
+
+    assert set(modules(bare)) == {"servicekit/background.py"}
+
+
+def test_tracebacks_are_logged_where_nothing_of_it_was_expected() -> None:
+    """What a peer or a dependency does is one line; where a module logs a traceback, the error is ours."""
+
+    def logged(node: ast.AST) -> bool:
+        return (isinstance(node, ast.Attribute) and ast.unparse(node) == "log.exception") or (
+            isinstance(node, ast.keyword) and node.arg == "exc_info"
+        )
+
+    assert set(modules(logged)) == {f"servicekit/{name}.py" for name in ("background", "http1", "observation")}

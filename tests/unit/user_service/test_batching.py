@@ -29,6 +29,19 @@ async def test_what_is_asked_at_once_is_loaded_at_once_and_each_key_once() -> No
     assert source.asked == [[1, 2]]
 
 
+async def test_a_source_that_answers_too_little_fails_its_batch_alone() -> None:
+    answers: list[list[str]] = [["one"], []]
+
+    async def load(_: Sequence[int]) -> list[str]:
+        return answers.pop()
+
+    batched = Batched(load)
+    async with asyncio.timeout(10):
+        with pytest.raises(ValueError, match="shorter"):
+            await batched.get(1)
+        assert await batched.get(1) == "one"
+
+
 async def test_nobody_gets_an_answer_that_left_before_the_question() -> None:
     source = Source()
     batched = Batched(source.load)

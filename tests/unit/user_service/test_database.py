@@ -3,6 +3,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import asyncpg
 import pytest
 from prometheus_client import REGISTRY
 from pydantic import SecretStr
@@ -46,6 +47,33 @@ async def test_who_waits_for_a_connection_is_counted_until_there_is_one() -> Non
     pool.free.set()
     assert await asking == 0
     assert waiting() == 0
+
+
+@pytest.mark.parametrize(
+    "failure", [ConnectionResetError("gone"), TimeoutError("gone"), asyncpg.InterfaceError("gone")]
+)
+async def test_a_database_that_is_away_is_left_with_one_line(
+    failure: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    ended: list[str] = []
+
+    class Gone:
+        """A pool whose database is."""
+
+        async def close(self) -> None:
+            raise failure
+
+        def terminate(self) -> None:
+            ended.append("terminated")
+
+    postgres = Postgres(Database(host="postgres", password=SecretStr("x")))
+    postgres._pool = postgres._watching = Gone()  # pyright: ignore[reportPrivateUsage]
+    await postgres.close()
+    assert ended == ["terminated"] * 2
+    (line,) = caplog.records
+    said = vars(line)
+    assert (line.levelname, line.exc_info, said["address"], said["port"]) == ("WARNING", None, "postgres", 5432)
+    assert said["reason"] == f"{type(failure).__name__}: gone"
 
 
 async def test_who_gives_up_waiting_is_not_counted_any_more() -> None:

@@ -12,7 +12,7 @@ import orjson
 from fastapi import APIRouter, FastAPI, HTTPException, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, Field, StringConstraints
-from servicekit import openapi
+from servicekit import background, openapi
 
 from api_gateway.connection import NotSent, UpstreamError
 from api_gateway.contents import Content, content
@@ -74,7 +74,7 @@ class Documents:
     async def merged(self) -> Content:
         """Return the document as JSON."""
         if self._flight is None and asyncio.get_running_loop().time() >= self._good_until:
-            self._flight = asyncio.create_task(self._make())
+            self._flight = background.once("documentation", self._make())
         if self._flight:
             await asyncio.shield(self._flight)  # others wait for it as well
         return self._merged

@@ -17,7 +17,6 @@ from itertools import islice
 from typing import Any
 
 from prometheus_client import Counter
-from redis.exceptions import RedisError
 from servicekit import background, shared
 from servicekit.problems import Kind, Problem
 from servicekit.settings import Cache
@@ -83,6 +82,7 @@ class RateLimits:
     """
 
     def __init__(self, settings: Cache) -> None:
+        self._settings = settings
         self._redis: Any = shared.connect(settings) if settings.host else None
         self._windows: dict[str, Window] = {}
         self._unsent: set[str] = set()
@@ -98,7 +98,7 @@ class RateLimits:
         """Exchange them no more."""
         await background.end(self._loop)
         if self._redis:
-            await self._redis.aclose()
+            await shared.close(self._redis, self._settings)
 
     def take(self, name: str, limit: RateLimit, client: str) -> Headers:
         """Count a request; the headers that tell the client where it stands (draft-ietf-httpapi-ratelimit-headers-10).
@@ -158,7 +158,7 @@ class RateLimits:
             pipeline.get(f"{name}{window.number - 1}")
         try:
             answers = [int(answer or 0) for answer in await pipeline.execute()]
-        except (RedisError, OSError, TimeoutError, ValueError) as error:
+        except (*shared.AWAY, ValueError) as error:
             ALONE.inc()
             if not self._alone:
                 log.warning("Redis does not answer; limits are this replica's own", extra={"reason": str(error)})

@@ -489,7 +489,7 @@ class Proxy:
                 self._send(exchange, service, connection, attempt, self.loop.time())
             if exchange.more:
                 self._waiting.pop(connection, None)
-                pump = asyncio.create_task(send_rest(exchange, connection))
+                pump = background.once("upload", send_rest(exchange, connection))
             await connection.head()
             good = self._judge(exchange, service, upstream, connection.status, attempt)
             if not pump and not held(connection):
@@ -533,7 +533,7 @@ class Proxy:
             for connection, receive in list(self._waiting.items()):
                 if now - connection.started > PATIENCE_S:
                     del self._waiting[connection]
-                    self._watchers[connection] = asyncio.create_task(watch(receive, connection))
+                    self._watchers[connection] = background.once("watch", watch(receive, connection))
 
 
 def begin_attempt(exchange: Exchange, upstream: Upstream) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 from prometheus_client import Counter
 
@@ -10,6 +11,8 @@ log = logging.getLogger(__name__)
 RESTART_S = 1.0
 """Before a task that failed is started again."""
 RESTARTS = Counter("background_restarts", "Tasks next to the requests that ended and were started again", ["task"])
+T = TypeVar("T")
+_once: set[asyncio.Task[Any]] = set()
 
 
 def start(name: str, run: Callable[[], Coroutine[None, None, None]]) -> asyncio.Task[None]:
@@ -20,6 +23,20 @@ def start(name: str, run: Callable[[], Coroutine[None, None, None]]) -> asyncio.
         run: what is to be run.
     """
     return asyncio.create_task(_keep(name, run), name=name)
+
+
+def once(name: str, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Run what comes to its own end, for those who await the task. It is held until then, which the event loop does not do
+    (https://docs.python.org/3/library/asyncio-task.html#asyncio.create_task).
+
+    Args:
+        name: of the task.
+        work: what is to be done.
+    """
+    task = asyncio.create_task(work, name=name)
+    _once.add(task)
+    task.add_done_callback(_once.discard)
+    return task
 
 
 async def _keep(name: str, run: Callable[[], Coroutine[None, None, None]]) -> None:

@@ -5,6 +5,8 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from servicekit import background
+
 Check = Callable[[], Awaitable[None]]
 """Returns when all is well; raises with the reason when not."""
 
@@ -43,7 +45,7 @@ class Health:
         asked = self._results.get(name)
         if asked is None or time.monotonic() - asked[0] > self.max_age_s:
             # Kept as a task, so that probes that arrive together share one check.
-            asked = (time.monotonic(), asyncio.create_task(self._ask(name)))
+            asked = (time.monotonic(), background.once(f"check of {name}", self._ask(name)))
             self._results[name] = asked
         return await asyncio.shield(asked[1])
 

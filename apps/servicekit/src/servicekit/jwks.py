@@ -185,7 +185,7 @@ class RemoteKeys:
             if time.monotonic() - self._fetched_at < LEAST_BETWEEN_S:
                 return False
             self._fetched_at = time.monotonic()
-            self._fetching = asyncio.create_task(self._fetch())
+            self._fetching = background.once("fetch of keys", self._fetch())
         before = self.keys
         try:
             await asyncio.shield(self._fetching)

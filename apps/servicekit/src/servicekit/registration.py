@@ -67,8 +67,9 @@ class Registration:
         try:
             async with asyncio.timeout(CALL_TIMEOUT_S), client(self.agent) as connection:
                 await connection.agent.service.deregister(self.instance)
-        except Exception:
-            log.exception("Could not deregister; Consul's check will do it")
+        except Exception as error:  # noqa: BLE001 - whatever it is, the service ends
+            about = {"instance": self.instance, "url": self.agent.address, "reason": f"{type(error).__name__}: {error}"}
+            log.warning("Could not deregister; Consul's check will do it", extra=about)
         else:
             log.info("Deregistered", extra={"instance": self.instance})
 

@@ -1,15 +1,20 @@
 """The Redis that services share, which may vanish at any time: a client that gives up early and does not insist."""
 
+import logging
 from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 
 from servicekit.settings import Cache
 
+log = logging.getLogger(__name__)
 ANSWER_S = 0.1
 """Longer than that, Redis is no help."""
+AWAY = (RedisError, OSError, TimeoutError)
+"""Errors that say that Redis does not answer."""
 
 
 def connect(settings: Cache) -> Any:
@@ -23,3 +28,12 @@ def connect(settings: Cache) -> Any:
         retry=Retry(NoBackoff(), 0),
         protocol=2,
     )
+
+
+async def close(redis: Any, settings: Cache) -> None:
+    """Close a client, whether Redis is still there or not."""
+    try:
+        await redis.aclose()
+    except AWAY as error:
+        where = {"address": settings.host, "port": settings.port, "reason": f"{type(error).__name__}: {error}"}
+        log.warning("Redis went away before its connections were closed", extra=where)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
+from servicekit import background
 from servicekit.tracing import Trace, current
 
 K = TypeVar("K")
@@ -35,7 +36,7 @@ class Batched(Generic[K, V]):
         self._waiting.setdefault(key, []).append(future)
         self._trace = self._trace or current.get()
         if self._running is None:
-            self._running = asyncio.create_task(self._run())
+            self._running = background.once("batches", self._run())
         return await future
 
     async def _run(self) -> None:
@@ -44,13 +45,13 @@ class Batched(Generic[K, V]):
             current.set(self._trace)
             self._trace = None
             try:
-                values = await self._load(list(batch))
+                values = dict(zip(batch, await self._load(list(batch)), strict=True))
             except Exception as error:  # noqa: BLE001 - it belongs to those who wait
                 for future in (future for futures in batch.values() for future in futures if not future.done()):
                     future.set_exception(error)
             else:
-                for value, futures in zip(values, batch.values(), strict=True):
+                for key, futures in batch.items():
                     for future in futures:
                         if not future.done():  # whoever waited may have left
-                            future.set_result(value)
+                            future.set_result(values[key])
         self._running = None

@@ -21,7 +21,6 @@ from typing import Any, cast
 
 import orjson
 from prometheus_client import Counter
-from redis.exceptions import RedisError
 from servicekit import background, shared
 from servicekit.tracing import step
 
@@ -109,13 +108,13 @@ class Cache:
         self._redis = shared.connect(self.settings)
         self._lease: Any = self._redis.register_script(LEASE)
         self._fill: Any = self._redis.register_script(FILL)
-        self._learning = asyncio.create_task(self._learn())
+        self._learning = background.start("generation of the cache", self._learn)
 
     async def close(self) -> None:
         """Close the client."""
         if self._learning:
             await background.end(self._learning)
-            await self._redis.aclose()
+            await shared.close(self._redis, self.settings)
 
     async def ping(self) -> None:
         """Raise when Redis does not answer."""
@@ -191,7 +190,7 @@ class Cache:
         try:
             with step(name, REDIS):
                 return await command
-        except (RedisError, OSError, TimeoutError) as error:
+        except shared.AWAY as error:
             FAILURES.inc()
             if time.monotonic() >= self._paused_until:
                 log.warning(

@@ -103,7 +103,13 @@ class Postgres:
         try:
             async with asyncio.timeout(self.settings.statement_timeout_s):
                 await asyncio.gather(*(pool.close() for pool in pools))
-        except TimeoutError:
+        except LOST as error:
+            about = {
+                "address": self.settings.host,
+                "port": self.settings.port,
+                "reason": f"{type(error).__name__}: {error}",
+            }
+            log.warning("Connections to the database are ended by force", extra=about)
             for pool in pools:
                 pool.terminate()
 

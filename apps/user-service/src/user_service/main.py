@@ -9,8 +9,9 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from fastapi import FastAPI
-from servicekit import endpoints, openapi, problems, routing
+from servicekit import background, endpoints, openapi, problems, routing
 from servicekit.health import Health
+from servicekit.problems import Problem
 from servicekit.registration import Registration
 from servicekit.running import run
 from servicekit.settings import SettingsError, load_or_exit, refuse
@@ -35,9 +36,9 @@ def create_app(users: Users, registration: Registration, verifier: Verifier) -> 
         await database.open()
         await cache.open()
         verifier.start()
-        tidying = asyncio.create_task(tidy(users))
+        tidying = background.start("tidying", partial(tidy, users))
         yield
-        tidying.cancel()
+        await background.end(tidying)
         await verifier.stop()
         await cache.close()
         await database.close()
@@ -65,8 +66,8 @@ async def tidy(users: Users) -> None:
         await asyncio.sleep(TIDY_EVERY_S)
         try:
             await users.forget_keys()
-        except Exception:
-            log.exception("Could not tidy up; the next time will")
+        except Problem as problem:
+            log.warning("Could not tidy up; the next time will", extra={"reason": problem.detail})
 
 
 def main() -> None:
