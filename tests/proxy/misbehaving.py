@@ -270,11 +270,15 @@ class Stage(logging.Handler):
         self.services: dict[str, UpstreamService] = {}
         self.slots = {f"s{number}": Slot(f"s{number}", self) for number in range(AT_ONCE)}
         self.port = self.instance_port = 0
+        self.errors: list[str] = []
+        """Lines that no instance should be able to cause: errors, and tracebacks."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep a line."""
         if record.getMessage() == MARK:
             self.slots[vars(record)["upstream"]].lines.append(record)
+        if record.exc_info or record.levelno >= logging.ERROR:
+            self.errors.append(f"a line of {record.name}: {self.format(record)}")
 
     def tick(self, now: float) -> None:
         """Do as the gateway's directory."""
@@ -319,7 +323,7 @@ async def stages() -> AsyncGenerator[Stage]:
         await proxy.open()
         stack.push_async_callback(proxy.close)
         stage.port = await serve(stack, Observed(proxy, "api-gateway"))
-        logger = logging.getLogger("api_gateway.service")
+        logger = logging.getLogger()
         logger.addHandler(stage)
         stack.callback(logger.removeHandler, stage)
         yield stage
@@ -341,6 +345,7 @@ async def play(cases: Iterable[Case]) -> list[str]:
                 while any(gauges(stage).values()):  # noqa: ASYNC110 - nothing says when a gauge changes
                     await asyncio.sleep(0.02)
         wrong += [f"{name} is {value}" for name, value in gauges(stage).items() if value]
+        wrong += stage.errors
         for service in stage.services.values():
             service.forget()
     return wrong

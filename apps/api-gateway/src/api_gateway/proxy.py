@@ -39,6 +39,10 @@ METHOD_NOT_ALLOWED = Kind(405, "method-not-allowed", "Method Not Allowed")
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 
 
+class BrokenOff(Exception):  # noqa: N818
+    """The instance failed in the middle of its answer, which the client has a part of."""
+
+
 class Again(Exception):  # noqa: N818
     """Another instance is asked."""
 
@@ -167,7 +171,7 @@ class Proxy:
         except ClientTooSlow:
             if exchange is None or not exchange.answered:
                 await refuse(too_slow(), send)
-        except ClientGone:
+        except (ClientGone, BrokenOff):
             pass
         except Problem as problem:
             await refuse(problem, send)
@@ -338,6 +342,7 @@ class Proxy:
 
         Raises:
             Problem: 503, there is none to try; 502 or 504, those that were tried failed.
+            BrokenOff: one failed in the middle of its answer.
         """
         service = self._service(exchange)
         if begun is None:
@@ -359,7 +364,7 @@ class Proxy:
                 error = failure  # and no second time, so that any request may go to the next one
             except UpstreamError as failure:
                 if exchange.answered:
-                    raise ConnectionError("the instance broke off in the middle of its answer") from failure
+                    raise BrokenOff from failure
                 error = failure
                 if not may_repeat(exchange, service, attempts, self.loop.time()):
                     break

@@ -110,6 +110,21 @@ class Cycle(RequestResponseCycle):
 
     protocol: "Protocol"
 
+    async def run_asgi(self, app: Any) -> None:
+        """Call the app. An answer that it leaves unfinished ends with the connection, by which the client learns of it (RFC 9112,
+        section 8): whose fault that is, a peer's as a rule, is for the app to log."""
+        try:
+            await app(self.scope, self.receive, self.send)
+        except asyncio.CancelledError:  # the server ends, and has logged that it waits no longer
+            pass
+        except Exception:
+            log.exception("Unexpected error")
+        finally:
+            self.on_response = lambda: None
+        if not self.response_complete and not self.disconnected:
+            self.disconnected = True
+            self.transport.close()
+
     def respond(self, status: int, headers: Headers, body: bytes) -> None:
         """Answer with all there is to it, and be done."""
         lines = [STATUS_LINE[status]]
