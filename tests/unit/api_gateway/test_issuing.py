@@ -2,6 +2,7 @@ import base64
 import json
 import logging
 import os
+import re
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -59,6 +60,13 @@ def form(body: str | bytes, kind: str = "", **headers: str) -> dict[str, Any]:
 
 
 FORM = urlencode(IN_FORM)
+NEVER_STORED = {"content-type": "application/json", "cache-control": "no-store", "pragma": "no-cache"}
+"""What RFC 6749, sections 5.1 and 5.2, wants of every answer."""
+
+
+def headers(answer: httpx.Response) -> dict[str, str]:
+    """Return those of the headers of an answer that the standard speaks of."""
+    return {name: answer.headers[name] for name in (*NEVER_STORED, "www-authenticate") if name in answer.headers}
 
 
 @pytest.fixture
@@ -97,7 +105,7 @@ async def client(app: FastAPI) -> AsyncGenerator[httpx.AsyncClient]:
 async def test_a_client_that_sends_its_secret_in_the_form_gets_a_token(client: httpx.AsyncClient) -> None:
     answer = await client.post(PATH, data=IN_FORM)
     assert answer.status_code == 200
-    assert answer.headers["cache-control"] == "no-store"
+    assert headers(answer) == NEVER_STORED
     assert answer.json().keys() == {"access_token", "token_type", "expires_in"}
     assert (answer.json()["token_type"], answer.json()["expires_in"]) == ("Bearer", 86400)
 
@@ -143,6 +151,8 @@ async def test_no_two_tokens_are_the_same(client: httpx.AsyncClient) -> None:
 
 
 WRONG_SECRET = IN_FORM | {"client_secret": "wrong"}
+TEXT = re.compile(r"[\x20\x21\x23-\x5b\x5d-\x7e]+")
+"""What RFC 6749, section 5.2, lets a description hold."""
 BOTH: dict[str, Any] = {"data": IN_FORM, "headers": basic("billing", SECRET)}
 
 
@@ -174,6 +184,7 @@ BOTH: dict[str, Any] = {"data": IN_FORM, "headers": basic("billing", SECRET)}
         pytest.param(
             {"data": IN_FORM | {"grant_type": "refresh_token"}}, 400, "unsupported_grant_type", id="refresh token"
         ),
+        pytest.param({"data": IN_FORM | {"scope": "users"}}, 400, "invalid_scope", id="a scope"),
         pytest.param({"files": IN_FORM | {"f": b""}}, 400, "invalid_request", id="multipart"),
         *(
             pytest.param(form(f"{FORM}&{name}={value}"), 400, "invalid_request", id=f"{name} twice")
@@ -205,8 +216,8 @@ async def test_a_request_that_is_refused_is_told_why_in_the_words_of_the_standar
     answer = await client.post(PATH, **sent)
     assert (answer.status_code, answer.json().get("error")) == (status, error), answer.text
     assert answer.json().keys() == {"error", "error_description"}
-    assert answer.headers["cache-control"] == "no-store"
-    assert answer.headers.get("www-authenticate") == ('Basic realm="tokens"' if status == 401 else None)
+    assert TEXT.fullmatch(answer.json()["error_description"])
+    assert headers(answer) == NEVER_STORED | ({"www-authenticate": 'Basic realm="tokens"'} if status == 401 else {})
 
 
 async def test_who_guesses_is_told_to_wait(client: httpx.AsyncClient) -> None:

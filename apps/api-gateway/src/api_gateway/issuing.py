@@ -36,7 +36,8 @@ ATTEMPTS = RateLimit(requests=30, per_s=60)
 AT_ONCE = 16
 """Secrets that wait for being verified, one after the other; more are told to come again."""
 ISSUED = Counter("gateway_tokens_issued", "Answers to who asked for a token", ["result"])
-NOT_STORED = {"Cache-Control": "no-store"}
+NOT_STORED = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+"""RFC 6749, section 5.1."""
 FORM = "application/x-www-form-urlencoded"
 PARAMETERS_LIMIT = 32
 """In a form; the body as a whole is bounded by `server.body_limit_bytes`."""
@@ -122,6 +123,7 @@ class Asked:
     grant: str | None
     id: str
     secret: str
+    scope: str | None = None
 
 
 class Issuer:
@@ -152,6 +154,10 @@ class Issuer:
             raise invalid("send grant_type=client_credentials")
         if asked.grant != "client_credentials":
             raise RefusalError(400, "unsupported_grant_type", "grant_type is client_credentials")
+        if (
+            asked.scope
+        ):  # a token of another scope than was asked for would have to say so (RFC 6749, section 3.3), and none has any
+            raise RefusalError(400, "invalid_scope", "tokens have no scope here: send none")
         client = self.clients.content().get(asked.id)
         # As long for a client that is not known: its answer tells nothing.
         if not await self._verified(client.secret_hash if client else self._unknown, asked.secret) or client is None:
@@ -281,7 +287,7 @@ def router(issuer: Issuer, limits: RateLimits, peers: Peers) -> APIRouter:
         try:
             form = parameters(request.headers, request.url.query, await request.body())
             user, password = credentials(request.headers.getlist("authorization"), form)
-            token = await issuer.token(Asked(form.get("grant_type"), user, password))
+            token = await issuer.token(Asked(form.get("grant_type"), user, password, form.get("scope")))
         except RefusalError as refusal:
             ISSUED.labels(refusal.refused.error).inc()
             challenge = {"WWW-Authenticate": 'Basic realm="tokens"'} if refusal.status == 401 else {}
