@@ -238,31 +238,33 @@ def test_a_secret_in_place_of_its_file_is_not_shown(value: str) -> None:
     assert "hunter2" not in str(refused.value)
 
 
-FILES = [
-    (main, key)
+FILES: dict[str, tuple[Callable[[], None], tuple[str, ...]]] = {
+    f"{main.__module__}: {'.'.join(key)}": (main, key)
     for main, model in ((gateway.main, GatewaySettings), (users.main, UserSettings))
     for key in keys(model)
     if annotation(model, key) in (Path, Path | None)
-]
+}
 
 
-@pytest.mark.parametrize(("main", "key"), FILES, ids=lambda value: ".".join(value) if isinstance(value, tuple) else "")
-@pytest.mark.parametrize("value", ["hunter2", "./hunter2", "hunter2/x", "hunter2" * 100, "/x+hunter2==", "a b/hunter2", "."])
+@pytest.mark.parametrize("setting", FILES)
+@pytest.mark.parametrize(
+    "value", ["hunter2", "./hunter2", "hunter2/x", "hunter2" * 100, "/x+hunter2==", "a b/hunter2", "."]
+)
 def test_a_secret_in_place_of_a_path_is_not_shown_and_its_key_is(
-    main: Callable[[], None],
-    key: tuple[str, ...],
+    setting: str,
     value: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    main, key = FILES[setting]
     (tmp_path / "routes.json").write_text('{"routes": [{"prefix": "/a", "service": "s"}]}')
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["service"])
-    monkeypatch.setattr(logs, "configure", lambda _: None)  # of the whole process
-    for name, given in (("APP_ROUTES_FILE", str(tmp_path / "routes.json")), ("APP_AUTH_REQUIRED", "false")):
-        if main is gateway.main or name == "APP_AUTH_REQUIRED":
-            monkeypatch.setenv(name, given)
+    monkeypatch.setattr(logs, "configure", print)  # in place of the whole process' log
+    monkeypatch.setenv("APP_AUTH_REQUIRED", "false")
+    if main is gateway.main:
+        monkeypatch.setenv("APP_ROUTES_FILE", str(tmp_path / "routes.json"))
     monkeypatch.setenv(variable(key), value)
     with pytest.raises(SystemExit) as ended:
         main()
