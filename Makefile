@@ -15,6 +15,8 @@ RUN := $(UV) run --quiet --frozen
 # Python is the machine's, and so are the authorities it trusts.
 export UV_PYTHON_DOWNLOADS := never
 export UV_SYSTEM_CERTS := true
+# What else the caller tells Python changes what our programs and tests do (PYTHONOPTIMIZE takes their assertions away), but for its caches.
+unexport $(filter-out PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX,$(filter PYTHON%,$(.VARIABLES)))
 
 # The help as words: "goal:", and "goal:NAME=example" for each variable that the goal takes.
 HASH := \#
