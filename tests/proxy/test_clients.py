@@ -3,7 +3,10 @@
 import asyncio
 
 import pytest
+from api_gateway import proxy
+from api_gateway.connection import Connection
 from servicekit import bodies, http1
+from servicekit.asgi import Message
 
 from tests.proxy.conftest import Gateway, answering, head
 from tests.proxy.test_proxy import GET, status, statuses
@@ -51,6 +54,53 @@ async def test_a_body_that_does_not_come_is_the_clients_fault_alone(
     assert {status(answer) for answer in slow} == {408}
     # Were they the instance's failures, it would be left alone by now.
     assert await statuses(port, 5) == [200] * 5
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+async def test_pieces_of_a_body_that_are_small_are_passed_on_together(
+    gateway: Gateway,
+    monkeypatch: pytest.MonkeyPatch,
+    chunked: bool,  # noqa: FBT001
+) -> None:
+    monkeypatch.setattr(http1, "GATHER_S", 0.5)
+    pieces = 0
+
+    async def count(exchange: proxy.Exchange, connection: Connection) -> None:
+        receive = exchange.receive
+
+        async def counted() -> Message:
+            nonlocal pieces
+            pieces += 1
+            return await receive()
+
+        exchange.receive = counted
+        await send_rest(exchange, connection)
+
+    async def read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head(reader)
+        if chunked:
+            body = b""
+            while size := int(await reader.readline(), 16):
+                body += (await reader.readexactly(size + 2))[:-2]
+        else:
+            body = await reader.readexactly(len(sent))
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
+
+    send_rest = proxy.send_rest
+    monkeypatch.setattr(proxy, "send_rest", count)
+    sent = bytes(range(256)) * 2
+    reader, writer = await asyncio.open_connection("127.0.0.1", await gateway(read, timeout_s=120))
+    framing = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % len(sent)
+    writer.write(b"POST /s HTTP/1.1\r\nHost: h\r\n%b\r\n\r\n" % framing)
+    async with asyncio.timeout(120):
+        for byte in sent:
+            writer.write(b"1\r\n%c\r\n" % byte if chunked else bytes([byte]))
+            await asyncio.sleep(0.002)  # a packet of its own
+        writer.write(b"0\r\n\r\n" if chunked else b"")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        assert await reader.readexactly(len(sent)) == sent
+    writer.close()
+    assert pieces < len(sent) / 4
 
 
 async def test_a_client_that_reads_slowly_is_no_failure_of_the_instance(gateway: Gateway) -> None:

@@ -35,6 +35,7 @@ SIGNATURES: list[tuple[Callable[..., Any], str]] = [
     (FlowControl.resume_reading, "self"),
     (RequestResponseCycle.send, "self, message"),
     (RequestResponseCycle.receive, "self"),
+    (RequestResponseCycle.run_asgi, "self, app"),
     (
         RequestResponseCycle.__init__,
         (
@@ -52,7 +53,7 @@ OF_A_CONNECTION = {
     "parser", "pipeline", "scope", "server_state", "transport",
 }  # fmt: skip
 OF_A_REQUEST = {
-    "default_headers", "disconnected", "flow", "keep_alive", "message_event", "on_response", "response_complete", "response_started",
+    "body", "default_headers", "disconnected", "flow", "keep_alive", "message_event", "on_response", "response_complete", "response_started",
     "scope", "transport", "waiting_for_100_continue",
 }  # fmt: skip
 OF_A_SERVER = {"connections", "default_headers", "tasks", "total_requests"}

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 
 import httptools
 import uuid_utils
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from servicekit.asgi import Headers, Scope
@@ -38,6 +39,10 @@ FIELD_BYTES = 4
 FIELDS_LIMIT = 100
 PIPELINE_LIMIT = 32
 """Requests of one connection that wait for those before them: one packet could hold thousands."""
+GATHER_S = 0.01
+GATHER_BYTES = 16 * 1024
+"""For more of a body to come, and how much need not wait: to read and to wake the app is what a piece costs, and a client may send one for
+each byte."""
 CORK_BYTES = 64 * 1024
 BODILESS = (204, 304)
 TOO_MANY = Kind(429, "too-many-at-once", "Too many requests at once")
@@ -207,6 +212,8 @@ class Protocol(HttpToolsProtocol):
     _unread_bytes = 0
     """Received, packets as a whole, since the request that is being read began, or its last piece of body: no head, and no trailers or
     chunk extensions, are larger than that, so that most need not be measured."""
+    _gathering = False
+    """Whether more of a body is waited for before the app gets it."""
     _last_answer = b""
     """To a request that is refused, while those before it are being served."""
 
@@ -235,6 +242,8 @@ class Protocol(HttpToolsProtocol):
             else:
                 break
         self._packet = b""
+        if self._in_body:
+            self._hand_over()
         if self._unread_bytes > TARGET_LIMIT_BYTES + self.head_limit_bytes:
             self._refuse(self._too_large())
 
@@ -332,7 +341,28 @@ class Protocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""
         self._unread_bytes = 0
-        super().on_body(body)
+        if not self.cycle.response_complete:
+            self.cycle.body += body
+
+    def _hand_over(self) -> None:
+        """Let the app have what is here of a body; where that is little, read no more for a moment, and let it have both together."""
+        size_bytes = len(self.cycle.body)
+        if size_bytes > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        if size_bytes >= GATHER_BYTES:
+            self.cycle.message_event.set()
+        elif size_bytes and not self._gathering:
+            self._gathering = True
+            self.flow.pause_reading()
+            self.loop.call_later(GATHER_S, self._gathered)
+
+    def _gathered(self) -> None:
+        """Let the app have what was gathered, and read on."""
+        self._gathering = False
+        if self.cycle.body:
+            self.cycle.message_event.set()
+        if self._in_body and not self.pipeline and not self.transport.is_closing():
+            self.flow.resume_reading()
 
     def on_message_complete(self) -> None:
         """Let the app have the end of the request, unless the parser stops at an upgrade."""
