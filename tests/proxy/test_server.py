@@ -267,11 +267,38 @@ async def test_who_is_refused_before_being_read_reads_why(
     port = await gateway(answering())
     caplog.clear()
     answer = await exchange(port, GET + line + b" HTTP/1.1\r\nHost: h\r\n\r\n")
-    assert [int(part[:3]) for part in answer.split(b"HTTP/1.1 ")[1:]] == [200, 400]
+    code = 501 if line.startswith(b"CONNECT") else 400
+    assert [int(part[:3]) for part in answer.split(b"HTTP/1.1 ")[1:]] == [200, code]
     assert reason in answer.rpartition(b'"detail"')[2]
     (record,) = (record for record in caplog.records if record.message == "A request was refused before it was read")
     about = vars(record)
     assert (about.get("method"), about.get("url")) == (known or (None, None))
+
+
+REST = b"\r\nHost: h\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "line", [b"HACK /s HTTP/1.1", b"get /s HTTP/1.1", b"GETX /s?a HTTP/1.0", b"B~!# http://h/s HTTP/1.1"]
+)
+async def test_a_method_that_http_does_not_have_is_not_implemented(gateway: Gateway, line: bytes) -> None:
+    port = await gateway(answering())
+    assert status(await exchange(port, line + REST)) == 501
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    async with asyncio.timeout(DEADLINE_S):
+        writer.write(GET)
+        assert status(await reader.readuntil(b"ok")) == 200
+        writer.write(line + REST)
+        assert status(await reader.read()) == 501
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"HACK /s", b"HACK /s HTTP/2.0", b"HACK  /s HTTP/1.1", b"HACK /s HTTP/1.1 ", b"H(K /s HTTP/1.1", b"HACK /\xff HTTP/1.1", b"\x16\x03\x01", b":"],
+)  # fmt: skip
+async def test_what_is_no_request_line_is_malformed_whatever_its_method(gateway: Gateway, line: bytes) -> None:
+    assert status(await exchange(await gateway(answering()), line + REST)) == 400
 
 
 async def test_trailers_are_no_header_fields(gateway: Gateway) -> None:

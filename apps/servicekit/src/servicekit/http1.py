@@ -4,6 +4,7 @@ fixed in pyproject.toml."""
 
 import asyncio
 import logging
+import re
 import urllib.parse
 from collections.abc import Callable
 from http import HTTPStatus
@@ -46,6 +47,9 @@ each byte."""
 CORK_BYTES = 64 * 1024
 BODILESS = (204, 304)
 TOO_MANY = Kind(429, "too-many-at-once", "Too many requests at once")
+NOT_IMPLEMENTED = Kind(501, "method-not-implemented", "The method is not implemented")
+REQUEST_LINE = re.compile(rb"[\w!#$%&'*+.^`|~-]+ [!-~]+ HTTP/1\.[01]\r\n")
+"""As RFC 9112, section 3, has it, with any method."""
 UNKNOWN_VERSION = Kind(505, "http-version-not-supported", "The version of HTTP is not supported")
 
 
@@ -209,6 +213,8 @@ class Protocol(HttpToolsProtocol):
     _trailers_bytes = 0
     _packet = b""
     """That is being read."""
+    _first = True
+    """Whether no head was read from it yet."""
     _unread_bytes = 0
     """Received, packets as a whole, since the request that is being read began, or its last piece of body: no head, and no trailers or
     chunk extensions, are larger than that, so that most need not be measured."""
@@ -229,7 +235,7 @@ class Protocol(HttpToolsProtocol):
         """Read what has come. Every limit of a request is kept here and in what the parser calls."""
         if self.refused_since != inf:
             return
-        self._packet = data
+        self._packet, self._first = data, True
         self._unread_bytes += len(data)
         while data:
             try:
@@ -237,7 +243,7 @@ class Protocol(HttpToolsProtocol):
             except httptools.HttpParserUpgrade as upgrade:
                 data = self._after_upgrade(data[upgrade.args[0] :])
             except httptools.HttpParserError as error:
-                self._refuse(problem_of(error))
+                self._refuse(problem_of(error, self._packet if self._first else b""))
                 return
             else:
                 break
@@ -299,7 +305,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head is there. As uvicorn's, less what we have no use for."""
-        self.head_since = inf
+        self.head_since, self._first = inf, False
         large = self._unread_bytes > self.head_limit_bytes and sum(starmap(size_bytes, self.headers))
         if large > self.head_limit_bytes or len(self.headers) > self.fields_limit:
             raise self._too_large()
@@ -310,7 +316,7 @@ class Protocol(HttpToolsProtocol):
         scope["method"] = method = parser.get_method().decode("ascii")
         scope["http_version"] = version
         if method == "CONNECT":
-            raise Problem(MALFORMED, "CONNECT is for proxies: there are no tunnels here")
+            raise Problem(NOT_IMPLEMENTED, "CONNECT is for proxies: there are no tunnels here")
         url = httptools.parse_url(self.url)
         raw_path = url.path
         if not raw_path or not raw_path.isascii() or b"#" in self.url:
@@ -543,13 +549,19 @@ def check_version(version: str, headers: Headers, packet: bytes) -> None:
         raise Problem(MALFORMED, "HTTP/1.0 has no chunks: send Content-Length")
 
 
-def problem_of(error: httptools.HttpParserError) -> Problem:
-    """Return what the client gets when its request cannot be read."""
+def problem_of(error: httptools.HttpParserError, packet: bytes) -> Problem:
+    """Return what the client gets when its request cannot be read.
+
+    Args:
+        error: of the parser.
+        packet: that begins with the request; nothing where it begins with another one, for the parser does not say where it stopped.
+    """
     cause = error.__context__ if isinstance(error, httptools.HttpParserCallbackError) else error
     if isinstance(cause, Problem):
         return cause
     if isinstance(cause, httptools.HttpParserInvalidMethodError):
-        return Problem(MALFORMED, "the method is not one that is known here")
+        kind = NOT_IMPLEMENTED if REQUEST_LINE.match(packet) else MALFORMED  # RFC 9110, section 9.1
+        return Problem(kind, "the method is not one that is known here")
     if isinstance(cause, httptools.HttpParserInvalidURLError):
         return Problem(MALFORMED, "the target of a request is a path")
     if isinstance(cause, httptools.HttpParserError):
