@@ -350,8 +350,8 @@ def test_an_unknown_argument_ends_the_start_with_the_usage(argument: str, capsys
     assert capsys.readouterr() == ("", "usage: python -m user_service [--print-config]\n")
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-def test_a_port_that_is_taken_ends_the_start_with_its_key(host: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "hunter2.invalid"])
+def test_a_port_that_cannot_be_had_ends_the_start_with_its_key(host: str, capsys: pytest.CaptureFixture[str]) -> None:
     async def nothing() -> None:
         pass
 
@@ -363,4 +363,5 @@ def test_a_port_that_is_taken_ends_the_start_with_its_key(host: str, capsys: pyt
     line = capsys.readouterr().err
     assert ended.value.code == 2
     assert line.startswith("error: server.port: cannot listen on port")
+    assert "hunter2" not in line, "it may be a secret in the wrong place"
     assert line.count("\n") == 1

@@ -111,9 +111,7 @@ def bound(host: str, port: int) -> list[socket]:
     except OSError as error:
         for each in sockets:
             each.close()
-        raise SettingsError(
-            f"server.port: cannot listen on port {port} of server.host {host}: {error.strerror}"
-        ) from error
+        raise SettingsError(f"server.port: cannot listen on port {port} of server.host: {error.strerror}") from error
     return sockets
 
 
