@@ -22,7 +22,7 @@ from infra.namespace import EstateNamespace
 from infra.prometheus import Prometheus, runbooks_url
 from infra.protection import protect_state
 from infra.redis import Redis
-from infra.services import GATEWAY, NAMES, SERVICES, Need, check_names
+from infra.services import GATEWAY, NAMES, SERVICES, Need
 from infra.settings import load_cluster, load_secrets, load_settings
 from infra.token_clients import TokenClients
 from infra.token_keys import TokenKeys
@@ -30,7 +30,6 @@ from infra.tracing import Tracing
 from infra.web_service import App, Dependency, WebService
 
 settings = load_settings()
-check_names(settings)
 secrets = load_secrets(settings)
 cluster = load_cluster()
 
@@ -73,7 +72,7 @@ for service in SERVICES:
     before = [consul, roles, *([migration] if migration else [])]
     running.append(WebService(app, settings.of(service.name), namespace, depends_on=before))
 
-routes = GatewayRoutes({service.name: service.routes(settings) for service in SERVICES}, settings.ingress, namespace)
+routes = GatewayRoutes({service.name: settings.routes_of(service) for service in SERVICES}, settings.ingress, namespace)
 gateway_app = App(
     GATEWAY, images[GATEWAY], (consul, redis), token_keys=keys, clients=clients, routes=routes, tracing=tracing
 )

@@ -1,11 +1,11 @@
 """Types of settings that say where something is, as servicekit.addresses has them for the services. Their errors hold nothing of the value."""
 
 import re
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_interface, ip_network
 from typing import Annotated
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 LABEL = r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)"
 NAME = re.compile(rf"(?=.{{1,253}}$){LABEL}(?:\.{LABEL})*\.?")
@@ -48,7 +48,7 @@ def host_and_port(value: str) -> str:
     Raises:
         ValueError: it is none.
     """
-    wanted = "wants host:port, such as collector.example.com:9090"
+    wanted = "wants host:port"
     parts = place(f"//{value}", wanted)
     if parts.netloc != value or parts.port is None:
         raise ValueError(wanted)
@@ -72,6 +72,42 @@ def place(value: str, wanted: str) -> SplitResult:
     return parts
 
 
-Host = Annotated[str, AfterValidator(host)]
-Url = Annotated[str, AfterValidator(url)]
-HostAndPort = Annotated[str, AfterValidator(host_and_port)]
+CIDR = r"[0-9A-Fa-f.:]+/(?:0|[1-9][0-9]{0,2})"
+"""As network policies have it: with its length in bits, which Python's ip_network does not ask for."""
+
+
+def network(value: str) -> str:
+    """Return a network as CIDR.
+
+    Raises:
+        ValueError: it is none.
+    """
+    wanted = "wants a network as CIDR, address/bits"
+    if not re.fullmatch(CIDR, value):
+        raise ValueError(wanted)
+    try:
+        ip_interface(value)
+    except ValueError as error:
+        raise ValueError(wanted) from error
+    try:
+        ip_network(value)
+    except ValueError as error:
+        raise ValueError("wants the network itself: this has host bits set") from error
+    return value
+
+
+Host = Annotated[str, AfterValidator(host), Field(examples=["db.example.com"], json_schema_extra={"minLength": 1})]
+Url = Annotated[
+    str,
+    AfterValidator(url),
+    Field(examples=["https://collector.example.com:4318"], json_schema_extra={"pattern": "^https?://[^@/]+(?:/|$)"}),
+]
+HostAndPort = Annotated[
+    str,
+    AfterValidator(host_and_port),
+    Field(examples=["collector.example.com:9090"], json_schema_extra={"pattern": ":[1-9][0-9]{0,4}$"}),
+]
+Network = Annotated[
+    str, AfterValidator(network), Field(examples=["10.0.8.0/24"], json_schema_extra={"pattern": f"^{CIDR}$"})
+]
+"""As CIDR."""

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from infra.settings import Route, SettingsError, StackSettings, nearest
-
 Need = Literal["postgres", "redis", "consul"]
 GATEWAY = "api-gateway"
 
@@ -27,11 +25,6 @@ class Service:
         """Of its code."""
         return self.name.replace("-", "_")
 
-    def routes(self, settings: StackSettings) -> list[Route]:
-        """Its routes in a stack."""
-        own = settings.of(self.name).routes
-        return [Route(prefix=prefix) for prefix in self.prefixes] if own is None else own
-
 
 SERVICES = (
     Service(
@@ -43,13 +36,3 @@ SERVICES = (
 )
 NAMES = (GATEWAY, *(service.name for service in SERVICES))
 """Of all that is built from apps/."""
-
-
-def check_names(settings: StackSettings) -> None:
-    """Refuse settings of a service that there is not.
-
-    Raises:
-        SettingsError: names it, and the nearest known one.
-    """
-    for name in sorted({*settings.services, *settings.digests} - set(NAMES)):
-        raise SettingsError(f"there is no service {name}: {nearest(name, NAMES)}")

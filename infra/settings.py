@@ -1,31 +1,52 @@
 """Everything in which stacks differ, typed: stacks/Pulumi.<stack>.yaml holds it under `estate:settings`."""
 
-import difflib
-import ipaddress
 import os
 import re
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, cast, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, cast, get_args
 from urllib.parse import urlsplit
 
 import pulumi
-import yaml
 from cryptography import x509
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from infra.addresses import Host, HostAndPort, Url, place
+from infra.addresses import Host, HostAndPort, Network, Url, place
+from infra.mistakes import contradiction, mistakes_of
+from infra.services import NAMES, Service
+from infra.stack_file import (
+    EXAMPLE,
+    NO_LINES,
+    SETTINGS,
+    Lines,
+    Mistake,
+    SettingsError,
+    nearest,
+    read,
+    refusal,
+    source_of,
+)
 from infra.stages import STAGES, Stage, with_defaults
+from infra.values import (
+    Cpu,
+    Folder,
+    Image,
+    ImageByDigest,
+    Instant,
+    Label,
+    MailAddress,
+    MailAddresses,
+    PublicHost,
+    Registry,
+    Role,
+    Schedule,
+    Size,
+    StackName,
+    Subdomain,
+    Text,
+    amount,
+    stack_name,
+)
 
 GENERATED_SECRETS = (
     "postgresPassword",
@@ -51,65 +72,30 @@ DATABASE_LOGIN = "databaseLogin"
 """Which of their two logins the services use, `a` or `b`; absent: `a`."""
 
 
-class SettingsError(Exception):
-    """What is wrong with a stack's settings, in which file, and what to do."""
-
-
 class Settings(BaseModel):
-    """Common to every table of settings: no unknown key, no change after loading."""
+    """Common to every table of settings: no unknown key, no value of another type, no change after loading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _numbers_are_no_booleans(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuse true and false as 1 and 0."""
-        wanted: Any = cls.model_fields[str(info.field_name)].annotation
-        if isinstance(value, bool) and wanted in (int, float, int | None):
-            raise ValueError("wants a number")
-        return value
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class Quantities(Settings):
     """Kubernetes quantities of CPU and memory."""
 
-    cpu: str
-    memory: str
+    cpu: Cpu
+    """Such as 250m or 0.25, a quarter of one."""
+    memory: Size
+    """Such as 128Mi."""
 
 
 class RateLimit(Settings):
     """How much one client may ask: whom its token names, or its address where it has none."""
 
-    requests: int = Field(ge=1)
+    requests: int = Field(ge=1, examples=[600])
     per_s: int = Field(default=60, ge=1, le=3600)
     """Seconds of the window."""
 
-
-def network(given: str) -> str:
-    """A CIDR.
-
-    Raises:
-        ValueError: it is none.
-    """
-    try:
-        ipaddress.ip_network(given)
-    except ValueError as error:
-        reason = "the network has host bits set" if is_interface(given) else "this is no network"
-        raise ValueError(f"{reason}: give a network as CIDR, like 10.0.8.0/24 or 203.0.113.7/32") from error
-    return given
-
-
-def is_interface(given: str) -> bool:
-    """Whether a text is an address within a network."""
-    try:
-        ipaddress.ip_interface(given)
-    except ValueError:
-        return False
-    return True
-
-
-Network = Annotated[str, AfterValidator(network)]
-"""As CIDR."""
 
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[1-9]\d{0,4})?")
@@ -123,7 +109,7 @@ def origin(value: str) -> str:
     """
     if value == "*":
         return value
-    wanted = "this is no origin: scheme://host or scheme://host:port, in lower case, no path, no default port, as https://app.example.com"
+    wanted = "this is no origin: scheme://host or scheme://host:port, in lower case, no path, no default port"
     default = {"http": ":80", "https": ":443"}.get(value.partition(":")[0])
     if not ORIGIN.fullmatch(value) or (default and value.endswith(default)):
         raise ValueError(wanted)
@@ -131,9 +117,26 @@ def origin(value: str) -> str:
     return value
 
 
-Origin = Annotated[str, AfterValidator(origin)]
-Token = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]
-"""The name of a header (RFC 9110, section 5.1)."""
+Origin = Annotated[
+    str, AfterValidator(origin), Field(examples=["https://app.example.com"], json_schema_extra={"minLength": 1})
+]
+TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+
+
+def token(value: str) -> str:
+    """Return the name of a header (RFC 9110, section 5.1).
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not TOKEN.fullmatch(value):
+        raise ValueError("wants the name of a header")
+    return value
+
+
+Token = Annotated[
+    str, AfterValidator(token), Field(examples=["content-type"], json_schema_extra={"pattern": f"^{TOKEN.pattern}$"})
+]
 
 
 OWN = re.compile(r"/(?:livez|readyz|metrics|openapi\.json|(?:auth|docs|health)(?:/.*)?)")
@@ -146,6 +149,10 @@ def prefix(value: str) -> str:
     Raises:
         ValueError: it is another one.
     """
+    if not PREFIX.fullmatch(value):
+        raise ValueError(
+            "wants the beginning of a path: / and segments of letters, digits and ._~-, without / at the end"
+        )
     if {".", ".."} & set(value.split("/")):
         raise ValueError("no request matches a prefix with the segment . or .., which the gateway refuses in paths")
     if OWN.fullmatch(value):
@@ -153,20 +160,23 @@ def prefix(value: str) -> str:
     return value
 
 
-Prefix = Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._~-]+)+$"), AfterValidator(prefix)]
+PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
+Prefix = Annotated[
+    str, AfterValidator(prefix), Field(examples=["/api/v1/users"], json_schema_extra={"pattern": f"^{PREFIX.pattern}$"})
+]
 """Of a route's paths."""
 
 
 class Cors(Settings):
     """Which pages of other origins may use a route, by a browser (https://fetch.spec.whatwg.org/#http-cors-protocol)."""
 
-    allow_origins: tuple[Origin, ...] = Field(min_length=1)
+    allow_origins: list[Origin] = Field(min_length=1)
     """Exactly those; `*`: all."""
     methods: list[Method] | None = Field(default=None, min_length=1)
     """That a preflight allows; absent: those of the route."""
-    headers: tuple[Token, ...] = ("authorization", "content-type", "idempotency-key", "if-match", "if-none-match")
+    headers: list[Token] = ["authorization", "content-type", "idempotency-key", "if-match", "if-none-match"]
     """That a page may send."""
-    expose_headers: tuple[Token, ...] = (
+    expose_headers: list[Token] = [
         "etag",
         "link",
         "location",
@@ -174,7 +184,7 @@ class Cors(Settings):
         "ratelimit-policy",
         "retry-after",
         "x-request-id",
-    )
+    ]
     """That a page may read."""
     credentials: bool = False
     """Whether the browser may add cookies and the like; tokens in Authorization do not need it."""
@@ -184,8 +194,11 @@ class Cors(Settings):
     @model_validator(mode="after")
     def _credentials_are_for_named_origins(self) -> "Cors":
         """Refuse `*` with credentials, which no browser takes for all: it would lend every page the user's session."""
-        if self.credentials and "*" in (*self.allow_origins, *self.headers, *self.expose_headers):
-            raise ValueError("with credentials, name each origin and header in place of *")
+        lists = {"allow_origins": self.allow_origins, "headers": self.headers, "expose_headers": self.expose_headers}
+        if found := [key for key, names in lists.items() if self.credentials and "*" in names]:
+            raise contradiction(
+                *(((key,), "wants each by its name in place of * where credentials is true") for key in found)
+            )
         return self
 
 
@@ -212,22 +225,22 @@ class Route(Settings):
         taken = set(self.methods or get_args(Method))
         taken |= {"HEAD"} if "GET" in taken else set()  # as the gateway has it
         if self.cors and not set(self.cors.methods or ()) <= taken:
-            raise ValueError("cors.methods holds a method that the route does not take")
+            raise contradiction((("cors", "methods"), "holds a method that the route does not take"))
         return self
 
 
 class Scaling(Settings):
     """How many replicas a HorizontalPodAutoscaler keeps."""
 
-    least: int = Field(ge=1)
-    most: int = Field(ge=1)
+    least: int = Field(ge=1, examples=[3])
+    most: int = Field(ge=1, examples=[10])
     cpu_percent: int = Field(default=70, ge=1, le=100)
     """Of the CPU request; above it there are more replicas, below it fewer."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "Scaling":
         if self.least > self.most:
-            raise ValueError(f"least ({self.least}) is more than most ({self.most})")
+            raise contradiction((("least",), f"is {self.least}, more than most, which is {self.most}"))
         return self
 
 
@@ -236,31 +249,31 @@ BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0
 
 
 def bound(given: float) -> float:
-    """A time that requests are counted by.
+    """Return a time that requests are counted by.
 
     Raises:
         ValueError: it is none.
     """
     if given not in BOUNDS_S:
-        raise ValueError(f"requests are counted up to {', '.join(map(str, BOUNDS_S))} s: choose one")
+        raise ValueError(f"wants one of {', '.join(map(str, BOUNDS_S))}, by which requests are counted")
     return given
 
 
 class Slo(Settings):
     """What is promised of a service, over a month."""
 
-    availability_percent: float = Field(gt=0, lt=100)
+    availability_percent: float = Field(gt=0, lt=100, examples=[99.9])
     """Of the requests that do not fail."""
-    latency_percent: float = Field(gt=0, lt=100)
+    latency_percent: float = Field(gt=0, lt=100, examples=[99])
     """Of the requests that are answered within `latency_s`."""
-    latency_s: Annotated[float, AfterValidator(bound)]
+    latency_s: Annotated[float, AfterValidator(bound), Field(examples=[0.5], json_schema_extra={"enum": [*BOUNDS_S]})]
     """One of BOUNDS_S."""
 
 
 class ServiceSettings(Settings):
     """How one of our services runs; defaults are in infra/stages.py."""
 
-    replicas: int = Field(ge=1)
+    replicas: int = Field(ge=1, examples=[3])
     scaling: Scaling | None = None
     """Absent: `replicas` is what runs."""
     requests: Quantities
@@ -269,19 +282,60 @@ class ServiceSettings(Settings):
     routes: list[Route] | None = None
     """Where the gateway serves it; absent: as the service declares."""
 
+    @model_validator(mode="after")
+    def _requests_are_within_limits(self) -> Self:
+        """Refuse what the cluster would: a pod that asks for more than it may have."""
+        asked, most = self.requests, self.limits
+        above = [
+            (key, getattr(most, key))
+            for key in ("cpu", "memory")
+            if amount(getattr(asked, key)) > amount(getattr(most, key))
+        ]
+        if above:
+            raise contradiction(
+                *((("requests", key), f"is more than limits.{key}, which is {limit}") for key, limit in above)
+            )
+        return self
+
     @property
     def least(self) -> int:
         """How many replicas there are at the least."""
         return self.scaling.least if self.scaling else self.replicas
 
 
+ARGON2ID = re.compile(r"\$argon2id\$v=\d+\$m=\d+,t=\d+,p=\d+\$[A-Za-z0-9+/]+\$[A-Za-z0-9+/]+")
+"""https://github.com/P-H-C/phc-string-format"""
+
+
+def argon2id(value: str) -> str:
+    """Return a hash of a secret.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not ARGON2ID.fullmatch(value):
+        raise ValueError("wants the whole hash that make client prints")
+    return value
+
+
+HASH = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0$aGFzaGhhc2hoYXNoaGFzaA"
+MOST_PRECISE = 10**15 - 1
+"""The largest number with which Pulumi is exact."""
+
+
 class ClientSettings(Settings):
     """A program that may have tokens by POST /auth/token; `make client` makes one."""
 
-    id: str = Field(min_length=1)
-    secret_hash: str = Field(pattern=r"^\$argon2id\$")
-    user_id: int
-    username: str
+    id: Text
+    """How it names itself."""
+    secret_hash: Annotated[str, AfterValidator(argon2id)] = Field(
+        examples=[HASH], json_schema_extra={"pattern": f"^{ARGON2ID.pattern}$"}
+    )
+    """Of its secret, by Argon2id."""
+    user_id: int = Field(ge=0, le=MOST_PRECISE, examples=[7])
+    """Of the user that its tokens are for."""
+    username: Text
+    """Of the same user."""
 
 
 class JwksSettings(Settings):
@@ -289,7 +343,7 @@ class JwksSettings(Settings):
 
     url: Url
     """Of its JWK Set."""
-    issuer: str = Field(min_length=1)
+    issuer: Text = Field(examples=["https://login.example.com/"])
     """What its tokens have as `iss`."""
     networks: list[Network] = Field(default=["0.0.0.0/0"], min_length=1)
     """Where its host is, as CIDRs: who verifies tokens may connect there, on the URL's port."""
@@ -317,18 +371,19 @@ class IngressMetrics(Settings):
 class IngressSettings(Settings):
     """How the world reaches the estate."""
 
-    host: Host = "api.myapp.com"
+    host: PublicHost = "api.myapp.com"
+    """Of the API; those of the consoles are named after it."""
     port: int = Field(default=443, ge=1, le=65535)
     """Port of the public URLs."""
-    class_name: str | None = None
+    class_name: Subdomain | None = Field(default=None, examples=["nginx"])
     """Ingress class; absent: the cluster's default."""
-    tls_secret: str | None = None
+    tls_secret: Subdomain | None = None
     """Secret with the certificate; absent: the controller's own, or the issuer's."""
-    issuer: str | None = None
+    issuer: Subdomain | None = Field(default=None, examples=["letsencrypt"])
     """ClusterIssuer of cert-manager, which then makes a certificate for each host and renews it."""
     trusted: list[Network] = []
     """Networks of the controller's pods, which may connect and whose X-Forwarded-For the gateway believes."""
-    namespace: str | None = None
+    namespace: Label | None = None
     """Namespace of the controller's pods, which may connect: for clusters whose network policies do not know pods by their networks."""
     wait: bool = True
     """Wait until the controller has published a status; some never do."""
@@ -340,7 +395,9 @@ class IngressSettings(Settings):
     @model_validator(mode="after")
     def _one_certificate(self) -> "IngressSettings":
         if self.issuer and self.tls_secret:
-            raise ValueError("issuer makes the certificates that tls_secret would be: take one of them out")
+            raise contradiction(
+                (("tls_secret",), "is one certificate, where issuer makes others: wants one of the two taken out")
+            )
         return self
 
     def url(self, host: str) -> str:
@@ -351,29 +408,29 @@ class IngressSettings(Settings):
 class Images(Settings):
     """Third-party images, and the base of our own."""
 
-    python: str = "docker.io/library/python:3.11-slim-bookworm"
-    postgres: str = "docker.io/library/postgres:15"
-    postgres_cluster: str = "ghcr.io/cloudnative-pg/postgresql:15"
-    redis: str = "docker.io/library/redis:7.0"
-    consul: str = "docker.io/hashicorp/consul:1.22.0"
-    prometheus: str = "docker.io/prom/prometheus:v3.16.0"
-    kube_state_metrics: str = "registry.k8s.io/kube-state-metrics/kube-state-metrics:v2.18.0"
-    postgres_exporter: str = "docker.io/prometheuscommunity/postgres-exporter:v0.11.1"
-    redis_exporter: str = "docker.io/oliver006/redis_exporter:v1.45.0"
-    alertmanager: str = "docker.io/prom/alertmanager:v0.28.1"
-    log_agent: str = "docker.io/otel/opentelemetry-collector-contrib:0.165.0"
-    grafana: str | None = None
+    python: Image = "docker.io/library/python:3.11-slim-bookworm"
+    postgres: Image = "docker.io/library/postgres:15"
+    postgres_cluster: Image = "ghcr.io/cloudnative-pg/postgresql:15"
+    redis: Image = "docker.io/library/redis:7.0"
+    consul: Image = "docker.io/hashicorp/consul:1.22.0"
+    prometheus: Image = "docker.io/prom/prometheus:v3.16.0"
+    kube_state_metrics: Image = "registry.k8s.io/kube-state-metrics/kube-state-metrics:v2.18.0"
+    postgres_exporter: Image = "docker.io/prometheuscommunity/postgres-exporter:v0.11.1"
+    redis_exporter: Image = "docker.io/oliver006/redis_exporter:v1.45.0"
+    alertmanager: Image = "docker.io/prom/alertmanager:v0.28.1"
+    log_agent: Image = "docker.io/otel/opentelemetry-collector-contrib:0.165.0"
+    grafana: Image | None = None
     """Such as docker.io/grafana/grafana:12.2.1; absent: there is none, and `make dashboard` shows the same."""
 
 
 class Storage(Settings):
     """Sizes of the volumes, as Kubernetes quantities."""
 
-    postgres: str = "2Gi"
-    backups: str = "2Gi"
-    consul: str = "256Mi"
-    prometheus: str = "2Gi"
-    alertmanager: str = "64Mi"
+    postgres: Size = "2Gi"
+    backups: Size = "2Gi"
+    consul: Size = "256Mi"
+    prometheus: Size = "2Gi"
+    alertmanager: Size = "64Mi"
 
 
 class ApiServer(Settings):
@@ -397,7 +454,7 @@ class Kubelets(Settings):
 class BackupSettings(Settings):
     """Dumps of the database."""
 
-    schedule: str = "17 2 * * *"
+    schedule: Schedule = "17 2 * * *"
     """When one is made, as cron has it, in UTC."""
     keep: int = Field(default=7, ge=1)
     """How many there are at the most."""
@@ -412,7 +469,7 @@ def port_of(url: str) -> int:
 
 
 def certificates(given: str) -> str:
-    """Certificates as PEM.
+    """Return certificates as PEM.
 
     Raises:
         ValueError: they are none.
@@ -420,7 +477,7 @@ def certificates(given: str) -> str:
     try:
         x509.load_pem_x509_certificates(given.encode())
     except ValueError as error:
-        raise ValueError("no certificates: give the text of the provider's PEM file (ca: |)") from error
+        raise ValueError("wants certificates: the text of the provider's PEM file") from error
     return given
 
 
@@ -431,13 +488,16 @@ class OtlpSettings(Settings):
     """Its URL, without /v1/traces and the like."""
     networks: list[Network] = []
     """Where it is outside the cluster, as CIDRs: who sends may connect there, on the URL's port."""
-    namespace: str | None = None
+    namespace: Label | None = Field(default=None, examples=["observability"])
     """Its namespace, where it is in the cluster; its pods listen on the URL's port, too."""
 
     @model_validator(mode="after")
     def _somewhere(self) -> Self:
         if bool(self.networks) == bool(self.namespace):
-            raise ValueError("set either namespace, where it is in the cluster, or networks, where it is not")
+            key = "networks" if self.networks else "namespace"
+            raise contradiction(
+                ((key,), "wants either namespace, where it is in the cluster, or networks, where it is not")
+            )
         return self
 
     @property
@@ -456,7 +516,7 @@ class TracingSettings(OtlpSettings):
 class LogSettings(OtlpSettings):
     """Where the logs of the stack's pods go: a collector, or a store of logs such as Loki."""
 
-    folder: str = Field(default="/var/log/pods", pattern=r"^/.")
+    folder: Folder = "/var/log/pods"
     """Where the kubelets keep them on the nodes."""
 
 
@@ -468,9 +528,9 @@ class ManagedPostgresSettings(Settings):
     port: int = Field(default=5432, ge=1, le=65535)
     networks: list[Network] = Field(min_length=1)
     """Where it is, as CIDRs: who needs the database may connect there."""
-    ca: Annotated[str, AfterValidator(certificates)]
+    ca: Annotated[str, AfterValidator(certificates)] = Field(examples=["-----BEGIN CERTIFICATE-----\n"])
     """Whom to trust for its certificate, as PEM."""
-    admin: str = Field(default="postgres", min_length=1)
+    admin: Role = "postgres"
     """Who makes the roles; may create roles and databases, and owns the database or its owner's role."""
 
 
@@ -486,20 +546,27 @@ class PostgresSettings(Settings):
     @model_validator(mode="after")
     def _whole(self) -> "PostgresSettings":
         if self.kind == "managed" and self.managed is None:
-            raise ValueError("kind: managed needs to know where: set managed: {host, networks, ca}")
+            raise contradiction(
+                (("managed",), "is missing, for kind: managed needs to know where: {host, networks, ca}")
+            )
         if self.kind != "managed" and self.managed:
-            raise ValueError(f"managed is given, and kind is {self.kind}: set kind: managed, or take managed out")
+            raise contradiction(
+                (("kind",), f"is {self.kind}, and managed is given: set kind: managed, or take managed out")
+            )
         return self
 
 
 class Promoted(Settings):
     """Where the images of a stack come from; `make promote` writes it."""
 
-    stack: str
-    commit: str
+    stack: StackName
+    """Which ran them before."""
+    commit: Text = Field(examples=["4f1d7c2"])
     """What they were built from."""
-    at: str
-    by: str
+    at: Instant
+    """When they were promoted."""
+    by: Text = Field(examples=["ada@example.com"])
+    """Who promoted them."""
 
 
 class ConsulSettings(Settings):
@@ -514,16 +581,19 @@ class Email(Settings):
 
     host: Host
     """Of the SMTP server, which has to speak TLS."""
-    sender: str
-    to: str
-    username: str | None = None
+    sender: MailAddress
+    """Which mail is from."""
+    to: MailAddresses
+    """Which mail goes to."""
+    username: Text | None = Field(default=None, examples=["us"])
     """Absent: the server wants no password."""
 
 
 class Receiver(Settings):
     """Who is told of alerts. Its address, key or password is a secret: `make secret NAME=receiver-<name>`."""
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
+    name: Label = Field(examples=["pager"])
+    """Of its secret too, receiver-<name>."""
     kind: Literal["webhook", "email", "slack", "pagerduty"]
     severities: list[Literal["critical", "warning"]] = ["critical", "warning"]
     """Of the alerts that it is told of."""
@@ -533,7 +603,7 @@ class Receiver(Settings):
     """Where it is, as CIDRs: Alertmanager may connect there."""
     port: int | None = Field(default=None, ge=1, le=65535)
     """Absent: 443, or 587 for mail."""
-    channel: str | None = None
+    channel: Text | None = Field(default=None, examples=["#estate"])
     """Of Slack."""
     email: Email | None = None
 
@@ -550,20 +620,48 @@ class Receiver(Settings):
     @model_validator(mode="after")
     def _whole(self) -> "Receiver":
         if (self.kind == "email") != bool(self.email):
-            raise ValueError("email: {host, sender, to} goes with kind: email, and with no other")
+            raise contradiction((("email",), "goes with kind: email, as {host, sender, to}, and with no other"))
         if (self.kind == "slack") != bool(self.channel):
-            raise ValueError("channel goes with kind: slack, and with no other")
+            raise contradiction((("channel",), "goes with kind: slack, and with no other"))
         return self
+
+
+def without_end(value: str) -> str:
+    """Return a URL to which /page.md can be added.
+
+    Raises:
+        ValueError: it ends in a slash, or has a query.
+    """
+    if value.endswith("/") or "?" in value:
+        raise ValueError("wants no / at the end and no ?, since /<page>.md is put behind it")
+    return value
 
 
 class AlertSettings(Settings):
     """What alerts say."""
 
-    runbooks: Annotated[Url, Field(pattern=r"^[^?]*[^?/]$")] | None = None
-    """URL of the folder docs/runbooks where the repository is, such as https://github.com/acme/estate/blob/main/docs/runbooks.
+    runbooks: Annotated[Url, AfterValidator(without_end)] | None = Field(
+        default=None, examples=["https://github.com/acme/estate/blob/main/docs/runbooks"]
+    )
+    """URL of the folder docs/runbooks where the repository is.
 
     Absent: Prometheus shows the pages where the stack publishes its consoles, and alerts name the files where it does not.
     """
+
+
+def service_name(value: str) -> str:
+    """Return the name of one of our services.
+
+    Raises:
+        ValueError: there is no such service.
+    """
+    if value not in NAMES:
+        raise ValueError(f"there is no such service ({nearest(value, NAMES)})")
+    return value
+
+
+ServiceName = Annotated[str, AfterValidator(service_name), Field(examples=[NAMES[-1]])]
+"""Of a service in infra/services.py."""
 
 
 class StackSettings(Settings):
@@ -571,16 +669,20 @@ class StackSettings(Settings):
 
     stage: Stage
     """Whose defaults it has (infra/stages.py)."""
-    registry: str
+    registry: Registry
     """Where our images are pushed: host[:port]/path."""
     build: bool = False
     """Build and push our images; otherwise they are given by digest in `digests`."""
-    digests: dict[str, str] = {}
+    digests: dict[ServiceName, ImageByDigest] = {}
     """Image reference by digest of each of our services, where the stack does not build."""
     promoted: Promoted | None = None
+    """Where the images come from, if from another stack."""
     images: Images = Images()
+    """Third-party images, and the base of our own."""
     ingress: IngressSettings = IngressSettings()
+    """How the world reaches the estate."""
     storage: Storage = Storage()
+    """Sizes of the volumes."""
     protected: bool = False
     """Whether Pulumi refuses to delete what holds data, and `make down` the stack."""
     api_server: ApiServer
@@ -588,10 +690,12 @@ class StackSettings(Settings):
     kubelets: Kubelets | None = None
     """Absent: nobody measures what containers take."""
     postgres: PostgresSettings = PostgresSettings()
+    """Where the database is."""
     consul: ConsulSettings = ConsulSettings()
-    service: ServiceSettings
+    """The service registry."""
+    service: ServiceSettings = Field(examples=[{"replicas": 3}])
     """How every service runs that `services` has nothing about."""
-    services: dict[str, ServiceSettings] = {}
+    services: dict[ServiceName, ServiceSettings] = Field(default={}, examples=[{NAMES[-1]: {"replicas": 3}}])
     """By name; what is left out is as in `service`."""
     clients: list[ClientSettings] = []
     """Who may have tokens, beside the operator."""
@@ -602,20 +706,34 @@ class StackSettings(Settings):
     logs: LogSettings | None = None
     """Where the logs go; absent: they stay on the nodes."""
     alerts: AlertSettings = AlertSettings()
+    """What alerts say."""
     receivers: list[Receiver] = []
     """Who is told of alerts; nobody: Alertmanager shows them."""
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> "StackSettings":
         """Refuse one name for two, of which one would be passed over."""
-        for key, names in (("clients", [c.id for c in self.clients]), ("receivers", [r.name for r in self.receivers])):
-            if len(set(names)) < len(names):
-                raise ValueError(f"two {key} have one name")
+        named = {
+            "clients": ("id", [c.id for c in self.clients]),
+            "receivers": ("name", [r.name for r in self.receivers]),
+        }
+        if found := [
+            ((key, index, part), "is the name of another one already")
+            for key, (part, names) in named.items()
+            for index, name in enumerate(names)
+            if name in names[:index]
+        ]:
+            raise contradiction(*found)
         return self
 
     def of(self, service: str) -> ServiceSettings:
         """How one of our services runs."""
         return self.services.get(service, self.service)
+
+    def routes_of(self, service: Service) -> list[Route]:
+        """Return the routes of one of our services."""
+        own = self.of(service.name).routes
+        return [Route(prefix=prefix) for prefix in service.prefixes] if own is None else own
 
     def image_references(self) -> list[str]:
         """Every third-party image that the stack uses."""
@@ -667,91 +785,37 @@ def load_cluster() -> Cluster:
 
 
 def load_stack(file: Path) -> StackSettings:
-    """The settings in a stack file.
+    """Return the settings in a stack file.
 
     Raises:
-        SettingsError: the file cannot be read, or a key or value is wrong.
+        SettingsError: the file cannot be read, or a key or value is wrong; with a line for each mistake.
     """
-    try:
-        content: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SettingsError(f"{file} cannot be read: {error.strerror}") from error
-    except yaml.MarkedYAMLError as error:
-        where = error.problem_mark
-        line = f" line {where.line + 1}" if where else ""
-        # An alias, a tag: a name of the file's own, such as a secret in the wrong place.
-        problem = re.sub(r"'[^']{2,}'", "this", (error.problem or "").partition("\n")[0])
-        raise SettingsError(f"{file}{line} is not YAML: {problem}") from error
-    except Exception as error:  # by a tag or a number that is none, PyYAML raises whatever that leads to
-        raise SettingsError(f"{file} is not YAML in UTF-8 ({type(error).__name__})") from error
-    try:
-        values: Any = content["config"]["estate:settings"]
-    except (TypeError, KeyError):
-        values = None
-    return parse(values, str(file))
+    values, lines = read(file)
+    return parse(values, source_of(file), lines)
 
 
-def parse(values: Any, source: str) -> StackSettings:
-    """Validated settings.
+def parse(values: Any, source: str, lines: Lines = NO_LINES) -> StackSettings:
+    """Return validated settings.
 
     Args:
         values: as in the stack file.
         source: where they are from, for the error.
+        lines: where their keys are, if that is known.
 
     Raises:
-        SettingsError: names each wrong key, with the nearest known one.
+        SettingsError: names each wrong key, with an example of what is right.
     """
     if not isinstance(values, dict):
-        raise SettingsError(f"{source} has no settings: put them under config: estate:settings:")
+        raise refusal(
+            source, lines, [Mistake(SETTINGS, "is missing: wants a table, in which the settings are", EXAMPLE)]
+        )
     given = cast("dict[str, Any]", values)
-    if given.get("stage") not in STAGES:
-        stage = given.get("stage")
-        shown = f" (it is {stage!r})" if re.fullmatch(r"[a-z-]{1,10}", str(stage)) else ""
-        raise SettingsError(f"{source}: stage has to be one of {', '.join(STAGES)}{shown}")
+    # Whatever else is wrong is said of a stack without a stage too.
+    stage: Stage = given["stage"] if given.get("stage") in list(STAGES) else "local"
     try:
-        return StackSettings.model_validate(with_defaults(given, given["stage"]))
+        return StackSettings.model_validate(with_defaults(given, stage))
     except ValidationError as error:
-        problems = "; ".join(describe(dict(problem)) for problem in error.errors())
-        raise SettingsError(f"{source}: {problems}") from error
-
-
-KEY = re.compile(r"[\w.-]{1,80}", re.ASCII)
-MISSING = {"api_server": ": set api_server: {networks: […]}; kubectl get endpointslices kubernetes shows the addresses"}
-"""What to do about settings that have no default."""
-
-
-def describe(problem: dict[str, Any]) -> str:
-    """One problem that pydantic found, for the person who wrote the file."""
-    # A key that is none may be a value in the wrong place.
-    key = ".".join(str(part) if KEY.fullmatch(str(part)) else "a key" for part in problem["loc"])
-    if problem["type"] == "missing":
-        return f"{key} is missing{MISSING.get(key, '')}"
-    if problem["type"] != "extra_forbidden":
-        given = problem["input"]
-        # Of whatever else is wrong nothing is shown, since it may be a secret in the wrong place.
-        harmless = isinstance(given, bool | int | float) and abs(given) < 1e9
-        return f"{key}: {problem['msg'].lower()}{f' (it is {given!r})' if harmless else ''}"
-    *parents, unknown = problem["loc"]
-    return f"{key} is not known: {nearest(str(unknown), list(table(parents).model_fields))}"
-
-
-def nearest(unknown: str, known: Iterable[str]) -> str:
-    """What somebody may have meant."""
-    names = sorted(known)
-    close = difflib.get_close_matches(unknown, names, n=1)
-    return f"did you mean {close[0]}?" if close else f"known are {', '.join(names)}"
-
-
-def table(path: Sequence[str | int]) -> type[Settings]:
-    """The model of the table at `path` of the settings."""
-    model: type[Settings] = StackSettings
-    parts = iter(path)
-    for part in parts:
-        annotation = model.model_fields[str(part)].annotation
-        model = next(c for c in (annotation, *get_args(annotation)) if isinstance(c, type) and issubclass(c, Settings))
-        if get_origin(annotation) in (dict, list):
-            next(parts, None)  # the key or index of the one
-    return model
+        raise refusal(source, lines, mistakes_of(error, StackSettings, given)) from None
 
 
 @dataclass(frozen=True)
@@ -791,8 +855,15 @@ def load_settings() -> StackSettings:
     Raises:
         SettingsError: it has none, or a key or value is wrong.
     """
-    values: Any = pulumi.Config("estate").get_object("settings")
-    return parse(values, f"stacks/Pulumi.{pulumi.get_stack()}.yaml")
+    stack = pulumi.get_stack()
+    try:
+        stack_name(stack)
+        values: Any = pulumi.Config("estate").get_object("settings")
+    except pulumi.ConfigTypeError:  # which quotes the text
+        values = None
+    except ValueError as error:
+        raise SettingsError(f"stack {stack!r}: {error}") from error
+    return parse(values, f"stacks/Pulumi.{stack}.yaml")
 
 
 def load_secrets(settings: StackSettings) -> Secrets:

@@ -31,9 +31,12 @@ STAGES: dict[Stage, Values] = {
 
 def with_defaults(values: Values, stage: Stage) -> Values:
     """A stack's settings over those of its stage; each service's over `service`, which holds for all."""
-    merged = over(over(EVERY_STAGE, STAGES[stage]), values)
-    services = {name: over(merged.get("service", {}), own) for name, own in merged["services"].items()}
-    return merged | {"services": services}
+    defaults = over(EVERY_STAGE, STAGES[stage])
+    merged = over(defaults, values)
+    # Other things than tables are left to be refused, once.
+    common = merged["service"] if isinstance(merged["service"], dict) else defaults["service"]
+    own = cast("Values", merged["services"]) if isinstance(merged["services"], dict) else {}
+    return merged | {"services": {name: over(common, one) for name, one in own.items()} or merged["services"]}
 
 
 def over(defaults: Any, values: Any) -> Any:

@@ -13,8 +13,8 @@ from typing import Any
 
 import yaml
 
-from infra.services import check_names
 from infra.settings import SettingsError, StackSettings, load_stack
+from infra.values import stack_name
 from toolchain import standins
 from toolchain.cluster.pki import write_private
 from toolchain.console import ToolchainError
@@ -90,17 +90,19 @@ def load(name: str) -> StackSettings:
     Raises:
         ToolchainError: there is no such stack, or its file is wrong; with what to do.
     """
+    try:
+        stack_name(name)
+    except ValueError as error:
+        raise ToolchainError(f"{name!r} is no name of a stack: it {error}, such as STACK=dev") from error
     known = sorted(path.name.removeprefix("Pulumi.").removesuffix(".yaml") for path in STACKS.glob("Pulumi.*.yaml"))
     if name not in known:
         raise ToolchainError(
             f"there is no stack {name!r}: the stacks are {', '.join(known)} (stacks/Pulumi.<stack>.yaml)"
         )
     try:
-        settings = load_stack(STACKS / f"Pulumi.{name}.yaml")
-        check_names(settings)
+        return load_stack(STACKS / f"Pulumi.{name}.yaml")
     except SettingsError as error:
         raise ToolchainError(str(error)) from error
-    return settings
 
 
 @contextmanager

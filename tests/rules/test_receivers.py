@@ -96,9 +96,9 @@ def matches(pattern: str, alert: str) -> bool:
 @pytest.mark.parametrize(
     ("receiver", "message"),
     [
-        ({"name": "a", "kind": "slack"}, "channel goes with kind: slack"),
-        ({"name": "a", "kind": "email"}, r"email: \{host, sender, to\} goes with kind: email"),
-        ({"name": "a", "kind": "webhook", "netwoks": []}, "netwoks is not known: did you mean networks"),
+        ({"name": "a", "kind": "slack"}, "channel: goes with kind: slack"),
+        ({"name": "a", "kind": "email"}, r"email: goes with kind: email, as \{host, sender, to\}"),
+        ({"name": "a", "kind": "webhook", "netwoks": []}, r"netwoks: is not known \(did you mean networks"),
         ({"name": "a", "kind": "pager"}, "kind"),
     ],
 )

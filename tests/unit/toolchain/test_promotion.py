@@ -18,8 +18,8 @@ config:
     images: {redis: redis:7, python: "python:3.11"}
     api_server: {networks: [10.213.0.1/32]}
 """
-DIGESTS = {"user-service": "registry.example/estate/user-service@sha256:1"}
-REDIS = {"redis": "redis:7.0@sha256:2"}
+DIGESTS = {"user-service": "registry.example/estate/user-service@sha256:" + "1" * 64}
+REDIS = {"redis": "redis:7.0@sha256:" + "2" * 64}
 PROMOTED = {"stack": "dev", "commit": "c0ffee", "at": "2026-01-01T00:00:00+00:00", "by": "ada@example.com"}
 
 
@@ -27,7 +27,7 @@ def test_a_release_is_written_beside_what_the_file_says_and_its_comments_stay() 
     after = with_release(BEFORE, DIGESTS, REDIS, PROMOTED)
     settings = yaml.safe_load(after)["config"]["estate:settings"]
     assert settings["digests"] == DIGESTS
-    assert settings["images"] == {"redis": "redis:7.0@sha256:2", "python": "python:3.11"}
+    assert settings["images"] == {**REDIS, "python": "python:3.11"}
     assert settings["promoted"] == PROMOTED
     assert "# Stack staging." in after
     assert "registry: registry.example/estate # ours" in after

@@ -1,0 +1,382 @@
+"""Types of settings that have a grammar of their own, each with an example. Their errors hold nothing of the value: a wrong one may be a secret."""
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from fractions import Fraction
+from ipaddress import ip_address
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from infra.addresses import host
+
+QUANTITY = r"([+-]?)(\d{1,20}(?:\.\d{0,20})?|\.\d{1,20})([KMGTPE]i|[numkMGTPE]|[eE][+-]?\d{1,2})?"
+"""https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/"""
+BINARY, DECIMAL = "KMGTPE", {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
+
+
+def amount(quantity: str) -> Fraction:
+    """Return what a Kubernetes quantity stands for.
+
+    Raises:
+        ValueError: it is none.
+    """
+    found = re.fullmatch(QUANTITY, quantity, re.ASCII)
+    if found is None:
+        raise ValueError("wants a Kubernetes quantity: a number with a unit of m, k, M, G, T, Ki, Mi, Gi, Ti or none")
+    sign, number, unit = found[1], Fraction(found[2]), found[3] or ""
+    if unit.endswith("i"):
+        number *= 1024 ** (BINARY.index(unit[0]) + 1)
+    else:
+        number *= Fraction(10) ** (DECIMAL[unit] if unit in DECIMAL else int(unit[1:]))
+    return -number if sign == "-" else number
+
+
+def quantity(value: str, least: Fraction, finest: str) -> str:
+    """Return a Kubernetes quantity that is more than zero and a multiple of `least`.
+
+    Raises:
+        ValueError: it is none.
+    """
+    found = amount(value)
+    if found <= 0:
+        raise ValueError("wants more than zero")
+    if found >= 2**63:
+        raise ValueError("wants less than 8Ei, where Kubernetes' numbers end")
+    if (found / least).denominator != 1:
+        raise ValueError(finest)
+    return value
+
+
+def cpu(value: str) -> str:
+    """Return a quantity of CPU.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return quantity(value, Fraction(1, 1000), "wants no less than 1m at a time, a thousandth of a CPU")
+
+
+def size(value: str) -> str:
+    """Return a quantity of memory or storage.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return quantity(value, Fraction(1), "wants whole bytes, of which m is a thousandth")
+
+
+def in_quotes(value: Any) -> Any:
+    """Return a number as the text that it is in YAML, for `cpu: 0.5`."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+NUMBER_OR_TEXT: dict[str, Any] = {"type": ["string", "number"], "pattern": f"^{QUANTITY}$", "exclusiveMinimum": 0}
+Cpu = Annotated[
+    str, BeforeValidator(in_quotes), AfterValidator(cpu), Field(examples=["250m"], json_schema_extra=NUMBER_OR_TEXT)
+]
+Size = Annotated[
+    str, BeforeValidator(in_quotes), AfterValidator(size), Field(examples=["128Mi"], json_schema_extra=NUMBER_OR_TEXT)
+]
+
+COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+DOMAIN_PART = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+DOMAIN = rf"(?:{DOMAIN_PART}(?:\.{DOMAIN_PART})*|\[[0-9a-fA-F:]+\])(?::[1-9][0-9]{{0,4}})?"
+REPOSITORY = rf"(?:{DOMAIN}/)?{COMPONENT}(?:/{COMPONENT})*"
+DIGEST = r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}"
+IMAGE = rf"{REPOSITORY}(?::[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}})?(?:@(?:{DIGEST}))?"
+"""https://pkg.go.dev/github.com/distribution/reference"""
+BY_DIGEST = rf"{REPOSITORY}(?::[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}})?@(?:{DIGEST})"
+LONGEST_REPOSITORY = 255
+LONGEST_IMAGE = LONGEST_REPOSITORY + 1 + 128 + 1 + 7 + 128
+ZEROS = "sha256:" + "0" * 64
+
+
+def matching(pattern: str, value: str, longest: int, wanted: str) -> str:
+    """Return a text that matches, and is not too long.
+
+    Raises:
+        ValueError: `wanted`.
+    """
+    if len(value) > longest or not re.fullmatch(pattern, value, re.ASCII):
+        raise ValueError(wanted)
+    return value
+
+
+def image(value: str) -> str:
+    """Return a reference to an image.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return matching(
+        IMAGE, value, LONGEST_IMAGE, "wants an image as registry/repository:tag, in lower case, with @digest if need be"
+    )
+
+
+def image_by_digest(value: str) -> str:
+    """Return a reference to an image by its digest.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return matching(
+        BY_DIGEST, value, LONGEST_IMAGE, "wants an image as registry/repository@sha256: and 64 hexadecimal digits"
+    )
+
+
+def registry(value: str) -> str:
+    """Return a place in a registry, below which repositories have names.
+
+    Raises:
+        ValueError: it is none.
+    """
+    wanted = "wants host[:port]/path of a registry, in lower case, without https:// and a slash at the end"
+    matching(REPOSITORY, f"{value}/name", LONGEST_REPOSITORY, wanted)
+    return value
+
+
+Image = Annotated[
+    str,
+    AfterValidator(image),
+    Field(examples=["docker.io/library/redis:7.0"], json_schema_extra={"pattern": f"^{IMAGE}$"}),
+]
+ImageByDigest = Annotated[
+    str,
+    AfterValidator(image_by_digest),
+    Field(
+        examples=[f"registry.example.com/estate/user-service@{ZEROS}"], json_schema_extra={"pattern": f"^{BY_DIGEST}$"}
+    ),
+]
+Registry = Annotated[
+    str,
+    AfterValidator(registry),
+    Field(examples=["registry.example.com/estate"], json_schema_extra={"pattern": f"^(?:{DOMAIN}|{REPOSITORY})$"}),
+]
+
+LABEL = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
+SUBDOMAIN = rf"{LABEL}(?:\.{LABEL})*"
+"""https://kubernetes.io/docs/concepts/overview/working-with-objects/names/"""
+LONGEST_STACK = 63 - len("estate--logs")
+"""Of a stack's two namespaces, estate-<stack> and estate-<stack>-logs, each has a name of 63 characters at the most."""
+
+
+def label(value: str) -> str:
+    """Return a name as RFC 1123 has labels, such as that of a namespace.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return matching(
+        LABEL, value, 63, "wants 1 to 63 lower-case letters, digits and -, a letter or digit first and last"
+    )
+
+
+def subdomain(value: str) -> str:
+    """Return a name as RFC 1123 has subdomains, such as that of a Secret.
+
+    Raises:
+        ValueError: it is none.
+    """
+    wanted = "wants 1 to 253 lower-case letters, digits, - and ., a letter or digit first and last in each part"
+    return matching(SUBDOMAIN, value, 253, wanted)
+
+
+def public_host(value: str) -> str:
+    """Return the host of an Ingress, which is a name and no address.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        ip_address(value)
+    except ValueError:
+        return host(subdomain(value))
+    raise ValueError("wants the name of a host: an Ingress has no address")
+
+
+def stack_name(value: str) -> str:
+    """Return the name of a stack, of which its namespaces' names are made.
+
+    Raises:
+        ValueError: it is none.
+    """
+    wanted = f"wants 1 to {LONGEST_STACK} lower-case letters, digits and -, a letter or digit first and last, since estate-<stack> is a namespace"
+    return matching(LABEL, value, LONGEST_STACK, wanted)
+
+
+Label = Annotated[
+    str,
+    AfterValidator(label),
+    Field(examples=["ingress-nginx"], json_schema_extra={"pattern": f"^{LABEL}$", "maxLength": 63}),
+]
+Subdomain = Annotated[
+    str,
+    AfterValidator(subdomain),
+    Field(examples=["api-tls"], json_schema_extra={"pattern": f"^{SUBDOMAIN}$", "maxLength": 253}),
+]
+PublicHost = Annotated[
+    str,
+    AfterValidator(public_host),
+    Field(examples=["api.example.com"], json_schema_extra={"pattern": f"^{SUBDOMAIN}$", "maxLength": 253}),
+]
+StackName = Annotated[
+    str,
+    AfterValidator(stack_name),
+    Field(examples=["dev"], json_schema_extra={"pattern": f"^{LABEL}$", "maxLength": LONGEST_STACK}),
+]
+
+MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+LAST_DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+PART = re.compile(r"(?:([*?])|(\d{1,2}|[a-z]{3})(?:-(\d{1,2}|[a-z]{3}))?)(?:/(\d{1,3}))?", re.ASCII)
+NICKNAMES = re.compile(
+    r"@(?:yearly|annually|monthly|weekly|daily|midnight|hourly)|@every (?=.*[1-9])(?:[0-9]{1,6}[hms])+"
+)
+
+
+def schedule(value: str) -> str:
+    """Return when something is due, as Kubernetes' CronJob takes it (https://pkg.go.dev/github.com/robfig/cron/v3).
+
+    Raises:
+        ValueError: it is none, or never due.
+    """
+    if value.startswith(("TZ=", "CRON_TZ=")):
+        raise ValueError("wants no time zone, which Kubernetes refuses in a schedule: it is in UTC")
+    fields = value.lower().split(" ")
+    if NICKNAMES.fullmatch(value):
+        return value
+    if len(fields) != 5:
+        raise ValueError("wants minute, hour, day of the month, month and day of the week, or @daily and the like")
+    times(fields[0], 0, 59)
+    times(fields[1], 0, 23)
+    days, months = times(fields[2], 1, 31), times(fields[3], 1, 12, MONTHS)
+    times(fields[4], 0, 6, WEEKDAYS)
+    # A day of the week that is given is another way to be due.
+    if fields[4] in ("*", "?") and all(min(days) > LAST_DAYS[month - 1] for month in months):
+        raise ValueError("wants a day that its months have: this is never due")
+    return value
+
+
+def times(field: str, low: int, high: int, names: Sequence[str] = ()) -> set[int]:
+    """Return the numbers that a field of a schedule stands for.
+
+    Raises:
+        ValueError: it stands for none.
+    """
+    numbers = {name: low + index for index, name in enumerate(names)}
+    found: set[int] = set()
+    for part in field.split(","):
+        parts = PART.fullmatch(part)
+        if parts is None:
+            raise ValueError("wants in each field *, numbers, ranges a-b, steps */n, or several of them with commas")
+        every, first, last, step = parts.groups()
+        try:
+            start = low if every else numbers[first] if first in numbers else int(first)
+            end = (
+                (high if every or step else start) if last is None else numbers[last] if last in numbers else int(last)
+            )
+        except ValueError as error:
+            raise ValueError("wants no names but jan to dec for months and sun to sat for days of the week") from error
+        if not low <= start <= end <= high or step == "0" * len(step or ""):
+            raise ValueError(
+                "wants minutes of 0-59, hours of 0-23, days of 1-31, months of 1-12, days of the week of 0-6, steps from 1"
+            )
+        found.update(range(start, end + 1, int(step or 1)))
+    return found
+
+
+Schedule = Annotated[str, AfterValidator(schedule), Field(examples=["17 2 * * *"])]
+
+
+def text(value: str) -> str:
+    """Return a text of one line with something in it.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not value or value != value.strip() or not value.isprintable():
+        raise ValueError("wants a text of one line, not empty, without control characters and spaces around it")
+    return value
+
+
+def role(value: str) -> str:
+    """Return the name of a role of Postgres, which has 63 bytes at the most.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if len(text(value).encode()) > 63:
+        raise ValueError("wants a name of 63 bytes at the most")
+    return value
+
+
+def folder(value: str) -> str:
+    """Return an absolute path, as Kubernetes mounts them.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not text(value).startswith("/") or value.strip("/") == "" or ".." in value.split("/"):
+        raise ValueError("wants an absolute path without ..")
+    return value
+
+
+LOCAL_PART = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}")
+WITH_NAME = re.compile(r"[^<>@,\"]+ <([^<>]+)>")
+
+
+def mail_addresses(value: str) -> str:
+    """Return addresses of mail with commas between them, each alone or as `Name <address>`.
+
+    Raises:
+        ValueError: one is none.
+    """
+    for part in text(value).split(","):
+        named = WITH_NAME.fullmatch(part.strip())
+        local, _, domain = (named[1] if named else part.strip()).rpartition("@")
+        try:
+            host(domain)
+        except ValueError as error:
+            raise ValueError("wants addresses of mail") from error
+        if not LOCAL_PART.fullmatch(local):
+            raise ValueError("wants addresses of mail")
+    return value
+
+
+def mail_address(value: str) -> str:
+    """Return one address of mail.
+
+    Raises:
+        ValueError: it is none, or several.
+    """
+    if "," in value:
+        raise ValueError("wants one address of mail")
+    return mail_addresses(value)
+
+
+def instant(value: str) -> str:
+    """Return a date and time of ISO 8601.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        datetime.fromisoformat(value)
+    except ValueError as error:
+        raise ValueError("wants a date and time of ISO 8601") from error
+    return value
+
+
+ONE_LINE = {"minLength": 1, "pattern": "^[^\\u0000-\\u001f\\u007f]+$"}
+Text = Annotated[str, AfterValidator(text), Field(examples=["billing"], json_schema_extra=ONE_LINE)]
+Role = Annotated[str, AfterValidator(role), Field(examples=["postgres"], json_schema_extra=ONE_LINE)]
+Folder = Annotated[str, AfterValidator(folder), Field(examples=["/var/log/pods"], json_schema_extra={"pattern": "^/."})]
+MailAddress = Annotated[
+    str, AfterValidator(mail_address), Field(examples=["estate@example.com"], json_schema_extra={"pattern": "@"})
+]
+MailAddresses = Annotated[
+    str, AfterValidator(mail_addresses), Field(examples=["us@example.com"], json_schema_extra={"pattern": "@"})
+]
+Instant = Annotated[str, AfterValidator(instant), Field(examples=["2026-01-31T12:00:00+00:00"])]
