@@ -4,6 +4,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 STACK ?= local
+$(if $(filter 1,$(words $(STACK))),,$(error STACK='$(STACK)': the name of a stack is one word of lower-case letters, digits and -, such as STACK=dev))
 # embedded: tools and Kubernetes of this project. system: the pulumi, docker and kubectl on PATH, and KUBE_CONTEXT.
 TOOLS ?= embedded
 export TOOLS KUBE_CONTEXT BACKEND
@@ -195,6 +196,10 @@ format: uv ## Format the code
 .PHONY: openapi
 openapi: uv ## Write the OpenAPI documents of user-service, which a test holds it to
 	@$(RUN) python -m user_service.documents apps/user-service/openapi
+
+.PHONY: stack-schema
+stack-schema: uv ## Write stacks/stack.schema.json from the model of the settings, which a test holds it to
+	@$(RUN) python -m toolchain.stack_schema
 
 .PHONY: lint
 lint: uv ## Check format, lint and types

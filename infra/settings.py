@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 
 import pulumi
 from cryptography import x509
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from infra.addresses import Host, HostAndPort, Network, Url, place
 from infra.mistakes import contradiction, mistakes_of
-from infra.services import NAMES, Service
+from infra.services import GATEWAY, NAMES, Service
 from infra.stack_file import (
     EXAMPLE,
     NO_LINES,
@@ -267,7 +267,7 @@ class Slo(Settings):
     latency_percent: float = Field(gt=0, lt=100, examples=[99])
     """Of the requests that are answered within `latency_s`."""
     latency_s: Annotated[float, AfterValidator(bound), Field(examples=[0.5], json_schema_extra={"enum": [*BOUNDS_S]})]
-    """One of BOUNDS_S."""
+    """One of the bounds that requests are counted by."""
 
 
 class ServiceSettings(Settings):
@@ -528,7 +528,7 @@ class ManagedPostgresSettings(Settings):
     port: int = Field(default=5432, ge=1, le=65535)
     networks: list[Network] = Field(min_length=1)
     """Where it is, as CIDRs: who needs the database may connect there."""
-    ca: Annotated[str, AfterValidator(certificates)] = Field(examples=["-----BEGIN CERTIFICATE-----\n"])
+    ca: Annotated[str, AfterValidator(certificates)] = Field(examples=["-----BEGIN CERTIFICATE-----"])
     """Whom to trust for its certificate, as PEM."""
     admin: Role = "postgres"
     """Who makes the roles; may create roles and databases, and owns the database or its owner's role."""
@@ -569,10 +569,21 @@ class Promoted(Settings):
     """Who promoted them."""
 
 
+def no_boolean(value: Any) -> Any:
+    """Return anything but true and false, which are 1 and 0 in Python.
+
+    Raises:
+        ValueError: it is one of them.
+    """
+    if isinstance(value, bool):
+        raise ValueError("wants a number")  # noqa: TRY004 - which pydantic takes for a mistake of the file's
+    return value
+
+
 class ConsulSettings(Settings):
     """The service registry."""
 
-    servers: Literal[1, 3] = 1
+    servers: Annotated[Literal[1, 3], BeforeValidator(no_boolean)] = 1
     """Three: with an agent on each node, gossip encryption, ACLs and TLS."""
 
 
@@ -660,7 +671,7 @@ def service_name(value: str) -> str:
     return value
 
 
-ServiceName = Annotated[str, AfterValidator(service_name), Field(examples=[NAMES[-1]])]
+ServiceName = Annotated[str, AfterValidator(service_name), Field(examples=[GATEWAY])]
 """Of a service in infra/services.py."""
 
 
@@ -695,15 +706,19 @@ class StackSettings(Settings):
     """The service registry."""
     service: ServiceSettings = Field(examples=[{"replicas": 3}])
     """How every service runs that `services` has nothing about."""
-    services: dict[ServiceName, ServiceSettings] = Field(default={}, examples=[{NAMES[-1]: {"replicas": 3}}])
+    services: dict[ServiceName, ServiceSettings] = Field(default={}, examples=[{GATEWAY: {"replicas": 3}}])
     """By name; what is left out is as in `service`."""
     clients: list[ClientSettings] = []
     """Who may have tokens, beside the operator."""
     jwks: JwksSettings | None = None
     """Another issuer of tokens; absent: the gateway alone."""
-    tracing: TracingSettings | None = None
+    tracing: TracingSettings | None = Field(
+        default=None, examples=[{"endpoint": "http://collector.observability:4318", "namespace": "observability"}]
+    )
     """Where the spans of requests go; absent: none are recorded."""
-    logs: LogSettings | None = None
+    logs: LogSettings | None = Field(
+        default=None, examples=[{"endpoint": "http://loki.observability:3100/otlp", "namespace": "observability"}]
+    )
     """Where the logs go; absent: they stay on the nodes."""
     alerts: AlertSettings = AlertSettings()
     """What alerts say."""

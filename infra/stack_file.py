@@ -126,7 +126,7 @@ PULUMIS: Mapping[str, str] = {
 def wrong_around_settings(values: Any) -> Iterator[Mistake]:
     """Yield what is wrong outside the settings themselves."""
     if values is None:
-        yield Mistake((), "holds nothing", EXAMPLE)
+        yield Mistake((), "holds nothing", EXAMPLE, 1)
     elif not isinstance(values, dict):
         yield Mistake((), "Pulumi refuses what is no table", EXAMPLE)
     else:
@@ -259,7 +259,7 @@ class Reader:
             self._mistake(key, event, "has a tag, which Pulumi ignores: take it out, and put a text in quotes", '"5"')
             event.tag = None
         if len(key) > DEEPEST:
-            self._mistake(key[:2], event, f"has more than {DEEPEST} tables and lists within each other", EXAMPLE)
+            self._mistake(key[:3], event, f"has more than {DEEPEST} tables and lists within each other", EXAMPLE)
             raise TooDeepError
         value = (
             self._list(key) if isinstance(event, yaml.SequenceStartEvent)

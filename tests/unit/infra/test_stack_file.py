@@ -1,0 +1,275 @@
+"""Stack files: what is wrong with one is said in a line for each mistake, and nothing else is raised."""
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin
+
+import pulumi
+import pytest
+import yaml
+from hypothesis import example, given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
+from pydantic.fields import FieldInfo
+
+from infra import mistakes
+from infra.settings import SettingsError, StackSettings, load_settings, load_stack, parse
+from infra.stack_file import PROJECT, SETTINGS, Key, read
+from tests.minimum import MINIMUM
+from tests.unit.infra.wrong_stack_files import HEAD, WRONG, WRONG_VALUES, Wrong
+from toolchain import stack
+from toolchain.console import ToolchainError
+
+MANAGED_CA: Key = ("postgres", "managed", "ca")
+COMMITTED = sorted((PROJECT / "stacks").glob("Pulumi.*.yaml"))
+LINE = re.compile(
+    r"(?P<file>\S+/stacks/Pulumi\.x\.yaml):(?P<line>[1-9]\d*): (?P<key>the file|(?:[\w.:-]|a key)+): (?P<reason>\S.*), such as \S.*"
+)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    (tmp_path / "stacks").mkdir()
+    return tmp_path / "stacks" / "Pulumi.x.yaml"
+
+
+def refused(file: Path) -> list[re.Match[str]]:
+    """Each line that is said of a wrong file, of the form that all have."""
+    with pytest.raises(SettingsError) as error:
+        load_stack(file)
+    lines = [LINE.fullmatch(line) for line in str(error.value).split("\n")]
+    assert None not in lines, str(error.value)
+    return [line for line in lines if line]
+
+
+def test_the_lines_that_wrong_ones_are_made_of_are_right(file: Path) -> None:
+    file.write_text(HEAD)
+    assert load_stack(file).stage == "local"
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=str)
+def test_a_mistake_is_one_line_with_where_why_and_what_is_right(file: Path, wrong: Wrong) -> None:
+    file.write_bytes(wrong.content.encode() if isinstance(wrong.content, str) else wrong.content)
+    (line,) = refused(file)
+    assert (line["file"], int(line["line"]), line["key"]) == (str(file), wrong.line, wrong.key)
+    assert wrong.says in line["reason"]
+    assert "hunter2" not in line[0]
+
+
+def test_there_is_a_wrong_file_for_every_table_of_settings() -> None:
+    assert {one.key.split(".")[0] for one in WRONG} >= set(StackSettings.model_fields)
+
+
+def test_several_mistakes_are_a_line_each_in_the_order_of_the_file(file: Path) -> None:
+    file.write_text(HEAD + "    ingress:\n      port: 0\n      hots: a\n    storage: {consul: 1MB, backups: 1GB}\n")
+    assert [(int(line["line"]), line["key"]) for line in refused(file)] == [
+        (8, "ingress.port"), (9, "ingress.hots"), (10, "storage.backups"), (10, "storage.consul"),
+    ]  # fmt: skip
+
+
+def test_what_services_inherit_is_said_once_and_what_they_say_themselves_too(file: Path) -> None:
+    file.write_text(
+        HEAD + "    service: {replicas: 0}\n    services:\n      user-service: {}\n      api-gateway: {replicas: 0}\n"
+    )
+    assert [line["key"] for line in refused(file)] == ["service.replicas", "services.api-gateway.replicas"]
+
+
+def test_a_file_that_cannot_be_read_is_one_line(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "cannot be read (No such file or directory)" in refused(file)[0]["reason"]
+    file.symlink_to(tmp_path / "nothing")
+    assert "cannot be read (No such file or directory)" in refused(file)[0]["reason"]
+    file.unlink()
+    file.symlink_to(file)
+    assert "cannot be read" in refused(file)[0]["reason"]
+    file.unlink()
+    file.mkdir()
+    assert "is no regular file" in refused(file)[0]["reason"]
+    file.rmdir()
+    os.mkfifo(file)
+    assert "is no regular file" in refused(file)[0]["reason"]
+    file.unlink()
+    file.write_text(HEAD)
+
+    def denied(_: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", denied)
+    assert "cannot be read (Permission denied)" in refused(file)[0]["reason"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbf" + HEAD.encode(),
+        HEAD.replace("\n", "\r\n").encode(),
+        b"---\n" + HEAD.encode() + b"...\n",
+        HEAD.encode() + b"    kubelets: &a {networks: &n [10.0.0.0/8]}\n    ingress: {trusted: *n}\n",
+        HEAD.encode() + b"    service: {replicas: 3.0, requests: {cpu: 0.25}, limits: {cpu: 1}}\n",
+        HEAD.encode() + b"    jwks:\n    kubelets: ~\n",
+        HEAD.encode() + b"encryptionsalt: v1:AAAB\n",
+    ],
+)
+def test_what_pulumi_reads_well_is_taken(file: Path, content: bytes) -> None:
+    file.write_bytes(content)
+    load_stack(file)
+
+
+def as_pulumi_has(content: str, monkeypatch: pytest.MonkeyPatch, stack: str = "x") -> StackSettings:
+    """The settings as the program gets them: as JSON, from Pulumi."""
+    settings = json.dumps(yaml.safe_load(content)["config"]["estate:settings"], default=str)
+    monkeypatch.setattr(pulumi, "get_stack", lambda: stack)
+    monkeypatch.setattr(pulumi.Config, "_get", lambda *_: settings)
+    return load_settings()
+
+
+@pytest.mark.parametrize("wrong", [one for one in WRONG_VALUES if "Pulumi" not in one.says], ids=str)
+def test_the_program_refuses_a_value_for_the_reason_that_the_file_is_refused(
+    wrong: Wrong, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "readers" in wrong.says or "different" in wrong.says:
+        pytest.skip("which value it is depends on the reader")
+    with pytest.raises(SettingsError) as error:
+        as_pulumi_has(str(wrong.content), monkeypatch)
+    assert str(error.value).startswith(f"stacks/Pulumi.x.yaml: {wrong.key}: ")
+    assert wrong.says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_text_in_the_place_of_settings_is_refused_unseen_by_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulumi, "get_stack", lambda: "x")
+    monkeypatch.setattr(pulumi.Config, "_get", lambda *_: "hunter2")
+    with pytest.raises(SettingsError, match=r"stacks/Pulumi\.x\.yaml: estate:settings: is missing") as error:
+        load_settings()
+    assert "hunter2" not in str(error.value)
+    assert isinstance(error.value, pulumi.RunError)  # which Pulumi shows without a traceback
+
+
+@pytest.mark.parametrize("name", ["IAC", "a.b", "local dev", "", "-a", "a-", "../local", "a" * 52, "ä", "local\n"])
+def test_a_stack_whose_namespace_could_not_be_is_refused_by_every_command_and_the_program(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(
+        ToolchainError, match="is no name of a stack: it wants 1 to 51 lower-case letters, digits and -"
+    ):
+        stack.load(name)
+    with pytest.raises(SettingsError, match="wants 1 to 51 lower-case letters"):
+        as_pulumi_has(HEAD, monkeypatch, name)
+
+
+def keys_of(kind: Any, key: Key = ()) -> dict[Key, FieldInfo]:
+    """Every key of settings and what is at it; of a list and a table by names, one item."""
+    found: dict[Key, FieldInfo] = {}
+    for name, field in mistakes.fields(kind).items():
+        found[*key, name] = field
+        inner = mistakes.bare(field)
+        item = {list: 0, dict: "user-service"}.get(get_origin(inner))
+        found |= keys_of(inner, (*key, name)) if item is None else keys_of(get_args(inner)[-1], (*key, name, item))
+    return found
+
+
+KEYS = keys_of(StackSettings)
+
+
+@pytest.mark.parametrize("key", KEYS.keys() - {("service",), ("services",), MANAGED_CA, MANAGED_CA[:-1]}, ids=str)
+def test_the_example_of_every_key_is_right(key: Key) -> None:
+    field = KEYS[key]
+    TypeAdapter(Annotated[field.annotation, field]).validate_python(mistakes.example(field), strict=True)
+
+
+@pytest.mark.parametrize("key", KEYS, ids=str)
+def test_an_example_is_one_line_of_yaml(key: Key) -> None:
+    shown = mistakes.assigned(key, StackSettings)
+    assert yaml.safe_load(f"{{{shown}}}") == {key[-1]: mistakes.example(KEYS[key])}
+    assert "\n" not in shown
+
+
+def nested(key: Key, value: Any) -> dict[str, Any]:
+    """Settings that have a value at a key, and the least besides."""
+    first, *below = key
+    for part in reversed(below):
+        value = [value] if isinstance(part, int) else {part: value}
+    return {**MINIMUM, str(first): value}
+
+
+BROKEN = [
+    "", "\t", "on", "0x1", ": ", "- ", "[", "}", "'", '"', "&a ", "*a", "!!x ", "<<: ", "---\n", "\0", "\u2028", "9" * 30, "#", "null", "~", "{a: 1}",
+]  # fmt: skip
+
+
+@given(
+    committed=st.sampled_from(COMMITTED),
+    changes=st.lists(
+        st.tuples(st.integers(0, 700), st.integers(0, 12), st.sampled_from(BROKEN) | st.text(max_size=4)),
+        min_size=1,
+        max_size=3,
+    ),
+)
+def test_a_file_with_any_change_loads_or_is_refused_in_lines_of_one_form(
+    committed: Path, changes: list[tuple[int, int, str]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    text = committed.read_text()
+    for at, length, new in changes:
+        text = text[:at] + new + text[at + length :]
+    loads_or_is_refused(text.encode("utf-8", "surrogatepass"), tmp_path_factory)
+
+
+def loads_or_is_refused(content: bytes, folders: pytest.TempPathFactory) -> None:
+    folder = folders.getbasetemp() / "stacks"
+    folder.mkdir(exist_ok=True)
+    file = folder / "Pulumi.x.yaml"
+    file.write_bytes(content)
+    try:
+        load_stack(file)
+    except SettingsError as error:
+        lines = str(error).split("\n")
+        assert len(set(lines)) == len(lines)
+        for line in lines:
+            found = LINE.fullmatch(line)
+            assert found, line
+            assert int(found["line"]) <= len(content.splitlines()) + 1
+
+
+JSONS = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(key=st.sampled_from(list(KEYS)), value=JSONS)
+@example(key=("services",), value={"user-service": None})
+@example(key=("service",), value=None)
+@example(key=("ingress",), value={"\ud800": 1})
+def test_any_value_anywhere_loads_or_is_refused_alike_by_the_file_and_the_program(
+    key: Key, value: Any, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    settings = nested(key, value)
+    try:
+        parse(settings, "here")
+        by_program = []
+    except SettingsError as error:
+        by_program = [line.removeprefix("here: ") for line in str(error).split("\n")]
+    folder = tmp_path_factory.getbasetemp() / "stacks"
+    folder.mkdir(exist_ok=True)
+    file = folder / "Pulumi.x.yaml"
+    # JSON is YAML; what Pulumi itself refuses comes to no program.
+    file.write_text(json.dumps({"config": {"estate:settings": settings}}), encoding="utf-8")
+    try:
+        load_stack(file)
+        by_file = []
+    except SettingsError as error:
+        by_file = [line.partition(": ")[2] for line in str(error).split("\n")]
+    if not any("Pulumi" in line or "readers" in line or "not YAML" in line for line in by_file):
+        assert sorted(by_file) == sorted(by_program)
+
+
+def test_the_lines_of_keys_are_those_of_the_file(file: Path) -> None:
+    file.write_text(HEAD)
+    _, lines = read(file)
+    assert {key[-1]: line for key, line in lines.items() if key[:-1] == SETTINGS} == {
+        "stage": 4,
+        "registry": 5,
+        "api_server": 6,
+    }
