@@ -62,6 +62,7 @@ def described(problem: ErrorDetails, model: type[BaseModel]) -> list[Mistake]:
 REASONS = {
     "missing": "is missing",
     "string_type": "wants a text",
+    "string_unicode": "wants a text of whole characters",
     "int_type": "wants a whole number",
     "float_type": "wants a number",
     "bool_type": "wants true or false",

@@ -93,6 +93,7 @@ class RateLimit(Settings):
     """How much one client may ask: whom its token names, or its address where it has none."""
 
     requests: int = Field(ge=1, examples=[600])
+    """Of one client in a window."""
     per_s: int = Field(default=60, ge=1, le=3600)
     """Seconds of the window."""
 
@@ -206,14 +207,17 @@ class Route(Settings):
     """A path at which the gateway serves a service, and on which terms."""
 
     prefix: Prefix
+    """Of the paths: this one and all below it; the longest that fits wins."""
     methods: list[Method] | None = Field(default=None, min_length=1)
     """Absent: all of them."""
     auth: Literal["none", "optional", "required"] = "required"
     """Whether a token is needed."""
     timeout_s: float = Field(default=30, gt=0, le=3600)
+    """Until the head of the answer, and between two pieces of its body."""
     attempts: int = Field(default=3, ge=1, le=3)
     """How often an idempotent request is tried at the most."""
     balance: Literal["least_busy", "round_robin", "consistent_hash"] = "least_busy"
+    """How an instance is chosen: of two the less busy, each in turn, or by the address of the client."""
     rate_limit: RateLimit | None = None
     """Absent: none."""
     cors: Cors | None = None
@@ -233,7 +237,9 @@ class Scaling(Settings):
     """How many replicas a HorizontalPodAutoscaler keeps."""
 
     least: int = Field(ge=1, examples=[3])
+    """Replicas that there always are."""
     most: int = Field(ge=1, examples=[10])
+    """Replicas that there are at the most."""
     cpu_percent: int = Field(default=70, ge=1, le=100)
     """Of the CPU request; above it there are more replicas, below it fewer."""
 
@@ -274,11 +280,15 @@ class ServiceSettings(Settings):
     """How one of our services runs; defaults are in infra/stages.py."""
 
     replicas: int = Field(ge=1, examples=[3])
+    """Pods of it, where `scaling` is absent."""
     scaling: Scaling | None = None
     """Absent: `replicas` is what runs."""
     requests: Quantities
+    """What a pod is sure to have."""
     limits: Quantities
+    """What a pod may take."""
     slo: Slo
+    """What alerts go by."""
     routes: list[Route] | None = None
     """Where the gateway serves it; absent: as the service declares."""
 
@@ -409,16 +419,27 @@ class Images(Settings):
     """Third-party images, and the base of our own."""
 
     python: Image = "docker.io/library/python:3.11-slim-bookworm"
+    """Base of our own images, with what `make` builds."""
     postgres: Image = "docker.io/library/postgres:15"
+    """Of the instance, and of what dumps and restores."""
     postgres_cluster: Image = "ghcr.io/cloudnative-pg/postgresql:15"
+    """Of the cluster by CloudNativePG."""
     redis: Image = "docker.io/library/redis:7.0"
+    """Of the cache."""
     consul: Image = "docker.io/hashicorp/consul:1.22.0"
+    """Of the registry, its servers and agents."""
     prometheus: Image = "docker.io/prom/prometheus:v3.16.0"
+    """Of what measures."""
     kube_state_metrics: Image = "registry.k8s.io/kube-state-metrics/kube-state-metrics:v2.18.0"
+    """Of what Prometheus asks for the state of workloads."""
     postgres_exporter: Image = "docker.io/prometheuscommunity/postgres-exporter:v0.11.1"
+    """Of what Prometheus asks for the state of Postgres."""
     redis_exporter: Image = "docker.io/oliver006/redis_exporter:v1.45.0"
+    """Of what Prometheus asks for the state of Redis."""
     alertmanager: Image = "docker.io/prom/alertmanager:v0.28.1"
+    """Of what sends alerts."""
     log_agent: Image = "docker.io/otel/opentelemetry-collector-contrib:0.165.0"
+    """Of what sends logs, where `logs` says to which store."""
     grafana: Image | None = None
     """Such as docker.io/grafana/grafana:12.2.1; absent: there is none, and `make dashboard` shows the same."""
 
@@ -427,10 +448,15 @@ class Storage(Settings):
     """Sizes of the volumes, as Kubernetes quantities."""
 
     postgres: Size = "2Gi"
+    """Of each instance of the database."""
     backups: Size = "2Gi"
+    """Of the dumps."""
     consul: Size = "256Mi"
+    """Of each server of the registry."""
     prometheus: Size = "2Gi"
+    """Of what it has measured."""
     alertmanager: Size = "64Mi"
+    """Of what it has sent, and silences."""
 
 
 class ApiServer(Settings):
@@ -439,6 +465,7 @@ class ApiServer(Settings):
     networks: list[Network] = Field(min_length=1)
     """Where it is, as CIDRs."""
     port: int = Field(default=6443, ge=1, le=65535)
+    """At which it listens."""
 
 
 class Kubelets(Settings):
@@ -447,6 +474,7 @@ class Kubelets(Settings):
     networks: list[Network] = Field(min_length=1)
     """Where the nodes are, as CIDRs."""
     port: int = Field(default=10250, ge=1, le=65535)
+    """At which they listen."""
     verify: bool = True
     """Whether their certificates are by the cluster's own authority; some clusters' are by none."""
 
@@ -526,6 +554,7 @@ class ManagedPostgresSettings(Settings):
     host: Host
     """Its name, which its certificate bears."""
     port: int = Field(default=5432, ge=1, le=65535)
+    """At which it listens."""
     networks: list[Network] = Field(min_length=1)
     """Where it is, as CIDRs: who needs the database may connect there."""
     ca: Annotated[str, AfterValidator(certificates)] = Field(examples=["-----BEGIN CERTIFICATE-----"])
@@ -542,6 +571,7 @@ class PostgresSettings(Settings):
     managed: ManagedPostgresSettings | None = None
     """Where that is."""
     backup: BackupSettings = BackupSettings()
+    """Dumps of it, every night."""
 
     @model_validator(mode="after")
     def _whole(self) -> "PostgresSettings":
@@ -606,6 +636,7 @@ class Receiver(Settings):
     name: Label = Field(examples=["pager"])
     """Of its secret too, receiver-<name>."""
     kind: Literal["webhook", "email", "slack", "pagerduty"]
+    """Of what takes alerts."""
     severities: list[Literal["critical", "warning"]] = ["critical", "warning"]
     """Of the alerts that it is told of."""
     watchdog: bool = False
@@ -617,6 +648,7 @@ class Receiver(Settings):
     channel: Text | None = Field(default=None, examples=["#estate"])
     """Of Slack."""
     email: Email | None = None
+    """Of kind email."""
 
     @property
     def to_port(self) -> int:
@@ -689,11 +721,8 @@ class StackSettings(Settings):
     promoted: Promoted | None = None
     """Where the images come from, if from another stack."""
     images: Images = Images()
-    """Third-party images, and the base of our own."""
     ingress: IngressSettings = IngressSettings()
-    """How the world reaches the estate."""
     storage: Storage = Storage()
-    """Sizes of the volumes."""
     protected: bool = False
     """Whether Pulumi refuses to delete what holds data, and `make down` the stack."""
     api_server: ApiServer
@@ -701,9 +730,7 @@ class StackSettings(Settings):
     kubelets: Kubelets | None = None
     """Absent: nobody measures what containers take."""
     postgres: PostgresSettings = PostgresSettings()
-    """Where the database is."""
     consul: ConsulSettings = ConsulSettings()
-    """The service registry."""
     service: ServiceSettings = Field(examples=[{"replicas": 3}])
     """How every service runs that `services` has nothing about."""
     services: dict[ServiceName, ServiceSettings] = Field(default={}, examples=[{GATEWAY: {"replicas": 3}}])
@@ -721,7 +748,6 @@ class StackSettings(Settings):
     )
     """Where the logs go; absent: they stay on the nodes."""
     alerts: AlertSettings = AlertSettings()
-    """What alerts say."""
     receivers: list[Receiver] = []
     """Who is told of alerts; nobody: Alertmanager shows them."""
 

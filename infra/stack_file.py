@@ -179,6 +179,8 @@ NULLS = ("", "~", "null", "Null", "NULL")
 WHOLE = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
 DECIMAL = re.compile(r"[-+]?(?:0|[1-9][0-9]*)\.[0-9]+")
 NUMBER = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?|0[xob][0-9a-fA-F]+)")
+HALF = re.compile("[\ud800-\udfff]")
+"""A surrogate."""
 DATE = re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[Tt\s].*)?")
 """What go-yaml, which Pulumi reads by, takes for a number or a date; the rest is known to PyYAML's resolver."""
 DIFFERENT = {
@@ -308,6 +310,8 @@ class Reader:
         """Return a text, number, boolean or nothing."""
         value: str = event.value
         if event.style is not None:
+            if HALF.search(value):
+                self._mistake(key, event, "Pulumi refuses an escape for half a character", r'"\U0001F600"')
             return value
         if value in NULLS:
             return None

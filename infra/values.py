@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from infra.addresses import host
 
-QUANTITY = r"([+-]?)(\d{1,20}(?:\.\d{0,20})?|\.\d{1,20})([KMGTPE]i|[numkMGTPE]|[eE][+-]?\d{1,2})?"
+QUANTITY = r"([+-]?)(\d{1,20}(?:\.\d{0,20})?|\.\d{1,20})([KMGTPE]i|[numkMGTPE]|[eE][+-]?0{0,9}\d{1,2})?"
 """https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/"""
 BINARY, DECIMAL = "KMGTPE", {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 
@@ -85,9 +85,9 @@ DOMAIN_PART = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 DOMAIN = rf"(?:{DOMAIN_PART}(?:\.{DOMAIN_PART})*|\[[0-9a-fA-F:]+\])(?::[1-9][0-9]{{0,4}})?"
 REPOSITORY = rf"(?:{DOMAIN}/)?{COMPONENT}(?:/{COMPONENT})*"
 DIGEST = r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}"
-IMAGE = rf"{REPOSITORY}(?::[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}})?(?:@(?:{DIGEST}))?"
+IMAGE = rf"({REPOSITORY})(?::[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}})?(?:@(?:{DIGEST}))?"
 """https://pkg.go.dev/github.com/distribution/reference"""
-BY_DIGEST = rf"{REPOSITORY}(?::[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}})?@(?:{DIGEST})"
+BY_DIGEST = rf"({REPOSITORY})(?::[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}})?@(?:{DIGEST})"
 LONGEST_REPOSITORY = 255
 LONGEST_IMAGE = LONGEST_REPOSITORY + 1 + 128 + 1 + 7 + 128
 ZEROS = "sha256:" + "0" * 64
@@ -104,15 +104,25 @@ def matching(pattern: str, value: str, longest: int, wanted: str) -> str:
     return value
 
 
+def reference(pattern: str, value: str, wanted: str) -> str:
+    """Return a reference to an image whose repository, the first group of the pattern, is not too long.
+
+    Raises:
+        ValueError: `wanted`.
+    """
+    found = re.fullmatch(pattern, value, re.ASCII) if len(value) <= LONGEST_IMAGE else None
+    if found is None or len(found[1]) > LONGEST_REPOSITORY:
+        raise ValueError(wanted)
+    return value
+
+
 def image(value: str) -> str:
     """Return a reference to an image.
 
     Raises:
         ValueError: it is none.
     """
-    return matching(
-        IMAGE, value, LONGEST_IMAGE, "wants an image as registry/repository:tag, in lower case, with @digest if need be"
-    )
+    return reference(IMAGE, value, "wants an image as registry/repository:tag, in lower case, with @digest if need be")
 
 
 def image_by_digest(value: str) -> str:
@@ -121,8 +131,8 @@ def image_by_digest(value: str) -> str:
     Raises:
         ValueError: it is none.
     """
-    return matching(
-        BY_DIGEST, value, LONGEST_IMAGE, "wants an image as registry/repository@sha256: and 64 hexadecimal digits"
+    return reference(
+        BY_DIGEST, value, "wants an image as registry/repository@sha256: and 64 hexadecimal digits, in lower case"
     )
 
 

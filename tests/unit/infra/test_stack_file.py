@@ -255,7 +255,8 @@ def test_any_value_anywhere_loads_or_is_refused_alike_by_the_file_and_the_progra
     folder.mkdir(exist_ok=True)
     file = folder / "Pulumi.x.yaml"
     # JSON is YAML; what Pulumi itself refuses comes to no program.
-    file.write_text(json.dumps({"config": {"estate:settings": settings}}), encoding="utf-8")
+    content = json.dumps({"config": {"estate:settings": settings}}, ensure_ascii=False)
+    file.write_bytes(content.encode("utf-8", "surrogatepass"))
     try:
         load_stack(file)
         by_file = []

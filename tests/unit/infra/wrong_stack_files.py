@@ -333,6 +333,7 @@ def of_yaml() -> Iterator[Wrong]:
         "!",
     ):
         yield added(f"build: {tag}{'' if ' ' in tag else ' x'}", "build", "has a tag, which Pulumi ignores")
+    yield added('build: "\\ud83d"', "build", "Pulumi refuses an escape for half a character")
     yield added("1: 2", "estate:settings", "has a key that is no text")
     yield added("[a]: 2", "estate:settings", "has a key that is no text")
     yield added("? {a: b}\n", "estate:settings", "has a key that is no text")
