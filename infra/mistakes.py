@@ -111,8 +111,8 @@ def at(key: Key, model: type[BaseModel]) -> Any:
             found = get_args(kind)[1]
         elif get_origin(kind) is list:
             found = get_args(kind)[0]
-        elif part in (known := fields(found)):
-            found = known[part]
+        elif known := fields(found).get(str(part)):
+            found = known
     return found
 
 
@@ -127,18 +127,18 @@ def bare(kind: Any) -> Any:
     return kind
 
 
-def fields(kind: Any) -> dict[str | int, FieldInfo]:
+def fields(kind: Any) -> dict[str, FieldInfo]:
     """Return the fields of a table."""
     model = bare(kind)
     return {**model.model_fields} if isinstance(model, type) and issubclass(model, BaseModel) else {}
 
 
 def example(kind: Any) -> Any:
-    """Return a right value of a field or type: its own example, its default, or one made of those of its parts."""
+    """Return a right value of a field or type: its default, its own example, or one made of those of its parts."""
     if isinstance(kind, FieldInfo):
-        if kind.examples:
-            return kind.examples[0]
-        return kind.default if isinstance(kind.default, str | int | float) else example(kind.annotation)
+        if isinstance(kind.default, str | int | float):
+            return kind.default
+        return kind.examples[0] if kind.examples else example(kind.annotation)
     if get_origin(kind) is Annotated:
         first, *others = get_args(kind)
         return next((one.examples[0] for one in others if isinstance(one, FieldInfo) and one.examples), example(first))

@@ -208,7 +208,7 @@ class Reader:
     def read(self) -> Any:
         """Return what the text holds; where there are mistakes, what is left of it."""
         try:
-            self._yaml = yaml.SafeLoader(self.text)
+            self._yaml: Any = yaml.SafeLoader(self.text)
         except yaml.reader.ReaderError as error:
             line = self.text.count("\n", 0, error.position) + 1
             self.mistakes.append(Mistake((), "Pulumi refuses control characters", EXAMPLE, line))
@@ -328,7 +328,8 @@ class Reader:
 
     def _ambiguous(self, value: str) -> str | None:
         """Return the kind of a value without quotes that readers do not all take for a text."""
-        tag = str(self._yaml.resolve(yaml.ScalarNode, value, (True, False))).rpartition(":")[2]
+        resolved: str = self._yaml.resolve(yaml.ScalarNode, value, (True, False))
+        tag = resolved.rpartition(":")[2]
         if tag == "bool":
             return "bool"
         if tag == "timestamp" or DATE.fullmatch(value):

@@ -379,7 +379,7 @@ def instant(value: str) -> str:
     return value
 
 
-ONE_LINE = {"minLength": 1, "pattern": "^[^\\u0000-\\u001f\\u007f]+$"}
+ONE_LINE: dict[str, Any] = {"minLength": 1, "pattern": "^[^\\u0000-\\u001f\\u007f]+$"}
 Text = Annotated[str, AfterValidator(text), Field(examples=["billing"], json_schema_extra=ONE_LINE)]
 Role = Annotated[str, AfterValidator(role), Field(examples=["postgres"], json_schema_extra=ONE_LINE)]
 Folder = Annotated[str, AfterValidator(folder), Field(examples=["/var/log/pods"], json_schema_extra={"pattern": "^/."})]

@@ -67,11 +67,11 @@ def test_every_stage_is_in_the_table() -> None:
     assert set(STAGES) == set(get_args(Stage))
 
 
-@pytest.mark.parametrize("key", ["services", "digests"])
-def test_a_service_that_there_is_not_is_refused(key: str) -> None:
+@pytest.mark.parametrize(("key", "value"), [("services", {}), ("digests", DIGEST)])
+def test_a_service_that_there_is_not_is_refused(key: str, value: object) -> None:
     message = rf"here: {key}\.user-servise: there is no such service \(did you mean user-service\?\)"
     with pytest.raises(SettingsError, match=message):
-        parsed(**{key: {"user-servise": {} if key == "services" else DIGEST}})
+        parse(MINIMUM | {key: {"user-servise": value}}, "here")
 
 
 @pytest.mark.parametrize(

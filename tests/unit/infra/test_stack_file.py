@@ -4,7 +4,7 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, cast, get_args, get_origin
 
 import pulumi
 import pytest
@@ -116,12 +116,20 @@ def test_what_pulumi_reads_well_is_taken(file: Path, content: bytes) -> None:
     load_stack(file)
 
 
-def as_pulumi_has(content: str, monkeypatch: pytest.MonkeyPatch, stack: str = "x") -> StackSettings:
-    """The settings as the program gets them: as JSON, from Pulumi."""
-    settings = json.dumps(yaml.safe_load(content)["config"]["estate:settings"], default=str)
+def of_pulumi(settings: str, stack: str, monkeypatch: pytest.MonkeyPatch) -> StackSettings:
+    """The settings as the program gets them from Pulumi: as a text."""
+
+    def found(*_: object) -> str:
+        return settings
+
     monkeypatch.setattr(pulumi, "get_stack", lambda: stack)
-    monkeypatch.setattr(pulumi.Config, "_get", lambda *_: settings)
+    monkeypatch.setattr(pulumi.Config, "_get", found)
     return load_settings()
+
+
+def as_pulumi_has(content: str, monkeypatch: pytest.MonkeyPatch, stack: str = "x") -> StackSettings:
+    """The settings of a file as the program gets them."""
+    return of_pulumi(json.dumps(yaml.safe_load(content)["config"]["estate:settings"], default=str), stack, monkeypatch)
 
 
 @pytest.mark.parametrize("wrong", [one for one in WRONG_VALUES if "Pulumi" not in one.says], ids=str)
@@ -138,10 +146,8 @@ def test_the_program_refuses_a_value_for_the_reason_that_the_file_is_refused(
 
 
 def test_a_text_in_the_place_of_settings_is_refused_unseen_by_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pulumi, "get_stack", lambda: "x")
-    monkeypatch.setattr(pulumi.Config, "_get", lambda *_: "hunter2")
     with pytest.raises(SettingsError, match=r"stacks/Pulumi\.x\.yaml: estate:settings: is missing") as error:
-        load_settings()
+        of_pulumi("hunter2", "x", monkeypatch)
     assert "hunter2" not in str(error.value)
     assert isinstance(error.value, pulumi.RunError)  # which Pulumi shows without a traceback
 
@@ -175,7 +181,8 @@ KEYS = keys_of(StackSettings)
 @pytest.mark.parametrize("key", KEYS.keys() - {("service",), ("services",), MANAGED_CA, MANAGED_CA[:-1]}, ids=str)
 def test_the_example_of_every_key_is_right(key: Key) -> None:
     field = KEYS[key]
-    TypeAdapter(Annotated[field.annotation, field]).validate_python(mistakes.example(field), strict=True)
+    kind: Any = cast("Any", Annotated)[field.annotation, field]
+    TypeAdapter[Any](kind).validate_python(mistakes.example(field), strict=True)
 
 
 @pytest.mark.parametrize("key", KEYS, ids=str)

@@ -42,7 +42,7 @@ def added(line: str, key: str, says: str) -> Wrong:
 
 def replaced(number: int, line: str, key: str, says: str) -> Wrong:
     """A right file with another line in the place of one."""
-    lines = HEAD.splitlines()
+    lines: list[str] = [*HEAD.splitlines()]
     lines[number - 1] = line
     return Wrong("\n".join(lines) + "\n", number, key, says)
 

@@ -25,7 +25,7 @@ PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
 
 
 def is_taken(content: Any) -> bool:
-    return Draft202012Validator(SCHEMA).is_valid(content)
+    return Draft202012Validator(SCHEMA).is_valid(content)  # pyright: ignore[reportUnknownMemberType]
 
 
 def whole(settings: Any) -> dict[str, Any]:
