@@ -23,7 +23,8 @@ from infra.prometheus import Prometheus, runbooks_url
 from infra.protection import protect_state
 from infra.redis import Redis
 from infra.services import GATEWAY, NAMES, SERVICES, Need
-from infra.settings import load_cluster, load_secrets, load_settings
+from infra.settings import load_cluster, load_settings
+from infra.stack_secrets import load_secrets
 from infra.token_clients import TokenClients
 from infra.token_keys import TokenKeys
 from infra.tracing import Tracing
@@ -97,4 +98,5 @@ pulumi.export("namespace", namespace.name)
 pulumi.export("gateway_url", ingress.urls["gateway"])
 pulumi.export("urls", ingress.urls)
 pulumi.export("images", images)
+pulumi.export("secrets", secrets.generated)
 pulumi.export("versions", settings.images.model_dump(exclude_none=True))

@@ -12,7 +12,8 @@ from infra.database_roles import DatabaseRoles
 from infra.namespace import EstateNamespace
 from infra.network_policy import Flow
 from infra.pods import labels, manifest, metadata
-from infra.settings import DatabaseSecrets, StackSettings
+from infra.settings import StackSettings
+from infra.stack_secrets import DatabaseSecrets
 from infra.volumes import claim_of_jobs
 
 NAME = "postgres-backup"

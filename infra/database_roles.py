@@ -11,7 +11,7 @@ from infra.jobs import run_once
 from infra.namespace import EstateNamespace
 from infra.network_policy import Flow
 from infra.scram import verifier
-from infra.settings import DatabaseSecrets
+from infra.stack_secrets import DatabaseSecrets
 
 NAME = "postgres-roles"
 

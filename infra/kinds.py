@@ -11,7 +11,8 @@ from infra.namespace import EstateNamespace
 from infra.postgres import Postgres
 from infra.postgres_cluster import PostgresCluster
 from infra.services import GATEWAY, NAMES
-from infra.settings import DatabaseSecrets, StackSettings
+from infra.settings import StackSettings
+from infra.stack_secrets import DatabaseSecrets
 
 
 def database_server(

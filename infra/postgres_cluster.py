@@ -14,7 +14,8 @@ from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint
 from infra.pods import MANAGED_BY, labels, manifest, metadata, resources
 from infra.postgres import LOGGING, NAME, PORT
-from infra.settings import ApiServer, DatabaseSecrets
+from infra.settings import ApiServer
+from infra.stack_secrets import DatabaseSecrets
 
 PRIMARY = f"{NAME}-rw"
 """The Service of whichever instance is the primary."""

@@ -1,5 +1,6 @@
 """Everything in which stacks differ, typed: stacks/Pulumi.<stack>.yaml holds it under `estate:settings`."""
 
+import json
 import os
 import re
 from dataclasses import dataclass
@@ -62,14 +63,14 @@ GENERATED_SECRETS = (
     "consulSeed",
     "grafanaPassword",
 )
-"""Pulumi config secrets (`estate:<name>`) that every stack needs, and `make up` generates where they are missing.
+"""Secrets that every stack needs, and the program generates (infra/stack_secrets.py).
 
-But what somebody else's database has, and `grafanaPassword` where there is no Grafana.
+But the password of a managed database's admin, which is given, and `grafanaPassword` where there is no Grafana.
 """
-OTHER_TOKEN_KEYS = ("nextTokenKey", "previousTokenKey")
-"""Secrets that are there while keys are rotated: tokens by these are accepted too."""
-DATABASE_LOGIN = "databaseLogin"
-"""Which of their two logins the services use, `a` or `b`; absent: `a`."""
+
+
+STAND_INS = "ESTATE_STAND_INS"
+"""Environment variable with the name of a JSON file: the image that this machine has for each reference of a third-party one."""
 
 
 class Settings(BaseModel):
@@ -793,10 +794,14 @@ class StackSettings(Settings):
         return [receiver.secret for receiver in self.receivers if receiver.secret]
 
     @property
+    def given_secrets(self) -> list[str]:
+        """Names of the secrets that are in the stack's configuration."""
+        return [*self.receiver_secrets, *(["postgresPassword"] if self.postgres.managed else [])]
+
+    @property
     def generated_secrets(self) -> list[str]:
-        """Secrets but what somebody else has said."""
-        given = {"postgresPassword"} if self.postgres.managed else set[str]()
-        return [name for name in self.secrets if name not in given]
+        """Names of the secrets that the program generates."""
+        return [name for name in self.secrets if name not in self.given_secrets]
 
 
 @dataclass(frozen=True)
@@ -859,37 +864,6 @@ def parse(values: Any, source: str, lines: Lines = NO_LINES) -> StackSettings:
         raise refusal(source, lines, mistakes_of(error, StackSettings, given)) from None
 
 
-@dataclass(frozen=True)
-class DatabaseSecrets:
-    """The passwords of the database's logins."""
-
-    admin: pulumi.Output[str]
-    owner: pulumi.Output[str]
-    backup: pulumi.Output[str]
-    metrics: pulumi.Output[str]
-    app: dict[str, pulumi.Output[str]]
-    """Of the services' two logins, `a` and `b`."""
-    active: pulumi.Output[str]
-    """The one of them that they use."""
-
-
-@dataclass(frozen=True)
-class Secrets:
-    """The passwords and keys of a stack."""
-
-    database: DatabaseSecrets
-    redis_password: pulumi.Output[str]
-    token_keys: tuple[pulumi.Output[str], ...]
-    """The first one signs."""
-    operator_secret: pulumi.Output[str]
-    authority_seed: pulumi.Output[str]
-    consul_seed: pulumi.Output[str]
-    grafana_password: pulumi.Output[str] | None
-    """Where there is a Grafana."""
-    receivers: dict[str, pulumi.Output[str]]
-    """By the names that the receivers have for them."""
-
-
 def load_settings() -> StackSettings:
     """The settings of the stack that Pulumi runs.
 
@@ -904,43 +878,15 @@ def load_settings() -> StackSettings:
         values = None
     except ValueError as error:
         raise SettingsError(f"stack {stack!r}: {error}") from error
-    return parse(values, f"stacks/Pulumi.{stack}.yaml")
+    return with_stand_ins(parse(values, f"stacks/Pulumi.{stack}.yaml"))
 
 
-def load_secrets(settings: StackSettings) -> Secrets:
-    """The passwords and keys of the stack that Pulumi runs, as Pulumi secrets.
-
-    Args:
-        settings: of the stack, which say what it needs.
-
-    Raises:
-        SettingsError: one is missing.
-    """
-    config = pulumi.Config("estate")
-    found: dict[str, pulumi.Output[str]] = {}
-    for name in (*settings.secrets, *settings.receiver_secrets):
-        value = config.get_secret(name)
-        if value is None:
-            raise SettingsError(
-                f"the secret {name} is missing: make secret NAME={name} STACK={pulumi.get_stack()} asks for it"
-            )
-        found[name] = value
-    others = [value for name in OTHER_TOKEN_KEYS if (value := config.get_secret(name)) is not None]
-    keys = (found["tokenKey"], *others)
-    return Secrets(
-        database=DatabaseSecrets(
-            admin=found["postgresPassword"],
-            owner=found["databaseOwnerPassword"],
-            backup=found["databaseBackupPassword"],
-            metrics=found["databaseMetricsPassword"],
-            app={"a": found["databasePasswordA"], "b": found["databasePasswordB"]},
-            active=config.get_secret(DATABASE_LOGIN) or pulumi.Output.from_input("a"),
-        ),
-        redis_password=found["redisPassword"],
-        token_keys=keys,
-        operator_secret=found["operatorSecret"],
-        authority_seed=found["authoritySeed"],
-        consul_seed=found["consulSeed"],
-        grafana_password=found.get("grafanaPassword"),
-        receivers={name: found[name] for name in settings.receiver_secrets},
-    )
+def with_stand_ins(settings: StackSettings) -> StackSettings:
+    """Return the settings with the images that this machine has in place of third-party ones, as STAND_INS says."""
+    file = os.environ.get(STAND_INS)
+    if not file or not Path(file).exists():
+        return settings
+    known: dict[str, str] = json.loads(Path(file).read_text())
+    given: dict[str, str] = settings.images.model_dump(exclude_none=True)
+    images = {name: known.get(image, image) for name, image in given.items()}
+    return settings.model_copy(update={"images": settings.images.model_copy(update=images)})

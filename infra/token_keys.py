@@ -24,7 +24,7 @@ class TokenKeys(pulumi.ComponentResource):
     """What a service that verifies tokens has in its environment."""
 
     def __init__(
-        self, keys: Sequence[pulumi.Output[str]], issuer: str, jwks: JwksSettings | None, namespace: EstateNamespace
+        self, keys: pulumi.Output[list[str]], issuer: str, jwks: JwksSettings | None, namespace: EstateNamespace
     ) -> None:
         """Create the Secret.
 
@@ -39,7 +39,7 @@ class TokenKeys(pulumi.ComponentResource):
         self.secret = Secret(
             NAME,
             metadata=metadata(NAME, namespace.name),
-            string_data={FILE: pulumi.Output.all(*keys).apply(key_set)},
+            string_data={FILE: keys.apply(key_set)},
             opts=pulumi.ResourceOptions(parent=self),
         )
         other = {"APP_AUTH_JWKS_URL": jwks.url, "APP_AUTH_JWKS_ISSUER": jwks.issuer} if jwks else {}

@@ -1,20 +1,19 @@
 """`make rotate-database-password`: the services go over to their other login, with a new password, without a failed request.
 
 They have two logins and use one. The other gets a new password and is rolled out; pods that still have the old one go on with it until they are
-gone; then it gets a password that nobody knows. Each step is stored before it is rolled out, and what is stored is rolled out first: the
+gone; then it gets a password that nobody knows. Passwords are in Pulumi's state, and what is there is rolled out first: the
 same command can be run again wherever it was interrupted.
 """
 
 import json
-import secrets
 import sys
 from typing import Any
 
-from infra.settings import DATABASE_LOGIN
+from infra.generated_secrets import Step
+from infra.stack_secrets import DATABASE_LOGIN
 from toolchain.console import ToolchainError, run_command, say, step, timed, wait_until
 from toolchain.estate import opened, update
-from toolchain.rotation import say_commit
-from toolchain.stack import Stack, ask, outputs, secret, store_secret, stored_secrets
+from toolchain.stack import Stack, ask, generated, outputs, with_change
 
 OTHER = {"a": "b", "b": "a"}
 DRAIN_DEADLINE_S = 120
@@ -33,19 +32,15 @@ def rotate(name: str) -> None:
         say("Step 1 of 3: what is stored is everywhere")
         roll_out(stack)
         say(f"Step 2 of 3: the services use login {new}, with a new password")
-        store_secret(stack, password_of(new), secrets.token_urlsafe(32))
-        store_secret(stack, DATABASE_LOGIN, new)
-        roll_out(stack)
+        roll_out(stack, Step("generate", password_of(new)), Step("set", DATABASE_LOGIN, new))
         say(f"Step 3 of 3: the password of login {old} is good for nothing")
-        store_secret(stack, password_of(old), secrets.token_urlsafe(32))
-        roll_out(stack)
+        roll_out(stack, Step("generate", password_of(old)))
         say(f"\nThe services of stack {name} use a new password for the database, and the old one is refused.")
-        say_commit(stack)
 
 
 def active(stack: Stack) -> str:
-    """Which login the services use."""
-    return secret(stack, DATABASE_LOGIN) if DATABASE_LOGIN in stored_secrets(stack) else "a"
+    """Return which login the services use."""
+    return generated(stack).get(DATABASE_LOGIN, "a")
 
 
 def password_of(login: str) -> str:
@@ -53,13 +48,17 @@ def password_of(login: str) -> str:
     return f"databasePassword{login.upper()}"
 
 
-def roll_out(stack: Stack) -> None:
+def roll_out(stack: Stack, *steps: Step) -> None:
     """Update the stack, and wait until no pod has what it had before.
+
+    Args:
+        stack: whose pods they are.
+        steps: what to change first.
 
     Raises:
         ToolchainError: some pod does not end.
     """
-    update(stack)
+    update(with_change(stack, *steps))
 
     def gone() -> bool:
         found = json.loads(ask(stack, "get", "deployments,pods", "-o", "json"))["items"]

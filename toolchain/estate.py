@@ -17,6 +17,7 @@ import httpx
 import jwt
 from jwt.utils import base64url_decode
 
+from infra.generated_secrets import Step
 from infra.settings import GENERATED_SECRETS, nearest
 from infra.token_keys import kid
 from toolchain import releases
@@ -28,7 +29,19 @@ from toolchain.diagnosis import explain
 from toolchain.events import RISKY, events, events_of, preview_of
 from toolchain.policies import policies
 from toolchain.recovery import release_lock, settled_file, settling
-from toolchain.stack import Stack, ask, load, on, only_one, open_stack, outputs, secret, store_secret, stored_secrets
+from toolchain.stack import (
+    Stack,
+    ask,
+    generated,
+    load,
+    on,
+    only_one,
+    open_stack,
+    outputs,
+    secret,
+    store_secret,
+    with_change,
+)
 from toolchain.standins import publish_missing
 from toolchain.target import target
 
@@ -175,19 +188,27 @@ def operator_secret(name: str) -> None:
 def give_secret(name: str, key: str) -> None:
     """Store one of the stack's secrets as it is given: on a terminal unseen, otherwise by standard input.
 
+    One that was generated already is replaced by an update at once.
+
     Raises:
-        ToolchainError: there is no such secret, or nothing was given.
+        ToolchainError: there is no such secret, or nothing was given, or it is in use.
     """
-    known = (*GENERATED_SECRETS, *load(name).receiver_secrets)
+    settings = load(name)
+    known = (*GENERATED_SECRETS, *settings.receiver_secrets)
     if key not in known:
         raise ToolchainError(f"there is no secret {key!r}: {nearest(key, known)}")
     value = getpass.getpass(f"{key} of stack {name}: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
     if not value:
         raise ToolchainError(f"{key} was not given: type it, or give it by standard input; nothing was changed")
     with opened(name) as stack:
-        if key in IN_USE and key in stored_secrets(stack):
+        replaces = key not in settings.given_secrets and key in generated(stack)
+        if replaces and key in IN_USE:
             raise ToolchainError(f"{key} of stack {name} is in use, and was not replaced: {IN_USE[key]}")
         store_secret(stack, key, value)
+        if replaces:
+            update(with_change(stack, Step("take", key)))
+            say(f"{key} is replaced")
+            return
     say(f"{key} is stored: make up STACK={name} brings it to where it is used")
 
 

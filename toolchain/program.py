@@ -16,14 +16,16 @@ import pulumi.runtime
 import yaml
 from pulumi.runtime.mocks import MockMonitor
 
+from infra import generated_secrets
 from infra.services import NAMES
-from infra.settings import GENERATED_SECRETS
 from toolchain.paths import PROJECT
 
 OURS = {*NAMES}
 CANARY = "canary-of-a-secret"
 LOOP = asyncio.new_event_loop()
 """One for every run: Pulumi's mocks open another in each thread of its executor, and never close them."""
+GIVEN = ("postgresPassword",)
+"""Secrets of the configuration, besides those of receivers."""
 DIGEST = "sha256:" + "0" * 64
 
 
@@ -51,6 +53,8 @@ class Recorder(pulumi.runtime.Mocks):
         outputs: dict[Any, Any] = {**inputs}
         if args.typ == "docker-build:index:Image":
             outputs["ref"] = f"{inputs['tags'][0]}@{DIGEST}"
+        if args.typ == generated_secrets.TYPE:
+            outputs["values"] = dict.fromkeys(inputs["names"], CANARY)
         if "metadata" in inputs:
             outputs["metadata"] = {"name": f"{args.name}-auto"} | inputs["metadata"]
         return f"{args.name}-id", outputs
@@ -87,7 +91,7 @@ def run_with(stack: str, content: dict[str, Any]) -> list[Registered]:
     """What the program registers for a stack of other settings than in its file."""
     settings = {"digests": {name: f"registry/{name}@{DIGEST}" for name in OURS}} | content
     receivers = [f"receiver-{receiver['name']}" for receiver in content.get("receivers", ())]
-    secrets = {f"estate:{name}": CANARY for name in (*GENERATED_SECRETS, *receivers)}
+    secrets = {f"estate:{name}": CANARY for name in (*GIVEN, *receivers)}
     return against_mocks("infra.__main__", "estate", stack, {"estate:settings": json.dumps(settings)}, secrets)
 
 

@@ -1,22 +1,23 @@
 """`make rotate-keys` and `make retire-key`: another key for tokens, without a moment in which a good token is refused.
 
 A pod gets another content of a Secret when its kubelet comes by, each at its own time. So the new key is accepted everywhere before the first
-pod signs with it, and the old one goes on being accepted until somebody retires it. Every step is stored before it is rolled out, and the
-announced key stays stored until the end: the same command goes on from wherever it was interrupted.
+pod signs with it, and the old one goes on being accepted until it is retired. The keys are in Pulumi's state, where each update changes them at once,
+and the announced key stays there until the end: the same command goes on from wherever it was interrupted.
 """
 
 import json
-import secrets
 import sys
 from dataclasses import dataclass
 from typing import Any
 
 from infra import token_keys
+from infra.generated_secrets import Step
+from infra.stack_secrets import TOKEN_KEYS
 from toolchain.console import ToolchainError, run_command, say, step, timed, wait_until
 from toolchain.estate import opened, update
-from toolchain.stack import Stack, ask, outputs, remove_secret, secret, secrets_file, store_secret, stored_secrets
+from toolchain.stack import Stack, ask, generated, outputs, with_change
 
-CURRENT, NEXT, PREVIOUS = "tokenKey", "nextTokenKey", "previousTokenKey"
+CURRENT, NEXT, PREVIOUS = TOKEN_KEYS
 PODS_DEADLINE_S = 300
 """A kubelet comes by every 60 to 90 s."""
 READ_KIDS = (
@@ -68,17 +69,13 @@ def rotate(name: str) -> None:
             )
         if not keys.taken_over:
             say("Step 1 of 2: the new key is accepted everywhere")
-            if keys.next is None:
-                store_secret(stack, NEXT, secrets.token_urlsafe(32))
-            roll_out(stack)
-            take_over(stack, stored(stack))
+            roll_out(stack, *([Step("generate", NEXT)] if keys.next is None else []))
         say("Step 2 of 2: the new key signs")
-        roll_out(stack)
-        remove_secret(stack, NEXT)
+        roll_out(stack, *([] if keys.taken_over else [Step("copy", PREVIOUS, CURRENT), Step("copy", CURRENT, NEXT)]))
+        update(with_change(stack, Step("remove", NEXT)))
         say(f"\nTokens of stack {name} are signed by a new key now.")
         say("Those by the old one are good until it is retired. In a day, when the last of them has expired:")
         say(f"  make retire-key STACK={name}")
-        say_commit(stack)
 
 
 def retire(name: str) -> None:
@@ -92,36 +89,29 @@ def retire(name: str) -> None:
         keys = stored(stack)
         if keys.next is not None:
             raise ToolchainError(f"a rotation of stack {name} is under way: make rotate-keys STACK={name} ends it")
-        if keys.previous is not None:
-            remove_secret(stack, PREVIOUS)
-        roll_out(stack)
+        roll_out(stack, *([] if keys.previous is None else [Step("remove", PREVIOUS)]))
         say(f"\nTokens of stack {name} are good by the key that signs them now, and by no other.")
-        say_commit(stack)
 
 
 def stored(stack: Stack) -> Keys:
-    """The keys that a stack has stored."""
-    present = stored_secrets(stack)
-    other = {key: secret(stack, key) for key in (NEXT, PREVIOUS) if key in present}
-    return Keys(secret(stack, CURRENT), other.get(NEXT), other.get(PREVIOUS))
+    """Return the keys that a stack's state has."""
+    values = generated(stack)
+    return Keys(values[CURRENT], values.get(NEXT), values.get(PREVIOUS))
 
 
-def take_over(stack: Stack, keys: Keys) -> None:
-    """Store the next key as the one that signs; in this order, so that no key is lost to an interruption."""
-    assert keys.next  # noqa: S101 - it was announced
-    store_secret(stack, PREVIOUS, keys.current)
-    store_secret(stack, CURRENT, keys.next)
-
-
-def roll_out(stack: Stack) -> None:
+def roll_out(stack: Stack, *steps: Step) -> None:
     """Update the stack, and wait until every pod has the keys that are stored.
 
     A service looks at its file every two seconds: it has them before another update could bring others.
 
+    Args:
+        stack: whose pods they are.
+        steps: what to change first.
+
     Raises:
         ToolchainError: some pod does not get them.
     """
-    update(stack)
+    update(with_change(stack, *steps))
     wanted = stored(stack).kids
     shown = ""
 
@@ -158,12 +148,6 @@ def kids_in(stack: Stack, pod: str) -> list[str]:
         return ask(stack, "exec", pod, "--", "/app/.venv/bin/python", "-c", READ_KIDS).split()
     except ToolchainError:
         return []
-
-
-def say_commit(stack: Stack) -> None:
-    """Where the secrets are in the stack's own file, others need it too."""
-    if secrets_file(stack) == stack.file:
-        say(f"Commit {stack.file.relative_to(stack.file.parent.parent)}: it holds the keys, encrypted.")
 
 
 COMMANDS = {"rotate": rotate, "retire": retire}

@@ -2,9 +2,9 @@
 
 import fcntl
 import json
-import secrets
 import signal
 import subprocess
+import uuid
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -13,7 +13,9 @@ from typing import Any
 
 import yaml
 
-from infra.settings import SettingsError, StackSettings, load_stack
+from infra import generated_secrets
+from infra.generated_secrets import Step
+from infra.settings import STAND_INS, SettingsError, StackSettings, load_stack
 from infra.values import stack_name
 from toolchain import standins
 from toolchain.cluster.pki import write_private
@@ -23,7 +25,7 @@ from toolchain.target import Target, target
 
 STACKS = PROJECT / "stacks"
 OWN_STACKS = STATE / "stacks"
-"""What this machine adds to a stack file: the salt of its passphrase and the generated secrets, encrypted."""
+"""What this machine adds to a stack file: the salt of its passphrase, and secrets that were given, encrypted."""
 SECRETS_PROVIDER_KEYS = ("encryptionsalt", "encryptedkey", "secretsprovider")
 
 
@@ -137,8 +139,6 @@ def open_stack(name: str, settings: StackSettings) -> Stack:
             raise ToolchainError(
                 f"stack {name} could not be made in {stack.target.environment['PULUMI_BACKEND_URL']}: {created.stderr.strip()}"
             )
-    if not has_own_secrets_provider(stack.file):
-        generate_secrets(stack)
     return stack
 
 
@@ -152,108 +152,82 @@ def has_own_secrets_provider(file: Path) -> bool:
     return any(key in read_yaml(file) for key in SECRETS_PROVIDER_KEYS)
 
 
-def generate_secrets(stack: Stack) -> None:
-    """Generate the stack's passwords that this machine does not have yet, encrypted by its passphrase."""
-    present = stored_secrets(stack)
-    for key in stack.settings.generated_secrets:
-        if key not in present:
-            store_secret(stack, key, secrets.token_urlsafe(32))
-
-
-def secrets_file(stack: Stack) -> Path:
-    """Where the stack's secrets are: in its own file, or on this machine."""
-    return stack.file if has_own_secrets_provider(stack.file) else OWN_STACKS / f"Pulumi.{stack.name}.yaml"
-
-
-def stored_secrets(stack: Stack) -> set[str]:
-    """Names of everything that is stored where the stack's secrets are."""
-    file = secrets_file(stack)
-    found: dict[str, Any] = read_yaml(file).get("config", {}) if file.exists() else {}
-    return {key.removeprefix("estate:") for key in found}
-
-
 def store_secret(stack: Stack, key: str, value: str) -> None:
-    """Store one of the stack's secrets, encrypted.
+    """Store a secret that is given in the stack's configuration, encrypted.
 
     Raises:
         ToolchainError: Pulumi refuses; with its words.
     """
     # By standard input: arguments are for everybody to see.
-    change_secret(stack, ["set", "--secret", f"estate:{key}"], f"the secret {key} could not be stored", value)
-
-
-def remove_secret(stack: Stack, key: str) -> None:
-    """Remove one of the stack's secrets, if it is there.
-
-    Raises:
-        ToolchainError: Pulumi refuses; with its words.
-    """
-    change_secret(stack, ["rm", f"estate:{key}"], f"the secret {key} could not be removed")
-
-
-def change_secret(stack: Stack, words: list[str], failed: str, value: str = "") -> None:
-    """Run `pulumi config` on where the stack's secrets are.
-
-    Args:
-        stack: whose they are.
-        words: what to do.
-        failed: what has not happened if it fails.
-        value: for its standard input.
-
-    Raises:
-        ToolchainError: it failed.
-    """
-    file = secrets_file(stack)
+    words = ["config", "set", "--secret", f"estate:{key}", "--stack", stack.name]
     done = subprocess.run(
-        ["pulumi", "--non-interactive", "config", *words, "--stack", stack.name, "--config-file", str(file)],
+        ["pulumi", "--non-interactive", *words],
         input=value,
         env=stack.target.environment,
-        cwd=PROJECT if file == stack.file else OWN_STACKS,
+        cwd=PROJECT,
         capture_output=True,
         text=True,
         check=False,
     )
     if done.returncode != 0:
-        raise ToolchainError(f"{failed} ({file}): {done.stderr.strip()}")
+        raise ToolchainError(f"the secret {key} could not be stored in {stack.file}: {done.stderr.strip()}")
 
 
 def secret(stack: Stack, key: str) -> str:
-    """One of the stack's secrets.
+    """Return one of the stack's secrets: generated, or given.
 
     Raises:
         ToolchainError: it has none of this name, or it cannot be decrypted here.
     """
+    if key not in stack.settings.given_secrets and (value := generated(stack).get(key)):
+        return value
     done = stack.pulumi("config", "get", f"estate:{key}", *on(stack))
     if done.returncode != 0:
         raise ToolchainError(f"the secret {key} of stack {stack.name} cannot be read: {done.stderr.strip()}")
     return done.stdout.strip()
 
 
-def effective_file(stack: Stack) -> Path:
-    """The stack file for Pulumi: the project's, with this machine's salt and secrets where it has none of its own.
+def generated(stack: Stack) -> dict[str, str]:
+    """Return the secrets that the program has generated, by name; none before the first update.
 
-    Stand-ins are in it by digest: a tag of theirs names something else on each machine.
+    Raises:
+        ToolchainError: the state cannot be read, or decrypted here; with Pulumi's words.
     """
-    complete = has_own_secrets_provider(stack.file)
-    overrides = stand_ins(stack) | stack.overrides
-    if complete and not overrides:
+    done = stack.pulumi("stack", "export", "--show-secrets", "--stack", stack.name)
+    if done.returncode != 0:
+        raise ToolchainError(f"the secrets of stack {stack.name} cannot be read: {done.stderr.strip()}")
+    state: dict[str, Any] = json.loads(done.stdout)["deployment"]
+    found = [one["outputs"]["values"] for one in state.get("resources", ()) if one["type"] == generated_secrets.TYPE]
+    return json.loads(found[0]["plaintext"]) if found else {}
+
+
+def with_change(stack: Stack, *steps: Step) -> Stack:
+    """Return the stack with a change of its generated secrets, which its next update makes."""
+    change = {generated_secrets.CHANGE: json.dumps({"id": str(uuid.uuid4()), "steps": steps})} if steps else {}
+    return replace(stack, target=replace(stack.target, environment=stack.target.environment | change))
+
+
+def effective_file(stack: Stack) -> Path:
+    """Return the stack file for Pulumi: the project's, with what this machine adds: its salt, and settings for this run."""
+    own_file = OWN_STACKS / f"Pulumi.{stack.name}.yaml"
+    own = read_yaml(own_file) if own_file.exists() and not has_own_secrets_provider(stack.file) else {}
+    if not own and not stack.overrides:
         return stack.file
     common = read_yaml(stack.file)
-    own = {} if complete else read_yaml(OWN_STACKS / f"Pulumi.{stack.name}.yaml")
     config: dict[str, Any] = common.get("config", {}) | own.get("config", {})
-    config["estate:settings"] = config["estate:settings"] | overrides
-    merged = common | own | {"config": config}
+    config["estate:settings"] = config["estate:settings"] | stack.overrides
     file = OWN_STACKS / f"{stack.name}.yaml"
-    write_private(file, yaml.safe_dump(merged))
+    write_private(file, yaml.safe_dump(common | own | {"config": config}))
     return file
 
 
-def stand_ins(stack: Stack) -> dict[str, Any]:
-    """Settings that name the third-party images by what this machine has in their place."""
-    if not stack.target.embedded:
-        return {}
-    given = stack.settings.images.model_dump(exclude_none=True)
-    return {"images": {name: standins.pinned(reference) for name, reference in given.items()}}
+def write_stand_ins(stack: Stack) -> None:
+    """Tell the program which images this machine has in place of the stack's third-party ones."""
+    if stack.target.embedded:
+        file = Path(stack.target.environment[STAND_INS])
+        known: dict[str, str] = json.loads(file.read_text()) if file.exists() else {}
+        given = stack.settings.image_references()
+        write_private(file, json.dumps(known | {reference: standins.pinned(reference) for reference in given}))
 
 
 def with_images(stack: Stack, digests: dict[str, str]) -> Stack:
@@ -263,7 +237,8 @@ def with_images(stack: Stack, digests: dict[str, str]) -> Stack:
 
 
 def on(stack: Stack) -> list[str]:
-    """Options that name the stack and its configuration."""
+    """Return options that name the stack and its configuration."""
+    write_stand_ins(stack)
     return ["--stack", stack.name, "--config-file", str(effective_file(stack))]
 
 

@@ -7,6 +7,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from infra.settings import STAND_INS
 from toolchain.cluster import images, layout, tools
 from toolchain.cluster.pki import write_private
 from toolchain.console import ToolchainError
@@ -42,7 +43,9 @@ def embedded_target() -> Target:
         )
     box = tools.at_hand()
     own = images.environment(box) | {"PULUMI_HOME": str(box.pulumi_home)}
-    environment = own | pulumi_environment(layout.KUBECONFIG, layout.CONTEXT)
+    environment = (
+        own | pulumi_environment(layout.KUBECONFIG, layout.CONTEXT) | {STAND_INS: str(STATE / "stand-ins.json")}
+    )
     return Target(layout.KUBECONFIG, layout.CONTEXT, with_uv(environment), embedded=True)
 
 
@@ -81,6 +84,7 @@ def pulumi_environment(kubeconfig: Path, context: str) -> dict[str, str]:
         "ESTATE_KUBECONFIG": str(kubeconfig),
         "ESTATE_KUBE_CONTEXT": context,
         **KEEP_BYTECODE,
+        "PULUMI_FALLBACK_TO_STATE_SECRETS_MANAGER": "true",  # a stack file without a salt means the one of the state, not another
         "PULUMI_SKIP_UPDATE_CHECK": "true",
         "PULUMI_DEBUG_COMMANDS": "true",  # the option --event-log is known only then; the Automation API does the same
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "false",

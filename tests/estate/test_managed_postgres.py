@@ -2,7 +2,7 @@
 
 import pytest
 
-from infra.settings import GENERATED_SECRETS, SettingsError
+from infra.settings import SettingsError
 from tests.estate.conftest import MANAGED, managed
 from tests.estate.test_network_policies import leaving, pods_of, policies_of
 from tests.estate.test_program import containers, files, kind, one, template
@@ -63,8 +63,7 @@ def test_an_admin_who_is_a_role_of_ours_is_refused_with_what_to_do() -> None:
 
 
 def test_a_password_that_nobody_gave_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        program, "GENERATED_SECRETS", [name for name in GENERATED_SECRETS if name != "postgresPassword"]
-    )
+    monkeypatch.setattr(program, "GIVEN", ())
+    settings = settings_of("local") | {"postgres": {"kind": "managed", "managed": MANAGED}}
     with pytest.raises(SettingsError, match="make secret NAME=postgresPassword STACK=local asks for it"):
-        run_with("local", settings_of("local"))
+        run_with("local", settings)

@@ -20,11 +20,6 @@ class Interruptible:
             raise InterruptionError
         self.steps_left -= 1
 
-    def store(self, key: str, value: str) -> None:
-        """Store one of the secrets, as toolchain.stack.store_secret does."""
-        self.step()
-        self.secrets[key] = value
-
     def opened(self, _name: str) -> "Interruptible":
         """In place of toolchain.estate.opened."""
         return self

@@ -3,7 +3,8 @@ from typing import Any
 
 import pytest
 
-from infra.settings import DATABASE_LOGIN
+from infra.generated_secrets import Step, changed
+from infra.stack_secrets import DATABASE_LOGIN
 from tests.unit.toolchain.interruptions import Interruptible, InterruptionError
 from toolchain import database_rotation as rotation
 from toolchain.database_rotation import outdated, password_of
@@ -33,7 +34,9 @@ def stack(monkeypatch: pytest.MonkeyPatch) -> Stored:
     """The stack whose secrets the command changes."""
     stored = Stored()
 
-    def roll_out(_stack: Stored) -> None:
+    def roll_out(_stack: Stored, *steps: Step) -> None:
+        stored.step()
+        stored.secrets = changed(stored.secrets, steps, {})
         # First the roles, then the pods, as the program has it.
         stored.step()
         stored.known = {login: stored.secrets[password_of(login)] for login in ("a", "b")}
@@ -44,16 +47,15 @@ def stack(monkeypatch: pytest.MonkeyPatch) -> Stored:
 
     def nothing(_stack: Stored) -> None: ...
 
-    def names(_stack: Stored) -> set[str]:
-        return set(stored.secrets)
-
-    def secret(_stack: Stored, key: str) -> str:
-        return stored.secrets[key]
+    def generated(_stack: Stored) -> dict[str, str]:
+        return stored.secrets
 
     replaced: dict[str, Any] = {
-        "opened": stored.opened, "outputs": nothing, "stored_secrets": names, "store_secret": Stored.store,
-        "secret": secret, "roll_out": roll_out, "say_commit": nothing,
-    }  # fmt: skip
+        "opened": stored.opened,
+        "outputs": nothing,
+        "generated": generated,
+        "roll_out": roll_out,
+    }
     for name, function in replaced.items():
         monkeypatch.setattr(rotation, name, function)
     return stored

@@ -1,17 +1,14 @@
 import io
 from collections.abc import Generator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
-from infra.authority import authority, pem
+from infra.generated_secrets import Step
 from infra.settings import StackSettings, parse
 from tests.minimum import MINIMUM
-from toolchain import estate, stack
+from toolchain import estate
 from toolchain.console import ToolchainError
-from toolchain.stack import Stack
-from toolchain.target import Target
 
 
 @pytest.fixture
@@ -23,13 +20,42 @@ def stored(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     def opened(_name: str) -> Generator[None]:
         yield
 
+    def generated(_stack: object) -> dict[str, str]:
+        return {"tokenKey": "in use", "operatorSecret": "before"}
+
+    def change(_stack: object, *steps: Step) -> tuple[Step, ...]:
+        return steps
+
+    def update(steps: tuple[Step, ...]) -> None:
+        secrets["updated"] = str(*steps)
+
     def store(_stack: object, key: str, value: str) -> None:
         secrets[key] = value
 
     monkeypatch.setattr(estate, "opened", opened)
-    for module in (estate, stack):
-        monkeypatch.setattr(module, "store_secret", store)
+    for name, function in {
+        "store_secret": store,
+        "generated": generated,
+        "with_change": change,
+        "update": update,
+    }.items():
+        monkeypatch.setattr(estate, name, function)
     return secrets
+
+
+def test_a_secret_in_use_is_replaced_at_once(stored: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("another\n"))
+    estate.give_secret("local", "operatorSecret")
+    assert stored == {"operatorSecret": "another", "updated": str(Step("take", "operatorSecret"))}
+
+
+def test_a_key_that_pods_could_not_go_over_from_stays(stored: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("another\n"))
+    with pytest.raises(
+        ToolchainError, match="tokenKey of stack local is in use, and was not replaced: make rotate-keys"
+    ):
+        estate.give_secret("local", "tokenKey")
+    assert stored == {}
 
 
 def test_a_secret_is_stored_as_it_is_given_and_not_shown(
@@ -70,18 +96,3 @@ def test_the_secret_of_a_receiver_is_one_that_can_be_given(
     monkeypatch.setattr("sys.stdin", io.StringIO("key\n"))
     estate.give_secret("local", "receiver-pager")
     assert stored == {"receiver-pager": "key"}
-
-
-def test_what_somebody_else_has_said_is_not_generated(
-    stored: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    where = {"host": "db.example.com", "networks": ["192.0.2.0/24"], "ca": pem(authority("theirs"))}
-    postgres = {"kind": "managed", "managed": where}
-    settings = parse(MINIMUM | {"postgres": postgres}, "here")
-
-    def there(_stack: object) -> set[str]:
-        return {"tokenKey"}
-
-    monkeypatch.setattr(stack, "stored_secrets", there)
-    stack.generate_secrets(Stack("team", settings, Target(tmp_path, "context", {}, embedded=False)))
-    assert set(stored) == {*settings.secrets} - {"postgresPassword", "tokenKey"}
