@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from infra.generated_secrets import Keeper, Step, Values, changed, generated, kept
 
-NAMES = ("tokenKey", "redisPassword", "authoritySeed")
+NAMES: tuple[str, ...] = ("tokenKey", "redisPassword", "authoritySeed")
 
 
 def news(*names: str, given: Values | None = None, change: str = "", steps: tuple[Step, ...] = ()) -> dict[str, Any]:
