@@ -2,6 +2,7 @@
 
 import json
 import sys
+from itertools import dropwhile
 
 from infra.services import NAMES
 from toolchain import releases
@@ -30,10 +31,15 @@ def remaining(past: list[Release], now: dict[str, str]) -> list[Release]:
     Raises:
         ToolchainError: there is none before.
     """
-    left = past if past and now != past[0].images else past[1:]
+    left = list(dropwhile(lambda release: restored(release, now) == now, past))
     if not left:
         raise ToolchainError("there is no release before this one: the stack remembers no other that came up")
     return left
+
+
+def restored(release: Release, now: dict[str, str]) -> dict[str, str]:
+    """Return the images after a rollback to a release; of a service that it does not know, what runs now."""
+    return now | {name: image for name, image in release.images.items() if name in NAMES}
 
 
 def main() -> None:
@@ -42,10 +48,15 @@ def main() -> None:
     with opened(sys.argv[1]) as stack:
         now = running(stack)
         left = remaining(releases.known(stack), now)
+        images = restored(left[0], now)
+        if absent := sorted({*NAMES} - {*images}):
+            raise ToolchainError(
+                f"{', '.join(absent)} never ran in stack {stack.name}, and has no image to go back to: make up STACK={stack.name} first"
+            )
         releases.keep(stack, left)  # first: where this is interrupted, the same command goes on from here
-        for name, image in sorted(left[0].images.items()):
+        for name, image in sorted(images.items()):
             say(f"  {name} " + ("stays as it is" if now.get(name) == image else f"goes back to {image}"))
-        back = with_images(stack, left[0].images)
+        back = with_images(stack, images)
         update(back)
         show_urls(back)
     if stack.settings.build:

@@ -1,8 +1,9 @@
 import pytest
 
+from toolchain import rollback
 from toolchain.console import ToolchainError
 from toolchain.releases import Release, with_newest
-from toolchain.rollback import remaining
+from toolchain.rollback import remaining, restored
 
 
 def release(users: str) -> Release:
@@ -33,6 +34,20 @@ def test_one_that_was_interrupted_goes_on_from_there() -> None:
     left = remaining([THIRD, SECOND, FIRST], THIRD.images)
     assert remaining(left, THIRD.images) == left
     assert remaining(left, SECOND.images | {"api-gateway": "gateway@3"}) == left
+
+
+def test_a_service_that_the_release_does_not_know_stays_and_one_that_is_gone_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rollback, "NAMES", ("api-gateway", "user-service", "orders"))
+    now = THIRD.images | {"orders": "orders@1"}
+    assert restored(SECOND, now) == SECOND.images | {"orders": "orders@1"}
+    gone = Release(SECOND.images | {"billing": "billing@1"}, "", "")
+    assert restored(gone, now) == SECOND.images | {"orders": "orders@1"}
+    # What a rollback past the release that brought the service has left behind is no release of its own.
+    left = remaining([Release(now, "", ""), SECOND, FIRST], now)
+    after = restored(left[0], now)
+    assert remaining([Release(after, "", ""), *left], after) == [FIRST]
 
 
 @pytest.mark.parametrize("past", [[], [FIRST]])
