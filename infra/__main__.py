@@ -20,7 +20,7 @@ from infra.log_agent import LogAgent
 from infra.migration import Migration
 from infra.namespace import EstateNamespace
 from infra.prometheus import Prometheus, runbooks_url
-from infra.protection import protect_state
+from infra.protection import protect_state, win_conflicts
 from infra.redis import Redis
 from infra.services import GATEWAY, NAMES, SERVICES, Need
 from infra.settings import load_cluster, load_settings
@@ -44,7 +44,7 @@ provider = kubernetes.Provider(
     enable_secret_mutable=True,
 )
 everything = pulumi.ResourceOptions(
-    providers=[provider], transformations=[protect_state] if settings.protected else None
+    providers=[provider], transformations=[win_conflicts, *([protect_state] if settings.protected else [])]
 )
 namespace = EstateNamespace(f"estate-{pulumi.get_stack()}", everything)
 

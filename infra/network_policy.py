@@ -49,7 +49,7 @@ def deny_by_default(namespace: pulumi.Input[str], parent: pulumi.Resource) -> Ne
     return NetworkPolicy(
         "default-deny",
         metadata=manifest({"name": "default-deny", "namespace": namespace, "labels": MANAGED_BY}),
-        spec=manifest({"podSelector": {}, "policyTypes": ["Ingress", "Egress"], "egress": [DNS]}),
+        spec=manifest({"podSelector": {}, "policyTypes": ["Ingress", "Egress"], "ingress": [], "egress": [DNS]}),
         opts=pulumi.ResourceOptions(parent=parent),
     )
 

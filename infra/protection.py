@@ -1,4 +1,6 @@
-"""What holds data, and that it stays."""
+"""How the program treats what is in the cluster: what holds data stays, and what is declared wins."""
+
+from typing import Any, cast
 
 import pulumi
 
@@ -16,3 +18,16 @@ def protect_state(args: pulumi.ResourceTransformationArgs) -> pulumi.ResourceTra
         return None
     kept = pulumi.ResourceOptions.merge(args.opts, pulumi.ResourceOptions(protect=True))
     return pulumi.ResourceTransformationResult(args.props, kept)
+
+
+def win_conflicts(args: pulumi.ResourceTransformationArgs) -> pulumi.ResourceTransformationResult | None:
+    """Let what the program declares win over what other field managers, such as kubectl, have written.
+
+    Source: https://www.pulumi.com/registry/packages/kubernetes/how-to-guides/managing-resources-with-server-side-apply/
+    """
+    if not args.type_.startswith("kubernetes:"):
+        return None
+    metadata = cast("dict[str, Any]", args.props["metadata"])
+    annotations: dict[str, Any] = metadata.get("annotations") or {}
+    forced = metadata | {"annotations": annotations | {"pulumi.com/patchForce": "true"}}
+    return pulumi.ResourceTransformationResult({**args.props, "metadata": forced}, args.opts)

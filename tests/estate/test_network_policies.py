@@ -93,7 +93,7 @@ def test_every_pod_is_under_the_default_of_nothing_but_dns(
     default = policies["default-deny"]
     assert chosen(default["podSelector"], pods) == list(pods)
     assert set(default["policyTypes"]) == {"Ingress", "Egress"}
-    assert "ingress" not in default
+    assert default["ingress"] == []
     assert default["egress"] == [DNS]
 
 

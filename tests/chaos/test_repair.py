@@ -1,0 +1,62 @@
+"""What is changed or deleted in the cluster by hand is as declared after the next update."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.running import Kubectl, settle
+from tests.stacks import make
+from toolchain.stack import Stack
+
+KEPT = {"Namespace", "PersistentVolumeClaim", "Job"}
+"""Kinds that hold data, or have done their work and may be gone."""
+OPENED = {"spec": {"ingress": [{}], "egress": [{}]}}
+
+
+def declared(stack: Stack) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Return one object of each kind that the stack's state has in its namespace: what kubectl calls it, and its inputs."""
+    exported = json.loads(stack.pulumi("stack", "export", "--stack", stack.name).stdout)
+    found: dict[str, tuple[str, dict[str, Any]]] = {}
+    for resource in exported["deployment"]["resources"]:
+        kind = resource["type"].rpartition(":")[2]
+        if resource["type"].startswith("kubernetes:") and "namespace" in resource["inputs"].get("metadata", {}):
+            found.setdefault(kind, (f"{kind.lower()}/{resource['inputs']['metadata']['name']}", resource["inputs"]))
+    return {kind: one for kind, one in found.items() if kind not in KEPT}
+
+
+@pytest.fixture
+def repaired(stack: Stack, kubectl: Kubectl) -> Iterator[None]:
+    """Leave the estate whole, whatever the test has found."""
+    yield
+    make("up", stack.name)
+    settle(kubectl)
+
+
+@pytest.mark.usefixtures("repaired")
+@pytest.mark.timeout(600)
+def test_an_update_puts_back_what_was_deleted_scaled_edited_or_opened(stack: Stack, kubectl: Kubectl) -> None:
+    objects = declared(stack)
+    assert len(objects) > 8
+    kubectl("delete", "--wait=false", *(name for name, _ in objects.values()))
+    kubectl("scale", "deployment/api-gateway", "--replicas=1")
+    kubectl("label", "--overwrite", "service/user-service", "app.kubernetes.io/part-of=another")
+    kubectl("patch", "networkpolicy/default-deny", "--type=merge", "--patch", json.dumps(OPENED))
+
+    done = make("up", stack.name)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    for name, _ in objects.values():
+        assert "deletionTimestamp" not in json.loads(kubectl("get", name, "-o", "json"))["metadata"], name
+    replicas = kubectl("get", "deployment/api-gateway", "-o", "jsonpath={.spec.replicas}")
+    assert int(replicas) == stack.settings.of("api-gateway").replicas
+    assert (
+        kubectl("get", "service/user-service", "-o", "jsonpath={.metadata.labels['app\\.kubernetes\\.io/part-of']}")
+        == "estate"
+    )
+    spec = json.loads(kubectl("get", "networkpolicy/default-deny", "-o", "json"))["spec"]
+    assert not spec.get("ingress")
+    assert {} not in spec["egress"]
+    watched = make("drift", stack.name)
+    assert watched.returncode == 0, watched.stdout + watched.stderr
