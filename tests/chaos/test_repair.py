@@ -12,7 +12,7 @@ from toolchain.stack import Stack
 
 KEPT = {"Namespace", "PersistentVolumeClaim", "Job"}
 """Kinds that hold data, or have done their work and may be gone."""
-OPENED = {"spec": {"ingress": [{}], "egress": [{}]}}
+OPENED: dict[str, Any] = {"spec": {"ingress": [{}], "egress": [{}]}}
 
 
 def declared(stack: Stack) -> dict[str, tuple[str, dict[str, Any]]]:
