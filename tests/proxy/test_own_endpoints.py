@@ -10,7 +10,7 @@ from api_gateway import routes
 from api_gateway.main import create_app
 from api_gateway.settings import GatewaySettings
 from pydantic import ValidationError
-from servicekit import bodies, serving
+from servicekit import bodies, http1, serving
 from servicekit.observation import Observed
 from servicekit.registration import Registration
 from servicekit.serving import Server, configured
@@ -120,6 +120,39 @@ async def test_the_details_need_a_token_of_those_who_come_through_the_ingress(po
     status, _, body = parts(await exchange(port, ending(request(b"/health/details", token))))
     assert status in (200, 503)
     assert json.loads(body)["upstreams"]["s"]["instances"] == []
+
+
+CLIENT = b"X-Forwarded-For: 203.0.113.7"
+REFUSED = {
+    "a method": request(b"h:443", CLIENT, method=b"CONNECT"),
+    "a target": request(b"/x#y", CLIENT),
+    "fields": request(b"/x", CLIENT, *[b"X: x"] * http1.FIELDS_LIMIT),
+    "a field": request(b"/x", CLIENT, b"Y: y", b"X\0: x"),
+    "a body": request(b"/livez", CLIENT, b"Transfer-Encoding: chunked", method=b"POST") + b"g\r\n",
+    "trailers": request(b"/livez", CLIENT, b"Transfer-Encoding: chunked", method=b"POST") + b"0\r\n@ x\r\n\r\n",
+}
+"""Requests that are refused before they are read, as the Ingress passes them on."""
+
+
+@pytest.mark.parametrize("name", REFUSED)
+async def test_the_line_about_a_refusal_names_the_client(
+    port: int, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    other = request(b"/livez", CLIENT.replace(b"7", b"8"))
+    for before in (b"", other):  # clients share the connections of the Ingress
+        caplog.clear()
+        await exchange(port, before + REFUSED[name])
+        (record,) = (each for each in caplog.records if each.message == "A request was refused before it was read")
+        assert vars(record)["remote"] == "203.0.113.7"
+
+
+@pytest.mark.parametrize("sent", [b"\0\r\n\r\n", b"@ / HTTP/1.1\r\n\r\n"])
+async def test_what_is_no_request_is_not_the_last_client_s(
+    port: int, caplog: pytest.LogCaptureFixture, sent: bytes
+) -> None:
+    await exchange(port, request(b"/livez", CLIENT) + sent)
+    (record,) = (each for each in caplog.records if each.message == "A request was refused before it was read")
+    assert vars(record)["remote"] == "127.0.0.1"
 
 
 async def test_health_names_what_the_gateway_needs(port: int) -> None:

@@ -462,8 +462,8 @@ class Protocol(HttpToolsProtocol):
     def _answer(self, problem: Problem) -> bytes:
         """Return the answer to a request that no app has seen, and log it, since nothing else does."""
         request_id = str(uuid_utils.uuid7())
-        remote = self.client[0] if self.client else ""
-        about = {"request_id": request_id, "status": problem.kind.status, "reason": problem.detail, "remote": remote}
+        about = {"request_id": request_id, "status": problem.kind.status, "reason": problem.detail}
+        about["remote"] = self._remote()
         parser: Any = self.parser
         method = parser.get_method().decode("ascii") if self.url else None
         if method:
@@ -477,6 +477,14 @@ class Protocol(HttpToolsProtocol):
         for name, value in [*self.server_state.default_headers, *headers, *ours]:
             lines += (name, b": ", value, b"\r\n")
         return b"".join([*lines, b"\r\n", body])
+
+    def _remote(self) -> str:
+        """Return the address of the client whose request is being read, as the app finds it in what was read of the head."""
+        find: Callable[[Scope, dict[bytes, bytes]], str] | None = getattr(self._app, "remote", None)
+        headers = cast("Headers | None", self.headers) or []
+        if find:
+            return find({"client": self.client, "headers": headers}, dict(headers))
+        return self.client[0] if self.client else ""
 
     def _end(self, answer: bytes) -> None:
         """Send a last answer, and close the connection once the client has read it."""

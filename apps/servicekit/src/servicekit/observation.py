@@ -164,12 +164,15 @@ class Observed:
             fields |= {"trace_id": trace.trace_id, "span_id": trace.span_id}
         about = logs.members(fields)
         if trace:
-            address = forwarded(headers) if self.behind_gateway else None
             agent = headers.get(b"user-agent", b"")[:MAX_AGENT].decode("latin-1")
-            by = f',"remote":{quoted(address or self.client(scope))},"user_agent":{quoted(agent)}'
+            by = f',"remote":{quoted(self.remote(scope, headers))},"user_agent":{quoted(agent)}'
             logs.event(time.time(), "Request started", about + by.encode())
         metrics.active += 1
         return Seen(started, request_id, trace, fields, about)
+
+    def remote(self, scope: Scope, headers: dict[bytes, bytes]) -> str:
+        """Return the address of a request's client, as the lines about it say it."""
+        return (forwarded(headers) if self.behind_gateway else "") or self.client(scope)
 
     def trace(self, headers: dict[bytes, bytes], method: str, path: str) -> Trace:
         """The request's trace, which the caller may have begun."""
