@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from tests.differential.answers import Answer, read_answers
+from tests.differential.case import ECHO
 from tests.differential.exceptions import excepted
 from tests.differential.exchange import Observation, shown
 from tests.differential.reading import End, Message, canonical
@@ -44,6 +45,8 @@ CLAIMS = re.compile(
 """Fields that the Ingress controller takes out, too, with - or _."""
 ADDED = frozenset({b"user-agent", b"accept-encoding", b"x-forwarded-port"})
 """Fields that the Ingress controller may add, and the gateway passes on."""
+UNKNOWN = (501, 505)
+"""To a method or a version that is unknown (RFC 9110, sections 15.6.2 and 15.6.6)."""
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
 
 Invariant = Callable[[Observation], Iterator[str]]
@@ -175,6 +178,16 @@ def broken_by_service(seen: Observation, answer: Answer) -> bool:
     return answer.recorded is not None and not good
 
 
+def clients_are_at_fault_for_what_they_send(seen: Observation) -> Iterator[str]:
+    """A request that is none, or breaks off, gets no 5xx from a proxy: that would count against a service which answers all that it gets."""
+    cut = seen.reading.end in (End.ERROR, End.UNFINISHED)
+    if not cut or seen.case.script != ECHO or any(message.websocket for message in seen.reading.messages):
+        return
+    for answer in seen.answers.finals:
+        if answer.recorded is None and answer.status >= 500 and answer.status not in UNKNOWN:
+            yield f"{answer.status} to {seen.reading.reason or 'a request without an end'}"
+
+
 def answers_are_its_own(seen: Observation) -> Iterator[str]:
     """An answer of the service goes to the client that asked, and in the order of its requests."""
     own = [r.number for r in seen.received]
@@ -210,6 +223,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     forwarded_without_flaw,
     answers_are_its_own,
     answers_are_whole,
+    clients_are_at_fault_for_what_they_send,
     only_the_gateway_says_who_asks,
     fields_pass_once,
 )

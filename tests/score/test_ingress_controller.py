@@ -1,217 +1,21 @@
-"""The embedded Ingress controller as a process on loopback: what the gateway gets of a client's request."""
+"""What the gateway gets of a client's request by the embedded Ingress controller."""
 
-import os
-import shutil
 import socket
-import ssl
-import subprocess
-import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from email.message import Message
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from string import Template
-from threading import Thread
-from typing import Any
 
 import pytest
-import trustme
-import yaml
 
-from infra.ingress import OWN_PATHS
-from toolchain.build import toolbox
-from toolchain.cluster.addons import MANIFESTS
-
-DEADLINE_S = 30
-HOST = "api.myapp.com"
-USERS = "/api/v1/users"
-SOCKET = f"{USERS}/socket"
-"""Where the gateway agrees to open a WebSocket."""
-OPEN = ("Connection: keep-alive, Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==")
-ADDRESS = "127.0.0.2"
-"""Of the client; all of 127.0.0.0/8 is this machine."""
-
-
-@dataclass(frozen=True)
-class Received:
-    """A request as the gateway gets it."""
-
-    method: str
-    path: str
-    headers: list[tuple[str, str]]
-    """With names in lower case."""
-    body: bytes
-
-    def values(self, name: str) -> list[str]:
-        """Return the values of a header."""
-        return [value for own, value in self.headers if own == name]
-
-
-@dataclass(frozen=True)
-class Controller:
-    """A running controller, and the requests that it has passed on."""
-
-    http_port: int
-    https_port: int
-    trust: ssl.SSLContext
-    received: list[Received]
-
-    @contextmanager
-    def connect(self, *, encrypted: bool = True) -> Generator[socket.socket]:
-        """Open a connection as a client does."""
-        port = self.https_port if encrypted else self.http_port
-        with socket.create_connection(("127.0.0.1", port), DEADLINE_S, (ADDRESS, 0)) as plain:
-            if not encrypted:
-                yield plain
-                return
-            with self.trust.wrap_socket(plain, server_hostname=HOST) as connection:
-                yield connection
-
-    def ask(self, request: bytes, *, encrypted: bool = True) -> bytes:
-        """Return everything that is answered to what a client sends, until the controller closes the connection."""
-        with self.connect(encrypted=encrypted) as connection:
-            connection.sendall(request)
-            return b"".join(iter(lambda: connection.recv(65536), b""))
-
-    def pass_on(self, request: bytes) -> Received:
-        """Return the one request that reaches the gateway."""
-        self.received.clear()
-        answer = self.ask(request)
-        assert answer.startswith(b"HTTP/1.1 200 "), answer
-        (one,) = self.received
-        return one
-
-
-def body_of(headers: Message, read: Callable[[int], bytes], read_line: Callable[[], bytes]) -> bytes:
-    """Read a request's body, trailers included where there are any."""
-    if headers.get("Transfer-Encoding") != "chunked":
-        return read(int(headers.get("Content-Length", "0")))
-    body = b""
-    while size := int(read_line().partition(b";")[0], 16):
-        body += read(size)
-        read_line()
-    while (trailer := read_line()) not in (b"\r\n", b""):
-        body += b"trailer " + trailer
-    return body
-
-
-@contextmanager
-def recording(received: list[Received]) -> Generator[int]:
-    """Record requests in the place of the gateway, and answer each with 200; the value is its port."""
-
-    class Recorder(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def handle_any(self) -> None:
-            body = body_of(self.headers, self.rfile.read, self.rfile.readline)
-            headers = [(name.lower(), value) for name, value in self.headers.items()]
-            received.append(Received(self.command, self.path, headers, body))
-            if self.path == SOCKET:
-                self.open_socket()
-                return
-            self.send_response(200)
-            self.send_header("Content-Length", "2")
-            self.send_header("X-Answer", "of the gateway")
-            self.end_headers()
-            self.wfile.write(b"ok")
-
-        def open_socket(self) -> None:
-            agreement = b"HTTP/1.1 101 X\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
-            self.connection.sendall(agreement + b"welcome")
-            while sent := self.connection.recv(65536):
-                self.connection.sendall(sent)
-            self.close_connection = True
-
-        do_GET = do_POST = do_DELETE = handle_any  # noqa: N815 - the names that the base class looks for
-
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-            """Say nothing."""
-
-    class Server(ThreadingHTTPServer):
-        def handle_error(self, request: Any, client_address: Any) -> None:
-            """Record nothing of a request that breaks off."""
-
-    with Server(("127.0.0.1", 0), Recorder) as server:
-        thread = Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield server.server_address[1]
-        server.shutdown()
-        thread.join(DEADLINE_S)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def arguments(http_port: int, https_port: int) -> list[str]:
-    """Return the controller's arguments in the cluster, less those for which it needs one."""
-    text = Template((MANIFESTS / "ingress.yaml").read_text()).safe_substitute(
-        http_port=http_port, https_port=https_port, node="127.0.0.1"
-    )
-    (workload,) = (each for each in yaml.safe_load_all(text) if each["kind"] == "DaemonSet")
-    given = workload["spec"]["template"]["spec"]["containers"][0]["args"]
-    return [word for word in given if not word.startswith(("-kubernetes", "-enable-kubernetes", "-support-", "-tls-"))]
-
-
-def routes(gateway: str) -> str:
-    """Return the routes that the controller makes of the API's Ingress, and one as a certificate's issuer has it."""
-    predicates = {"Exact": "Path", "Prefix": "PathSubtree"}
-    paths = {USERS: "Prefix", "/.well-known/acme-challenge": "Prefix"} | OWN_PATHS
-    made = [f'{predicates[of]}("{path}") -> "{gateway}"' for path, of in paths.items()]
-    return "; ".join(f"r{number}: {route}" for number, route in enumerate(made))
-
-
-@pytest.fixture(scope="module")
-def controller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Controller]:
-    embedded = os.environ.get("TOOLS", "embedded") == "embedded"
-    assert toolbox().folder.exists() or not embedded, "the tools are not built: make tools"
-    program = shutil.which("skipper", path=toolbox().path)
-    if program is None:
-        pytest.skip("the controller is one of the embedded cluster's tools")
-    folder, authority, received = tmp_path_factory.mktemp("controller"), trustme.CA(), list[Received]()
-    certificate = authority.issue_cert(HOST)
-    certificate.private_key_pem.write_to_path(folder / "tls.key")
-    certificate.cert_chain_pems[0].write_to_path(folder / "tls.crt")
-    trust = ssl.create_default_context(cadata=authority.cert_pem.bytes().decode())
-    found = Controller(free_port(), free_port(), trust, received)
-    with recording(received) as port, (folder / "log").open("w") as log:
-        own = [f"-support-listener=127.0.0.1:{free_port()}", f"-inline-routes={routes(f'http://127.0.0.1:{port}')}"]
-        files = [f"-tls-cert={folder / 'tls.crt'}", f"-tls-key={folder / 'tls.key'}"]
-        command = [program, *arguments(found.http_port, found.https_port), *own, *files]
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-        try:
-            await_listening(process, (found.http_port, found.https_port), folder / "log")
-            yield found
-        finally:
-            process.kill()
-            process.wait(DEADLINE_S)
-
-
-def await_listening(process: subprocess.Popen[bytes], ports: tuple[int, ...], log: Path) -> None:
-    """Return once a process accepts connections on every port."""
-    deadline = time.monotonic() + DEADLINE_S
-    waiting = list(ports)
-    while waiting:
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < deadline, log.read_text()
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", waiting[0])) == 0:
-                waiting.pop(0)
-            else:
-                time.sleep(0.05)
-
-
-def request(*fields: str, method: str = "GET", path: str = USERS, body: bytes = b"", close: bool = True) -> bytes:
-    """Return a request, after which the controller closes the connection unless another follows."""
-    own = [f"Host: {HOST}", *(["Connection: close"] if close else [])]
-    length = [f"Content-Length: {len(body)}"] if body else []
-    lines = [f"{method} {path} HTTP/1.1", *own, *fields, *length]
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
-
+from tests.score import http2
+from tests.score.controller import (
+    ADDRESS,
+    HOST,
+    OPEN,
+    REPLACED,
+    SOCKET,
+    USERS,
+    Controller,
+    chunked,
+    request,
+)
 
 CLAIMS = [
     *("X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Port", "X-Forwarded-Prefix"),
@@ -283,20 +87,9 @@ def test_a_body_that_is_not_read_is_no_request(controller: Controller, path: str
 
 
 def test_http_2_is_spoken_where_it_is_agreed_upon(controller: Controller) -> None:
-    trust = controller.trust
-    trust.set_alpn_protocols(["h2"])
-    try:
-        with controller.connect() as connection:
-            assert isinstance(connection, ssl.SSLSocket)
-            assert connection.selected_alpn_protocol() == "h2"
-            connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
-            assert connection.recv(4)[3:] == b"\x04", "the server's settings (RFC 9113, section 3.4)"
-    finally:
-        trust.set_alpn_protocols(["http/1.1"])
-
-
-def chunked(*fields: str, trailer: str = "") -> bytes:
-    return request("Transfer-Encoding: chunked", *fields, method="POST") + f"5\r\nhello\r\n0\r\n{trailer}\r\n".encode()
+    with controller.connect(protocol="h2") as connection:
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
+        assert connection.recv(4)[3:] == b"\x04", "the server's settings (RFC 9113, section 3.4)"
 
 
 FRAMINGS = [
@@ -374,6 +167,19 @@ def read_until(connection: socket.socket, end: bytes) -> None:
         more = connection.recv(65536)
         assert more, got
         got += more
+
+
+@pytest.mark.parametrize("protocol", ["http/1.1", "h2"])
+def test_what_has_no_body_is_asked_of_another_gateway_where_one_has_gone(controller: Controller, protocol: str) -> None:
+    for _ in range(4):  # they take turns
+        with controller.connect(protocol=protocol) as connection:
+            if protocol == "h2":
+                connection.sendall(http2.PREFACE)
+                http2.send(connection, http2.SETTINGS_FRAME, http2.headers(1, "GET", REPLACED, end=True))
+                assert http2.outcome(connection, 1) == 200
+            else:
+                connection.sendall(request(path=REPLACED))
+                assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "HEAD"])

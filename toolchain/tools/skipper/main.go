@@ -33,7 +33,7 @@ func main() {
 	// a server is set up for HTTP/2 once, by its first listener.
 	options.InsecureAddress = ""
 	options.CustomHttpHandlerWrap = func(proxy http.Handler) http.Handler {
-		handler := overTLS(port, withoutClaims(oneByOne(webSockets(flags(proxy)))))
+		handler := overTLS(port, withoutClaims(wellDeclared(oneByOne(webSockets(flags(proxy))))))
 		if plain.Addr != "" {
 			plain.Handler = handler
 			go func() { log.Fatalf("error: -insecure-address: %v", plain.ListenAndServe()) }()
@@ -41,7 +41,7 @@ func main() {
 		return handler
 	}
 	options.CustomHttpRoundTripperWrap = func(transport http.RoundTripper) http.RoundTripper {
-		return opened{transport}
+		return forgiving{opened{transport}}
 	}
 	if err := skipper.Run(options); err != nil {
 		log.Fatalf("error: %v", err)

@@ -5,7 +5,11 @@ import (
 	"log"
 	"net/http"
 	"sync/atomic"
+	"time"
 )
+
+// restWithin is for a client to send the rest of a body that its answer did not wait for: as long as the gateway waits for a piece of one.
+const restWithin = 20 * time.Second
 
 // oneByOne lets a handler read a request while it answers, and waits until the request has come to its end.
 //
@@ -17,21 +21,28 @@ import (
 // whoever shares the connection could write. httputil.ReverseProxy closes the body itself for that; see https://go.dev/issue/46866.
 func oneByOne(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(answer http.ResponseWriter, request *http.Request) {
-		if request.ProtoMajor == 1 {
-			if err := http.NewResponseController(answer).EnableFullDuplex(); err != nil {
+		// Of a copy: the server looks at its own request for whether the body was read to its end.
+		watchedRequest := request.WithContext(request.Context())
+		if request.ContentLength == 0 { // by NoBody alone, Skipper knows that it may ask another gateway
+			watchedRequest.Body = http.NoBody
+			next.ServeHTTP(answer, watchedRequest)
+			return
+		}
+		controller := http.NewResponseController(answer)
+		body := &watched{ReadCloser: request.Body, alone: request.ProtoMajor > 1}
+		if !body.alone {
+			if err := controller.EnableFullDuplex(); err != nil {
 				log.Printf("full duplex: %v", err)
 			}
 		}
-		body := &watched{ReadCloser: request.Body}
-		// Of a copy: the server looks at its own request for whether the body was read to its end.
-		watchedRequest := request.WithContext(request.Context())
 		watchedRequest.Body = body
 		next.ServeHTTP(answer, watchedRequest)
-		// What is left is read up to 256 KiB; past that, the server closes the connection.
-		if err := body.Close(); err != nil {
-			panic(http.ErrAbortHandler)
+		if !body.alone {
+			_ = controller.SetReadDeadline(time.Now().Add(restWithin))
 		}
-		if body.broken.Load() && request.ProtoMajor == 1 {
+		// What is left is read up to 256 KiB; past that, the server closes the connection.
+		_ = body.Close()
+		if body.broken.Load() && !body.alone {
 			answer.(http.Flusher).Flush()
 			panic(http.ErrAbortHandler)
 		}
@@ -42,13 +53,30 @@ func oneByOne(next http.Handler) http.Handler {
 // connection then, but not with full duplex (cw.writeHeader in net/http/server.go).
 type watched struct {
 	io.ReadCloser
+	// alone is a body whose connection goes on whatever becomes of it: in HTTP/2.
+	alone  bool
 	broken atomic.Bool
+	closed atomic.Bool
+	// fault is why its client's body could not be read, where it is not closed from this side before.
+	fault atomic.Pointer[error]
 }
 
 func (body *watched) Read(into []byte) (int, error) {
 	n, err := body.ReadCloser.Read(into)
 	if err != nil && err != io.EOF && err != http.ErrBodyReadAfterClose {
 		body.broken.Store(true)
+		if !body.closed.Load() {
+			body.fault.Store(&err)
+		}
 	}
 	return n, err
+}
+
+func (body *watched) Close() error {
+	body.closed.Store(true)
+	err := body.ReadCloser.Close()
+	if err != nil {
+		body.broken.Store(true)
+	}
+	return err
 }

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// wellDeclared refuses a request whose Content-Length is not that of its body: of HTTP/2, Go compares the two only where both are
+// there, and takes what is no number for nothing (RFC 9113, section 8.1.1).
+func wellDeclared(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(answer http.ResponseWriter, request *http.Request) {
+		for _, value := range request.Header["Content-Length"] {
+			length, err := strconv.ParseUint(value, 10, 63)
+			if err != nil || int64(length) != request.ContentLength || (length == 0 && !ends(answer, request)) {
+				http.Error(answer, "Content-Length is not that of the body", http.StatusBadRequest)
+				return
+			}
+		}
+		next.ServeHTTP(answer, request)
+	})
+}
+
+// ends waits for the end of a body that is to be empty. Skipper does not read such a one: it would pass the request on before.
+func ends(answer http.ResponseWriter, request *http.Request) bool {
+	if request.ProtoMajor > 1 {
+		_ = http.NewResponseController(answer).SetReadDeadline(time.Now().Add(restWithin))
+	}
+	_, err := request.Body.Read(make([]byte, 1))
+	return err == io.EOF
+}
+
+// forgiving is a transport to the gateway that takes a body which cannot be read for its client's fault. Skipper takes most such
+// bodies for errors of the service: it answers them by 500, and counts them (makeBackendRequest in proxy/proxy.go, version 0.22.0).
+type forgiving struct {
+	http.RoundTripper
+}
+
+func (transport forgiving) RoundTrip(request *http.Request) (*http.Response, error) {
+	response, err := transport.RoundTripper.RoundTrip(request)
+	body, sent := request.Body.(*watched)
+	// Of a client that has left, Skipper knows.
+	if err == nil || !sent || body.fault.Load() == nil || request.Context().Err() != nil {
+		return response, err
+	}
+	return malformed(body), nil
+}
+
+// malformed is the answer to a request with a body that could not be read.
+func malformed(body *watched) *http.Response {
+	text := "The body cannot be read: " + (*body.fault.Load()).Error() + "\n"
+	header := http.Header{
+		"Content-Type":           {"text/plain; charset=utf-8"},
+		"Content-Length":         {strconv.Itoa(len(text))},
+		"X-Content-Type-Options": {"nosniff"},
+	}
+	if !body.alone {
+		header.Set("Connection", "close")
+	}
+	return &http.Response{StatusCode: http.StatusBadRequest, Header: header, Body: io.NopCloser(strings.NewReader(text))}
+}
