@@ -43,8 +43,8 @@ CLAIMS = re.compile(
     rb"|true-client-ip"
 )
 """Fields that the Ingress controller takes out, too, with - or _."""
-ADDED = frozenset({b"user-agent", b"accept-encoding", b"x-forwarded-port"})
-"""Fields that the Ingress controller may add, and the gateway passes on."""
+ADDED = frozenset({b"x-forwarded-port"})
+"""What the Ingress controller adds, and the gateway passes on."""
 UNKNOWN = (501, 505)
 """To a method or a version that is unknown (RFC 9110, sections 15.6.2 and 15.6.6)."""
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})

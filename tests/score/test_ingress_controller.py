@@ -1,12 +1,16 @@
 """What the gateway gets of a client's request by the embedded Ingress controller."""
 
 import socket
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack
 
 import pytest
 
 from tests.score import http2
 from tests.score.controller import (
     ADDRESS,
+    DEADLINE_S,
     HOST,
     OPEN,
     REPLACED,
@@ -169,6 +173,58 @@ def read_until(connection: socket.socket, end: bytes) -> None:
         got += more
 
 
+LATE_S = 45
+"""Beyond what the controller waits for heads (10 s) and bodies (20 s)."""
+OWN = {"host", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto"}
+FIELDS = {
+    "nothing": (),
+    "codings": ("Accept-Encoding: br;q=0.5, gzip;q=0",),
+    "no coding": ("Accept-Encoding: identity",),
+    "an empty coding": ("Accept-Encoding:",),
+    "an agent": ("User-Agent: curl/8.0",),
+    "types": ("Accept: */*", "Accept: text/html", "Content-Type: x/y"),
+    "conditions": ('If-None-Match: W/"1", "2"', "Range: bytes=0-4", "Cache-Control: no-store", "Cookie: a=b; c=d"),
+}
+
+
+@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("framing", ["GET", "HEAD", "POST", "chunked"])
+def test_fields_pass_as_they_are_and_none_is_made_up(controller: Controller, name: str, framing: str) -> None:
+    fields, body = FIELDS[name], b"hello" if framing == "POST" else b""
+    sent = chunked(*fields) if framing == "chunked" else request(*fields, method=framing, body=body)
+    got = controller.pass_on(sent)
+    framed = {"POST": [("content-length", "5")], "chunked": [("transfer-encoding", "chunked")]}.get(framing, [])
+    split = [line.partition(":") for line in fields]
+    own = [(header.lower(), value.strip()) for header, _, value in split]
+    assert sorted(pair for pair in got.headers if pair[0] not in OWN) == sorted(own + framed)
+
+
+ANSWERS = {
+    "packed": b'ETag: "1-gzip"\r\nContent-Encoding: gzip\r\nContent-Type: x/y\r\nContent-Length: 5',
+    "of no type": b"Content-Length: 5",
+    "of no type, in chunks": b"Transfer-Encoding: chunked",
+    "dated": b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\nContent-Length: 5",
+    "named": b"Server: x\r\nContent-Length: 5",
+    "cached": b"Cache-Control: max-age=1\r\nAge: 3\r\nVary: accept-encoding, x\r\nVary: y\r\nContent-Length: 5",
+}
+"""Fields of answers, of which the embedded Ingress controller leaves each as it is."""
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_answers_pass_as_they_are(controller: Controller, name: str, method: str) -> None:
+    body = b"5\r\nhello\r\n0\r\n\r\n" if b"chunked" in ANSWERS[name] else b"hello"
+    body = b"" if method == "HEAD" else body
+    head = b"HTTP/1.1 200 OK\r\n" + ANSWERS[name]
+    controller.answers[f"{USERS}/answer"] = head + b"\r\n\r\n" + body
+    answer = controller.ask(request(method=method, path=f"{USERS}/answer"))
+    got, _, got_body = answer.partition(b"\r\n\r\n")
+    passed, sent = set(got.lower().split(b"\r\n")), set(head.lower().split(b"\r\n"))
+    assert sent - passed <= ({b"transfer-encoding: chunked"} if method == "HEAD" else set[bytes]())
+    assert {line.partition(b":")[0] for line in passed - sent} <= {b"date", b"server", b"connection"}
+    assert got_body == body
+
+
 @pytest.mark.parametrize("protocol", ["http/1.1", "h2"])
 def test_what_has_no_body_is_asked_of_another_gateway_where_one_has_gone(controller: Controller, protocol: str) -> None:
     for _ in range(4):  # they take turns
@@ -180,6 +236,48 @@ def test_what_has_no_body_is_asked_of_another_gateway_where_one_has_gone(control
             else:
                 connection.sendall(request(path=REPLACED))
                 assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+def late(controller: Controller) -> Iterator[tuple[str, AbstractContextManager[socket.socket], list[bytes]]]:
+    """Yield what clients send before they stall, in the pieces that are answered each."""
+    half = f"GET {USERS} HTTP/1.1\r\nHost:".encode()
+    plain, direct = controller.http_port, controller.https_port
+    for name, port, sent in (
+        ("nothing", plain, b""),
+        ("half a head", plain, half),
+        ("no handshake", direct, b""),
+        ("half a handshake", direct, b"\x16\x03\x01\x02\x00\x01"),
+    ):
+        yield name, socket.create_connection(("127.0.0.1", port), DEADLINE_S), [sent]
+    yield "nothing in TLS", controller.connect(), [b""]
+    yield "half a head in TLS", controller.connect(), [half]
+    yield "half a second head", controller.connect(), [request(close=False), half]
+    post = request("Content-Length: 5", method="POST", path="/nowhere", close=False)
+    yield "half a body that its answer did not wait for", controller.connect(), [post, b"h"]
+    yield "half a preface", controller.connect(protocol="h2"), [http2.PREFACE[:9]]
+    yield "a preface", controller.connect(protocol="h2"), [http2.PREFACE]
+
+
+def test_what_does_not_come_to_its_end_ends_its_connection(controller: Controller) -> None:
+    """Wait for all at once, and less than the minute that net/http gives an idle connection."""
+    with ExitStack() as stack:
+        waiting: dict[str, socket.socket] = {}
+        for name, opened, (*before, last) in late(controller):
+            waiting[name] = stack.enter_context(opened)
+            for piece in before:
+                waiting[name].sendall(piece)
+                assert waiting[name].recv(65536)
+            waiting[name].sendall(last)
+        deadline = time.monotonic() + LATE_S
+        for name, connection in waiting.items():
+            connection.settimeout(max(deadline - time.monotonic(), 0.1))
+            try:
+                while connection.recv(65536):
+                    pass
+            except TimeoutError:
+                pytest.fail(f"still open: {name}")
+            except OSError:
+                pass  # reset
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "HEAD"])
