@@ -103,6 +103,21 @@ async def test_pieces_of_a_body_that_are_small_are_passed_on_together(
     assert pieces < len(sent) / 4
 
 
+@pytest.mark.parametrize("size", [10, 20_000, 4 * 1024 * 1024])
+async def test_the_rest_of_a_body_that_nobody_wants_is_read_before_the_next_request(
+    gateway: Gateway, size: int
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", await gateway(answering(), methods=["GET"]))
+    half = b"x" * (size // 2)
+    async with asyncio.timeout(30):
+        writer.write(b"POST /s HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%b" % (size, half))
+        assert status(await reader.readuntil(b"}")) == 405
+        writer.write(half + GET)
+        await writer.drain()
+        assert status(await reader.readuntil(b"ok")) == 200
+    writer.close()
+
+
 async def test_a_client_that_reads_slowly_is_no_failure_of_the_instance(gateway: Gateway) -> None:
     size = 8 * 1024 * 1024
 

@@ -352,7 +352,7 @@ class Protocol(HttpToolsProtocol):
 
     def _hand_over(self) -> None:
         """Let the app have what is here of a body; where that is little, read no more for a moment, and let it have both together."""
-        size_bytes = len(self.cycle.body)
+        size_bytes = 0 if self.cycle.response_complete else len(self.cycle.body)
         if size_bytes > HIGH_WATER_LIMIT:
             self.flow.pause_reading()
         if size_bytes >= GATHER_BYTES:
