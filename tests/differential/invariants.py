@@ -46,7 +46,7 @@ CLAIMS = re.compile(
 ADDED = frozenset({b"x-forwarded-port"})
 """What the Ingress controller adds, and the gateway passes on."""
 UNKNOWN = (501, 505)
-"""To a method or a version that is unknown (RFC 9110, sections 15.6.2 and 15.6.6)."""
+"""To a method, transfer coding or version that is unknown (RFC 9110, sections 15.6.2 and 15.6.6; RFC 9112, section 6.1)."""
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
 
 Invariant = Callable[[Observation], Iterator[str]]
@@ -179,13 +179,12 @@ def broken_by_service(seen: Observation, answer: Answer) -> bool:
 
 
 def clients_are_at_fault_for_what_they_send(seen: Observation) -> Iterator[str]:
-    """A request that is none, or breaks off, gets no 5xx from a proxy: that would count against a service which answers all that it gets."""
-    cut = seen.reading.end in (End.ERROR, End.UNFINISHED)
-    if not cut or seen.case.script != ECHO or any(message.websocket for message in seen.reading.messages):
+    """Before a service that answers all that it gets, a proxy has no 5xx of its own: whatever a client sends, it would count against the service."""
+    if seen.case.script != ECHO or any(message.websocket for message in seen.reading.messages):
         return
     for answer in seen.answers.finals:
         if answer.recorded is None and answer.status >= 500 and answer.status not in UNKNOWN:
-            yield f"{answer.status} to {seen.reading.reason or 'a request without an end'}"
+            yield f"{answer.status}: {shown(answer.body)}"
 
 
 def answers_are_its_own(seen: Observation) -> Iterator[str]:

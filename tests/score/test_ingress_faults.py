@@ -63,6 +63,14 @@ def test_chunks_that_are_none_are_refused(controller: Controller, name: str) -> 
     assert controller.received == []
 
 
+@pytest.mark.parametrize("target", ["api.myapp.com:80", "https:api/v1/users", "x:@elsewhere.test/"])
+@pytest.mark.parametrize("encrypted", [True, False])
+def test_a_target_that_is_no_path_is_refused(controller: Controller, target: str, *, encrypted: bool) -> None:
+    controller.received.clear()
+    assert controller.ask(request(path=target), encrypted=encrypted).startswith(b"HTTP/1.1 400 ")
+    assert controller.received == []
+
+
 BROKEN = {
     "a length": ("Content-Length: 10", b"hello"),
     "a length, before the body": ("Content-Length: 10", b""),
@@ -108,6 +116,7 @@ STREAMS = {
     "a list": (declared("5, 5"), data(1, b"hello", end=True)),
     "nothing": (declared(""), data(1, b"", end=True)),
     "more than 63 bits": (declared("9223372036854775808"), data(1, b"hello", end=True)),
+    "a target that is none": (headers(1, "GET", "api.myapp.com:80", end=True),),
     "two lengths": (declared("5", "6"), data(1, b"hello", end=True)),
     "shorter, with trailers": (declared("6"), data(1, b"hello"), http2.Frame(http2.HEADERS, 5, 1, TRAILERS)),
     "trailers without an end": (declared("5"), data(1, b"hello"), http2.Frame(http2.HEADERS, 4, 1, TRAILERS)),
@@ -117,7 +126,7 @@ STREAMS = {
         http2.Frame(http2.HEADERS, 5, 1, http2.block((":path", "/"))),
     ),
 }
-"""Requests whose body is not what they say of it (RFC 9113, sections 8.1 and 8.1.1)."""
+"""Requests that are none, most in that their body is not what they say of it (RFC 9113, sections 8.1 and 8.1.1)."""
 
 
 @pytest.mark.parametrize("name", STREAMS)

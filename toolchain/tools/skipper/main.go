@@ -33,7 +33,7 @@ func main() {
 	// a server is set up for HTTP/2 once, by its first listener.
 	options.InsecureAddress = ""
 	options.CustomHttpHandlerWrap = func(proxy http.Handler) http.Handler {
-		handler := overTLS(port, withoutClaims(wellDeclared(oneByOne(webSockets(flags(proxy))))))
+		handler := wellFormed(overTLS(port, withoutClaims(oneByOne(webSockets(flags(proxy))))))
 		if plain.Addr != "" {
 			plain.Handler = handler
 			go func() { log.Fatalf("error: -insecure-address: %v", plain.ListenAndServe()) }()

@@ -8,19 +8,30 @@ import (
 	"time"
 )
 
-// wellDeclared refuses a request whose Content-Length is not that of its body: of HTTP/2, Go compares the two only where both are
-// there, and takes what is no number for nothing (RFC 9113, section 8.1.1).
-func wellDeclared(next http.Handler) http.Handler {
+// wellFormed refuses requests that Go lets pass and nothing could make sense of.
+func wellFormed(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(answer http.ResponseWriter, request *http.Request) {
-		for _, value := range request.Header["Content-Length"] {
-			length, err := strconv.ParseUint(value, 10, 63)
-			if err != nil || int64(length) != request.ContentLength || (length == 0 && !ends(answer, request)) {
-				http.Error(answer, "Content-Length is not that of the body", http.StatusBadRequest)
-				return
-			}
+		if fault := faultOf(answer, request); fault != "" {
+			http.Error(answer, fault, http.StatusBadRequest)
+			return
 		}
 		next.ServeHTTP(answer, request)
 	})
+}
+
+// faultOf finds a target such as a:80, which is no path, and of which Skipper can make no URL; and a Content-Length that is not that of
+// the body: of HTTP/2, Go compares the two only where both are there, and takes what is no number for nothing (RFC 9113, section 8.1.1).
+func faultOf(answer http.ResponseWriter, request *http.Request) string {
+	if request.URL.Opaque != "" {
+		return "The target of a request is a path"
+	}
+	for _, value := range request.Header["Content-Length"] {
+		length, err := strconv.ParseUint(value, 10, 63)
+		if err != nil || int64(length) != request.ContentLength || (length == 0 && !ends(answer, request)) {
+			return "Content-Length is not that of the body"
+		}
+	}
+	return ""
 }
 
 // ends waits for the end of a body that is to be empty. Skipper does not read such a one: it would pass the request on before.

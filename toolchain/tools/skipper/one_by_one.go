@@ -8,8 +8,12 @@ import (
 	"time"
 )
 
-// restWithin is for a client to send the rest of a body that its answer did not wait for: as long as the gateway waits for a piece of one.
-const restWithin = 20 * time.Second
+const (
+	// restWithin is for a client to send the rest of a body that its answer did not wait for: as long as the gateway waits for a piece of one.
+	restWithin = 20 * time.Second
+	// lingering is for a client to read why it was refused while it is still sending, as the gateway has it (RFC 9112, section 9.6).
+	lingering = 2 * time.Second
+)
 
 // oneByOne lets a handler read a request while it answers, and waits until the request has come to its end.
 //
@@ -29,7 +33,7 @@ func oneByOne(next http.Handler) http.Handler {
 			return
 		}
 		controller := http.NewResponseController(answer)
-		body := &watched{ReadCloser: request.Body, alone: request.ProtoMajor > 1}
+		body := &watched{ReadCloser: request.Body, alone: request.ProtoMajor > 1, left: request.ContentLength}
 		if !body.alone {
 			if err := controller.EnableFullDuplex(); err != nil {
 				log.Printf("full duplex: %v", err)
@@ -43,10 +47,26 @@ func oneByOne(next http.Handler) http.Handler {
 		// What is left is read up to 256 KiB; past that, the server closes the connection.
 		_ = body.Close()
 		if body.broken.Load() && !body.alone {
-			answer.(http.Flusher).Flush()
-			panic(http.ErrAbortHandler)
+			end(controller)
 		}
 	})
+}
+
+// end closes a connection once its client has had the time to read its answer: closed at once while more comes, it would be reset.
+func end(controller *http.ResponseController) {
+	if err := controller.Flush(); err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	connection, _, err := controller.Hijack()
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	defer connection.Close()
+	if err := connection.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
+		return
+	}
+	_ = connection.SetReadDeadline(time.Now().Add(lingering))
+	_, _ = io.Copy(io.Discard, connection)
 }
 
 // watched is a request's body that notes whether it broke: what comes after a broken chunk is no request. A Go server closes the
@@ -54,22 +74,30 @@ func oneByOne(next http.Handler) http.Handler {
 type watched struct {
 	io.ReadCloser
 	// alone is a body whose connection goes on whatever becomes of it: in HTTP/2.
-	alone  bool
+	alone bool
+	// left is what has still to come, where that is known.
+	left   int64
 	broken atomic.Bool
 	closed atomic.Bool
 	// fault is why its client's body could not be read, where it is not closed from this side before.
 	fault atomic.Pointer[error]
 }
 
+// Read returns the last bytes together with the end alone: in HTTP/2 a body that has its length may still turn out to be none, and the
+// gateway would have taken it for whole (RFC 9113, section 8.1.1).
 func (body *watched) Read(into []byte) (int, error) {
 	n, err := body.ReadCloser.Read(into)
-	if err != nil && err != io.EOF && err != http.ErrBodyReadAfterClose {
-		body.broken.Store(true)
-		if !body.closed.Load() {
-			body.fault.Store(&err)
-		}
+	if body.left -= int64(n); body.left == 0 && err == nil {
+		_, err = body.ReadCloser.Read(make([]byte, 1))
 	}
-	return n, err
+	if err == nil || err == io.EOF || err == http.ErrBodyReadAfterClose {
+		return n, err
+	}
+	body.broken.Store(true)
+	if !body.closed.Load() {
+		body.fault.Store(&err)
+	}
+	return 0, err
 }
 
 func (body *watched) Close() error {
