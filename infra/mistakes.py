@@ -8,18 +8,20 @@ from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails, PydanticCustomError
 
 from infra.stack_file import SETTINGS, Key, Mistake, nearest
 
 
-def contradiction(*found: tuple[Key, str]) -> PydanticCustomError:
-    """Return the error of values each of which would be right without another, for a validator of a table.
+class ContradictionError(ValueError):
+    """Values each of which would be right without another, for a validator of a table.
 
     Args:
         found: which keys below the table, and the reason.
     """
-    return PydanticCustomError("contradiction", "; ".join(reason for _, reason in found), {"found": found})  # pyright: ignore[reportArgumentType]
+
+    def __init__(self, *found: tuple[Key, str]) -> None:
+        super().__init__("; ".join(reason for _, reason in found))
+        self.found = found
 
 
 def mistakes_of(error: ValidationError, model: type[BaseModel], written: Mapping[str, Any]) -> list[Mistake]:
@@ -30,7 +32,8 @@ def mistakes_of(error: ValidationError, model: type[BaseModel], written: Mapping
         model: of the settings.
         written: the settings without the defaults of a stage.
     """
-    found = [mistake for problem in error.errors(include_url=False) for mistake in described(problem, model)]
+    problems = cast("list[dict[str, Any]]", error.errors(include_url=False))
+    found = [mistake for problem in problems for mistake in described(problem, model)]
     own = {(mistake.key[2:], mistake.reason) for mistake in found}
     return [m for m in found if not (is_inherited(m.key[2:], written) and (("service", *m.key[4:]), m.reason) in own)]
 
@@ -44,12 +47,12 @@ def is_inherited(key: Key, written: Any) -> bool:
     return False
 
 
-def described(problem: ErrorDetails, model: type[BaseModel]) -> list[Mistake]:
+def described(problem: dict[str, Any], model: type[BaseModel]) -> list[Mistake]:
     """Return the mistakes that one problem of pydantic's is."""
-    key = tuple(part for part in problem["loc"] if part != "[key]")
-    if problem["type"] == "contradiction":
-        found = cast("tuple[tuple[Key, str], ...]", problem.get("ctx", {})["found"])
-        return [Mistake((*SETTINGS, *key, *below), why, assigned((*key, *below), model)) for below, why in found]
+    key: Key = tuple(part for part in problem["loc"] if part != "[key]")
+    cause = problem.get("ctx", {}).get("error")
+    if isinstance(cause, ContradictionError):
+        return [Mistake((*SETTINGS, *key, *below), why, assigned((*key, *below), model)) for below, why in cause.found]
     if problem["type"] == "extra_forbidden":
         known = fields(at(key[:-1], model))
         question = nearest(str(key[-1]), known)
@@ -80,11 +83,11 @@ REASONS = {
 }
 
 
-def reason(problem: ErrorDetails) -> str:
+def reason(problem: dict[str, Any]) -> str:
     """Return what is wrong about a value, of which only a number or boolean is shown: others may be a secret in the wrong place."""
     given: Any = problem["input"]
     bounds = {k: int(v) if isinstance(v, float) and v.is_integer() else v for k, v in problem.get("ctx", {}).items()}
-    said = REASONS.get(problem["type"], problem["msg"].lower()).format_map(bounds)
+    said = REASONS.get(str(problem["type"]), str(problem["msg"]).lower()).format_map(bounds)
     if problem["type"] == "missing":
         return said
     if given is None:

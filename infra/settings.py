@@ -13,7 +13,7 @@ from cryptography import x509
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from infra.addresses import Host, HostAndPort, Network, Url, place
-from infra.mistakes import contradiction, mistakes_of
+from infra.mistakes import ContradictionError, mistakes_of
 from infra.services import GATEWAY, NAMES, Service
 from infra.stack_file import (
     EXAMPLE,
@@ -198,7 +198,7 @@ class Cors(Settings):
         """Refuse `*` with credentials, which no browser takes for all: it would lend every page the user's session."""
         lists = {"allow_origins": self.allow_origins, "headers": self.headers, "expose_headers": self.expose_headers}
         if found := [key for key, names in lists.items() if self.credentials and "*" in names]:
-            raise contradiction(
+            raise ContradictionError(
                 *(((key,), "wants each by its name in place of * where credentials is true") for key in found)
             )
         return self
@@ -230,7 +230,7 @@ class Route(Settings):
         taken = set(self.methods or get_args(Method))
         taken |= {"HEAD"} if "GET" in taken else set()  # as the gateway has it
         if self.cors and not set(self.cors.methods or ()) <= taken:
-            raise contradiction((("cors", "methods"), "holds a method that the route does not take"))
+            raise ContradictionError((("cors", "methods"), "holds a method that the route does not take"))
         return self
 
 
@@ -247,7 +247,7 @@ class Scaling(Settings):
     @model_validator(mode="after")
     def _ordered(self) -> "Scaling":
         if self.least > self.most:
-            raise contradiction((("least",), f"is {self.least}, more than most, which is {self.most}"))
+            raise ContradictionError((("least",), f"is {self.least}, more than most, which is {self.most}"))
         return self
 
 
@@ -303,7 +303,7 @@ class ServiceSettings(Settings):
             if amount(getattr(asked, key)) > amount(getattr(most, key))
         ]
         if above:
-            raise contradiction(
+            raise ContradictionError(
                 *((("requests", key), f"is more than limits.{key}, which is {limit}") for key, limit in above)
             )
         return self
@@ -406,7 +406,7 @@ class IngressSettings(Settings):
     @model_validator(mode="after")
     def _one_certificate(self) -> "IngressSettings":
         if self.issuer and self.tls_secret:
-            raise contradiction(
+            raise ContradictionError(
                 (("tls_secret",), "is one certificate, where issuer makes others: wants one of the two taken out")
             )
         return self
@@ -524,7 +524,7 @@ class OtlpSettings(Settings):
     def _somewhere(self) -> Self:
         if bool(self.networks) == bool(self.namespace):
             key = "networks" if self.networks else "namespace"
-            raise contradiction(
+            raise ContradictionError(
                 ((key,), "wants either namespace, where it is in the cluster, or networks, where it is not")
             )
         return self
@@ -577,11 +577,11 @@ class PostgresSettings(Settings):
     @model_validator(mode="after")
     def _whole(self) -> "PostgresSettings":
         if self.kind == "managed" and self.managed is None:
-            raise contradiction(
+            raise ContradictionError(
                 (("managed",), "is missing, for kind: managed needs to know where: {host, networks, ca}")
             )
         if self.kind != "managed" and self.managed:
-            raise contradiction(
+            raise ContradictionError(
                 (("kind",), f"is {self.kind}, and managed is given: set kind: managed, or take managed out")
             )
         return self
@@ -664,9 +664,9 @@ class Receiver(Settings):
     @model_validator(mode="after")
     def _whole(self) -> "Receiver":
         if (self.kind == "email") != bool(self.email):
-            raise contradiction((("email",), "goes with kind: email, as {host, sender, to}, and with no other"))
+            raise ContradictionError((("email",), "goes with kind: email, as {host, sender, to}, and with no other"))
         if (self.kind == "slack") != bool(self.channel):
-            raise contradiction((("channel",), "goes with kind: slack, and with no other"))
+            raise ContradictionError((("channel",), "goes with kind: slack, and with no other"))
         return self
 
 
@@ -765,7 +765,7 @@ class StackSettings(Settings):
             for index, name in enumerate(names)
             if name in names[:index]
         ]:
-            raise contradiction(*found)
+            raise ContradictionError(*found)
         return self
 
     def of(self, service: str) -> ServiceSettings:

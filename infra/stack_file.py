@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -204,22 +205,23 @@ class Reader:
         self.mistakes: list[Mistake] = []
         self.lines: dict[Key, int] = {}
         self.anchored: dict[str, Any] = {}
+        self._starts = [found.end() for found in re.finditer(r"\r\n|\r|\n", text)]
 
     def read(self) -> Any:
         """Return what the text holds; where there are mistakes, what is left of it."""
         try:
             self._yaml: Any = yaml.SafeLoader(self.text)
         except yaml.reader.ReaderError as error:
-            line = self.text.count("\n", 0, error.position) + 1
+            line = self._line(error.position)
             self.mistakes.append(Mistake((), "Pulumi refuses control characters", EXAMPLE, line))
             return None
         try:
             return self._documents()
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
-            self._not_yaml(mark.line if mark else 0, error.problem or "")
+            self._not_yaml(self._line(mark.index if mark else 0), error.problem or "")
         except (ValueError, OverflowError):  # by an escape in a text that stands for no character
-            self._not_yaml(self._yaml.line, "an escape that stands for no character")
+            self._not_yaml(self._line(self._yaml.index), "an escape that stands for no character")
         except TooDeepError:
             pass
         return None
@@ -227,9 +229,13 @@ class Reader:
     def _not_yaml(self, line: int, problem: str) -> None:
         """Note that the text is not YAML from a line on; the parser's words hold names of the file's own in quotes."""
         said = re.sub(r"'[^']{2,}'", "this", problem.partition("\n")[0])
-        is_tab = re.match(r" *\t", "".join(self.text.splitlines()[line : line + 1]))
+        is_tab = re.match(r" *\t", self.text[[0, *self._starts][line - 1] :])
         reason = "a tab stands where spaces have to" if is_tab else f"this is not YAML, {said}"
-        self.mistakes.append(Mistake((), f"Pulumi refuses it: {reason}", EXAMPLE, line + 1))
+        self.mistakes.append(Mistake((), f"Pulumi refuses it: {reason}", EXAMPLE, line))
+
+    def _line(self, index: int) -> int:
+        """Return the line of a character, as editors count: PyYAML takes other separators for ends of lines too."""
+        return bisect_right(self._starts, index) + 1
 
     def _documents(self) -> Any:
         """Return the first document, the only one that Pulumi reads."""
@@ -246,11 +252,11 @@ class Reader:
         return self._yaml.get_event()
 
     def _mistake(self, key: Key, event: Any, reason: str, example: str) -> None:
-        self.mistakes.append(Mistake(key, reason, example, event.start_mark.line + 1))
+        self.mistakes.append(Mistake(key, reason, example, self._line(event.start_mark.index)))
 
     def _value(self, event: Any, key: Key) -> Any:
         """Return the value that begins with an event."""
-        self.lines.setdefault(key, event.start_mark.line + 1)
+        self.lines.setdefault(key, self._line(event.start_mark.index))
         if isinstance(event, yaml.AliasEvent):
             if event.anchor not in self.anchored:
                 self._mistake(
@@ -287,13 +293,13 @@ class Reader:
                 self._mistake(
                     (*key, name), event, f"Pulumi refuses a key twice: it is in line {before} too", "one of the two"
                 )
-            self.lines.setdefault((*key, name), event.start_mark.line + 1)
+            self.lines.setdefault((*key, name), self._line(event.start_mark.index))
             table[name] = self._value(self._next(), (*key, name))
         return table
 
     def _name(self, event: Any, key: Key) -> str:
         """Return the key that an event begins."""
-        line = event.start_mark.line
+        line = self._line(event.start_mark.index)
         if not isinstance(event, yaml.ScalarEvent):
             self._value(event, (*key, "?"))
             value = None
@@ -303,8 +309,8 @@ class Reader:
         else:
             value = self._scalar(event, key)
         if not isinstance(value, str) or event.tag:
-            self.mistakes.append(Mistake(key, "has a key that is no text", '"1": in quotes', line + 1))
-        return value if isinstance(value, str) else f"a key in line {line + 1}"
+            self.mistakes.append(Mistake(key, "has a key that is no text", '"1": in quotes', line))
+        return value if isinstance(value, str) else f"a key in line {line}"
 
     def _scalar(self, event: Any, key: Key) -> Any:
         """Return a text, number, boolean or nothing."""

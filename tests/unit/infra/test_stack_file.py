@@ -235,11 +235,13 @@ def loads_or_is_refused(content: bytes, folders: pytest.TempPathFactory) -> None
         for line in lines:
             found = LINE.fullmatch(line)
             assert found, line
-            assert int(found["line"]) <= len(content.splitlines()) + 1
+            assert int(found["line"]) <= content.count(b"\n") + content.count(b"\r") + 1
 
 
+# Pulumi's JSON has 3 for 3.0, and neither NaN nor infinity.
+FRACTIONS = st.floats(allow_nan=False, allow_infinity=False).filter(lambda number: not number.is_integer())
 JSONS = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    st.none() | st.booleans() | st.integers() | FRACTIONS | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=6,
 )

@@ -322,6 +322,8 @@ def of_yaml() -> Iterator[Wrong]:
     yield Wrong("{a: " * 5000, 1, "a.a.a", "more than 16 tables and lists")
     yield added("images: {<<: {redis: 'redis:7'}}", "images", "has a merge key")
     yield added("images: *hunter2", "images", "is an alias of nothing before it")
+    doubled = ", ".join(f"&a{number} [*a{number - 1}, *a{number - 1}]" for number in range(1, 60))
+    yield added(f"bomb: [&a0 [0, 0], {doubled}]", "bomb", "is not known")
     yield added("images: &a {redis: *a}", "images.redis", "is an alias of nothing before it")
     for tag in (
         "!!python/name:os.system",
@@ -334,6 +336,7 @@ def of_yaml() -> Iterator[Wrong]:
     ):
         yield added(f"build: {tag}{'' if ' ' in tag else ' x'}", "build", "has a tag, which Pulumi ignores")
     yield added('build: "\\ud83d"', "build", "Pulumi refuses an escape for half a character")
+    yield Wrong(HEAD + "    # \u2028\x85\n    build: 1\n", 8, "build", "wants true or false")
     yield added("1: 2", "estate:settings", "has a key that is no text")
     yield added("[a]: 2", "estate:settings", "has a key that is no text")
     yield added("? {a: b}\n", "estate:settings", "has a key that is no text")
