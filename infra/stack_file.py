@@ -17,7 +17,7 @@ Key = tuple[str | int, ...]
 """Of a value: the keys and the indexes of lists that lead to it, from the top of the file."""
 Lines = Mapping[Key, int]
 NO_LINES: Lines = MappingProxyType({})
-SETTINGS: Key = ("config", "estate:settings")
+SETTINGS = ("config", "estate:settings")
 EXAMPLE = "config: {estate:settings: {stage: dev, registry: registry.example.com/estate, api_server: {networks: [10.0.8.5/32]}}}"
 SHOWN = re.compile(r"(?:(?:estate|pulumi):)?[\w.-]{1,80}", re.ASCII)
 DEEPEST = 16
@@ -115,26 +115,24 @@ def decoded(file: Path, source: str) -> str:
     raise refusal(source, NO_LINES, [Mistake((), reason, EXAMPLE, line)])
 
 
-PULUMIS: Mapping[str, str] = {
-    "secretsprovider": "default",
-    "encryptedkey": "AAAB",
-    "encryptionsalt": "v1:AAAB",
-    "environment": "[estate/dev]",
-}
-"""Keys that Pulumi itself has in a stack file, with examples (https://www.pulumi.com/docs/iac/concepts/projects/stack-settings-file/)."""
+PULUMIS = ("secretsprovider", "encryptedkey", "encryptionsalt", "environment")
+"""Keys beside `config` (https://www.pulumi.com/docs/iac/concepts/projects/stack-settings-file/)."""
+NAMESPACED = re.compile(r"[^:\s]+:(?:config:)?[^:\s]+")
 
 
 def wrong_around_settings(values: Any) -> Iterator[Mistake]:
-    """Yield what is wrong outside the settings themselves."""
+    """Yield what is wrong outside the settings themselves; of a key that is misspelled not that it is missing, too."""
     if values is None:
         yield Mistake((), "holds nothing", EXAMPLE, 1)
     elif not isinstance(values, dict):
         yield Mistake((), "Pulumi refuses what is no table", EXAMPLE)
     else:
         table = cast("dict[str, Any]", values)
-        for key in table.keys() - {"config", *PULUMIS}:
+        unknown = table.keys() - {"config", *PULUMIS}
+        for key in unknown:
             yield Mistake((key,), f"Pulumi ignores this key ({nearest(key, ['config', *PULUMIS])})", EXAMPLE)
-        yield from wrong_config(table.get("config"))
+        if "config" in table or not unknown:
+            yield from wrong_config(table.get("config"))
 
 
 def wrong_config(config: Any) -> Iterator[Mistake]:
@@ -145,23 +143,14 @@ def wrong_config(config: Any) -> Iterator[Mistake]:
         yield Mistake(("config",), "Pulumi refuses what is no table", EXAMPLE)
     else:
         table = cast("dict[str, Any]", config)
-        for key in table:
-            if not NAMESPACED.fullmatch(key):
-                near = (
-                    "estate:settings" if key == "settings" else f"estate:{key}" if ":" not in key else "namespace:name"
-                )
-                yield Mistake(
-                    ("config", key),
-                    "wants namespace:name as its key",
-                    near if SHOWN.fullmatch(key) else "estate:settings",
-                )
-        settings = table.get("estate:settings")
-        if not isinstance(settings, dict):
-            reason = "wants a table" if "estate:settings" in table else "is missing"
-            yield Mistake(SETTINGS, f"{reason}, in which the settings are", EXAMPLE)
-
-
-NAMESPACED = re.compile(r"[^:\s]+:[^:\s]+(?::[^:\s]+)*")
+        odd = [key for key in table if not NAMESPACED.fullmatch(key)]
+        for key in odd:
+            question = nearest(key, [SETTINGS[1], "pulumi:disable-default-providers"])
+            yield Mistake(("config", key), f"wants namespace:name as its key ({question})", EXAMPLE)
+        if "estate:settings" not in table and not odd:
+            yield Mistake(SETTINGS, "is missing: wants a table, in which the settings are", EXAMPLE)
+        elif not isinstance(table.get("estate:settings", {}), dict):
+            yield Mistake(SETTINGS, "wants a table, in which the settings are", EXAMPLE)
 
 
 def nearest(unknown: str, known: Iterable[str]) -> str:

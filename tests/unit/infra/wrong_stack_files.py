@@ -303,6 +303,14 @@ def of_yaml() -> Iterator[Wrong]:
     yield Wrong("config:\n  estate:settings: hunter2\n", 2, "estate:settings", "wants a table")
     yield Wrong("config:\n  estate:settings: [a]\n", 2, "estate:settings", "wants a table")
     yield Wrong('config:\n  estate:settings: \'{"stage": "dev"}\'\n', 2, "estate:settings", "wants a table")
+    yield Wrong("confg: {}\n", 1, "confg", "Pulumi ignores this key (did you mean config?)")
+    yield Wrong(
+        "config:\n  settings: {}\n",
+        2,
+        "config.settings",
+        "wants namespace:name as its key (did you mean estate:settings?)",
+    )
+    yield Wrong("config:\n  estate:settings: {}\n  a b: 1\n", 3, "config.a key", "wants namespace:name as its key")
     yield Wrong(HEAD + "confg: {}\n", 7, "confg", "Pulumi ignores this key (did you mean config?)")
     yield Wrong(HEAD + "config: {}\n", 7, "config", "Pulumi refuses a key twice: it is in line 1 too")
     yield Wrong(HEAD + "    stage: dev\n", 7, "stage", "Pulumi refuses a key twice: it is in line 4 too")
