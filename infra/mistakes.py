@@ -16,11 +16,11 @@ class ContradictionError(ValueError):
     """Values each of which would be right without another, for a validator of a table.
 
     Args:
-        found: which keys below the table, and the reason.
+        found: which keys below the table, the reason, and what would be right; None: the example of the key.
     """
 
-    def __init__(self, *found: tuple[Key, str]) -> None:
-        super().__init__("; ".join(reason for _, reason in found))
+    def __init__(self, *found: tuple[Key, str, str | None]) -> None:
+        super().__init__("; ".join(reason for _, reason, _ in found))
         self.found = found
 
 
@@ -52,7 +52,13 @@ def described(problem: dict[str, Any], model: type[BaseModel]) -> list[Mistake]:
     key: Key = tuple(part for part in problem["loc"] if part != "[key]")
     cause = problem.get("ctx", {}).get("error")
     if isinstance(cause, ContradictionError):
-        return [Mistake((*SETTINGS, *key, *below), why, assigned((*key, *below), model)) for below, why in cause.found]
+        return [
+            Mistake((*SETTINGS, *key, *below), why, right or assigned((*key, *below), model))
+            for below, why, right in cause.found
+        ]
+    if "[key]" in problem["loc"]:
+        names, _ = get_args(bare(at(key[:-1], model)))
+        return [Mistake((*SETTINGS, *key), reason(problem), assigned((*key[:-1], example(names)), model))]
     if problem["type"] == "extra_forbidden":
         known = fields(at(key[:-1], model))
         question = nearest(str(key[-1]), known)
@@ -87,7 +93,8 @@ def reason(problem: dict[str, Any]) -> str:
     """Return what is wrong about a value, of which only a number or boolean is shown: others may be a secret in the wrong place."""
     given: Any = problem["input"]
     bounds = {k: int(v) if isinstance(v, float) and v.is_integer() else v for k, v in problem.get("ctx", {}).items()}
-    said = REASONS.get(str(problem["type"]), str(problem["msg"]).lower()).format_map(bounds)
+    known = REASONS.get(problem["type"])
+    said = known.format_map(bounds) if known else str(problem["msg"]).lower()
     if problem["type"] == "missing":
         return said
     if given is None:

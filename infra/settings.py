@@ -199,7 +199,7 @@ class Cors(Settings):
         lists = {"allow_origins": self.allow_origins, "headers": self.headers, "expose_headers": self.expose_headers}
         if found := [key for key, names in lists.items() if self.credentials and "*" in names]:
             raise ContradictionError(
-                *(((key,), "wants each by its name in place of * where credentials is true") for key in found)
+                *(((key,), "wants each by its name in place of * where credentials is true", None) for key in found)
             )
         return self
 
@@ -230,7 +230,8 @@ class Route(Settings):
         taken = set(self.methods or get_args(Method))
         taken |= {"HEAD"} if "GET" in taken else set()  # as the gateway has it
         if self.cors and not set(self.cors.methods or ()) <= taken:
-            raise ContradictionError((("cors", "methods"), "holds a method that the route does not take"))
+            right = f"methods: [{', '.join(sorted(taken))}]"
+            raise ContradictionError((("cors", "methods"), "holds a method that the route does not take", right))
         return self
 
 
@@ -247,7 +248,8 @@ class Scaling(Settings):
     @model_validator(mode="after")
     def _ordered(self) -> "Scaling":
         if self.least > self.most:
-            raise ContradictionError((("least",), f"is {self.least}, more than most, which is {self.most}"))
+            why = f"is {self.least}, more than most, which is {self.most}"
+            raise ContradictionError((("least",), why, f"least: {self.most}"))
         return self
 
 
@@ -304,7 +306,10 @@ class ServiceSettings(Settings):
         ]
         if above:
             raise ContradictionError(
-                *((("requests", key), f"is more than limits.{key}, which is {limit}") for key, limit in above)
+                *(
+                    (("requests", key), f"is more than limits.{key}, which is {limit}", f"{key}: {limit}")
+                    for key, limit in above
+                )
             )
         return self
 
@@ -406,9 +411,8 @@ class IngressSettings(Settings):
     @model_validator(mode="after")
     def _one_certificate(self) -> "IngressSettings":
         if self.issuer and self.tls_secret:
-            raise ContradictionError(
-                (("tls_secret",), "is one certificate, where issuer makes others: wants one of the two taken out")
-            )
+            why = "is one certificate, where issuer makes others: wants one of the two taken out"
+            raise ContradictionError((("tls_secret",), why, "issuer alone"))
         return self
 
     def url(self, host: str) -> str:
@@ -523,10 +527,9 @@ class OtlpSettings(Settings):
     @model_validator(mode="after")
     def _somewhere(self) -> Self:
         if bool(self.networks) == bool(self.namespace):
-            key = "networks" if self.networks else "namespace"
-            raise ContradictionError(
-                ((key,), "wants either namespace, where it is in the cluster, or networks, where it is not")
-            )
+            why = "wants either namespace, where it is in the cluster, or networks, where it is not"
+            key, right = ("networks", "namespace alone") if self.networks else ("namespace", None)
+            raise ContradictionError(((key,), why, right))
         return self
 
     @property
@@ -577,13 +580,11 @@ class PostgresSettings(Settings):
     @model_validator(mode="after")
     def _whole(self) -> "PostgresSettings":
         if self.kind == "managed" and self.managed is None:
-            raise ContradictionError(
-                (("managed",), "is missing, for kind: managed needs to know where: {host, networks, ca}")
-            )
+            why = "is missing, for kind: managed needs to know where: {host, networks, ca}"
+            raise ContradictionError((("managed",), why, None))
         if self.kind != "managed" and self.managed:
-            raise ContradictionError(
-                (("kind",), f"is {self.kind}, and managed is given: set kind: managed, or take managed out")
-            )
+            why = f"is {self.kind}, and managed is given: set kind: managed, or take managed out"
+            raise ContradictionError((("kind",), why, "kind: managed"))
         return self
 
 
@@ -664,9 +665,11 @@ class Receiver(Settings):
     @model_validator(mode="after")
     def _whole(self) -> "Receiver":
         if (self.kind == "email") != bool(self.email):
-            raise ContradictionError((("email",), "goes with kind: email, as {host, sender, to}, and with no other"))
+            why = "goes with kind: email, as {host, sender, to}, and with no other"
+            raise ContradictionError((("email",), why, "kind: email" if self.email else None))
         if (self.kind == "slack") != bool(self.channel):
-            raise ContradictionError((("channel",), "goes with kind: slack, and with no other"))
+            why = "goes with kind: slack, and with no other"
+            raise ContradictionError((("channel",), why, "kind: slack" if self.channel else None))
         return self
 
 
@@ -760,7 +763,7 @@ class StackSettings(Settings):
             "receivers": ("name", [r.name for r in self.receivers]),
         }
         if found := [
-            ((key, index, part), "is the name of another one already")
+            ((key, index, part), "is the name of another one already", f"{part}: billing-2")
             for key, (part, names) in named.items()
             for index, name in enumerate(names)
             if name in names[:index]

@@ -92,7 +92,10 @@ def test_a_service_that_there_is_not_is_refused(key: str, value: object) -> None
             {"services": {"user-service": {"replicas": 0}}},
             r"services.user-service.replicas: wants 1 or more \(it is 0\)",
         ),
-        ({"service": {"scaling": {"least": 3, "most": 2}}}, "service.scaling.least: is 3, more than most, which is 2"),
+        (
+            {"service": {"scaling": {"least": 3, "most": 2}}},
+            "service.scaling.least: is 3, more than most, which is 2, such as least: 2",
+        ),
         ({"ingress": {"issuer": "a", "tls_secret": "b"}}, "ingress.tls_secret: .*issuer makes others"),
         ({"stage": "stagging"}, "here: stage: wants 'local', 'dev', 'staging' or 'prod', such as stage: local"),
     ],

@@ -132,6 +132,42 @@ def as_pulumi_has(content: str, monkeypatch: pytest.MonkeyPatch, stack: str = "x
     return of_pulumi(json.dumps(yaml.safe_load(content)["config"]["estate:settings"], default=str), stack, monkeypatch)
 
 
+def with_example(settings: Any, key: str, shown: str) -> Any:
+    """Settings with the value that an error shows in the place of the one that is refused."""
+    *tables, last = key.split(".")
+    place = settings
+    for part in tables:
+        place = place[int(part)] if isinstance(place, list) else place.setdefault(part, {})
+    if isinstance(place, list):
+        place[int(last)] = yaml.safe_load(shown)
+    else:
+        place.pop(last, None)
+        place |= yaml.safe_load(f"{{{shown}}}")
+    return settings
+
+
+@pytest.mark.parametrize("wrong", [one for one in WRONG_VALUES if "Pulumi" not in one.says], ids=str)
+def test_the_value_that_is_shown_is_right_where_it_is_asked_for(file: Path, wrong: Wrong) -> None:
+    file.write_text(str(wrong.content))
+    (line,) = refused(file)
+    shown = line[0].rpartition(", such as ")[2]
+    if (
+        "a key" in wrong.key
+        or " alone" in shown
+        or "CERTIFICATE" in shown
+        or "readers" in wrong.says
+        or "different" in wrong.says
+    ):
+        pytest.skip("no value to put there")
+    settings = yaml.safe_load(str(wrong.content))["config"]["estate:settings"]
+    given = settings.get("services") or {}
+    settings |= {"services": {name: one or {} for name, one in given.items()}} if isinstance(given, dict) else {}
+    try:
+        parse(with_example(settings, wrong.key, shown), "here")
+    except SettingsError as error:
+        assert f"here: {wrong.key}: " not in str(error)  # noqa: PT017 - another key may be wrong now
+
+
 @pytest.mark.parametrize("wrong", [one for one in WRONG_VALUES if "Pulumi" not in one.says], ids=str)
 def test_the_program_refuses_a_value_for_the_reason_that_the_file_is_refused(
     wrong: Wrong, monkeypatch: pytest.MonkeyPatch
