@@ -5,8 +5,11 @@ import sys
 import textwrap
 
 import yaml
+from pydantic import ValidationError
 
+from infra.mistakes import mistakes_of
 from infra.settings import ClientSettings
+from infra.stack_file import said
 from infra.token_clients import OPERATOR, hashed
 from toolchain.console import ToolchainError, run_command, say
 from toolchain.stack import load
@@ -34,7 +37,12 @@ def new_client(client_id: str, username: str, user_id: str) -> tuple[ClientSetti
         raise ToolchainError(f"USER_ID={user_id} is not a number: {USAGE}") from None
     client_secret = secrets.token_urlsafe(32)
     secret_hash = hashed(client_secret, client_id)
-    return ClientSettings(id=client_id, user_id=number, username=username, secret_hash=secret_hash), client_secret
+    try:
+        client = ClientSettings(id=client_id, user_id=number, username=username, secret_hash=secret_hash)
+    except ValidationError as error:
+        wrong = "; ".join(map(said, mistakes_of(error, ClientSettings, {})))
+        raise ToolchainError(f"{wrong} ({USAGE})") from error
+    return client, client_secret
 
 
 def entry(client: ClientSettings) -> str:

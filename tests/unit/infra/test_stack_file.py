@@ -135,10 +135,10 @@ def as_pulumi_has(content: str, monkeypatch: pytest.MonkeyPatch, stack: str = "x
 def with_example(settings: Any, key: str, shown: str) -> Any:
     """Settings with the value that an error shows in the place of the one that is refused."""
     *tables, last = key.split(".")
-    place = settings
+    place: Any = settings
     for part in tables:
-        place = place[int(part)] if isinstance(place, list) else place.setdefault(part, {})
-    if isinstance(place, list):
+        place = place[int(part)] if part.isdecimal() else place.setdefault(part, {})
+    if last.isdecimal():
         place[int(last)] = yaml.safe_load(shown)
     else:
         place.pop(last, None)
@@ -160,8 +160,6 @@ def test_the_value_that_is_shown_is_right_where_it_is_asked_for(file: Path, wron
     ):
         pytest.skip("no value to put there")
     settings = yaml.safe_load(str(wrong.content))["config"]["estate:settings"]
-    given = settings.get("services") or {}
-    settings |= {"services": {name: one or {} for name, one in given.items()}} if isinstance(given, dict) else {}
     try:
         parse(with_example(settings, wrong.key, shown), "here")
     except SettingsError as error:

@@ -162,3 +162,16 @@ def test_no_two_clients_have_one_secret() -> None:
 def test_what_a_new_client_lacks_is_named_with_the_whole_command(given: tuple[str, str, str], said: str) -> None:
     with pytest.raises(ToolchainError, match=f"{said}: make client ID="):
         new_client(*given)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("billing", "Billing", "-1"), r"user_id: wants 0 or more \(it is -1\), such as user_id: 7"),
+        (("billing", "Billing", "9" * 20), "user_id: wants 999999999999999 or less"),
+        (("bill\ning", "Billing", "7"), "id: wants a text of one line"),
+    ],
+)
+def test_a_client_that_no_stack_file_takes_is_not_made(given: tuple[str, str, str], said: str) -> None:
+    with pytest.raises(ToolchainError, match=rf"^{said}.* \(make client ID="):
+        new_client(*given)
