@@ -43,7 +43,7 @@ func main() {
 	options.CustomHttpRoundTripperWrap = func(transport http.RoundTripper) http.RoundTripper {
 		// By itself it asks for gzip where a client does not, and hands on an unpacked answer: of no length, with another's ETag.
 		transport.(*http.Transport).DisableCompression = true
-		return forgiving{opened{transport}}
+		return refusing{opened{transport}}
 	}
 	if err := skipper.Run(options); err != nil {
 		log.Fatalf("error: %v", err)

@@ -43,13 +43,13 @@ func ends(answer http.ResponseWriter, request *http.Request) bool {
 	return err == io.EOF
 }
 
-// forgiving is a transport to the gateway that takes a body which cannot be read for its client's fault. Skipper takes most such
-// bodies for errors of the service: it answers them by 500, and counts them (makeBackendRequest in proxy/proxy.go, version 0.22.0).
-type forgiving struct {
+// refusing is a transport to the gateway that itself refuses a body which cannot be read. Skipper takes most such bodies for errors of
+// the service: it answers 500, and counts that (makeBackendRequest in proxy/proxy.go, version 0.22.0).
+type refusing struct {
 	http.RoundTripper
 }
 
-func (transport forgiving) RoundTrip(request *http.Request) (*http.Response, error) {
+func (transport refusing) RoundTrip(request *http.Request) (*http.Response, error) {
 	response, err := transport.RoundTripper.RoundTrip(request)
 	body, sent := request.Body.(*watched)
 	// Of a client that has left, Skipper knows.
