@@ -4,6 +4,7 @@ Nothing is left behind but the files: state, passphrase and secrets are thrown a
 digest of nothing where the stack builds them.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -14,8 +15,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from infra.services import NAMES
 from infra.settings import GENERATED_SECRETS, StackSettings
@@ -89,7 +88,7 @@ def rendering(name: str, folder: Path, **overrides: Any) -> Generator[Rendering]
         run(["stack", "init", name, "--secrets-provider", "passphrase"], environment, home)
         salted = home / f"Pulumi.{name}.yaml"
         config = configuration(name, settings, **overrides)
-        salted.write_text(yaml.safe_dump(read_yaml(salted) | {"config": config}))
+        salted.write_text(json.dumps(read_yaml(salted) | {"config": config}))
         yield Rendering(name, environment, salted)
 
 

@@ -1,8 +1,7 @@
 """`make review-stack`: the file of the stack that a pull request is reviewed on: stack dev under a name and a host of its own."""
 
+import json
 import sys
-
-import yaml
 
 from toolchain.console import ToolchainError, run_command
 from toolchain.markdown import marked, write
@@ -16,7 +15,7 @@ def review_stack(number: int) -> str:
     content = read_yaml(STACKS / "Pulumi.dev.yaml")
     ingress = content["config"]["estate:settings"]["ingress"]
     ingress["host"] = f"{name}.{ingress['host']}"
-    (STACKS / f"Pulumi.{name}.yaml").write_text(yaml.safe_dump(content))
+    (STACKS / f"Pulumi.{name}.yaml").write_text(json.dumps(content, indent=2, ensure_ascii=False))
     return name
 
 

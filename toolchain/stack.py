@@ -217,7 +217,8 @@ def effective_file(stack: Stack) -> Path:
     config: dict[str, Any] = common.get("config", {}) | own.get("config", {})
     config["estate:settings"] = config["estate:settings"] | stack.overrides
     file = OWN_STACKS / f"{stack.name}.yaml"
-    write_private(file, yaml.safe_dump(common | own | {"config": config}))
+    # JSON is YAML that readers do not differ on: PyYAML takes the quotes from texts that are numbers to Pulumi.
+    write_private(file, json.dumps(common | own | {"config": config}))
     return file
 
 
