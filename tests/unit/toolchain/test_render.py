@@ -48,8 +48,9 @@ def test_a_stack_is_rendered_without_its_secrets_and_without_building(
     )
 
 
-def test_nothing_is_removed_for_a_stack_that_there_is_not(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "said"), [("absent", "there is no stack"), ("../..", "is no name of a stack")])
+def test_nothing_is_removed_for_a_stack_that_there_is_not(tmp_path: Path, name: str, said: str) -> None:
     (tmp_path / "kept").touch()
-    with pytest.raises(ToolchainError, match="there is no stack"):
-        render.render("../..", tmp_path)
+    with pytest.raises(ToolchainError, match=said):
+        render.render(name, tmp_path)
     assert (tmp_path / "kept").exists()
