@@ -35,7 +35,6 @@ UNDOCUMENTED := $(filter-out $(HELP),$(GOALS:%=%:))
 ifeq ($(MAKELEVEL)$(UNDOCUMENTED),0)
 $(if $(UNKNOWN),$(error make $(GOALS) does not take $(UNKNOWN), but $(strip $(TAKEN)); what is for the environment goes in front of make))
 endif
-$(if $(strip $(STACK)),,$(error STACK is empty: give it the name of a stack, as in make $(GOALS) STACK=local, or leave it out))
 
 # Ends a recipe where a variable that it needs has no value.
 missing = $(strip $(foreach name,$(1),$(if $(strip $($(name))),,$(name))))

@@ -81,7 +81,7 @@ def test_what_a_goal_needs_is_named_with_an_example(goal: str, given: str) -> No
 
 @pytest.mark.parametrize("goal", COMMANDS)
 def test_no_stack_is_an_empty_one(goal: str) -> None:
-    assert "STACK is empty" in refused(make(goal, STACK=""))
+    assert "STACK=''" in refused(make(goal, STACK=""))
 
 
 @pytest.fixture
