@@ -81,10 +81,12 @@ def start() -> None:
             tools.keep(box)
             say(f"cluster is up: {KUBECONFIG}")
             return
-        if not (supervisor_runs() and is_defined(box)) and (left := cgroups.kill_all()):
-            report(f"  ended {left} processes of an earlier run or version")
+        if not supervisor_runs():
+            end("of an earlier run")
         preflight.check(running=supervisor_runs())
-        box = build_missing()
+        box = build_missing()  # what runs goes on meanwhile
+        if not is_defined(box):
+            end("of another version")
         tools.keep(box)
         with step("network, certificates, configuration"):
             prepare(box)
@@ -103,6 +105,12 @@ def start() -> None:
             addons.apply(box, references)
             addons.wait_ready(box)
         say(f"cluster is up: {KUBECONFIG}")
+
+
+def end(which: str) -> None:
+    """End the cluster's processes, and say how many there were."""
+    if left := cgroups.kill_all():
+        report(f"  ended {left} processes {which}")
 
 
 def prepare(box: Toolbox) -> None:
