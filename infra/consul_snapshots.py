@@ -77,6 +77,7 @@ class ConsulSnapshots(pulumi.ComponentResource):
                 spec=manifest(
                     {
                         "schedule": SCHEDULE,
+                        "timeZone": "UTC",
                         "suspend": name == RESTORE,
                         "concurrencyPolicy": "Forbid",
                         "startingDeadlineSeconds": 600,

@@ -96,6 +96,7 @@ def cron_job(name: str, schedule: str, spec: dict[str, Any]) -> dict[str, Any]:
     """A CronJob, one run at a time; one that NEVER runs is suspended as well."""
     return {
         "schedule": schedule,
+        "timeZone": "UTC",
         "suspend": schedule == NEVER,
         "concurrencyPolicy": "Forbid",
         "startingDeadlineSeconds": DEADLINE_S,
