@@ -94,6 +94,9 @@ if settings.images.grafana and secrets.grafana_password:
     consoles["grafana"] = Grafana(settings.images.grafana, shown, secrets.grafana_password, prometheus, namespace)
 ingress = PublicIngress(settings.ingress, routes.paths, gateway, consoles, namespace)
 
+if not cluster.folder:
+    system = kubernetes.core.v1.Namespace.get("kube-system", "kube-system", pulumi.ResourceOptions(provider=provider))
+    pulumi.export("cluster", {"context": cluster.context, "uid": system.metadata.uid})
 pulumi.export("namespace", namespace.name)
 pulumi.export("gateway_url", ingress.urls["gateway"])
 pulumi.export("urls", ingress.urls)

@@ -28,7 +28,7 @@ from toolchain.console import ToolchainError, confirm, report, run_command, say,
 from toolchain.diagnosis import explain
 from toolchain.events import RISKY, events, events_of, preview_of
 from toolchain.policies import policies
-from toolchain.recovery import release_lock, settled_file, settling
+from toolchain.recovery import check_cluster, release_lock, settled_file, settling
 from toolchain.stack import (
     Stack,
     ask,
@@ -66,7 +66,9 @@ def opened(name: str) -> Generator[Stack]:
     settings = load(name)
     with only_one(name):
         release_lock(name)
-        yield open_stack(name, settings)
+        stack = open_stack(name, settings)
+        check_cluster(stack)
+        yield stack
 
 
 def up(name: str) -> None:

@@ -48,6 +48,8 @@ class Recorder(pulumi.runtime.Mocks):
         self.protected: set[tuple[str, str]] = set()
 
     def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
+        if args.resource_id:  # read, and none of the program's
+            return args.resource_id, {"metadata": {"name": args.resource_id, "uid": "mock"}}
         inputs = cast("dict[str, Any]", args.inputs)  # pyright: ignore[reportUnknownMemberType]
         self.registered.append(Registered(args.typ, args.name, inputs, (args.typ, args.name) in self.protected))
         outputs: dict[Any, Any] = {**inputs}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from toolchain.build import BUILDS
-from toolchain.console import report
+from toolchain.console import ToolchainError, report
 from toolchain.paths import STATE
 from toolchain.stack import OWN_STACKS, Stack, ask, on
 
@@ -107,6 +107,27 @@ def settling(stack: Stack) -> Generator[list[str]]:
 def settled_file(stack: Stack) -> Path:
     """Names the cluster on which the stack's last update ended well; absent when it did not."""
     return OWN_STACKS / f"{stack.name}.settled"
+
+
+def check_cluster(stack: Stack) -> None:
+    """Refuse to work on another cluster than the one that the stack is in.
+
+    The embedded cluster may have been reset, and be another one since.
+
+    Raises:
+        ToolchainError: it is another one, or does not answer.
+    """
+    done = stack.pulumi("stack", "output", "cluster", "--json", "--stack", stack.name)
+    known: dict[str, str] = json.loads(done.stdout) if done.returncode == 0 else {}
+    if not known or known["uid"] == cluster_identity(stack):
+        return
+    if stack.target.embedded and known["context"] == stack.target.context:
+        return
+    raise ToolchainError(
+        f"stack {stack.name} is in another cluster than {stack.target.context}: in the one that was {known['context']} when it was last updated. "
+        "Name that one's context (TOOLS=system KUBE_CONTEXT=…); where it is gone for good, "
+        f"pulumi stack rm --force {stack.name} forgets the stack"
+    )
 
 
 def cluster_identity(stack: Stack) -> str:

@@ -4,11 +4,18 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
+from infra.settings import parse
+from tests.minimum import MINIMUM
 from toolchain import recovery
+from toolchain.console import ToolchainError
+from toolchain.stack import Stack
+from toolchain.target import Target
 
 
 def lock_of(state: Path, process: int, host: str) -> Path:
@@ -52,3 +59,37 @@ def test_the_lock_of_another_machine_stays(state: Path) -> None:
     lock = lock_of(state, holder.pid, "another")
     recovery.release_lock("local")
     assert lock.exists()
+
+
+HERE, THERE = "uid-of-this-cluster", "uid-of-another"
+
+
+@pytest.mark.parametrize(
+    ("known", "embedded", "refused"),
+    [
+        (None, False, False),
+        ({"context": "team", "uid": HERE}, False, False),
+        ({"context": "renamed", "uid": HERE}, False, False),
+        ({"context": "team", "uid": THERE}, False, True),
+        ({"context": "team", "uid": THERE}, True, False),  # the embedded cluster was reset
+        ({"context": "kind", "uid": THERE}, True, True),
+        ({"context": "kind", "uid": THERE}, False, True),
+    ],
+)
+def test_another_cluster_than_the_stacks_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, known: dict[str, str] | None, *, embedded: bool, refused: bool
+) -> None:
+    def pulumi(_stack: Stack, *_words: str) -> CompletedProcess[str]:
+        return CompletedProcess([], int(known is None), json.dumps(known), "")
+
+    def identity(_stack: Stack) -> str:
+        return HERE
+
+    monkeypatch.setattr(Stack, "pulumi", pulumi)
+    monkeypatch.setattr(recovery, "cluster_identity", identity)
+    stack = Stack("dev", parse(MINIMUM, "here"), Target(tmp_path, "team", {}, embedded=embedded))
+    expected = (
+        pytest.raises(ToolchainError, match="stack dev is in another cluster than team") if refused else nullcontext()
+    )
+    with expected:
+        recovery.check_cluster(stack)
