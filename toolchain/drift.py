@@ -28,7 +28,7 @@ def line(found: Change) -> str:
 
 def markdown(name: str, drift: list[str]) -> str:
     """The comment, or the issue's text."""
-    next_step = "What shall stay belongs into the program. Put back the rest by kubectl: an update changes only what the program changes."
+    next_step = "What shall stay belongs into the program; the next `make up` puts back the rest."
     return marked(f"drift of {name}", listed(f"Stack {name} is not as the last make up left it", drift), next_step)
 
 
