@@ -18,7 +18,7 @@ from toolchain.stack import Stack, on
 STATEFUL = {"Cluster", "Namespace", "PersistentVolume", "PersistentVolumeClaim", "Secret", "StatefulSet"}
 """Kinds that hold, or decide over, what cannot be made again."""
 RISKY = ("delete", "replace")
-PASSED_OVER = {"same", "create-replacement", "delete-replaced"}
+PASSED_OVER = {"same", "read", "refresh", "create-replacement", "delete-replaced"}
 """Operations that change nothing, or are part of another: a replacement."""
 COMPONENTS = ("estate:", "pulumi:pulumi:")
 """Types of what only groups resources."""

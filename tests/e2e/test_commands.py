@@ -22,6 +22,7 @@ HERE = {
     "operator-secret": "",
     "preview": "",
     "render": "",
+    "stack-schema": "",
     "token": "",
     "url": "OF=alertmanager",
 }
@@ -90,7 +91,7 @@ def test_who_is_said_to_run_a_command_does(goal: str, file: str) -> None:
 
 def changes() -> str:
     """What is not committed of the pages and documents that commands write."""
-    difference = ["git", "diff", "HEAD", "--", "docs", "apps"]
+    difference = ["git", "diff", "HEAD", "--", "docs", "apps", "stacks"]
     return subprocess.run(difference, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
 
 

@@ -13,11 +13,11 @@ from toolchain.stack import Stack
 INHERITED = ("HOME", "PATH", "BACKEND")
 
 
-@pytest.fixture
-def stack(stack: Stack) -> Iterator[Stack]:
-    """The running stack; its file is as before afterwards, for Pulumi keeps the salt of the passphrase there."""
+@pytest.fixture(autouse=True)
+def file_as_before(stack: Stack) -> Iterator[None]:
+    """Leave the stack's file as it was: Pulumi keeps the salt of the passphrase there."""
     before = stack.file.read_text()
-    yield stack
+    yield
     stack.file.write_text(before)
 
 

@@ -148,7 +148,8 @@ async def test_a_collector_that_is_away_costs_one_line_and_no_request(
         "Spans are lost until the collector takes them; requests are served all the same"
     ]
     assert vars(lines[0])["endpoint"] == endpoint
-    assert "refused" in vars(lines[0])["reason"]
+    # By what it has ended last: a slow machine may have no time for the second try.
+    assert any(cause in vars(lines[0])["reason"] for cause in ("refused", "timeout"))
 
 
 async def test_a_queue_that_is_full_drops_spans_and_holds_nobody_up(
