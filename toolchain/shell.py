@@ -7,7 +7,7 @@ from pathlib import Path
 
 from toolchain.cluster.tools import at_hand
 from toolchain.console import run_command, say
-from toolchain.target import Target, target
+from toolchain.target import UV_OPTIONS, Target, target
 
 
 def exports(of: Target, folders: list[Path], own: Mapping[str, str]) -> list[str]:
@@ -16,10 +16,11 @@ def exports(of: Target, folders: list[Path], own: Mapping[str, str]) -> list[str
     Args:
         of: where the estate runs.
         folders: of programs, put before those that the shell finds.
-        own: the shell's environment; what it has already is left out.
+        own: the environment of make; what the shell has given it is left out.
     """
     named = {"KUBECONFIG": str(of.kubeconfig), **of.environment}
-    differing = {name: value for name, value in sorted(named.items()) if name != "PATH" and own.get(name) != value}
+    given = {name: value for name, value in own.items() if name not in UV_OPTIONS}  # those are by make itself
+    differing = {name: value for name, value in sorted(named.items()) if name != "PATH" and given.get(name) != value}
     path = "".join(f"{shlex.quote(str(folder))}:" for folder in folders)
     return [*(f"export {name}={shlex.quote(value)}" for name, value in differing.items()), f'export PATH={path}"$PATH"']
 

@@ -14,6 +14,8 @@ from toolchain.console import ToolchainError
 from toolchain.paths import STATE
 
 PASSPHRASE = STATE / "passphrase"
+UV_OPTIONS = {"UV_PYTHON_DOWNLOADS": "never", "UV_SYSTEM_CERTS": "true"}
+"""As the Makefile has them: Python is the machine's, and so are the authorities it trusts. Pulumi runs uv, too."""
 KEEP_BYTECODE = {"PYTHONDONTWRITEBYTECODE": ""}
 """Where the machine says not to, every run of the program and the policies compiles Pulumi's SDKs anew: seconds of each preview."""
 
@@ -84,6 +86,7 @@ def pulumi_environment(kubeconfig: Path, context: str) -> dict[str, str]:
         "ESTATE_KUBECONFIG": str(kubeconfig),
         "ESTATE_KUBE_CONTEXT": context,
         **KEEP_BYTECODE,
+        **UV_OPTIONS,
         "PULUMI_FALLBACK_TO_STATE_SECRETS_MANAGER": "true",  # a stack file without a salt means the one of the state, not another
         "PULUMI_SKIP_UPDATE_CHECK": "true",
         "PULUMI_DEBUG_COMMANDS": "true",  # the option --event-log is known only then; the Automation API does the same

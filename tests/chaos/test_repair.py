@@ -21,7 +21,7 @@ def declared(stack: Stack) -> dict[str, tuple[str, dict[str, Any]]]:
     found: dict[str, tuple[str, dict[str, Any]]] = {}
     for resource in exported["deployment"]["resources"]:
         kind = resource["type"].rpartition(":")[2]
-        if resource["type"].startswith("kubernetes:") and "namespace" in resource["inputs"].get("metadata", {}):
+        if resource["type"].startswith("kubernetes:") and "namespace" in resource.get("inputs", {}).get("metadata", {}):
             found.setdefault(kind, (f"{kind.lower()}/{resource['inputs']['metadata']['name']}", resource["inputs"]))
     return {kind: one for kind, one in found.items() if kind not in KEPT}
 

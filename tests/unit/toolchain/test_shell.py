@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 from toolchain.shell import exports
-from toolchain.target import Target
+from toolchain.target import UV_OPTIONS, Target
 
 OF = Target(
     Path("/a b/kubeconfig"), "estate", {"PULUMI_HOME": "/it's", "KEPT": "as it is", "PATH": "/else"}, embedded=True
@@ -26,6 +26,11 @@ def test_a_shell_takes_every_value_as_it_is() -> None:
 
 def test_the_tools_come_before_what_the_shell_finds() -> None:
     assert told("PATH") == "/tools:/usr/bin"
+
+
+def test_what_make_has_set_itself_is_no_value_of_the_shell() -> None:
+    of = Target(Path("/kubeconfig"), "estate", dict(UV_OPTIONS), embedded=True)
+    assert all(f"export {name}={value}" in exports(of, [], UV_OPTIONS) for name, value in UV_OPTIONS.items())
 
 
 def test_what_the_shell_has_already_is_not_told() -> None:
