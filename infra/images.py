@@ -1,13 +1,9 @@
 """Our own images: built from apps/, pushed, and from then on only known by digest."""
 
-from pathlib import Path
-
 import pulumi
 import pulumi_docker_build as docker_build
 
 from infra.settings import SettingsError, StackSettings
-
-PROJECT = Path(__file__).resolve().parent.parent
 
 
 class AppImage(pulumi.ComponentResource):
@@ -39,11 +35,12 @@ class AppImage(pulumi.ComponentResource):
         self.register_outputs({"reference": self.reference})
 
     def _build(self, name: str, settings: StackSettings) -> docker_build.Image:
+        # Paths from the program on: where a clone is makes no difference to the image.
         return docker_build.Image(
             name,
             tags=[f"{settings.registry}/{name}:{pulumi.get_stack()}"],
-            context=docker_build.BuildContextArgs(location=str(PROJECT)),
-            dockerfile=docker_build.DockerfileArgs(location=str(PROJECT / "apps" / name / "Dockerfile")),
+            context=docker_build.BuildContextArgs(location="."),
+            dockerfile=docker_build.DockerfileArgs(location=f"apps/{name}/Dockerfile"),
             build_args={"PYTHON_IMAGE": settings.images.python},
             platforms=[docker_build.Platform.LINUX_AMD64],
             push=True,

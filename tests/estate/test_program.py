@@ -18,6 +18,7 @@ from servicekit.registration import CALL_TIMEOUT_S, LOOK_EVERY_S
 from infra import prometheus
 from infra.services import SERVICES
 from infra.settings import Kubelets
+from toolchain.paths import PROJECT
 from toolchain.program import CANARY, DIGEST, OURS, Registered, run_program
 
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob")
@@ -157,6 +158,11 @@ def test_where_an_autoscaler_keeps_the_replicas_the_deployment_says_nothing_of_t
     scaler = one(prod, "HorizontalPodAutoscaler", name).inputs["spec"]
     assert scaler["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": name}
     assert (scaler["minReplicas"], scaler["maxReplicas"]) == (3, 10)
+
+
+def test_no_resource_depends_on_where_the_clone_is(estate: list[Registered]) -> None:
+    for resource in estate:
+        assert str(PROJECT) not in json.dumps(resource.inputs, default=str), resource.name
 
 
 def test_secrets_are_in_secrets_alone(estate: list[Registered]) -> None:
