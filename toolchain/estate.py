@@ -32,6 +32,7 @@ from toolchain.recovery import check_cluster, release_lock, settled_file, settli
 from toolchain.stack import (
     Stack,
     ask,
+    forget_taken_over,
     generated,
     load,
     on,
@@ -96,6 +97,7 @@ def update(stack: Stack) -> None:
                 for line in explain(stack, json.loads(ask(stack, "get", "pods", "-o", "json"))["items"]):
                     report(line)
             raise
+    forget_taken_over(stack)
     release = releases.of(stack, outputs(stack)["images"])
     releases.keep(stack, releases.with_newest(releases.known(stack), release))
 

@@ -20,8 +20,8 @@ STATEFUL = {"Cluster", "Namespace", "PersistentVolume", "PersistentVolumeClaim",
 RISKY = ("delete", "replace")
 PASSED_OVER = {"same", "read", "refresh", "create-replacement", "delete-replaced"}
 """Operations that change nothing, or are part of another: a replacement."""
-COMPONENTS = ("estate:", "pulumi:pulumi:")
-"""Types of what only groups resources."""
+COMPONENTS = ("estate:", "pulumi:pulumi:", "pulumi:providers:pulumi-python")
+"""Types of what only groups resources, and of the provider of generated secrets, which is given every setting and needs none."""
 SHOWN = 60
 """Characters of a value."""
 PROPERTIES = 20

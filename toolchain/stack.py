@@ -222,6 +222,16 @@ def effective_file(stack: Stack) -> Path:
     return file
 
 
+def forget_taken_over(stack: Stack) -> None:
+    """Take out of this machine's file what the state has taken over from it: secrets that make generated, once."""
+    file = OWN_STACKS / f"Pulumi.{stack.name}.yaml"
+    own = read_yaml(file) if file.exists() else {}
+    taken = {f"estate:{name}" for name in stack.settings.generated_secrets}
+    config: dict[str, Any] = own.get("config", {})
+    if taken & config.keys():
+        write_private(file, json.dumps(own | {"config": {key: config[key] for key in config.keys() - taken}}))
+
+
 def write_stand_ins(stack: Stack) -> None:
     """Tell the program which images this machine has in place of the stack's third-party ones."""
     if stack.target.embedded:
