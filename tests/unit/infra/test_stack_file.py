@@ -17,13 +17,14 @@ from pydantic.fields import FieldInfo
 from infra import mistakes
 from infra.settings import SettingsError, StackSettings, load_settings, load_stack, parse
 from infra.stack_file import PROJECT, SETTINGS, Key, read
+from infra.stages import STAGES
 from tests.minimum import MINIMUM
 from tests.unit.infra.wrong_stack_files import HEAD, WRONG, WRONG_VALUES, Wrong
 from toolchain import stack
 from toolchain.console import ToolchainError
 
 MANAGED_CA: Key = ("postgres", "managed", "ca")
-COMMITTED = sorted((PROJECT / "stacks").glob("Pulumi.*.yaml"))
+COMMITTED = [PROJECT / "stacks" / f"Pulumi.{stage}.yaml" for stage in STAGES]
 LINE = re.compile(
     r"(?P<file>\S+/stacks/Pulumi\.x\.yaml):(?P<line>[1-9]\d*): (?P<key>the file|(?:[\w.:-]|a key)+): (?P<reason>\S.*), such as \S.*"
 )

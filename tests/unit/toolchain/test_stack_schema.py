@@ -14,13 +14,14 @@ from infra import mistakes
 from infra.authority import authority, pem
 from infra.settings import HASH, StackSettings, load_stack, parse
 from infra.stack_file import PROJECT
+from infra.stages import STAGES
 from infra.values import ZEROS
 from tests.minimum import MINIMUM
 from tests.unit.infra.wrong_stack_files import HEAD, WRONG_VALUES
 from toolchain import stack_schema
 
 SCHEMA = json.loads(stack_schema.FILE.read_text())
-COMMITTED = sorted((PROJECT / "stacks").glob("Pulumi.*.yaml"))
+COMMITTED = [PROJECT / "stacks" / f"Pulumi.{stage}.yaml" for stage in STAGES]
 PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
 
 
