@@ -31,8 +31,6 @@ class DatabaseSecrets:
 class Secrets:
     """The passwords and keys of a stack."""
 
-    generated: pulumi.Output[dict[str, str]]
-    """All that were generated, by name."""
     database: DatabaseSecrets
     redis_password: pulumi.Output[str]
     token_keys: pulumi.Output[list[str]]
@@ -61,7 +59,6 @@ def load_secrets(settings: StackSettings) -> Secrets:
     first = {name: value for name in known if (value := config.get_secret(name)) is not None}
     generated = GeneratedSecrets(names, first)
     return Secrets(
-        generated=generated.values,
         database=DatabaseSecrets(
             admin=given(config, "postgresPassword") if settings.postgres.managed else generated["postgresPassword"],
             owner=generated["databaseOwnerPassword"],

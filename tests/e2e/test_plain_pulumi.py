@@ -47,5 +47,5 @@ def test_make_and_plain_pulumi_take_turns_without_a_change(stack: Stack) -> None
 def test_another_passphrase_reads_no_secret(stack: Stack) -> None:
     select = f"pulumi stack select {stack.name}"
     without = "env --unset=PULUMI_CONFIG_PASSPHRASE_FILE PULUMI_CONFIG_PASSPHRASE=another"
-    refused = plain(select, f"{without} pulumi stack output secrets --show-secrets 2>&1 || true")
+    refused = plain(select, f"{without} pulumi stack export --show-secrets 2>&1 || true")
     assert "incorrect passphrase" in refused
