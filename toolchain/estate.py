@@ -28,7 +28,7 @@ from toolchain.console import ToolchainError, confirm, report, run_command, say,
 from toolchain.diagnosis import explain
 from toolchain.events import RISKY, events, events_of, preview_of
 from toolchain.policies import policies
-from toolchain.recovery import check_cluster, release_lock, settled_file, settling
+from toolchain.recovery import check_cluster, clear_unfinished, release_lock
 from toolchain.stack import (
     Stack,
     ask,
@@ -88,15 +88,15 @@ def update(stack: Stack) -> None:
         with step("third-party images"):
             publish_missing(at_hand(), stack.settings.image_references())
     let_go(stack)
-    with settling(stack) as refresh:
-        try:
-            held = policies(stack.settings.stage)
-            stack.pulumi_shown("up", "--yes", "--skip-preview", "--suppress-outputs", *held, *refresh, *on(stack))
-        except ToolchainError:
-            with suppress(ToolchainError):  # the reason is Pulumi's, whether or not the pods can be asked
-                for line in explain(stack, json.loads(ask(stack, "get", "pods", "-o", "json"))["items"]):
-                    report(line)
-            raise
+    clear_unfinished(stack)
+    try:
+        held = policies(stack.settings.stage)
+        stack.pulumi_shown("up", "--yes", "--skip-preview", "--suppress-outputs", *held, *on(stack))
+    except ToolchainError:
+        with suppress(ToolchainError):  # the reason is Pulumi's, whether or not the pods can be asked
+            for line in explain(stack, json.loads(ask(stack, "get", "pods", "-o", "json"))["items"]):
+                report(line)
+        raise
     forget_taken_over(stack)
     release = releases.of(stack, outputs(stack)["images"])
     releases.keep(stack, releases.with_newest(releases.known(stack), release))
@@ -131,7 +131,7 @@ def at_risk(stack: Stack, kept: list[str]) -> list[str]:
 
 
 def down(name: str) -> None:
-    """Remove everything of the stack; the cluster and the stack's secrets stay.
+    """Remove everything of the stack, its generated secrets included; the cluster stays.
 
     Raises:
         ToolchainError: it holds data that is protected, and FORCE is not set; nothing was removed.
@@ -145,7 +145,6 @@ def down(name: str) -> None:
                 )
             # One by one Pulumi would refuse them, after it has deleted everything else.
             stack.pulumi_shown("state", "unprotect", "--all", "--yes", "--stack", name)
-        settled_file(stack).unlink(missing_ok=True)
         stack.pulumi_shown("destroy", "--yes", "--skip-preview", "--refresh", *on(stack))
 
 

@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -85,28 +83,6 @@ def delete_object(stack: Stack, resource_type: str, inputs: dict[str, Any]) -> N
     within = [f"--namespace={metadata['namespace']}"] if "namespace" in metadata else []
     what = f"{kind}.{version}.{group.removeprefix('core')}".lower()
     ask(stack, "delete", what, metadata["name"], "--ignore-not-found", *within, limit_s=120)
-
-
-@contextmanager
-def settling(stack: Stack) -> Generator[list[str]]:
-    """Options that an update needs, given how the last one ended.
-
-    One that was killed, or that was on a cluster that is no more, has left a state that cannot be trusted: it is
-    compared with the cluster first.
-    """
-    file = settled_file(stack)
-    cluster_now = cluster_identity(stack)
-    settled = file.exists() and file.read_text() == cluster_now
-    file.unlink(missing_ok=True)
-    if not settled:
-        clear_unfinished(stack)
-    yield [] if settled else ["--refresh"]
-    file.write_text(cluster_now)
-
-
-def settled_file(stack: Stack) -> Path:
-    """Names the cluster on which the stack's last update ended well; absent when it did not."""
-    return OWN_STACKS / f"{stack.name}.settled"
 
 
 def check_cluster(stack: Stack) -> None:

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Generator
 from contextlib import contextmanager
-from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
@@ -33,20 +32,17 @@ class Kept:
 
 
 @pytest.fixture
-def stack(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Kept:
+def stack(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Kept:
     kept = Kept(protect=request.param)
 
     @contextmanager
     def opened(_name: str) -> Generator[Kept]:
         yield kept
 
-    def settled_file(_stack: Kept) -> Path:
-        return tmp_path / "settled"
-
     def on(_stack: Kept) -> list[str]:
         return ["--stack=prod"]
 
-    for replaced in (opened, settled_file, on):
+    for replaced in (opened, on):
         monkeypatch.setattr(estate, replaced.__name__, replaced)
     monkeypatch.delenv("FORCE", raising=False)
     return kept
