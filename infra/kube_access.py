@@ -47,6 +47,11 @@ class KubeAccess(pulumi.ComponentResource):
 
     account: pulumi.Output[str]
     """Name of the ServiceAccount."""
+    annotations: dict[str, pulumi.Output[str]]
+    """Of the pods: the account's uid, so that an account that was deleted and made again gets new pods.
+
+    A token names the uid of its account, and the kubelet gives a pod another only after 48 of its 60 minutes.
+    """
 
     def __init__(
         self,
@@ -92,4 +97,5 @@ class KubeAccess(pulumi.ComponentResource):
                 opts=child,
             )
         self.account = account.metadata.name
+        self.annotations = {"estate/service-account-uid": account.metadata.uid}
         self.register_outputs({"account": self.account})

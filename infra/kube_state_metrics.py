@@ -48,7 +48,7 @@ class KubeStateMetrics(pulumi.ComponentResource):
             Flow(prometheus.NAME, self.endpoint, namespace.name, self),
         ]
         template = {
-            "metadata": {"labels": labels(NAME), "annotations": scraped(PORT)},
+            "metadata": {"labels": labels(NAME), "annotations": scraped(PORT) | access.annotations},
             "spec": pod(image, namespace.name, access.account),
         }
         Deployment(

@@ -131,7 +131,10 @@ class Prometheus(pulumi.ComponentResource):
                     "podManagementPolicy": "Parallel",  # a pod that never became ready is replaced too
                     "selector": {"matchLabels": selector(NAME)},
                     "template": {
-                        "metadata": {"labels": labels(NAME), "annotations": scraped(PORT)},
+                        "metadata": {
+                            "labels": labels(NAME),
+                            "annotations": scraped(PORT) | access.annotations,
+                        },
                         "spec": pod(
                             settings,
                             configuration.metadata.name,

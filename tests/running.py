@@ -87,14 +87,24 @@ def eventually(condition: Callable[[], bool], what: str, deadline_s: float) -> N
 
 
 def settle(kubectl: Kubectl) -> None:
-    """Return once every pod is ready or has come to its end, and none is about to end: what a test before this one broke is whole."""
+    """Return once every pod is ready or has come to its end, and none is about to end; fail with the names of those that are not.
+
+    What a test before this one broke is whole then.
+    """
 
     def settled(pod: dict[str, Any]) -> bool:
         ended = pod["status"]["phase"] in ("Succeeded", "Failed")
         ready = [status["ready"] for status in pod["status"].get("containerStatuses", ())]
         return "deletionTimestamp" not in pod["metadata"] and (ended or (bool(ready) and all(ready)))
 
-    eventually(lambda: all(map(settled, json.loads(kubectl("get", "pods", "-o", "json"))["items"])), "every pod", 180)
+    def unsettled() -> set[str]:
+        pods = json.loads(kubectl("get", "pods", "-o", "json"))["items"]
+        return {pod["metadata"]["name"] for pod in pods if not settled(pod)}
+
+    end = time.monotonic() + 180
+    while left := unsettled():
+        assert time.monotonic() < end, f"not settled within 180 s: {left}; {kubectl('get', 'pods', '-o', 'wide')}"
+        time.sleep(0.2)
 
 
 def all_told(told: Callable[[], set[str]], wanted: set[str], deadline_s: float) -> None:

@@ -27,6 +27,8 @@ LOOP = asyncio.new_event_loop()
 GIVEN = ("postgresPassword",)
 """Secrets of the configuration, besides those of receivers."""
 DIGEST = "sha256:" + "0" * 64
+UID = "00000000-0000-4000-8000-000000000000"
+"""Of every object in the mocked cluster."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Recorder(pulumi.runtime.Mocks):
 
     def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
         if args.resource_id:  # read, and none of the program's
-            return args.resource_id, {"metadata": {"name": args.resource_id, "uid": "mock"}}
+            return args.resource_id, {"metadata": {"name": args.resource_id, "uid": UID}}
         inputs = cast("dict[str, Any]", args.inputs)  # pyright: ignore[reportUnknownMemberType]
         self.registered.append(Registered(args.typ, args.name, inputs, (args.typ, args.name) in self.protected))
         outputs: dict[Any, Any] = {**inputs}
@@ -58,7 +60,7 @@ class Recorder(pulumi.runtime.Mocks):
         if args.typ == generated_secrets.TYPE:
             outputs["values"] = dict.fromkeys(inputs["names"], CANARY)
         if "metadata" in inputs:
-            outputs["metadata"] = {"name": f"{args.name}-auto"} | inputs["metadata"]
+            outputs["metadata"] = {"name": f"{args.name}-auto", "uid": UID} | inputs["metadata"]
         return f"{args.name}-id", outputs
 
     def call(self, args: pulumi.runtime.MockCallArgs) -> tuple[dict[Any, Any], list[tuple[str, str]] | None]:

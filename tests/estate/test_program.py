@@ -19,7 +19,7 @@ from infra import prometheus
 from infra.services import SERVICES
 from infra.settings import Kubelets
 from toolchain.paths import PROJECT
-from toolchain.program import CANARY, DIGEST, OURS, Registered, run_program
+from toolchain.program import CANARY, DIGEST, OURS, UID, Registered, run_program
 
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob")
 ENDS = ("Job", "CronJob")
@@ -255,6 +255,16 @@ def test_the_kubernetes_api_is_read_and_no_more_than_that(stack: str) -> None:
     (wide,) = [role for role in roles if kind(role) == "ClusterRole"]
     assert wide.inputs["metadata"]["name"] == f"estate-{stack}-prometheus"  # stacks share a cluster
     assert {resource for rule in wide.inputs["rules"] for resource in rule["resources"]} == {"nodes", "nodes/metrics"}
+
+
+def test_a_pod_with_a_token_is_replaced_when_its_account_is_made_again(estate: list[Registered]) -> None:
+    with_token: set[str] = set()
+    for resource, pod in workloads(estate):
+        sources = [each for volume in pod.get("volumes", ()) for each in volume.get("projected", {}).get("sources", ())]
+        if any("serviceAccountToken" in source for source in sources):
+            with_token.add(resource.name)
+            assert template(resource)["metadata"]["annotations"]["estate/service-account-uid"] == UID
+    assert with_token == {"prometheus", "kube-state-metrics"}
 
 
 def test_a_kubelet_is_known_by_its_certificate_unless_the_stack_says_otherwise() -> None:
