@@ -37,7 +37,6 @@ cluster = load_cluster()
 # A Secret or ConfigMap changes in place unless it is immutable. Pulumi's default, replacing every one, first deletes the pods that mount it.
 provider = kubernetes.Provider(
     "cluster",
-    kubeconfig=cluster.kubeconfig,
     context=cluster.context,
     render_yaml_to_directory=cluster.folder,
     enable_config_map_mutable=True,

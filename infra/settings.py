@@ -811,26 +811,33 @@ class StackSettings(Settings):
 class Cluster:
     """The one Kubernetes that the program may touch, or a folder in its place."""
 
-    kubeconfig: str | None = None
     context: str | None = None
+    """Of the kubeconfig that KUBECONFIG or ~/.kube/config holds; the file's path differs between machines, and is not in the state."""
     folder: str | None = None
     """Where manifests are written, and nothing is touched."""
 
 
 def load_cluster() -> Cluster:
-    """The cluster that the environment names.
+    """Return the cluster that the stack's configuration or make names.
 
     Raises:
-        SettingsError: it names none; a default would be somebody's wrong cluster.
+        SettingsError: neither names one, since a default would be a wrong cluster of somebody's, or they differ.
     """
     if folder := os.environ.get("ESTATE_MANIFESTS"):
         return Cluster(folder=folder)
-    kubeconfig, context = os.environ.get("ESTATE_KUBECONFIG"), os.environ.get("ESTATE_KUBE_CONTEXT")
-    if not kubeconfig or not context:
+    given, configured = os.environ.get("ESTATE_KUBE_CONTEXT"), pulumi.Config("kubernetes").get("context")
+    if given and configured and given != configured:
         raise SettingsError(
-            "no cluster is named: run this through make (make up STACK=…), or set ESTATE_KUBECONFIG and ESTATE_KUBE_CONTEXT"
+            f"stack {pulumi.get_stack()} belongs to the context {configured} (kubernetes:context), and this is for {given}: "
+            f"TOOLS=system KUBE_CONTEXT={configured} takes make there"
         )
-    return Cluster(kubeconfig, context)
+    context = configured or given
+    if not context:
+        raise SettingsError(
+            "no cluster is named: pulumi config set kubernetes:context <context> names one of your kubeconfig "
+            "(kubectl config get-contexts lists them), and make up brings one up"
+        )
+    return Cluster(context)
 
 
 def load_stack(file: Path) -> StackSettings:

@@ -128,6 +128,6 @@ def against_mocks(
         else:
             program()
 
-    with patch.dict(os.environ, ESTATE_KUBECONFIG="/nowhere/kubeconfig", ESTATE_KUBE_CONTEXT="mock"):
+    with patch.dict(os.environ, ESTATE_KUBE_CONTEXT="mock"):
         run()
     return recorder.registered

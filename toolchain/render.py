@@ -26,7 +26,7 @@ from toolchain.target import KEEP_BYTECODE, with_uv
 
 PLACEHOLDER = "rendered-without-secrets"
 DIGEST = "sha256:" + "0" * 64
-OUTSIDE = ("ESTATE_KUBECONFIG", "ESTATE_KUBE_CONTEXT", "KUBECONFIG", "PULUMI_CONFIG_PASSPHRASE_FILE")
+OUTSIDE = ("ESTATE_KUBE_CONTEXT", "KUBECONFIG", "PULUMI_CONFIG_PASSPHRASE_FILE")
 """What a program that renders shall not know."""
 
 

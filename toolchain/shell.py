@@ -18,9 +18,10 @@ def exports(of: Target, folders: list[Path], own: Mapping[str, str]) -> list[str
         folders: of programs, put before those that the shell finds.
         own: the environment of make; what the shell has given it is left out.
     """
-    named = {"KUBECONFIG": str(of.kubeconfig), **of.environment}
     given = {name: value for name, value in own.items() if name not in UV_OPTIONS}  # those are by make itself
-    differing = {name: value for name, value in sorted(named.items()) if name != "PATH" and given.get(name) != value}
+    differing = {
+        name: value for name, value in sorted(of.environment.items()) if name != "PATH" and given.get(name) != value
+    }
     path = "".join(f"{shlex.quote(str(folder))}:" for folder in folders)
     return [*(f"export {name}={shlex.quote(value)}" for name, value in differing.items()), f'export PATH={path}"$PATH"']
 

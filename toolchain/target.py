@@ -83,7 +83,7 @@ def with_uv(environment: dict[str, str]) -> dict[str, str]:
 def pulumi_environment(kubeconfig: Path, context: str) -> dict[str, str]:
     """What Pulumi has to know of state, passphrase and cluster."""
     own = {
-        "ESTATE_KUBECONFIG": str(kubeconfig),
+        "KUBECONFIG": str(kubeconfig),
         "ESTATE_KUBE_CONTEXT": context,
         **KEEP_BYTECODE,
         **UV_OPTIONS,

@@ -18,9 +18,7 @@ SETTINGS = ServiceSettings(
 IMAGE = "localhost:5000/estate/synthetic@sha256:" + "0" * 64
 
 cluster = load_cluster()
-provider = kubernetes.Provider(
-    "cluster", kubeconfig=cluster.kubeconfig, context=cluster.context, render_yaml_to_directory=cluster.folder
-)
+provider = kubernetes.Provider("cluster", context=cluster.context, render_yaml_to_directory=cluster.folder)
 namespace = EstateNamespace("estate-synthetic", pulumi.ResourceOptions(providers=[provider]))
 redis = Redis(Images().redis, pulumi.Output.secret("synthetic"), namespace)
 consul = Consul(Images().consul, "256Mi", namespace)

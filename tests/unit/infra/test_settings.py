@@ -1,6 +1,8 @@
 from collections.abc import Callable
 from typing import Any, get_args
 
+import pulumi
+import pulumi.runtime
 import pytest
 
 from infra.authority import authority, pem
@@ -280,7 +282,25 @@ def test_the_collector_listens_on_the_port_of_its_url() -> None:
     assert ports == [4318, 80, 443, 8443]
 
 
-def test_no_cluster_is_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("ESTATE_KUBECONFIG", raising=False)
-    with pytest.raises(SettingsError, match="run this through make"):
-        load_cluster()
+@pytest.mark.parametrize(
+    ("given", "configured", "context"),
+    [
+        ("estate", None, "estate"),
+        (None, "eks", "eks"),
+        ("eks", "eks", "eks"),
+        (None, None, None),
+        ("estate", "eks", None),
+    ],
+)
+def test_a_cluster_is_named_once_and_never_guessed(
+    monkeypatch: pytest.MonkeyPatch, given: str | None, configured: str | None, context: str | None
+) -> None:
+    monkeypatch.delenv("ESTATE_KUBE_CONTEXT", raising=False)
+    if given:
+        monkeypatch.setenv("ESTATE_KUBE_CONTEXT", given)
+    pulumi.runtime.set_all_config({"kubernetes:context": configured} if configured else {})
+    if context:
+        assert load_cluster().context == context
+    else:
+        with pytest.raises(SettingsError, match=r"kubernetes:context"):
+            load_cluster()

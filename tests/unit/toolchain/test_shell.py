@@ -7,7 +7,10 @@ from toolchain.shell import exports
 from toolchain.target import UV_OPTIONS, Target
 
 OF = Target(
-    Path("/a b/kubeconfig"), "estate", {"PULUMI_HOME": "/it's", "KEPT": "as it is", "PATH": "/else"}, embedded=True
+    Path("/a b/kubeconfig"),
+    "estate",
+    {"KUBECONFIG": "/a b/kubeconfig", "PULUMI_HOME": "/it's", "KEPT": "as it is", "PATH": "/else"},
+    embedded=True,
 )
 
 
