@@ -37,6 +37,7 @@ cluster = load_cluster()
 # A Secret or ConfigMap changes in place unless it is immutable. Pulumi's default, replacing every one, first deletes the pods that mount it.
 provider = kubernetes.Provider(
     "cluster",
+    kubeconfig="",  # the provider's own default; the SDK's, the path in KUBECONFIG, would be kept in the state
     context=cluster.context,
     render_yaml_to_directory=cluster.folder,
     enable_config_map_mutable=True,
