@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from infra.stack_file import SETTINGS, Key, Mistake, nearest
+from infra.stack_file import SETTINGS, Key, Mistake, closest, nearest
 
 
 class ContradictionError(ValueError):
@@ -61,10 +61,9 @@ def described(problem: dict[str, Any], model: type[BaseModel]) -> list[Mistake]:
         return [Mistake((*SETTINGS, *key), reason(problem), assigned((*key[:-1], example(names)), model))]
     if problem["type"] == "extra_forbidden":
         known = fields(at(key[:-1], model))
-        question = nearest(str(key[-1]), known)
-        near = question.removeprefix("did you mean ").rstrip("?")
-        name = near if near in known else next(iter(known))
-        return [Mistake((*SETTINGS, *key), f"is not known ({question})", assigned((*key[:-1], name), model))]
+        name = closest(str(key[-1]), known) or next(iter(known))
+        wrong = f"is not known ({nearest(str(key[-1]), known)})"
+        return [Mistake((*SETTINGS, *key), wrong, assigned((*key[:-1], name), model))]
     return [Mistake((*SETTINGS, *key), reason(problem), assigned(key, model))]
 
 

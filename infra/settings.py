@@ -46,6 +46,7 @@ from infra.values import (
     Subdomain,
     Text,
     amount,
+    matching,
     stack_name,
 )
 
@@ -122,7 +123,7 @@ def origin(value: str) -> str:
 Origin = Annotated[
     str, AfterValidator(origin), Field(examples=["https://app.example.com"], json_schema_extra={"minLength": 1})
 ]
-TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+HEADER_NAME = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
 
 
 def token(value: str) -> str:
@@ -131,13 +132,11 @@ def token(value: str) -> str:
     Raises:
         ValueError: it is none.
     """
-    if not TOKEN.fullmatch(value):
-        raise ValueError("wants the name of a header")
-    return value
+    return matching(HEADER_NAME, value, "wants the name of a header")
 
 
 Token = Annotated[
-    str, AfterValidator(token), Field(examples=["content-type"], json_schema_extra={"pattern": f"^{TOKEN.pattern}$"})
+    str, AfterValidator(token), Field(examples=["content-type"], json_schema_extra={"pattern": f"^{HEADER_NAME}$"})
 ]
 
 
@@ -319,7 +318,7 @@ class ServiceSettings(Settings):
         return self.scaling.least if self.scaling else self.replicas
 
 
-ARGON2ID = re.compile(r"\$argon2id\$v=\d+\$m=\d+,t=\d+,p=\d+\$[A-Za-z0-9+/]+\$[A-Za-z0-9+/]+")
+ARGON2ID = r"\$argon2id\$v=\d+\$m=\d+,t=\d+,p=\d+\$[A-Za-z0-9+/]+\$[A-Za-z0-9+/]+"
 """https://github.com/P-H-C/phc-string-format"""
 
 
@@ -329,9 +328,7 @@ def argon2id(value: str) -> str:
     Raises:
         ValueError: it is none.
     """
-    if not ARGON2ID.fullmatch(value):
-        raise ValueError("wants the whole hash that make client prints")
-    return value
+    return matching(ARGON2ID, value, "wants the whole hash that make client prints")
 
 
 HASH = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0$aGFzaGhhc2hoYXNoaGFzaA"
@@ -345,7 +342,7 @@ class ClientSettings(Settings):
     id: Text
     """How it names itself."""
     secret_hash: Annotated[str, AfterValidator(argon2id)] = Field(
-        examples=[HASH], json_schema_extra={"pattern": f"^{ARGON2ID.pattern}$"}
+        examples=[HASH], json_schema_extra={"pattern": f"^{ARGON2ID}$"}
     )
     """Of its secret, by Argon2id."""
     user_id: int = Field(ge=0, le=MOST_PRECISE, examples=[7])

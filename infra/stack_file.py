@@ -153,11 +153,16 @@ def wrong_config(config: Any) -> Iterator[Mistake]:
             yield Mistake(SETTINGS, "wants a table, in which the settings are", EXAMPLE)
 
 
+def closest(unknown: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is nearest, if any is near."""
+    return next(iter(difflib.get_close_matches(unknown, sorted(known), n=1)), None)
+
+
 def nearest(unknown: str, known: Iterable[str]) -> str:
     """Return a question for the nearest known name, or all of them where none is near."""
     names = sorted(known)
-    close = difflib.get_close_matches(unknown, names, n=1)
-    return f"did you mean {close[0]}?" if close else f"known are {', '.join(names)}"
+    near = closest(unknown, names)
+    return f"did you mean {near}?" if near else f"known are {', '.join(names)}"
 
 
 class TooDeepError(Exception):

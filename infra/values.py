@@ -93,13 +93,13 @@ LONGEST_IMAGE = LONGEST_REPOSITORY + 1 + 128 + 1 + 7 + 128
 ZEROS = "sha256:" + "0" * 64
 
 
-def matching(pattern: str, value: str, longest: int, wanted: str) -> str:
+def matching(pattern: str, value: str, wanted: str, longest: int | None = None) -> str:
     """Return a text that matches, and is not too long.
 
     Raises:
         ValueError: `wanted`.
     """
-    if len(value) > longest or not re.fullmatch(pattern, value, re.ASCII):
+    if (longest is not None and len(value) > longest) or not re.fullmatch(pattern, value, re.ASCII):
         raise ValueError(wanted)
     return value
 
@@ -143,7 +143,7 @@ def registry(value: str) -> str:
         ValueError: it is none.
     """
     wanted = "wants host[:port]/path of a registry, in lower case, without https:// and a slash at the end"
-    matching(REPOSITORY, f"{value}/name", LONGEST_REPOSITORY, wanted)
+    matching(REPOSITORY, f"{value}/name", wanted, LONGEST_REPOSITORY)
     return value
 
 
@@ -179,7 +179,7 @@ def label(value: str) -> str:
         ValueError: it is none.
     """
     return matching(
-        LABEL, value, 63, "wants 1 to 63 lower-case letters, digits and -, a letter or digit first and last"
+        LABEL, value, "wants 1 to 63 lower-case letters, digits and -, a letter or digit first and last", 63
     )
 
 
@@ -190,7 +190,7 @@ def subdomain(value: str) -> str:
         ValueError: it is none.
     """
     wanted = "wants 1 to 253 lower-case letters, digits, - and ., a letter or digit first and last in each part"
-    return matching(SUBDOMAIN, value, 253, wanted)
+    return matching(SUBDOMAIN, value, wanted, 253)
 
 
 def public_host(value: str) -> str:
@@ -213,7 +213,7 @@ def stack_name(value: str) -> str:
         ValueError: it is none.
     """
     wanted = f"wants 1 to {LONGEST_STACK} lower-case letters, digits and -, a letter or digit first and last, since estate-<stack> is a namespace"
-    return matching(LABEL, value, LONGEST_STACK, wanted)
+    return matching(LABEL, value, wanted, LONGEST_STACK)
 
 
 Label = Annotated[

@@ -47,11 +47,17 @@ class Stack:
     def namespace(self) -> str:
         return f"estate-{self.name}"
 
-    def pulumi(self, *words: str, cwd: Path = PROJECT) -> subprocess.CompletedProcess[str]:
-        """Run pulumi and keep what it prints."""
+    def pulumi(self, *words: str, cwd: Path = PROJECT, given: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Run pulumi and keep what it prints.
+
+        Args:
+            words: of the command.
+            cwd: where it runs.
+            given: its standard input.
+        """
         command = ["pulumi", "--non-interactive", *words]
         return subprocess.run(
-            command, env=self.target.environment, cwd=cwd, capture_output=True, text=True, check=False
+            command, input=given, env=self.target.environment, cwd=cwd, capture_output=True, text=True, check=False
         )
 
     def pulumi_shown(self, *words: str) -> None:
@@ -159,16 +165,7 @@ def store_secret(stack: Stack, key: str, value: str) -> None:
         ToolchainError: Pulumi refuses; with its words.
     """
     # By standard input: arguments are for everybody to see.
-    words = ["config", "set", "--secret", f"estate:{key}", "--stack", stack.name]
-    done = subprocess.run(
-        ["pulumi", "--non-interactive", *words],
-        input=value,
-        env=stack.target.environment,
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = stack.pulumi("config", "set", "--secret", f"estate:{key}", "--stack", stack.name, given=value)
     if done.returncode != 0:
         raise ToolchainError(f"the secret {key} could not be stored in {stack.file}: {done.stderr.strip()}")
 

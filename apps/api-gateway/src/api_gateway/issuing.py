@@ -154,9 +154,8 @@ class Issuer:
             raise invalid("send grant_type=client_credentials")
         if asked.grant != "client_credentials":
             raise RefusalError(400, "unsupported_grant_type", "grant_type is client_credentials")
-        if (
-            asked.scope
-        ):  # a token of another scope than was asked for would have to say so (RFC 6749, section 3.3), and none has any
+        # A token of another scope than was asked for would have to say so (RFC 6749, section 3.3), and none has any.
+        if asked.scope:
             raise RefusalError(400, "invalid_scope", "tokens have no scope here: send none")
         client = self.clients.content().get(asked.id)
         # As long for a client that is not known: its answer tells nothing.
