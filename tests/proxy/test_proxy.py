@@ -168,6 +168,37 @@ async def test_an_instance_hears_of_the_gateway_only_what_is_true(gateway: Gatew
     assert b"\r\nconnection:" not in answer.partition(b"\r\n\r\n")[2]
 
 
+@pytest.mark.parametrize("scheme", [b"http", b"HTTPS"])
+@pytest.mark.parametrize("host", [b"other", b"other:8443", b"[::1]:80"])
+async def test_the_host_of_an_absolute_target_takes_the_place_of_the_fields(
+    gateway: Gateway, scheme: bytes, host: bytes
+) -> None:
+    port = await gateway(echo)
+    heard = (
+        await ask(port, b"GET %b://%b/s?a HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n" % (scheme, host))
+    ).lower()
+    assert b"host: %b\r\n" % host in heard
+    assert b"x-forwarded-host: %b\r\n" % host in heard
+    assert b"host: h\r\n" not in heard
+
+
+@pytest.mark.parametrize(
+    "target", [b"ftp://h/s", b"http://u:p@h/s", b"http://u@h/s", b"http://@h/s", b"h/s", b"http:///s"]
+)
+async def test_a_target_of_another_form_is_refused(gateway: Gateway, target: bytes) -> None:
+    port = await gateway(echo)
+    assert status(await ask(port, b"GET %b HTTP/1.1\r\nHost: h\r\n\r\n" % target)) == 400
+
+
+@pytest.mark.parametrize("blank", [b" ", b"\t", b" \t "])
+async def test_blanks_after_a_value_are_no_part_of_it(gateway: Gateway, blank: bytes) -> None:
+    port = await gateway(echo)
+    fields = b"".join(b"%b: v%b\r\n" % (name, blank) for name in (b"Host", b"X-Mine", b"If-None-Match"))
+    heard = (await ask(port, b"GET /s HTTP/1.1\r\n%bConnection: close%b\r\n\r\n" % (fields, blank))).lower()
+    assert heard.count(b": v\r\n") == 4  # and X-Forwarded-Host
+    assert blank + b"\r\n" not in heard
+
+
 async def test_a_body_of_unknown_length_arrives_whole_in_both_directions(gateway: Gateway) -> None:
     async def sum_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         assert b"transfer-encoding: chunked" in await head(reader)

@@ -1,10 +1,14 @@
 import asyncio
+import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from servicekit import bodies
 from servicekit.asgi import App, Message, Receive, Scope, Send
-from servicekit.bodies import Bounded, Head
+from servicekit.bodies import Bounded, Head, parse_json
+from servicekit.problems import ERRORS_LIMIT, of_validation
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
@@ -76,3 +80,26 @@ async def test_a_client_that_has_left_gets_no_answer_and_the_app_no_request() ->
         raise AssertionError
 
     await Bounded(never, 4)(post(), left, never)
+
+
+@given(st.lists(st.text(alphabet="abc", min_size=1), min_size=1, max_size=8))
+def test_a_name_that_is_there_twice_is_refused_wherever_it_stands(names: list[str]) -> None:
+    body = "{" + ",".join(f"{json.dumps(name)}: {index}" for index, name in enumerate(names)) + "}"
+    if len(set(names)) == len(names):
+        assert parse_json(body.encode()) == {name: index for index, name in enumerate(names)}
+    else:
+        with pytest.raises(json.JSONDecodeError, match="is there twice"):
+            parse_json(body.encode())
+
+
+@pytest.mark.timeout(60)
+def test_the_work_for_a_name_that_is_there_twice_grows_with_the_names_and_not_with_their_square() -> None:
+    names = [f"{index:x}" for index in range(400_000)]  # their square is hours
+    body = "{" + ",".join(f'"{name}":0' for name in [*names, names[-1]]) + "}"
+    with pytest.raises(json.JSONDecodeError, match="is there twice"):
+        parse_json(body.encode())
+
+
+def test_an_answer_names_so_many_wrong_fields_and_no_more() -> None:
+    wrong = [{"loc": ("body", f"f{n}"), "msg": "is not known", "type": "extra_forbidden"} for n in range(8000)]
+    assert len(of_validation(wrong).body()["errors"]) == ERRORS_LIMIT

@@ -48,6 +48,18 @@ def test_a_valid_token_gives_its_claims(verifier: Verifier) -> None:
     assert (verifier.claims(sign()) or {})["sub"] == "ada"
 
 
+def test_the_same_subject_of_another_issuer_is_another_owner(verifier: Verifier) -> None:
+    pairs = [
+        (iss, sub)
+        for iss in ("estate", "https://other", 'https://other", "')
+        for sub in ("billing", "", "\ud800", '", "billing')
+    ]
+    owners = {verifier.owner({"iss": iss, "sub": sub}) for iss, sub in pairs}
+    assert len(owners) == len(pairs)
+    assert verifier.owner(verifier.claims(sign())) == "ada"  # as it was stored before there was another issuer
+    assert verifier.owner(None) == ""
+
+
 def test_a_missing_token_is_missing(verifier: Verifier) -> None:
     with pytest.raises(Problem) as refused:
         verifier.claims(None)

@@ -282,7 +282,7 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep one header; those after the body, trailers, are dropped."""
         if not self.status:
-            self.headers.append((name.lower(), value))
+            self.headers.append((name.lower(), value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
         """Note the head of an answer; that of an interim one is not the one that is waited for.

@@ -75,7 +75,7 @@ def downstream(given: Headers, length: int | None = None) -> Headers:
         given: by the instance, names in lower case.
         length: of the body, where it is known.
     """
-    named = [name for key, value in given if key == b"connection" for name in named_in(value) if not end_to_end(name)]
+    named = {name for key, value in given if key == b"connection" for name in named_in(value) if not end_to_end(name)}
     passed = [pair for pair in given if pair[0] not in DROPPED_DOWNSTREAM and pair[0] not in named]
     if length is not None:
         passed.append((b"content-length", b"%d" % length))

@@ -99,7 +99,7 @@ class Reading:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One of them."""
-        self.headers.append((name.lower(), value))
+        self.headers.append((name.lower(), value.rstrip(b" \t")))
 
 
 def parsed(head: bytes) -> tuple[int, Headers]:

@@ -137,11 +137,11 @@ def unique(members: list[tuple[str, Any]]) -> dict[str, Any]:
     Raises:
         JSONDecodeError: two have the same name.
     """
-    found = dict(members)
-    if len(found) < len(members):
-        names = [name for name, _ in members]
-        twice = next(name for name in found if names.count(name) > 1)
-        raise json.JSONDecodeError(f"{twice!r} is there twice", "", 0)
+    found: dict[str, Any] = {}
+    for name, value in members:
+        if name in found:
+            raise json.JSONDecodeError(f"{name!r} is there twice", "", 0)
+        found[name] = value
     return found
 
 

@@ -46,6 +46,7 @@ GATHER_BYTES = 16 * 1024
 each byte."""
 CORK_BYTES = 64 * 1024
 BODILESS = (204, 304)
+SCHEMES = (b"http", b"https")
 TOO_MANY = Kind(429, "too-many-at-once", "Too many requests at once")
 NOT_IMPLEMENTED = Kind(501, "method-not-implemented", "The method is not implemented")
 REQUEST_LINE = re.compile(rb"[\w!#$%&'*+.^`|~-]+ [!-~]+ HTTP/1\.[01]\r\n")
@@ -298,7 +299,10 @@ class Protocol(HttpToolsProtocol):
             if self._trailers_bytes > self.head_limit_bytes:
                 raise self._too_large()
             return
-        name = name.lower()
+        name, value = (
+            name.lower(),
+            value.rstrip(b" \t"),
+        )  # of no value (RFC 9110, section 5.5); the parser takes what is in front
         if name == b"expect":  # a list (RFC 9110, section 10.1.1)
             self.expect_100_continue = b"100-continue" in map(bytes.strip, value.lower().split(b","))
         self.headers.append((name, value))
@@ -317,10 +321,12 @@ class Protocol(HttpToolsProtocol):
         scope["http_version"] = version
         if method == "CONNECT":
             raise Problem(NOT_IMPLEMENTED, "CONNECT is for proxies: there are no tunnels here")
-        url = httptools.parse_url(self.url)
+        url: Any = httptools.parse_url(self.url)
         raw_path = url.path
         if not raw_path or not raw_path.isascii() or b"#" in self.url:
             raise Problem(MALFORMED, "the target of a request is a path")
+        if url.schema is not None:
+            self._take_host(url)
         if version != "1.1":
             check_version(version, self.headers, self._packet)
         scope["raw_path"] = raw_path
@@ -343,6 +349,19 @@ class Protocol(HttpToolsProtocol):
             self.pipeline.appendleft((cycle, self._app))
         else:
             self._start_asgi_task(cycle, self._app)
+
+    def _take_host(self, url: Any) -> None:
+        """Let the host of a target in absolute form take the place of the field's (RFC 9112, section 3.2.2).
+
+        Raises:
+            Problem: it is of another scheme, or has a user's name in it (RFC 9110, section 4.2.4).
+        """
+        if url.schema.lower() not in SCHEMES or url.userinfo is not None:
+            raise Problem(MALFORMED, "the target of a request is a path, or http://host/path")
+        host = self.url.partition(b"://")[2].partition(b"/")[0]
+        own = [index for index, (name, _) in enumerate(self.headers) if name == b"host"]
+        if len(own) == 1:  # several are refused as they are
+            self.headers[own[0]] = (b"host", host)
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""

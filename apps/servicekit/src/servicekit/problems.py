@@ -156,10 +156,15 @@ def allowed(app: FastAPI, request: Request) -> set[str]:
     return methods | {"HEAD"} if "GET" in methods else methods
 
 
+ERRORS_LIMIT = 100
+"""Of wrong fields that an answer names: a body can hold thousands."""
+
+
 def of_validation(errors: Sequence[Any]) -> Problem:
     """400 where the request is malformed (path, header, JSON), 428 where its precondition is missing, 422 where its fields are wrong."""
     found = [
-        {"field": ".".join(str(part) for part in e["loc"][1:]) or str(e["loc"][0]), "problem": e["msg"]} for e in errors
+        {"field": ".".join(str(part) for part in e["loc"][1:]) or str(e["loc"][0]), "problem": e["msg"]}
+        for e in errors[:ERRORS_LIMIT]
     ]
     if reason := next((e["ctx"]["error"] for e in errors if e["type"] == "json_invalid"), None):
         return Problem(MALFORMED_JSON, f"the body is not valid JSON: {reason}")

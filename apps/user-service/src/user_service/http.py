@@ -27,7 +27,6 @@ from servicekit.problems import (
     documented,
 )
 from servicekit.routing import ApiRoute
-from servicekit.tokens import Claims
 
 from user_service.cache import Row
 from user_service.users import (
@@ -166,9 +165,8 @@ def add_writing(routes: APIRouter, users: Users, model: type[BaseModel], replace
     async def create_user(  # pyright: ignore[reportUnusedFunction]
         new: NewUser, request: Request, idempotency_key: IdempotencyKey = None
     ) -> Response:
-        claims: Claims = request.state.claims or {}
-        subject = str(claims.get("sub", ""))
-        row = await users.create(new, subject, idempotency_key)
+        owner = request.app.state.verifier.owner(request.state.claims)
+        row = await users.create(new, owner, idempotency_key)
         return show(row, 201, {"Location": f"{request.scope['path']}/{row['id']}"})
 
     changed = {200: {"headers": ETAG}} | problems(*CHANGING, *BODY, EMAIL_TAKEN)
