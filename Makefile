@@ -16,7 +16,7 @@ RUN := $(UV) run --quiet --frozen
 # Python is the machine's, and so are the authorities it trusts.
 export UV_PYTHON_DOWNLOADS := never
 export UV_SYSTEM_CERTS := true
-# What else the caller tells Python changes what our programs and tests do (PYTHONOPTIMIZE takes their assertions away), but for its caches.
+# Any other variable that the caller sets for Python changes what our programs and tests do (PYTHONOPTIMIZE takes their assertions away); those of its caches stay.
 unexport $(filter-out PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX,$(filter PYTHON%,$(.VARIABLES)))
 
 # The help as words: "goal:", and "goal:NAME=example" for each variable that the goal takes.
@@ -76,7 +76,7 @@ preview-summary: uv ## The preview as a comment for a pull request, what may los
 	@$(RUN) python -m toolchain.preview_summary '$(STACK)'
 
 .PHONY: drift
-drift: uv ## What of the stack is no longer as make up left it; fails if anything, and leaves build/drift/STACK.md   STACK=local
+drift: uv ## List what of the stack is no longer as make up left it; fails if anything, and leaves build/drift/STACK.md   STACK=local
 	@$(RUN) python -m toolchain.drift '$(STACK)'
 
 .PHONY: render
@@ -209,11 +209,11 @@ test-fast: lint ## Everything that needs no cluster: lint, types, unit, estate a
 	@$(RUN) pytest tests/unit tests/proxy tests/estate tests/policies
 
 .PHONY: fuzz
-fuzz: uv ## Fuzz the running API by its OpenAPI documents   EXAMPLES=300 (about six cases each) STACK=local
+fuzz: uv ## Fuzz the running API with its OpenAPI documents   EXAMPLES=300 (about six cases each) STACK=local
 	@$(RUN) python -m tests.fuzz '$(or $(EXAMPLES),300)'
 
 .PHONY: bench
-bench: uv ## Measure user-service beside an ORM and a Go peer; needs Go and a running estate on this machine   STACK=local
+bench: uv ## Measure user-service against an ORM and a Go peer; needs Go and a running estate on this machine   STACK=local
 	@$(RUN) python -m bench
 
 .PHONY: bench-gateway
@@ -276,5 +276,5 @@ test-own: uv
 	$(call lane,own,$(STORY))
 
 .PHONY: test-staging
-test-staging: uv ## What holds for a stack of stage staging: brings one up beside the running local, and removes it   STACK=local
+test-staging: uv ## Test a stack of stage staging: brings one up next to the running local, and removes it   STACK=local
 	$(call lane,staging,tests/staging)

@@ -73,7 +73,7 @@ def place(value: str, wanted: str) -> SplitResult:
 
 
 CIDR = r"[0-9A-Fa-f.:]+/(?:0|[1-9][0-9]{0,2})"
-"""As network policies have it: with its length in bits, which Python's ip_network does not ask for."""
+"""Pattern of a network as network policies have it: with its length in bits, which Python's ip_network does not ask for."""
 
 
 def network(value: str) -> str:
@@ -110,4 +110,4 @@ HostAndPort = Annotated[
 Network = Annotated[
     str, AfterValidator(network), Field(examples=["10.0.8.0/24"], json_schema_extra={"pattern": f"^{CIDR}$"})
 ]
-"""As CIDR."""
+"""A network as CIDR."""

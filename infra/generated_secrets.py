@@ -1,6 +1,6 @@
 """The generated passwords and keys of a stack: made once, kept in Pulumi's state as secrets.
 
-Whoever shares the stack's backend has the same ones; there is no file to copy from machine to machine.
+All who share the stack's backend have the same ones; there is no file to copy from machine to machine.
 """
 
 import json
@@ -16,7 +16,7 @@ CHANGE = "ESTATE_SECRETS_CHANGE"
 """Environment variable with a Change as JSON, for one update; absent: every secret stays as it is."""
 RESOURCE = "generated-secrets"
 TYPE = "pulumi-python:dynamic/estate:GeneratedSecrets"
-"""As Pulumi's state names it."""
+"""Type of the resource in Pulumi's state."""
 Values = dict[str, str]
 
 
@@ -27,7 +27,7 @@ class Step(NamedTuple):
     """`take` takes the value that the configuration gives."""
     name: str
     of: str = ""
-    """For `copy` the other name, for `set` a value that is not secret."""
+    """Other name for `copy`, value that is not secret for `set`."""
 
 
 class Keeper(ResourceProvider):

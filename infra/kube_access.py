@@ -48,7 +48,7 @@ class KubeAccess(pulumi.ComponentResource):
     account: pulumi.Output[str]
     """Name of the ServiceAccount."""
     annotations: dict[str, pulumi.Output[str]]
-    """Of the pods: the account's uid, so that an account that was deleted and made again gets new pods.
+    """Annotations of the pods: the account's uid, so that an account that was deleted and made again gets new pods.
 
     A token names the uid of its account, and the kubelet gives a pod another only after 48 of its 60 minutes.
     """

@@ -1,4 +1,4 @@
-"""What pydantic finds wrong about settings, in the words of a person who writes a stack file, with an example of what is right."""
+"""Say what pydantic finds wrong about settings, in the words of a person who writes a stack file, with an example of what is right."""
 
 import math
 from collections.abc import Mapping
@@ -39,7 +39,7 @@ def mistakes_of(error: ValidationError, model: type[BaseModel], written: Mapping
 
 
 def is_inherited(key: Key, written: Any) -> bool:
-    """Whether a key of one of `services` is not written there."""
+    """Return whether a key of one of `services` is not written there."""
     for part in key if key[:1] == ("services",) else ():
         if not isinstance(written, dict) or part not in written:
             return True

@@ -66,7 +66,7 @@ GENERATED_SECRETS = (
 )
 """Secrets that every stack needs, and the program generates (infra/stack_secrets.py).
 
-But the password of a managed database's admin, which is given, and `grafanaPassword` where there is no Grafana.
+Except the password of a managed database's admin, which is given, and `grafanaPassword` where there is no Grafana.
 """
 
 
@@ -75,7 +75,7 @@ STAND_INS = "ESTATE_STAND_INS"
 
 
 class Settings(BaseModel):
-    """Common to every table of settings: no unknown key, no value of another type, no change after loading."""
+    """Base of every table of settings: no unknown key, no value of another type, no change after loading."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
@@ -86,16 +86,16 @@ class Quantities(Settings):
     """Kubernetes quantities of CPU and memory."""
 
     cpu: Cpu
-    """Such as 250m or 0.25, a quarter of one."""
+    """CPUs, such as 250m or 0.25, a quarter of one."""
     memory: Size
-    """Such as 128Mi."""
+    """Bytes, such as 128Mi."""
 
 
 class RateLimit(Settings):
     """How much one client may ask: whom its token names, or its address where it has none."""
 
     requests: int = Field(ge=1, examples=[600])
-    """Of one client in a window."""
+    """Requests of one client in a window."""
     per_s: int = Field(default=60, ge=1, le=3600)
     """Seconds of the window."""
 
@@ -207,17 +207,17 @@ class Route(Settings):
     """A path at which the gateway serves a service, and on which terms."""
 
     prefix: Prefix
-    """Of the paths: this one and all below it; the longest that fits wins."""
+    """Prefix of the paths: this one and all below it; the longest that fits wins."""
     methods: list[Method] | None = Field(default=None, min_length=1)
     """Absent: all of them."""
     auth: Literal["none", "optional", "required"] = "required"
     """Whether a token is needed."""
     timeout_s: float = Field(default=30, gt=0, le=3600)
-    """Until the head of the answer, and between two pieces of its body."""
+    """Seconds until the head of the answer, and between two pieces of its body."""
     attempts: int = Field(default=3, ge=1, le=3)
     """How often an idempotent request is tried at the most."""
     balance: Literal["least_busy", "round_robin", "consistent_hash"] = "least_busy"
-    """How an instance is chosen: of two the less busy, each in turn, or by the address of the client."""
+    """Choice of an instance: of two the less busy, each in turn, or by the address of the client."""
     rate_limit: RateLimit | None = None
     """Absent: none."""
     cors: Cors | None = None
@@ -257,7 +257,7 @@ BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0
 
 
 def bound(given: float) -> float:
-    """Return a time that requests are counted by.
+    """Return one of BOUNDS_S.
 
     Raises:
         ValueError: it is none.
@@ -275,7 +275,7 @@ class Slo(Settings):
     latency_percent: float = Field(gt=0, lt=100, examples=[99])
     """Of the requests that are answered within `latency_s`."""
     latency_s: Annotated[float, AfterValidator(bound), Field(examples=[0.5], json_schema_extra={"enum": [*BOUNDS_S]})]
-    """One of the bounds that requests are counted by."""
+    """Seconds: a bound of the histogram of requests."""
 
 
 class ServiceSettings(Settings):
@@ -286,11 +286,11 @@ class ServiceSettings(Settings):
     scaling: Scaling | None = None
     """Absent: `replicas` is what runs."""
     requests: Quantities
-    """What a pod is sure to have."""
+    """CPU and memory that a pod is sure to have."""
     limits: Quantities
-    """What a pod may take."""
+    """CPU and memory that a pod may take at the most."""
     slo: Slo
-    """What alerts go by."""
+    """Objectives, from which alerts are made."""
     routes: list[Route] | None = None
     """Where the gateway serves it; absent: as the service declares."""
 
@@ -340,15 +340,15 @@ class ClientSettings(Settings):
     """A program that may have tokens by POST /auth/token; `make client` makes one."""
 
     id: Text
-    """How it names itself."""
+    """Name that it gives as client_id."""
     secret_hash: Annotated[str, AfterValidator(argon2id)] = Field(
         examples=[HASH], json_schema_extra={"pattern": f"^{ARGON2ID}$"}
     )
-    """Of its secret, by Argon2id."""
+    """Hash of its secret, made with Argon2id."""
     user_id: int = Field(ge=0, le=MOST_PRECISE, examples=[7])
-    """Of the user that its tokens are for."""
+    """Id of the user that its tokens are for."""
     username: Text
-    """Of the same user."""
+    """Name of the same user."""
 
 
 class JwksSettings(Settings):
@@ -385,7 +385,7 @@ class IngressSettings(Settings):
     """How the world reaches the estate."""
 
     host: PublicHost = "api.myapp.com"
-    """Of the API; those of the consoles are named after it."""
+    """Host of the API; those of the consoles are named after it."""
     port: int = Field(default=443, ge=1, le=65535)
     """Port of the public URLs."""
     class_name: Subdomain | None = Field(default=None, examples=["nginx"])
@@ -423,25 +423,25 @@ class Images(Settings):
     python: Image = "docker.io/library/python:3.11-slim-bookworm"
     """Base of our own images, with what `make` builds."""
     postgres: Image = "docker.io/library/postgres:15"
-    """Of the instance, and of what dumps and restores."""
+    """Image of the instance, and of the Jobs that dump and restore."""
     postgres_cluster: Image = "ghcr.io/cloudnative-pg/postgresql:15"
-    """Of the cluster by CloudNativePG."""
+    """Image of the cluster that CloudNativePG runs."""
     redis: Image = "docker.io/library/redis:7.0"
-    """Of the cache."""
+    """Image of the cache."""
     consul: Image = "docker.io/hashicorp/consul:1.22.0"
-    """Of the registry, its servers and agents."""
+    """Image of the registry, its servers and agents."""
     prometheus: Image = "docker.io/prom/prometheus:v3.16.0"
-    """Of what measures."""
+    """Image of the server that measures."""
     kube_state_metrics: Image = "registry.k8s.io/kube-state-metrics/kube-state-metrics:v2.18.0"
-    """Of what Prometheus asks for the state of workloads."""
+    """Image of the exporter for the state of workloads."""
     postgres_exporter: Image = "docker.io/prometheuscommunity/postgres-exporter:v0.11.1"
-    """Of what Prometheus asks for the state of Postgres."""
+    """Image of the exporter for the state of Postgres."""
     redis_exporter: Image = "docker.io/oliver006/redis_exporter:v1.45.0"
-    """Of what Prometheus asks for the state of Redis."""
+    """Image of the exporter for the state of Redis."""
     alertmanager: Image = "docker.io/prom/alertmanager:v0.28.1"
-    """Of what sends alerts."""
+    """Image of the sender of alerts."""
     log_agent: Image = "docker.io/otel/opentelemetry-collector-contrib:0.165.0"
-    """Of what sends logs, where `logs` says to which store."""
+    """Image of the agent that sends logs to the store in `logs`."""
     grafana: Image | None = None
     """Such as docker.io/grafana/grafana:12.2.1; absent: there is none, and `make dashboard` shows the same."""
 
@@ -450,15 +450,15 @@ class Storage(Settings):
     """Sizes of the volumes, as Kubernetes quantities."""
 
     postgres: Size = "2Gi"
-    """Of each instance of the database."""
+    """Size for each instance of the database."""
     backups: Size = "2Gi"
-    """Of the dumps."""
+    """Size for the dumps."""
     consul: Size = "256Mi"
-    """Of each server of the registry."""
+    """Size for each server of the registry."""
     prometheus: Size = "2Gi"
-    """Of what it has measured."""
+    """Size for its measurements."""
     alertmanager: Size = "64Mi"
-    """Of what it has sent, and silences."""
+    """Size for its record of sent alerts, and for silences."""
 
 
 class ApiServer(Settings):
@@ -467,7 +467,7 @@ class ApiServer(Settings):
     networks: list[Network] = Field(min_length=1)
     """Where it is, as CIDRs."""
     port: int = Field(default=6443, ge=1, le=65535)
-    """At which it listens."""
+    """Port on which it listens."""
 
 
 class Kubelets(Settings):
@@ -476,7 +476,7 @@ class Kubelets(Settings):
     networks: list[Network] = Field(min_length=1)
     """Where the nodes are, as CIDRs."""
     port: int = Field(default=10250, ge=1, le=65535)
-    """At which they listen."""
+    """Port on which they listen."""
     verify: bool = True
     """Whether their certificates are by the cluster's own authority; some clusters' are by none."""
 
@@ -555,7 +555,7 @@ class ManagedPostgresSettings(Settings):
     host: Host
     """Its name, which its certificate bears."""
     port: int = Field(default=5432, ge=1, le=65535)
-    """At which it listens."""
+    """Port on which it listens."""
     networks: list[Network] = Field(min_length=1)
     """Where it is, as CIDRs: who needs the database may connect there."""
     ca: Annotated[str, AfterValidator(certificates)] = Field(examples=["-----BEGIN CERTIFICATE-----"])
@@ -572,7 +572,7 @@ class PostgresSettings(Settings):
     managed: ManagedPostgresSettings | None = None
     """Where that is."""
     backup: BackupSettings = BackupSettings()
-    """Dumps of it, every night."""
+    """Schedule of its dumps, and how many are kept."""
 
     @model_validator(mode="after")
     def _whole(self) -> "PostgresSettings":
@@ -589,13 +589,13 @@ class Promoted(Settings):
     """Where the images of a stack come from; `make promote` writes it."""
 
     stack: StackName
-    """Which ran them before."""
+    """Stack that ran them before."""
     commit: Text = Field(examples=["4f1d7c2"])
     """What they were built from."""
     at: Instant
-    """When they were promoted."""
+    """Time of the promotion."""
     by: Text = Field(examples=["ada@example.com"])
-    """Who promoted them."""
+    """Person who promoted them."""
 
 
 def no_boolean(value: Any) -> Any:
@@ -622,9 +622,9 @@ class Email(Settings):
     host: Host
     """Of the SMTP server, which has to speak TLS."""
     sender: MailAddress
-    """Which mail is from."""
+    """Address that mail is from."""
     to: MailAddresses
-    """Which mail goes to."""
+    """Addresses that mail goes to."""
     username: Text | None = Field(default=None, examples=["us"])
     """Absent: the server wants no password."""
 
@@ -633,9 +633,9 @@ class Receiver(Settings):
     """Who is told of alerts. Its address, key or password is a secret: `make secret NAME=receiver-<name>`."""
 
     name: Label = Field(examples=["pager"])
-    """Of its secret too, receiver-<name>."""
+    """Name of the receiver, and of its secret, receiver-<name>."""
     kind: Literal["webhook", "email", "slack", "pagerduty"]
-    """Of what takes alerts."""
+    """Kind of service that takes the alerts."""
     severities: list[Literal["critical", "warning"]] = ["critical", "warning"]
     """Of the alerts that it is told of."""
     watchdog: bool = False
@@ -647,7 +647,7 @@ class Receiver(Settings):
     channel: Text | None = Field(default=None, examples=["#estate"])
     """Of Slack."""
     email: Email | None = None
-    """Of kind email."""
+    """Server and addresses, with kind email alone."""
 
     @property
     def to_port(self) -> int:
@@ -705,7 +705,7 @@ def service_name(value: str) -> str:
 
 
 ServiceName = Annotated[str, AfterValidator(service_name), Field(examples=[GATEWAY])]
-"""Of a service in infra/services.py."""
+"""Name of a service in infra/services.py."""
 
 
 class StackSettings(Settings):
@@ -720,7 +720,7 @@ class StackSettings(Settings):
     digests: dict[ServiceName, ImageByDigest] = {}
     """Image reference by digest of each of our services, where the stack does not build."""
     promoted: Promoted | None = None
-    """Where the images come from, if from another stack."""
+    """Origin of the images, if they are from another stack."""
     images: Images = Images()
     ingress: IngressSettings = IngressSettings()
     storage: Storage = Storage()
@@ -795,12 +795,12 @@ class StackSettings(Settings):
 
     @property
     def given_secrets(self) -> list[str]:
-        """Names of the secrets that are in the stack's configuration."""
+        """Return the names of the secrets that are in the stack's configuration."""
         return [*self.receiver_secrets, *(["postgresPassword"] if self.postgres.managed else [])]
 
     @property
     def generated_secrets(self) -> list[str]:
-        """Names of the secrets that the program generates."""
+        """Return the names of the secrets that the program generates."""
         return [name for name in self.secrets if name not in self.given_secrets]
 
 
@@ -809,7 +809,7 @@ class Cluster:
     """The one Kubernetes that the program may touch, or a folder in its place."""
 
     context: str | None = None
-    """Of the kubeconfig that KUBECONFIG or ~/.kube/config holds; the file's path differs between machines, and is not in the state."""
+    """Context in the kubeconfig that KUBECONFIG or ~/.kube/config holds; the file's path differs between machines, and is not in the state."""
     folder: str | None = None
     """Where manifests are written, and nothing is touched."""
 
@@ -818,7 +818,7 @@ def load_cluster() -> Cluster:
     """Return the cluster that the stack's configuration or make names.
 
     Raises:
-        SettingsError: neither names one, since a default would be a wrong cluster of somebody's, or they differ.
+        SettingsError: neither names one, since a default could be the wrong cluster, or they differ.
     """
     if folder := os.environ.get("ESTATE_MANIFESTS"):
         return Cluster(folder=folder)

@@ -1,4 +1,4 @@
-"""What a stack file holds and in which line, read as Pulumi reads it; what readers of YAML take differently is refused."""
+"""Read a stack file, and the line of each key, as Pulumi reads it; refuse what readers of YAML take differently."""
 
 import difflib
 import re
@@ -14,7 +14,7 @@ import yaml
 
 PROJECT = Path(__file__).resolve().parent.parent
 Key = tuple[str | int, ...]
-"""Of a value: the keys and the indexes of lists that lead to it, from the top of the file."""
+"""Path of a value: the keys and the indexes of lists that lead to it, from the top of the file."""
 Lines = Mapping[Key, int]
 NO_LINES: Lines = MappingProxyType({})
 SETTINGS = ("config", "estate:settings")
@@ -27,19 +27,19 @@ PRECISE_DIGITS = 15
 
 
 class SettingsError(pulumi.RunError):
-    """What is wrong with a stack's settings, in which file, and what to do; Pulumi shows it without a traceback."""
+    """Wrong settings of a stack, with the file and the next step; Pulumi shows it without a traceback."""
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """What is wrong about one key."""
+    """A mistake at one key."""
 
     key: Key
     reason: str
     example: str
-    """What would be right."""
+    """An example of what would be right."""
     line: int | None = None
-    """Where the key itself does not lead to the line."""
+    """The line, where the key itself does not lead to it."""
 
 
 def refusal(source: str, lines: Lines, mistakes: Iterable[Mistake]) -> SettingsError:
@@ -116,7 +116,7 @@ def decoded(file: Path, source: str) -> str:
 
 
 PULUMIS = ("secretsprovider", "encryptedkey", "encryptionsalt", "environment")
-"""Keys beside `config` (https://www.pulumi.com/docs/iac/concepts/projects/stack-settings-file/)."""
+"""Keys next to `config` (https://www.pulumi.com/docs/iac/concepts/projects/stack-settings-file/)."""
 NAMESPACED = re.compile(r"[^:\s]+:(?:config:)?[^:\s]+")
 
 
@@ -177,7 +177,7 @@ NUMBER = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?|0
 HALF = re.compile("[\ud800-\udfff]")
 """A surrogate."""
 DATE = re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[Tt\s].*)?")
-"""What go-yaml, which Pulumi reads by, takes for a number or a date; the rest is known to PyYAML's resolver."""
+"""Numbers and dates of go-yaml, with which Pulumi reads; the rest is known to PyYAML's resolver."""
 DIFFERENT = {
     "bool": ("some readers of YAML take this for true or false, Pulumi for a text", "true, or the text in quotes"),
     "date": ("readers of YAML take this for a date", 'the text in quotes, "2026-01-31"'),

@@ -1,4 +1,4 @@
-"""The secrets of a stack, by what they are for: generated ones from Pulumi's state, given ones from its configuration."""
+"""The secrets of a stack, named after their use: generated ones from Pulumi's state, given ones from its configuration."""
 
 from dataclasses import dataclass
 
@@ -8,9 +8,9 @@ from infra.generated_secrets import GeneratedSecrets
 from infra.settings import SettingsError, StackSettings
 
 TOKEN_KEYS = ("tokenKey", "nextTokenKey", "previousTokenKey")
-"""The first one signs; tokens by the others, which are there while keys are rotated, are accepted too."""
+"""Keys of tokens. The first one signs; tokens signed with the others, which are there while keys are rotated, are accepted too."""
 DATABASE_LOGIN = "databaseLogin"
-"""Which of their two logins the services use, `a` or `b`; absent: `a`."""
+"""Name of the value that is the services' login, `a` or `b`; absent: `a`."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class DatabaseSecrets:
     backup: pulumi.Output[str]
     metrics: pulumi.Output[str]
     app: dict[str, pulumi.Output[str]]
-    """Of the services' two logins, `a` and `b`."""
+    """Passwords of the services' two logins, `a` and `b`."""
     active: pulumi.Output[str]
-    """The one of them that they use."""
+    """The login that they use."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,14 @@ class Secrets:
     database: DatabaseSecrets
     redis_password: pulumi.Output[str]
     token_keys: pulumi.Output[list[str]]
-    """The first one signs."""
+    """Keys of tokens; the first one signs."""
     operator_secret: pulumi.Output[str]
     authority_seed: pulumi.Output[str]
     consul_seed: pulumi.Output[str]
     grafana_password: pulumi.Output[str] | None
-    """Where there is a Grafana."""
+    """None where there is no Grafana."""
     receivers: dict[str, pulumi.Output[str]]
-    """By the names that the receivers have for them."""
+    """Secrets of the receivers, keyed with the names that these have for them."""
 
 
 def load_secrets(settings: StackSettings) -> Secrets:

@@ -169,7 +169,7 @@ LABEL = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
 SUBDOMAIN = rf"{LABEL}(?:\.{LABEL})*"
 """https://kubernetes.io/docs/concepts/overview/working-with-objects/names/"""
 LONGEST_STACK = 63 - len("estate--logs")
-"""Of a stack's two namespaces, estate-<stack> and estate-<stack>-logs, each has a name of 63 characters at the most."""
+"""Length of a stack's name: of its two namespaces, estate-<stack> and estate-<stack>-logs, each has a name of 63 characters at the most."""
 
 
 def label(value: str) -> str:

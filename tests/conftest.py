@@ -20,7 +20,7 @@ from toolchain.target import target
 # What holds in a test holds on every machine: neither it nor what it starts knows this one's Python, language or zone.
 for name in [name for name in os.environ if name.startswith(("PYTHON", "LANG", "LC_"))]:
     del os.environ[name]
-# Who starts the tests in the background has Ctrl-C ignored by them, and by what they start.
+# Tests that were started in the background would ignore Ctrl-C, and so would what they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["TZ"] = "<+1345>-13:45"
 time.tzset()

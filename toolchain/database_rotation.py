@@ -1,7 +1,7 @@
 """`make rotate-database-password`: the services go over to their other login, with a new password, without a failed request.
 
 They have two logins and use one. The other gets a new password and is rolled out; pods that still have the old one go on with it until they are
-gone; then it gets a password that nobody knows. Passwords are in Pulumi's state, and what is there is rolled out first: the
+gone; then it gets a new password, which nothing uses. Passwords are in Pulumi's state, and what is there is rolled out first: the
 same command can be run again wherever it was interrupted.
 """
 

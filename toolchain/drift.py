@@ -1,6 +1,6 @@
 """`make drift`: what of a stack is no longer as the last `make up` left it.
 
-Exit code 0: nothing; 3: something, which is named; 1: it could not be told.
+Exit code 0: nothing; 3: something, which is named; 1: that could not be determined.
 """
 
 import sys

@@ -28,7 +28,7 @@ GIVEN = ("postgresPassword",)
 """Secrets of the configuration, besides those of receivers."""
 DIGEST = "sha256:" + "0" * 64
 UID = "00000000-0000-4000-8000-000000000000"
-"""Of every object in the mocked cluster."""
+"""Uid of every object in the mocked cluster."""
 
 
 @dataclass(frozen=True)

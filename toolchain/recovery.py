@@ -60,7 +60,7 @@ def clear_unfinished(stack: Stack) -> None:
     pending = [p["resource"] for p in state.get("pending_operations", ()) if p["type"] == "creating"]
     if not pending:
         return
-    report(f"  {len(pending)} resources of a run that was killed are unfinished: they are made anew")
+    report(f"  {len(pending)} resources of a run that was killed are unfinished: they are created again")
     finished = {resource["urn"] for resource in state.get("resources", ())}
     for resource in pending:
         if resource["urn"] not in finished and resource["type"].startswith("kubernetes:"):

@@ -1,4 +1,4 @@
-"""Large folders are removed at once, by another name, and deleted in the background: nobody waits for that."""
+"""Remove large folders at once, with a rename, and delete them in the background, for which no command waits."""
 
 import secrets
 import shutil
@@ -8,9 +8,9 @@ from pathlib import Path
 from toolchain.paths import CACHE, STATE
 
 ROOTS = (CACHE, STATE)
-"""Each has what is removed from it in a folder of its own, for a rename stays on one disk."""
+"""Folders below which others are removed; each keeps those in a folder of its own, for a rename stays on one disk."""
 DELETE = 'for again in 1 2 3; do rm -rf --one-file-system -- "$@" && exit; sleep 1; done'
-"""Again, where a process that was ended wrote until it was gone; and nothing that is still mounted there."""
+"""Script that deletes again where a process that was ended wrote until it was gone, and nothing that is still mounted there."""
 
 
 def removed(root: Path) -> Path:

@@ -18,7 +18,7 @@ def exports(of: Target, folders: list[Path], own: Mapping[str, str]) -> list[str
         folders: of programs, put before those that the shell finds.
         own: the environment of make; what the shell has given it is left out.
     """
-    given = {name: value for name, value in own.items() if name not in UV_OPTIONS}  # those are by make itself
+    given = {name: value for name, value in own.items() if name not in UV_OPTIONS}  # make itself sets those
     differing = {
         name: value for name, value in sorted(of.environment.items()) if name != "PATH" and given.get(name) != value
     }

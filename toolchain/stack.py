@@ -25,7 +25,7 @@ from toolchain.target import Target, target
 
 STACKS = PROJECT / "stacks"
 OWN_STACKS = STATE / "stacks"
-"""What this machine adds to a stack file: the salt of its passphrase, and secrets that were given, encrypted."""
+"""Folder with what this machine adds to stack files: the salt of its passphrase, and secrets that were given, encrypted."""
 SECRETS_PROVIDER_KEYS = ("encryptionsalt", "encryptedkey", "secretsprovider")
 
 
@@ -230,7 +230,7 @@ def forget_taken_over(stack: Stack) -> None:
 
 
 def write_stand_ins(stack: Stack) -> None:
-    """Tell the program which images this machine has in place of the stack's third-party ones."""
+    """Give the program the images that this machine has in place of the stack's third-party ones."""
     if stack.target.embedded:
         file = Path(stack.target.environment[STAND_INS])
         known: dict[str, str] = json.loads(file.read_text()) if file.exists() else {}

@@ -1,4 +1,4 @@
-"""`make stack-schema`: stacks/stack.schema.json, by which editors complete and check stack files; made from the model of the settings."""
+"""`make stack-schema`: write stacks/stack.schema.json, with which editors complete and check stack files, from the model of the settings."""
 
 import json
 from typing import Any, cast

@@ -23,7 +23,7 @@ from toolchain.target import target
 KINDS = ("statefulsets", "deployments", "daemonsets")
 CLUSTERS = "clusters.postgresql.cnpg.io"
 WELL, WARNED, ILL = "✓", "!", "✗"
-"""At the head of a line; a stack is healthy when none is ill."""
+"""Marks at the head of a line; a stack is healthy when none is ill."""
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86400
 
 
@@ -85,7 +85,7 @@ class Alert(Report):
 
     @property
     def well(self) -> bool:
-        """Whether it is a warning, which says what may go wrong, and not what has."""
+        """Return whether it is a warning, which says what may go wrong, and not what has."""
         return self.severity != "critical"
 
 
@@ -110,12 +110,12 @@ class Status(Report):
     @computed_field
     @property
     def healthy(self) -> bool:
-        """Whether every workload is ready, Prometheus answers, every objective is kept, and no critical alert fires."""
+        """Return whether every workload is ready, Prometheus answers, every objective is kept, and no critical alert fires."""
         return not self.faults
 
     @property
     def faults(self) -> list[str]:
-        """What is not as it should be, counted."""
+        """Return what is not as it should be, counted."""
         unready, missed, critical = (
             sum(not found.well for found in kind) for kind in (self.workloads, self.objectives, self.alerts)
         )

@@ -15,7 +15,7 @@ from toolchain.paths import STATE
 
 PASSPHRASE = STATE / "passphrase"
 UV_OPTIONS = {"UV_PYTHON_DOWNLOADS": "never", "UV_SYSTEM_CERTS": "true"}
-"""As the Makefile has them: Python is the machine's, and so are the authorities it trusts. Pulumi runs uv, too."""
+"""Options of uv, as the Makefile has them: Python is the machine's, and so are the authorities it trusts. Pulumi runs uv, too."""
 KEEP_BYTECODE = {"PYTHONDONTWRITEBYTECODE": ""}
 """Where the machine says not to, every run of the program and the policies compiles Pulumi's SDKs anew: seconds of each preview."""
 

@@ -1,4 +1,4 @@
-"""What is changed or deleted in the cluster by hand is as declared after the next update."""
+"""Objects that were changed or deleted in the cluster by hand are as declared after the next update."""
 
 import json
 from collections.abc import Iterator

@@ -44,9 +44,9 @@ CLAIMS = re.compile(
 )
 """Fields that the Ingress controller takes out, too, with - or _."""
 ADDED = frozenset({b"x-forwarded-port"})
-"""What the Ingress controller adds, and the gateway passes on."""
+"""Fields that the Ingress controller adds, and the gateway passes on."""
 UNKNOWN = (501, 505)
-"""To a method, transfer coding or version that is unknown (RFC 9110, sections 15.6.2 and 15.6.6; RFC 9112, section 6.1)."""
+"""Answers to a method, transfer coding or version that is unknown (RFC 9110, sections 15.6.2 and 15.6.6; RFC 9112, section 6.1)."""
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
 
 Invariant = Callable[[Observation], Iterator[str]]

@@ -1,4 +1,4 @@
-"""Two machines with one backend and one cluster, by plain Pulumi: what one has made, the other goes on with."""
+"""Two machines with one backend and one cluster, with plain Pulumi: what one has made, the other goes on with."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from toolchain.stack import load, read_yaml
 from toolchain.target import UV_OPTIONS
 
 UV_CACHE = subprocess.run(["uv", "cache", "dir"], capture_output=True, text=True, check=True).stdout.strip()
-"""This machine's, which spares the two their downloads."""
+"""Cache of this machine, which spares the two their downloads."""
 SMALL: dict[str, Any] = LIGHT | {"postgres": {"kind": "instance"}, "consul": {"servers": 1}}
 DEV, STAGING, PROD = "test-two-dev", "test-two-stage", "test-two-prod"
 
@@ -70,7 +70,7 @@ class Machine:
 
 @pytest.fixture
 def machines(tmp_path: Path) -> Iterator[tuple[Machine, Machine]]:
-    """Two machines without a stack; in the end nothing of their stacks is left."""
+    """Yield two machines without a stack; in the end nothing of their stacks is left."""
     backend = tmp_path / "backend"
     backend.mkdir()
     both = (Machine(tmp_path / "a", backend), Machine(tmp_path / "b", backend))

@@ -104,9 +104,7 @@ async def test_pieces_of_a_body_that_are_small_are_passed_on_together(
 
 
 @pytest.mark.parametrize("size", [10, 20_000, 4 * 1024 * 1024])
-async def test_the_rest_of_a_body_that_nobody_wants_is_read_before_the_next_request(
-    gateway: Gateway, size: int
-) -> None:
+async def test_the_rest_of_an_unwanted_body_is_read_before_the_next_request(gateway: Gateway, size: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", await gateway(answering(), methods=["GET"]))
     half = b"x" * (size // 2)
     async with asyncio.timeout(30):

@@ -23,7 +23,7 @@ Deed = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 def reset(writer: asyncio.StreamWriter) -> None:
-    """End a connection by a reset."""
+    """End a connection with a reset."""
     peer: socket.socket = writer.get_extra_info("socket")
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()

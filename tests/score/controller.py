@@ -30,13 +30,13 @@ DEADLINE_S = 30
 HOST = "api.myapp.com"
 USERS = "/api/v1/users"
 SOCKET = f"{USERS}/socket"
-"""Where the gateway agrees to open a WebSocket."""
+"""Path at which the gateway agrees to open a WebSocket."""
 REPLACED = "/replaced"
-"""Where one of two gateways has just gone."""
+"""Path at which one of two gateways has just gone."""
 CLOSED_PORT = 1
 OPEN = ("Connection: keep-alive, Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==")
 ADDRESS = "127.0.0.2"
-"""Of the client; all of 127.0.0.0/8 is this machine."""
+"""Address of the client; all of 127.0.0.0/8 is this machine."""
 
 
 def free_port() -> int:
@@ -52,7 +52,7 @@ class Received:
     method: str
     path: str
     headers: list[tuple[str, str]]
-    """With names in lower case."""
+    """Fields, with names in lower case."""
     body: bytes
 
     def values(self, name: str) -> list[str]:
@@ -70,7 +70,7 @@ class Controller:
     support_port: int = field(default_factory=free_port)
     received: list[Received] = field(default_factory=list[Received])
     answers: dict[str, bytes] = field(default_factory=dict[str, bytes])
-    """Of the gateway by path, where it is not the usual one."""
+    """Answers of the gateway for each path that has not the usual one."""
 
     @contextmanager
     def connect(self, *, encrypted: bool = True, protocol: str = "http/1.1") -> Generator[socket.socket]:
@@ -100,7 +100,7 @@ class Controller:
         return one
 
     def counts(self) -> dict[int, int]:
-        """Return how many requests the controller has counted by the status of their answers."""
+        """Return how many requests the controller has counted for each status of their answers."""
         with urlopen(f"http://127.0.0.1:{self.support_port}/metrics", timeout=DEADLINE_S) as answer:
             page = answer.read().decode()
         found: dict[int, int] = {}

@@ -11,7 +11,7 @@ END_STREAM, END_HEADERS, ACK = 1, 4, 1
 PROTOCOL_ERROR, CANCEL = 1, 8
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 STATUSES = {0x88: 200, 0x89: 204, 0x8A: 206, 0x8B: 304, 0x8C: 400, 0x8D: 404, 0x8E: 500}
-"""By their index in the static table of HPACK (RFC 7541, appendix A)."""
+"""Statuses and their index in the static table of HPACK (RFC 7541, appendix A)."""
 
 
 @dataclass(frozen=True)

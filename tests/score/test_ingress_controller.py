@@ -1,4 +1,4 @@
-"""What the gateway gets of a client's request by the embedded Ingress controller."""
+"""Requests of clients as the embedded Ingress controller passes them on to the gateway."""
 
 import socket
 import time
@@ -174,7 +174,7 @@ def read_until(connection: socket.socket, end: bytes) -> None:
 
 
 LATE_S = 45
-"""Beyond what the controller waits for heads (10 s) and bodies (20 s)."""
+"""Longer than the controller waits for heads (10 s) and bodies (20 s)."""
 OWN = {"host", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto"}
 FIELDS = {
     "nothing": (),

@@ -1,4 +1,4 @@
-"""Requests that break in their body: a fault of the client's, by the embedded Ingress controller's answers and by its counts."""
+"""Requests that break in their body: a fault of the client's in the answers and the counts of the embedded Ingress controller."""
 
 import socket
 import time

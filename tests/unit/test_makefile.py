@@ -1,4 +1,4 @@
-"""The Makefile's goals do the same whatever Python is told in the environment of the caller."""
+"""The Makefile's goals do the same whatever the caller's environment sets for Python."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ CACHES = {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPYCACHEPREFIX": "/nowhere"}
 
 
 @pytest.mark.parametrize("given", [GIVEN | CACHES, CACHES, {}], ids=["all", "caches", "none"])
-def test_a_goal_sees_nothing_that_python_is_told_but_where_its_caches_are(given: dict[str, str]) -> None:
+def test_a_goal_sees_no_variable_of_python_but_those_of_its_caches(given: dict[str, str]) -> None:
     words = ["make", "--no-print-directory", "--eval", "probe: ; @env", "probe"]
     done = subprocess.run(words, cwd=PROJECT, env=os.environ | given, capture_output=True, text=True, check=True)
     seen = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)

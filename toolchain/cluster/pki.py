@@ -61,7 +61,9 @@ def renew() -> None:
         create_kubelet_certificate()
     if not ingress_is_current():
         if CA_CERTIFICATE.exists():
-            report(f"  the Ingress has another authority: whoever trusted the old one has to trust {CA_CERTIFICATE}")
+            report(
+                f"  the Ingress has another authority: clients that trusted the old one have to trust {CA_CERTIFICATE}"
+            )
         create_ingress_certificate()
 
 

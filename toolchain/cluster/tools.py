@@ -1,4 +1,4 @@
-"""Which tools work on the cluster: this checkout's, and until they are built those that it was started with."""
+"""Tools that work on the cluster: this checkout's, and until they are built those that it was started with."""
 
 import json
 from pathlib import Path

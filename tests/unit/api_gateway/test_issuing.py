@@ -61,7 +61,7 @@ def form(body: str | bytes, kind: str = "", **headers: str) -> dict[str, Any]:
 
 FORM = urlencode(IN_FORM)
 NEVER_STORED = {"content-type": "application/json", "cache-control": "no-store", "pragma": "no-cache"}
-"""What RFC 6749, sections 5.1 and 5.2, wants of every answer."""
+"""Headers that RFC 6749, sections 5.1 and 5.2, wants of every answer."""
 
 
 def headers(answer: httpx.Response) -> dict[str, str]:
@@ -152,7 +152,7 @@ async def test_no_two_tokens_are_the_same(client: httpx.AsyncClient) -> None:
 
 WRONG_SECRET = IN_FORM | {"client_secret": "wrong"}
 TEXT = re.compile(r"[\x20\x21\x23-\x5b\x5d-\x7e]+")
-"""What RFC 6749, section 5.2, lets a description hold."""
+"""Characters that RFC 6749, section 5.2, lets a description hold."""
 BOTH: dict[str, Any] = {"data": IN_FORM, "headers": basic("billing", SECRET)}
 
 

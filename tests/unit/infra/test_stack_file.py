@@ -37,7 +37,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def refused(file: Path) -> list[re.Match[str]]:
-    """Each line that is said of a wrong file, of the form that all have."""
+    """Return each line of the error about a wrong file, of the form that all have."""
     with pytest.raises(SettingsError) as error:
         load_stack(file)
     lines = [LINE.fullmatch(line) for line in str(error.value).split("\n")]
@@ -118,7 +118,7 @@ def test_what_pulumi_reads_well_is_taken(file: Path, content: bytes) -> None:
 
 
 def of_pulumi(settings: str, stack: str, monkeypatch: pytest.MonkeyPatch) -> StackSettings:
-    """The settings as the program gets them from Pulumi: as a text."""
+    """Return the settings as the program gets them from Pulumi: as a text."""
 
     def found(*_: object) -> str:
         return settings
@@ -129,12 +129,12 @@ def of_pulumi(settings: str, stack: str, monkeypatch: pytest.MonkeyPatch) -> Sta
 
 
 def as_pulumi_has(content: str, monkeypatch: pytest.MonkeyPatch, stack: str = "x") -> StackSettings:
-    """The settings of a file as the program gets them."""
+    """Return the settings of a file as the program gets them."""
     return of_pulumi(json.dumps(yaml.safe_load(content)["config"]["estate:settings"], default=str), stack, monkeypatch)
 
 
 def with_example(settings: Any, key: str, shown: str) -> Any:
-    """Settings with the value that an error shows in the place of the one that is refused."""
+    """Return settings with the value that an error shows in the place of the one that is refused."""
     *tables, last = key.split(".")
     place: Any = settings
     for part in tables:
@@ -200,7 +200,7 @@ def test_a_stack_whose_namespace_could_not_be_is_refused_by_every_command_and_th
 
 
 def keys_of(kind: Any, key: Key = ()) -> dict[Key, FieldInfo]:
-    """Every key of settings and what is at it; of a list and a table by names, one item."""
+    """Return every key of settings and what is at it; of a list and a table by names, one item."""
     found: dict[Key, FieldInfo] = {}
     for name, field in mistakes.fields(kind).items():
         found[*key, name] = field
@@ -228,7 +228,7 @@ def test_an_example_is_one_line_of_yaml(key: Key) -> None:
 
 
 def nested(key: Key, value: Any) -> dict[str, Any]:
-    """Settings that have a value at a key, and the least besides."""
+    """Return settings that have a value at a key, and the least besides."""
     first, *below = key
     for part in reversed(below):
         value = [value] if isinstance(part, int) else {part: value}

@@ -18,7 +18,7 @@ UNITS = st.sampled_from(
 
 
 def independent(quantity: str) -> Decimal | None:
-    """The value of a quantity, read letter by letter as the page of Kubernetes has it; None for what is none."""
+    """Return the value of a quantity, read letter by letter as the page of Kubernetes has it; None for what is none."""
     rest = quantity[1:] if quantity[:1] in ("+", "-") else quantity
     digits = rest[: len(rest) - len(rest.lstrip("0123456789."))]
     if digits.count(".") > 1 or not digits.strip("."):

@@ -36,12 +36,12 @@ class Wrong:
 
 
 def added(line: str, key: str, says: str) -> Wrong:
-    """A right file with a wrong seventh line."""
+    """Return a right file with a wrong seventh line."""
     return Wrong(HEAD + "    " * (not line.startswith(" ")) + line.rstrip("\n") + "\n", 7, key, says)
 
 
 def replaced(number: int, line: str, key: str, says: str) -> Wrong:
-    """A right file with another line in the place of one."""
+    """Return a right file with another line in the place of one."""
     lines: list[str] = [*HEAD.splitlines()]
     lines[number - 1] = line
     return Wrong("\n".join(lines) + "\n", number, key, says)

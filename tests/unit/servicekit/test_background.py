@@ -186,7 +186,7 @@ async def test_a_client_of_a_redis_that_is_away_is_closed_with_one_line(
     failure: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Gone:
-        """A client whose Redis is."""
+        """A client whose Redis is gone."""
 
         async def aclose(self) -> None:
             raise failure
@@ -202,12 +202,12 @@ CODE = {"/".join(file.parts[-2:]): ast.parse(file.read_text()) for file in PROJE
 
 
 def modules(found: Callable[[ast.AST], bool]) -> Iterator[str]:
-    """The modules of the apps with such code."""
+    """Return the modules of the apps with such code."""
     return (name for name, module in CODE.items() if any(map(found, ast.walk(module))))
 
 
 def test_tasks_are_started_in_one_place() -> None:
-    """A bare task is forgotten by the event loop and ends unnoticed: `background` has one to go on, and one to end."""
+    """Refuse bare tasks, which the event loop forgets and which end unnoticed: `background` has one to go on, and one to end."""
 
     def bare(node: ast.AST) -> bool:
         return isinstance(node, ast.Attribute | ast.alias) and (
@@ -218,7 +218,7 @@ def test_tasks_are_started_in_one_place() -> None:
 
 
 def test_tracebacks_are_logged_where_nothing_of_it_was_expected() -> None:
-    """What a peer or a dependency does is one line; where a module logs a traceback, the error is ours."""
+    """Keep tracebacks for errors of ours: what a peer or a dependency does is one line."""
 
     def logged(node: ast.AST) -> bool:
         return (isinstance(node, ast.Attribute) and ast.unparse(node) == "log.exception") or (

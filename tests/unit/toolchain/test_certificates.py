@@ -156,7 +156,7 @@ def test_an_authority_as_earlier_versions_made_it_is_replaced(capsys: pytest.Cap
     assert not pki.is_current()
     pki.renew()
     assert pki.is_current()
-    assert f"whoever trusted the old one has to trust {pki.CA_CERTIFICATE}" in capsys.readouterr().err
+    assert f"clients that trusted the old one have to trust {pki.CA_CERTIFICATE}" in capsys.readouterr().err
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pki.INGRESS_CERTIFICATE, pki.INGRESS_KEY)
     assert pki.INGRESS_KEY.stat().st_mode & 0o777 == 0o600

@@ -55,7 +55,7 @@ def test_the_issue_says_of_which_stack_and_what_to_do() -> None:
         (0, [refreshed("delete", "ConfigMap", "b", "")], pytest.raises(SystemExit, match=f"^{DEVIATION}$"), True),
         (1, [refreshed("delete", "ConfigMap", "b", "")], pytest.raises(ToolchainError), False),
     ],
-    ids=["nothing drifted", "something drifted", "it cannot be told"],
+    ids=["nothing drifted", "something drifted", "it cannot be determined"],
 )
 def test_the_exit_code_and_the_file_say_whether_something_drifted(
     refresh: int,
@@ -69,10 +69,10 @@ def test_the_exit_code_and_the_file_say_whether_something_drifted(
     file = tmp_path / "build" / "drift" / "local.md"
     file.parent.mkdir(parents=True)
     file.write_text("of an earlier run")
-    told = subprocess.CompletedProcess([], refresh, "", ""), events
+    answer = subprocess.CompletedProcess([], refresh, "", ""), events
     monkeypatch.setattr(drift, "PROJECT", tmp_path)
     monkeypatch.setattr(drift, "opened", nullcontext)
-    monkeypatch.setattr(drift, "events_of", lambda *_: told)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
+    monkeypatch.setattr(drift, "events_of", lambda *_: answer)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
     monkeypatch.setattr(sys, "argv", ["drift", "local"])
     with end:
         drift.main()

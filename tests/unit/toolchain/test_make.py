@@ -19,7 +19,7 @@ from toolchain.paths import PROJECT
 
 MAKEFILE = (PROJECT / "Makefile").read_text()
 GOALS = dict(re.findall(r"^([a-z-]+):.*## (.*)$", MAKEFILE, re.MULTILINE))
-"""Each with its line of help."""
+"""Goals, each with its line of help."""
 RECIPES = dict(re.findall(r"^([a-z-]+):.*## .*\n\t(.*)$", MAKEFILE, re.MULTILINE))
 VARIABLE = re.compile(r"\b[A-Z_]+=[^\s,]+")
 COMMANDS = [goal for goal, recipe in RECIPES.items() if "python -m toolchain." in recipe]

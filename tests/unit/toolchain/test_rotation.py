@@ -24,7 +24,7 @@ class Stored(Interruptible):
 
     rolled_out: list[Keys] = field(default_factory=list[Keys])
     steps: tuple[Step, ...] = ()
-    """Of the next update."""
+    """Steps of the next update."""
 
     def keys(self) -> Keys:
         return Keys(self.secrets[CURRENT], self.secrets.get(NEXT), self.secrets.get(PREVIOUS))

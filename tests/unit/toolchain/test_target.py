@@ -1,4 +1,4 @@
-"""Which tools the commands use on the embedded cluster, and what they say where it is not there."""
+"""The tools that commands use on the embedded cluster, and the error where it is not there."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ from toolchain.console import ToolchainError
 
 @pytest.fixture
 def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toolbox:
-    """The tools of a cluster that was started, before a pull that has changed them."""
+    """Return the tools of a cluster that was started, before a pull that has changed them."""
     before, after = (Toolbox(tmp_path / name, tmp_path / f"debian-{name}") for name in ("before", "after"))
     before.bin.mkdir(parents=True)
     (tmp_path / "kubeconfig").touch()

@@ -58,7 +58,7 @@ async def test_a_database_that_is_away_is_left_with_one_line(
     ended: list[str] = []
 
     class Gone:
-        """A pool whose database is."""
+        """A pool whose database is gone."""
 
         async def close(self) -> None:
             raise failure
