@@ -10,7 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -160,15 +161,24 @@ class Postgres(Server):
         """Return what statements give."""
         return run(self._psql(user, database), self.folder, statements).strip()
 
-    def dump(self, name: str) -> None:
+    @contextmanager
+    def session(self, database: str = DATABASE) -> Generator["subprocess.Popen[str]"]:
+        """Give a session that reads statements from its standard input, and ends afterwards."""
+        command = self._psql(OWNER, database)
+        with subprocess.Popen(
+            command, cwd=self.folder, stdin=subprocess.PIPE, text=True, env=programs().environment
+        ) as session:
+            yield session
+
+    def dump(self, name: str, database: str = DATABASE) -> None:
         """Write a dump, as `make backup` does."""
         where = ["-h", "127.0.0.1", "-p", str(self.port), "-U", OWNER]
-        run([*program("pg_dump"), *where, "--format=custom", f"--file={name}", DATABASE], self.folder)
+        run([*program("pg_dump"), *where, "--format=custom", f"--file={name}", database], self.folder)
 
-    def restore(self, name: str) -> None:
+    def restore(self, name: str, database: str = DATABASE) -> None:
         """Put a dump in the place of what there is, in one transaction, as `make restore` does."""
         restored = run([*program("pg_restore"), "--no-owner", "--exit-on-error", "--file=-", name], self.folder)
-        self.ask(f"BEGIN;\nDROP OWNED BY CURRENT_USER CASCADE;\n{restored}\nCOMMIT;")
+        self.ask(f"BEGIN;\nDROP OWNED BY CURRENT_USER CASCADE;\n{restored}\nCOMMIT;", database=database)
 
 
 def redis(folder: Path) -> Server:

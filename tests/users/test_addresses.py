@@ -28,7 +28,7 @@ LETTERS = {
 EARLIER = """
     DROP INDEX users_email_folded, users_email_folded_order;
     CREATE UNIQUE INDEX users_email_lower ON users (lower(email));
-    UPDATE alembic_version SET version_num = '0003';
+    UPDATE alembic_version_user_service SET version_num = '0003';
     INSERT INTO users (name, email, age) VALUES ('A', 'ada@x.org', 1), ('B', 'i@x.org', 1), ('C', '\u00c9@\uff25\uff38.com', 1);
 """
 """Makes a schema that of the release before, with users."""
@@ -85,7 +85,7 @@ def test_a_database_of_the_release_before_is_brought_up_to_date(
     service.migrate()
     postgres.ask(EARLIER + left, database=database)
     service.migrate()
-    assert postgres.ask("SELECT version_num FROM alembic_version", database=database) == "0004"
+    assert postgres.ask("SELECT version_num FROM alembic_version_user_service", database=database) == "0004"
     assert postgres.ask(INDEXES, database=database) == "users_email_folded\nusers_email_folded_order\nusers_email_order"
     # As the release before writes it.
     written = "INSERT INTO users (name, email, age) VALUES ('A', '{}', 1) ON CONFLICT DO NOTHING RETURNING true"

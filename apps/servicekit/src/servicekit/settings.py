@@ -3,6 +3,7 @@
 import difflib
 import json
 import re
+import ssl
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -120,6 +121,37 @@ class Cache(Settings):
     password: SecretStr = SecretStr("")
 
 
+class Database(Settings):
+    """The Postgres that services share, each with tables of its own."""
+
+    host: Host = "localhost"
+    port: int = Field(default=5432, ge=1, le=65535)
+    username: str = "myuser"
+    password: SecretStr = SecretStr("")
+    name: str = "myapp"
+    ca_file: Path | None = None
+    """Certificate, as PEM, by which the server has to be the named host; absent: it is believed without TLS, too."""
+
+    def tls(self) -> ssl.SSLContext | None:
+        """Return how the server is verified; None where it is not.
+
+        Raises:
+            SettingsError: the file cannot be read, or holds no certificate.
+        """
+        if self.ca_file is None:
+            return None
+        name = named("database.ca_file", self.ca_file)
+        try:
+            context = ssl.create_default_context(cafile=self.ca_file)
+        except ssl.SSLError as error:
+            raise SettingsError(f"{name} holds no certificate as PEM") from error
+        except OSError as error:
+            raise SettingsError(f"{name} cannot be read: {error.strerror}") from error
+        if not context.get_ca_certs():
+            raise SettingsError(f"{name} holds no certificate of an authority")
+        return context
+
+
 class Tracing(Settings):
     """Where spans go."""
 
@@ -136,6 +168,12 @@ class ServiceSettings(Settings):
     service: Service
     auth: Auth = Auth()
     tracing: Tracing = Tracing()
+
+
+class DatabaseSettings(ServiceSettings):
+    """Settings of a service with tables in the database."""
+
+    database: Database = Database()
 
 
 S = TypeVar("S", bound=ServiceSettings)
