@@ -51,8 +51,8 @@ class Seen:
 class Observed:
     """An ASGI app with counts, times, traces and logs of its requests, and answers for its errors.
 
-    The app finds the request's id in `scope["request_id"]` and its trace in `scope["trace"]`; once it knows it, it sets `scope["subject"]`
-    by `identify`.
+    The app finds the request's id in `scope["request_id"]`, its trace in `scope["trace"]` and when it came in `scope["started"]`; once it
+    knows it, it sets `scope["subject"]` by `identify`.
 
     Args:
         app: the app; if it has `at_once`, see `serving.Cycle`.
@@ -151,7 +151,7 @@ class Observed:
             self.spans.end(span, method, endpoint, status)
 
     def _begin(self, scope: Scope) -> Seen:
-        started = time.perf_counter()
+        started = scope["started"] = time.perf_counter()
         method, path, headers = scope["method"], scope["path"], dict(scope["headers"])
         given = headers.get(HEADER)
         known = given.decode() if given and WELL_FORMED(given) else None

@@ -44,6 +44,7 @@ PRECONDITION_FAILED = Kind(412, "precondition-failed", "It has changed since")
 PRECONDITION_REQUIRED = Kind(428, "precondition-required", "If-Match is missing")
 HEAD_TOO_LARGE = Kind(431, "head-too-large", "The header fields are too large")
 INTERNAL = Kind(500, "internal", "The service failed")
+BAD_ANSWER = Kind(502, "bad-answer", "A service that this one needs has answered wrongly")
 UNAVAILABLE = Kind(503, "unavailable", "Something that the service needs is away for a moment")
 
 

@@ -152,6 +152,19 @@ class Database(Settings):
         return context
 
 
+class Called(Settings):
+    """Another service that this one calls."""
+
+    url: Url
+    """Without a path, such as http://user-service:8080."""
+    passes_token: bool = False
+    """Whether it gets the token of the user in whose request it is called."""
+    timeout_s: float = Field(default=5, gt=0, le=3600)
+    """For its answer, in the course of a request without a deadline of its own."""
+    answer_limit_bytes: int = Field(default=1024 * 1024, ge=1)
+    """The largest body that it may answer with."""
+
+
 class Tracing(Settings):
     """Where spans go."""
 

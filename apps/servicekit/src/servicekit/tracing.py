@@ -63,7 +63,7 @@ def spans(service: str, settings: Tracing) -> "Spans | None":
     return Spans(service, settings.endpoint, settings.ratio)
 
 
-def step(name: str, attributes: "Attributes") -> AbstractContextManager[None]:
+def step(name: str, attributes: "Attributes") -> AbstractContextManager[object]:
     """A span of a part of the current request, such as a question to its database; nothing where none is recorded.
 
     Args:
@@ -75,12 +75,12 @@ def step(name: str, attributes: "Attributes") -> AbstractContextManager[None]:
 
 
 @contextmanager
-def recorded(span: "Span", name: str, attributes: "Attributes") -> Generator[None]:
+def recorded(span: "Span", name: str, attributes: "Attributes") -> Generator["Span"]:
     """A span beneath another one; an exception is its error, unless it is an answer."""
     child = span.child(name, attributes)
     error = None
     try:
-        yield
+        yield child
     except Exception as raised:
         error = None if isinstance(raised, Problem) else type(raised).__name__
         raise
