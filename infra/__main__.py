@@ -6,6 +6,7 @@ import pulumi_kubernetes as kubernetes
 from infra import alerts
 from infra.alertmanager import Alertmanager
 from infra.authority import Authority
+from infra.calls import Callee
 from infra.dashboards.catalogue import dashboards
 from infra.database_backups import DatabaseBackups
 from infra.database_roles import DatabaseRoles
@@ -22,7 +23,7 @@ from infra.namespace import EstateNamespace
 from infra.prometheus import Prometheus, runbooks_url
 from infra.protection import protect_state, win_conflicts
 from infra.redis import Redis
-from infra.services import GATEWAY, NAMES, SERVICES, Need
+from infra.services import CALLEES_FIRST, GATEWAY, NAMES, SERVICES, Need, Service
 from infra.settings import load_cluster, load_settings
 from infra.stack_secrets import load_secrets
 from infra.token_clients import TokenClients
@@ -65,13 +66,15 @@ keys = TokenKeys(secrets.token_keys, issuer, settings.jwks, namespace)
 tracing = Tracing(settings.tracing, namespace) if settings.tracing else None
 clients = TokenClients(secrets.operator_secret, settings.clients, namespace)
 
-running: list[WebService] = []
-for service in SERVICES:
-    needs = tuple(provided[need] for need in service.needs)
+declared: dict[str, Service] = {service.name: service for service in SERVICES}
+running: dict[str, WebService] = {}
+for service in CALLEES_FIRST:
+    callees = [Callee(declared[name], service) for name in service.calls]
+    needs = (*(provided[need] for need in service.needs), *callees)
     migration = Migration(service, images[service.name], roles.owner, namespace, [roles]) if service.migrates else None
     app = App(service.name, images[service.name], needs, token_keys=keys, tracing=tracing)
-    before = [consul, roles, *([migration] if migration else [])]
-    running.append(WebService(app, settings.of(service.name), namespace, depends_on=before))
+    before = [consul, roles, *([migration] if migration else []), *(running[name] for name in service.calls)]
+    running[service.name] = WebService(app, settings.of(service.name), namespace, depends_on=before)
 
 routes = GatewayRoutes({service.name: settings.routes_of(service) for service in SERVICES}, settings.ingress, namespace)
 gateway_app = App(
@@ -80,7 +83,7 @@ gateway_app = App(
 gateway = WebService(gateway_app, settings.of(GATEWAY), namespace, depends_on=[consul])
 
 KubeStateMetrics(settings.images.kube_state_metrics, settings.api_server, namespace)
-ours = [service.endpoint for service in (*running, gateway)]
+ours = [service.endpoint for service in (*running.values(), gateway)]
 slos = {name: settings.of(name).slo for name in NAMES}
 rules = alerts.rules(slos, settings.postgres.backup.too_old_h, runbooks_url(settings))
 alertmanager = Alertmanager(settings, secrets.receivers, namespace)

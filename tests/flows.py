@@ -14,7 +14,7 @@ PORTS = {
 } | dict.fromkeys(NAMES, 8080)
 """The one port on which each workload is connected to."""
 
-BEHIND = {service.name: {*service.needs} for service in SERVICES}
+BEHIND = {service.name: {*service.needs, *service.calls} for service in SERVICES}
 REGISTERED = {GATEWAY, *(service.name for service in SERVICES if "consul" in service.needs)}
 FLOWS: dict[str, set[str]] = {
     GATEWAY: {"consul", "redis", *BEHIND},

@@ -1,9 +1,13 @@
 import difflib
 import os
+import re
+import shutil
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.copies import copy_of_project, run_in
 from toolchain import new_service
@@ -27,9 +31,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def in_copy(project: Path, *words: str) -> str:
+def in_copy(project: Path, *words: str, **environment: str) -> str:
     found = os.pathsep.join([str(project), str(project / "apps" / NAME / "src")])
-    return run_in(project, UV, "run", "--quiet", "--frozen", *words, **HERE, PYTHONPATH=found)
+    return run_in(project, UV, "run", "--quiet", "--frozen", *words, **HERE, **environment, PYTHONPATH=found)
 
 
 def test_the_service_passes_every_check_that_the_project_has(project: Path) -> None:
@@ -42,6 +46,28 @@ def test_the_service_passes_every_check_that_the_project_has(project: Path) -> N
 
 def test_its_own_tests_and_those_of_the_estate_pass(project: Path) -> None:
     in_copy(project, "pytest", f"tests/unit/{PACKAGE}", "tests/estate")
+
+
+def test_it_calls_another_service_as_the_page_says(project: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "calling"
+    shutil.copytree(project, copy, symlinks=True)
+    page = (PROJECT / "docs" / "new-service.md").read_text().partition("## Calls to other services")[2]
+    declaration, settings, _ = (
+        new_service.renamed(textwrap.dedent(text), "orders", NAME)
+        for text in re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    )
+    services = copy / "infra" / "services.py"
+    before = next(line for line in services.read_text().splitlines() if f'"{NAME}"' in line)
+    services.write_text(services.read_text().replace(before, declaration.strip().removeprefix("(").removesuffix(")")))
+    (copy / "apps" / NAME / "src" / PACKAGE / "settings.py").write_text(settings)
+    in_copy(copy, "ruff", "format", "infra/services.py")
+    in_copy(copy, "basedpyright", "infra/services.py", f"apps/{NAME}")
+    in_copy(
+        copy, "pytest", f"tests/unit/{PACKAGE}", "tests/estate/test_network_policies.py", "tests/estate/test_program.py"
+    )
+    started = {"APP_CALLS_USER_SERVICE_URL": "http://user-service:8080", "APP_CALLS_USER_SERVICE_PASSES_TOKEN": "true"}
+    shown = in_copy(copy, "python", "-m", PACKAGE, "--print-config", **started)
+    assert yaml.safe_load(shown)["calls"]["user_service"]["passes_token"] is True
 
 
 def test_the_project_installs_it_with_all_that_it_imports(project: Path, tmp_path: Path) -> None:
