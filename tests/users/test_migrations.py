@@ -36,6 +36,11 @@ SHARED = """
 """Makes a history that of the releases before, which all services shared."""
 
 
+HOLDS = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+COME = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name <> 'psql' AND query ~ 'advisory|CONCURRENTLY|COMMIT'"
+"""Counts runs that hold the lock, wait for it, or have asked for it once."""
+
+
 class Database:
     """A database of its own, and the migrations of services on it."""
 
@@ -143,22 +148,31 @@ def test_the_history_that_services_shared_is_user_services_and_others_begin_thei
     assert database.ask("SELECT name FROM users") == "A"
 
 
-@pytest.mark.parametrize("left", ["", "UPDATE alembic_version SET version_num = '0003'"], ids=["newest", "earlier"])
-def test_many_at_once_take_it_over_once(database: Database, left: str) -> None:
-    ended_well([database.migrate()])
-    database.ask(SHARED + left)
+@pytest.mark.parametrize(
+    "left",
+    [None, SHARED, SHARED + "UPDATE alembic_version SET version_num = '0003'"],
+    ids=["empty", "newest", "earlier"],
+)
+def test_many_at_once_end_as_one(database: Database, left: str | None) -> None:
+    if left:
+        ended_well([database.migrate()])
+        database.ask(left)
     running = [database.start(package) for package in ("user_service", OTHER) * 2]
     ended_well([(process.wait(DEADLINE_S), process.communicate()[0]) for process in running])
     assert (database.version(), database.version(OTHER)) == (NEWEST, "0001")
+    assert database.applied() == ["0001", "0002", "0003", NEWEST]
 
 
-def test_many_at_once_build_indexes_concurrently_in_an_empty_database(database: Database) -> None:
-    database.revise(
-        "CREATE TABLE orders (id int)", "CREATE INDEX CONCURRENTLY IF NOT EXISTS orders_id ON orders ((id + 1))"
-    )
-    running = [database.start(package) for package in ("user_service", OTHER) * 2]
-    ended_well([(process.wait(DEADLINE_S), process.communicate()[0]) for process in running])
-    assert (database.version(), database.version(OTHER)) == (NEWEST, "0002")
+def test_a_run_that_waits_for_another_is_not_waited_for_by_it(database: Database) -> None:
+    ended_well([database.migrate()])
+    database.ask("UPDATE alembic_version_user_service SET version_num = '0002'")
+    with database.read("users"):
+        first = database.start()
+        until(lambda: database.ask(HOLDS) == "1", "the first run holds the lock")
+        others = [database.start(package) for package in (OTHER, "user_service")]
+        until(lambda: database.ask(COME) == "3", "the others have come for it")
+    ended_well([(process.wait(DEADLINE_S), process.communicate()[0]) for process in (first, *others)])
+    assert (database.version(), database.version(OTHER)) == (NEWEST, "0001")
 
 
 def test_a_run_that_ended_between_taking_over_and_upgrading_is_finished_by_the_next(database: Database) -> None:
