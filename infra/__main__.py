@@ -69,10 +69,11 @@ clients = TokenClients(secrets.operator_secret, settings.clients, namespace)
 declared: dict[str, Service] = {service.name: service for service in SERVICES}
 running: dict[str, WebService] = {}
 for service in CALLEES_FIRST:
+    image, own = images[service.name], settings.variables_of(service)
     callees = [Callee(declared[name], service) for name in service.calls]
     needs = (*(provided[need] for need in service.needs), *callees)
-    migration = Migration(service, images[service.name], roles.owner, namespace, [roles]) if service.migrates else None
-    app = App(service.name, images[service.name], needs, token_keys=keys, tracing=tracing)
+    migration = Migration(service, image, own, roles.owner, namespace, [roles]) if service.migrates else None
+    app = App(service.name, image, needs, keys, tracing=tracing, variables=own, outside=settings.outside_of(service))
     before = [consul, roles, *([migration] if migration else []), *(running[name] for name in service.calls)]
     running[service.name] = WebService(app, settings.of(service.name), namespace, depends_on=before)
 

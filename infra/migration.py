@@ -1,6 +1,6 @@
 """The migration of a service's database: a Job that has to end well before the service's new pods start."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pulumi
 
@@ -18,6 +18,7 @@ class Migration(pulumi.ComponentResource):
         self,
         service: Service,
         image: pulumi.Output[str],
+        variables: Mapping[str, str],
         database: Dependency,
         namespace: EstateNamespace,
         depends_on: Sequence[pulumi.Resource],
@@ -27,11 +28,12 @@ class Migration(pulumi.ComponentResource):
         Args:
             service: whose `migrate` it runs: once, and from any earlier version.
             image: of the service.
+            variables: of the service, whose settings it reads.
             database: by the login of its owner.
             namespace: where it runs.
             depends_on: what has to be there before.
         """
-        app = App(service.name, image, needs=(database,))
+        app = App(service.name, image, needs=(database,), variables=variables)
         name = f"{app.name}-migration"
         super().__init__(
             "estate:migration:Migration", name, {}, pulumi.ResourceOptions(parent=namespace, depends_on=depends_on)

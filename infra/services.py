@@ -1,12 +1,15 @@
 """Our services: each is declared here, once, and all that it takes follows from that."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from typing import Literal
 
 Need = Literal["postgres", "redis", "consul"]
 GATEWAY = "api-gateway"
+VARIABLE = re.compile(r"APP_[A-Z0-9_]+")
+PLACE = re.compile(r"[a-z]([a-z0-9-]{0,30}[a-z0-9])?")
 
 
 class DeclarationError(Exception):
@@ -27,6 +30,10 @@ class Service:
     """Other services that it calls, by their names."""
     passes_token_to: tuple[str, ...] = ()
     """Those of them that get the token of the user in whose request it calls; others get none."""
+    variables: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Settings of its own, by their names in its environment (APP_…), and the values that they have where a stack gives no other."""
+    egress: tuple[str, ...] = ()
+    """What it connects to outside the estate; a stack says where that is (`outside`)."""
     migrates: bool = False
     """Whether `python -m <package>.migrate` has to have run before it does."""
 
@@ -40,11 +47,12 @@ def callees_first(services: Sequence[Service]) -> tuple[Service, ...]:
     """Return services so that each comes after those that it calls.
 
     Raises:
-        DeclarationError: a service calls one that there is not, itself, one twice, or in a cycle.
+        DeclarationError: a service calls one that there is not, itself, one twice, or in a cycle, or has a name that cannot be.
     """
     by_name = {service.name: service for service in services}
     for service in services:
         refuse_wrong_calls(service, by_name)
+        refuse_wrong_names(service)
     try:
         order = TopologicalSorter({service.name: service.calls for service in services}).static_order()
         return tuple(by_name[name] for name in order)
@@ -71,6 +79,25 @@ def refuse_wrong_calls(service: Service, others: Collection[str]) -> None:
     if unasked := set(service.passes_token_to) - set(service.calls):
         named = ", ".join(sorted(unasked))
         raise DeclarationError(f"{where} passes tokens to {named}, which it does not call: name it in calls, too")
+
+
+def refuse_wrong_names(service: Service) -> None:
+    """Refuse names that no setting, or no place, can have.
+
+    Raises:
+        DeclarationError: with what is wrong, and what to do.
+    """
+    where = f"service {service.name} in infra/services.py"
+    for name in service.variables:
+        if not VARIABLE.fullmatch(name):
+            raise DeclarationError(
+                f"{where} has the variable {name!r}: it wants APP_ and the key of a setting, such as APP_MAIL_SENDER"
+            )
+    for name in service.egress:
+        if not PLACE.fullmatch(name) or service.egress.count(name) > 1:
+            raise DeclarationError(
+                f"{where} connects to {name!r}: egress wants names of lower-case letters, digits and -, each once"
+            )
 
 
 SERVICES = (

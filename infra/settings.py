@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from infra.addresses import Host, HostAndPort, Network, Url, place
 from infra.mistakes import ContradictionError, mistakes_of
-from infra.services import GATEWAY, NAMES, Service
+from infra.services import GATEWAY, NAMES, PLACE, SERVICES, VARIABLE, Service
 from infra.stack_file import (
     EXAMPLE,
     NO_LINES,
@@ -278,6 +278,24 @@ class Slo(Settings):
     """Seconds: a bound of the histogram of requests."""
 
 
+def variable(value: str) -> str:
+    """Return the name of a variable of a service.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not VARIABLE.fullmatch(value):
+        raise ValueError("wants APP_ and capital letters, digits and _")
+    return value
+
+
+Variable = Annotated[
+    str,
+    AfterValidator(variable),
+    Field(examples=["APP_MAIL_SENDER"], json_schema_extra={"pattern": f"^{VARIABLE.pattern}$"}),
+]
+
+
 class ServiceSettings(Settings):
     """How one of our services runs; defaults are in infra/stages.py."""
 
@@ -293,6 +311,8 @@ class ServiceSettings(Settings):
     """Objectives, from which alerts are made."""
     routes: list[Route] | None = None
     """Where the gateway serves it; absent: as the service declares."""
+    variables: dict[Variable, str] = Field(default={}, examples=[{}])
+    """Other values for variables that the service declares (infra/services.py)."""
 
     @model_validator(mode="after")
     def _requests_are_within_limits(self) -> Self:
@@ -479,6 +499,33 @@ class Kubelets(Settings):
     """Port on which they listen."""
     verify: bool = True
     """Whether their certificates are by the cluster's own authority; some clusters' are by none."""
+
+
+def place_name(value: str) -> str:
+    """Return the name of a place that services connect to.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not PLACE.fullmatch(value):
+        raise ValueError("wants up to 32 lower-case letters, digits and -, a letter first")
+    return value
+
+
+PlaceName = Annotated[
+    str,
+    AfterValidator(place_name),
+    Field(examples=["mail"], json_schema_extra={"pattern": f"^{PLACE.pattern}$"}),
+]
+
+
+class Outside(Settings):
+    """A place outside the estate, to which services connect."""
+
+    networks: list[Network] = Field(min_length=1)
+    """Where it is, as CIDRs."""
+    port: int = Field(ge=1, le=65535, examples=[443])
+    """At which it listens."""
 
 
 class BackupSettings(Settings):
@@ -736,6 +783,10 @@ class StackSettings(Settings):
     """How every service runs that `services` has nothing about."""
     services: dict[ServiceName, ServiceSettings] = Field(default={}, examples=[{GATEWAY: {"replicas": 3}}])
     """By name; what is left out is as in `service`."""
+    outside: dict[PlaceName, Outside] = Field(
+        default={}, examples=[{"mail": {"networks": ["192.0.2.0/24"], "port": 587}}]
+    )
+    """Where the places are that services connect to (`egress` in infra/services.py)."""
     clients: list[ClientSettings] = []
     """Who may have tokens, beside the operator."""
     jwks: JwksSettings | None = None
@@ -767,6 +818,43 @@ class StackSettings(Settings):
         ]:
             raise ContradictionError(*found)
         return self
+
+    @model_validator(mode="after")
+    def _variables_are_declared(self) -> "StackSettings":
+        """Refuse variables that no service has, which would be passed over."""
+        declared = {service.name: service.variables for service in SERVICES}
+        wrong = [(("service", "variables"), "are each service's own: wants them below services", "variables: {}")]
+        found = [
+            (
+                ("services", name, "variables"),
+                f"{variable} is none of those that {name} declares in infra/services.py",
+                "variables: {}",
+            )
+            for name, own in self.services.items()
+            for variable in own.variables
+            if variable not in declared.get(name, ()) and variable not in self.service.variables
+        ]
+        if self.service.variables or found:
+            raise ContradictionError(*(wrong if self.service.variables else []), *found)
+        return self
+
+    @model_validator(mode="after")
+    def _places_are_known(self) -> "StackSettings":
+        """Refuse services that connect to somewhere, and the stack does not say where that is."""
+        for service in SERVICES:
+            for name in service.egress:
+                if name not in self.outside:
+                    right = f"outside: {{{name}: {{networks: [192.0.2.0/24], port: 443}}}}"
+                    raise ContradictionError((("outside",), f"lacks {name}, to which {service.name} connects", right))
+        return self
+
+    def variables_of(self, service: Service) -> dict[str, str]:
+        """Return the variables of one of our services, with the stack's values."""
+        return {**service.variables, **self.of(service.name).variables}
+
+    def outside_of(self, service: Service) -> dict[str, Outside]:
+        """Return where one of our services connects to outside the estate."""
+        return {name: self.outside[name] for name in service.egress}
 
     def of(self, service: str) -> ServiceSettings:
         """How one of our services runs."""

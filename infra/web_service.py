@@ -1,7 +1,7 @@
 """One of our services: its pods, how they are probed and replaced, and its address in the cluster."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import pulumi
@@ -26,7 +26,8 @@ from infra.pods import (
     selector,
     unnamed,
 )
-from infra.settings import Scaling, ServiceSettings
+from infra.services import DeclarationError
+from infra.settings import Outside, Scaling, ServiceSettings
 from infra.token_clients import TokenClients
 from infra.token_keys import TokenKeys
 from infra.tracing import Tracing
@@ -76,6 +77,10 @@ class App:
     """Mounted in gateway_routes.FOLDER; likewise."""
     tracing: Tracing | None = None
     """Where its spans go; None: nowhere."""
+    variables: Mapping[str, str] = field(default_factory=dict[str, str])
+    """More of its environment, by names that nothing else here has."""
+    outside: Mapping[str, Outside] = field(default_factory=dict[str, Outside])
+    """What it connects to outside the estate, by name."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -195,14 +200,18 @@ def flows(name: str, app: App, namespace: EstateNamespace, parent: pulumi.Resour
         parent: of the policies.
     """
     routed = [Endpoint(service, PORT) for service in app.routes.services] if app.routes else []
-    to = [*(need.endpoint for need in app.needs), *routed]
+    inside = [*(need.endpoint for need in app.needs), *routed]
     callers = [need.endpoint.name for need in app.needs if need.calls_back]
     jwks = app.token_keys.jwks if app.token_keys else None
     child = pulumi.ResourceOptions(parent=parent)
     return [
         *([leaving(name, "jwks", jwks.networks, jwks.port, namespace.name, child)] if jwks else []),
         *([app.tracing.flow(name, child)] if app.tracing else []),
-        *(Flow(name, endpoint, namespace.name, parent) for endpoint in to),
+        *(
+            leaving(name, f"outside-{to}", place.networks, place.port, namespace.name, child)
+            for to, place in app.outside.items()
+        ),
+        *(Flow(name, endpoint, namespace.name, parent) for endpoint in inside),
         *(Flow(caller, Endpoint(name, PORT), namespace.name, parent) for caller in callers),
     ]
 
@@ -238,16 +247,34 @@ def pod(app: App, settings: ServiceSettings, secret: Secret | None, account: pul
 
 def container(app: App, secret: Secret | None) -> dict[str, Any]:
     """The app's container, without what tells serving from migrating."""
-    pod_ip = {"name": "APP_SERVICE_ADDRESS", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
+    pod_ip: dict[str, Any] = {"name": "APP_SERVICE_ADDRESS", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
     fixed = {"APP_SERVER_PORT": str(PORT), "APP_SERVICE_NAME": app.name} | app.environment
+    refuse_set(app, {pod_ip["name"], *fixed})
     mounts = [{"name": name, "mountPath": folder, "readOnly": True} for name, folder, _ in mounted(app, secret)]
     return {
         "name": app.name,
         "image": app.image,
-        "env": [pod_ip, *({"name": name, "value": value} for name, value in sorted(fixed.items()))],
+        "env": [
+            pod_ip,
+            *({"name": name, "value": value} for name, value in sorted({**fixed, **app.variables}.items())),
+        ],
         "securityContext": container_security(),
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, *mounts],  # noqa: S108 - the pod's own
     }
+
+
+def refuse_set(app: App, names: set[str]) -> None:
+    """Refuse variables of an app's own that would take the place of what is set for it.
+
+    Raises:
+        DeclarationError: with which.
+    """
+    for name in app.variables:
+        # A value goes before the file that is named for it.
+        if {name, f"{name}_FILE", name.removesuffix("_FILE")} & names:
+            raise DeclarationError(
+                f"service {app.name} in infra/services.py has the variable {name}, which follows from what it needs or calls: take it out"
+            )
 
 
 def pod_of(only: dict[str, Any], app: App, secret: Secret | None) -> dict[str, Any]:

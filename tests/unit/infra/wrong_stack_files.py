@@ -139,6 +139,14 @@ def of_services() -> Iterator[Wrong]:
         "service.routes.0.cors.methods",
         "does not take",
     )
+    yield added("service: {variables: {APP_A: b}}", "service.variables", "are each service's own")
+    for variables, key, says in [
+        ("{APP_A: b}", "variables", "APP_A is none of those that user-service declares"),
+        ("{app_a: b}", "variables.app_a", "wants APP_"),
+        ("{APP_A: 1}", "variables.APP_A", "wants a text"),
+        ("[APP_A]", "variables", "wants a table"),
+    ]:
+        yield added(f"services: {{user-service: {{variables: {variables}}}}}", f"services.user-service.{key}", says)
 
 
 def of_places() -> Iterator[Wrong]:
@@ -187,6 +195,14 @@ def of_places() -> Iterator[Wrong]:
     yield added("alerts: {runbooks: 'https://h/'}", "alerts.runbooks", "wants no / at the end")
     yield added("consul: {servers: 2}", "consul.servers", "wants 1 or 3")
     yield added("consul: {servers: true}", "consul.servers", "wants a number")
+    for place, key, says in [
+        ("{mail: {networks: [192.0.2.1], port: 1}}", "mail.networks.0", "wants a network"),
+        ("{mail: {networks: [], port: 1}}", "mail.networks", "wants one at the least"),
+        ("{mail: {networks: [192.0.2.0/24], port: 0}}", "mail.port", "wants"),
+        ("{mail: {networks: [192.0.2.0/24]}}", "mail.port", "is missing"),
+        ("{Mail: {networks: [192.0.2.0/24], port: 1}}", "Mail", "lower-case letters"),
+    ]:
+        yield added(f"outside: {place}", f"outside.{key}", says)
 
 
 def of_images_and_names() -> Iterator[Wrong]:
