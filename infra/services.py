@@ -8,8 +8,10 @@ from typing import Literal
 
 Need = Literal["postgres", "redis", "consul"]
 GATEWAY = "api-gateway"
-VARIABLE = re.compile(r"APP_[A-Z0-9_]+")
-PLACE = re.compile(r"[a-z]([a-z0-9-]{0,30}[a-z0-9])?")
+VARIABLE = r"APP_[A-Z0-9_]+"
+"""Matches a variable of a service's own."""
+PLACE = r"[a-z]([a-z0-9-]{0,30}[a-z0-9])?"
+"""Matches what a place outside the estate is called."""
 
 
 class DeclarationError(Exception):
@@ -89,12 +91,12 @@ def refuse_wrong_names(service: Service) -> None:
     """
     where = f"service {service.name} in infra/services.py"
     for name in service.variables:
-        if not VARIABLE.fullmatch(name):
+        if not re.fullmatch(VARIABLE, name):
             raise DeclarationError(
                 f"{where} has the variable {name!r}: it wants APP_ and the key of a setting, such as APP_MAIL_SENDER"
             )
     for name in service.egress:
-        if not PLACE.fullmatch(name) or service.egress.count(name) > 1:
+        if not re.fullmatch(PLACE, name) or service.egress.count(name) > 1:
             raise DeclarationError(
                 f"{where} connects to {name!r}: egress wants names of lower-case letters, digits and -, each once"
             )

@@ -284,15 +284,13 @@ def variable(value: str) -> str:
     Raises:
         ValueError: it is none.
     """
-    if not VARIABLE.fullmatch(value):
-        raise ValueError("wants APP_ and capital letters, digits and _")
-    return value
+    return matching(VARIABLE, value, "wants APP_ and capital letters, digits and _")
 
 
 Variable = Annotated[
     str,
     AfterValidator(variable),
-    Field(examples=["APP_MAIL_SENDER"], json_schema_extra={"pattern": f"^{VARIABLE.pattern}$"}),
+    Field(examples=["APP_MAIL_SENDER"], json_schema_extra={"pattern": f"^{VARIABLE}$"}),
 ]
 
 
@@ -507,15 +505,13 @@ def place_name(value: str) -> str:
     Raises:
         ValueError: it is none.
     """
-    if not PLACE.fullmatch(value):
-        raise ValueError("wants up to 32 lower-case letters, digits and -, a letter first")
-    return value
+    return matching(PLACE, value, "wants up to 32 lower-case letters, digits and -, a letter first")
 
 
 PlaceName = Annotated[
     str,
     AfterValidator(place_name),
-    Field(examples=["mail"], json_schema_extra={"pattern": f"^{PLACE.pattern}$"}),
+    Field(examples=["mail"], json_schema_extra={"pattern": f"^{PLACE}$"}),
 ]
 
 
