@@ -71,7 +71,7 @@ def model(calls: tuple[str, ...]) -> type[AppSettings]:
 
 @FEW
 @given(declared())
-def test_who_calls_may_connect_to_whom_it_calls_and_to_no_other(services: tuple[Service, ...]) -> None:
+def test_a_caller_may_connect_to_the_services_it_calls_and_to_no_other(services: tuple[Service, ...]) -> None:
     registered = running(services)
     pods, policies = pods_of(registered), policies_of(registered)
     wanted: set[Connection] = {(each.name, callee, "TCP", PORT) for each in services for callee in each.calls}
@@ -94,7 +94,7 @@ def test_who_calls_has_the_address_and_whether_the_token_goes_along_in_settings_
 
 
 @given(declared())
-def test_whom_a_service_calls_comes_before_it(services: tuple[Service, ...]) -> None:
+def test_a_service_comes_after_those_that_it_calls(services: tuple[Service, ...]) -> None:
     names = [each.name for each in callees_first(services)]
     assert sorted(names) == sorted(NAMES)
     for each in services:

@@ -156,7 +156,7 @@ async def test_a_call_has_the_time_that_the_request_has_left(
 
 
 @pytest.mark.parametrize(("ago_s", "header"), [(0, "0"), (0, "20"), (2, "1000")])
-async def test_a_request_whose_time_is_over_calls_nobody(upstream: Upstream, ago_s: float, header: str) -> None:
+async def test_a_request_whose_time_is_over_makes_no_call(upstream: Upstream, ago_s: float, header: str) -> None:
     problem = await refused(upstream, request(ago_s, x_request_timeout_ms=header))
     assert (problem.kind.status, problem.detail) == (503, "the time for this request is over")
     assert upstream.heads == []
