@@ -23,8 +23,7 @@ from infra.pods import (
     selector,
 )
 from infra.settings import StackSettings
-from infra.volumes import volume_claim
-from infra.waiting import ROLLOUT
+from infra.volumes import claim_template, claims_of, on_claims
 
 NAME = "alertmanager"
 UID = 65534  # of the upstream image
@@ -64,6 +63,7 @@ class Alertmanager(pulumi.ComponentResource):
             leaving(NAME, receiver.name, receiver.networks, receiver.to_port, namespace.name, child)
         behind = {"clusterIP": "None", "selector": selector(NAME), "ports": [{"name": "http", "port": PORT}]}
         self.service = Service(NAME, metadata=named, spec=manifest(behind), opts=child)
+        size = settings.storage.alertmanager
         StatefulSet(
             NAME,
             metadata=named,
@@ -77,10 +77,10 @@ class Alertmanager(pulumi.ComponentResource):
                         "metadata": {"labels": labels(NAME), "annotations": scraped(PORT)},
                         "spec": pod(settings, held.metadata.name),
                     },
-                    "volumeClaimTemplates": [volume_claim(settings.storage.alertmanager)],
+                    "volumeClaimTemplates": [claim_template(size)],
                 }
             ),
-            opts=pulumi.ResourceOptions(parent=self, custom_timeouts=ROLLOUT),
+            opts=on_claims(self, *claims_of(NAME, size, namespace, self)),
         )
         self.register_outputs({})
 

@@ -12,8 +12,7 @@ from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint
 from infra.pods import container_security, labels, manifest, metadata, resources, restricted_pod, selector
 from infra.prometheus import Scraped
-from infra.volumes import volume_claim
-from infra.waiting import ROLLOUT
+from infra.volumes import claim_template, claims_of, on_claims
 
 COMMAND = [
     "consul",
@@ -66,10 +65,10 @@ class Consul(pulumi.ComponentResource):
                     "podManagementPolicy": "Parallel",  # a pod that never became ready is replaced too
                     "selector": {"matchLabels": selector(NAME)},
                     "template": {"metadata": {"labels": labels(NAME)}, "spec": pod(image)},
-                    "volumeClaimTemplates": [volume_claim(storage)],
+                    "volumeClaimTemplates": [claim_template(storage)],
                 }
             ),
-            opts=pulumi.ResourceOptions(parent=self, custom_timeouts=ROLLOUT),
+            opts=on_claims(self, *claims_of(NAME, storage, namespace, self)),
         )
         self.environment = {"APP_SERVICE_REGISTRY_ADDRESS": self.endpoint.address}
         job = {

@@ -38,7 +38,7 @@ from infra.network_policy import Endpoint, Flow
 from infra.pods import labels, manifest, metadata, resources, selector, unnamed
 from infra.prometheus import FOLDER as PROMETHEUS_FOLDER
 from infra.prometheus import Scraped
-from infra.volumes import volume_claim
+from infra.volumes import claim_template, claims_of, on_claims
 from infra.waiting import ROLLOUT
 
 ACCESS = f"{NAME}-access"
@@ -133,6 +133,7 @@ class ConsulCluster(pulumi.ComponentResource):
         Service(SERVERS, metadata=named, spec=manifest(headless), opts=child)
         budget = {"maxUnavailable": 1, "selector": {"matchLabels": selector(SERVERS)}}
         PodDisruptionBudget(SERVERS, metadata=named, spec=manifest(budget), opts=child)
+        claims = claims_of(SERVERS, storage, self._namespace, self, len(NODES))
         return StatefulSet(
             SERVERS,
             metadata=named,
@@ -147,14 +148,10 @@ class ConsulCluster(pulumi.ComponentResource):
                         "metadata": {"labels": labels(SERVERS)},
                         "spec": server_pod(self._image, secret.metadata.name),
                     },
-                    "volumeClaimTemplates": [volume_claim(storage)],
+                    "volumeClaimTemplates": [claim_template(storage)],
                 }
             ),
-            opts=pulumi.ResourceOptions(
-                parent=self,
-                depends_on=[self._flow(SERVERS, RPC_AND_GOSSIP)],
-                custom_timeouts=ROLLOUT,
-            ),
+            opts=on_claims(self, self._flow(SERVERS, RPC_AND_GOSSIP), *claims),
         )
 
     def _access(self, servers: StatefulSet) -> Job:

@@ -11,7 +11,7 @@ from infra.consul_pods import CLIENT, LEADER
 from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint, Flow
 from infra.pods import container_security, labels, manifest, metadata, resources, restricted_pod, unnamed
-from infra.volumes import claim_of_jobs
+from infra.volumes import volume_claim
 
 SAVE, RESTORE, CLAIM = "consul-snapshot", "consul-restore", "consul-snapshots"
 FOLDER = "/snapshots"
@@ -59,7 +59,7 @@ class ConsulSnapshots(pulumi.ComponentResource):
         """
         super().__init__("estate:consul_snapshots:ConsulSnapshots", CLAIM, {}, pulumi.ResourceOptions(parent=parent))
         child = pulumi.ResourceOptions(parent=self)
-        claim = claim_of_jobs(CLAIM, storage, namespace, child)
+        claim = volume_claim(CLAIM, storage, namespace, self)
         volumes: list[tuple[str, dict[str, Any]]] = [
             (FOLDER, {"name": "snapshots", "persistentVolumeClaim": {"claimName": claim.metadata.name}}),
             ("/tmp", {"name": "tmp", "emptyDir": {}}),  # noqa: S108 - a volume of the pod's own

@@ -14,7 +14,7 @@ from infra.network_policy import Flow
 from infra.pods import labels, manifest, metadata
 from infra.settings import StackSettings
 from infra.stack_secrets import DatabaseSecrets
-from infra.volumes import claim_of_jobs
+from infra.volumes import volume_claim
 
 NAME = "postgres-backup"
 RESTORE = "postgres-restore"
@@ -51,9 +51,8 @@ class DatabaseBackups(pulumi.ComponentResource):
             {},
             pulumi.ResourceOptions(parent=namespace, depends_on=[roles]),
         )
-        child = pulumi.ResourceOptions(parent=self)
         image, when = settings.images.postgres, settings.postgres.backup
-        claim_of_jobs(NAME, settings.storage.backups, namespace, child)
+        volume_claim(NAME, settings.storage.backups, namespace, self)
         files = client_secret(NAME, server, secrets.backup, namespace, self)
         backup = on_volume(client(NAME, image, server, BACKUP), {"KEEP": str(when.keep)})
         restore = on_volume(client(RESTORE, image, server, OWNER), {})

@@ -11,8 +11,7 @@ from infra.database import ADMIN, DATABASE
 from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint
 from infra.pods import container_security, labels, manifest, metadata, resources, restricted_pod, selector, unnamed
-from infra.volumes import volume_claim
-from infra.waiting import ROLLOUT
+from infra.volumes import claim_template, claims_of, on_claims
 
 NAME = "postgres"
 UID = 999  # of the upstream image
@@ -83,6 +82,7 @@ class Postgres(pulumi.ComponentResource):
             spec=manifest({"clusterIP": "None", "selector": selector(NAME), "ports": [{"name": NAME, "port": PORT}]}),
             opts=child,
         )
+        claims = claims_of(NAME, storage, namespace, self)
         StatefulSet(
             NAME,
             metadata=metadata(NAME, namespace.name),
@@ -96,10 +96,10 @@ class Postgres(pulumi.ComponentResource):
                         "metadata": {"labels": labels(NAME)},
                         "spec": pod(image, secret.metadata.name, configuration.metadata.name),
                     },
-                    "volumeClaimTemplates": [volume_claim(storage)],
+                    "volumeClaimTemplates": [claim_template(storage)],
                 }
             ),
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[service], custom_timeouts=ROLLOUT),
+            opts=on_claims(self, service, *claims),
         )
         self.ca = authority.certificate
         self.register_outputs({})

@@ -28,8 +28,7 @@ from infra.pods import (
     unnamed,
 )
 from infra.settings import Kubelets, StackSettings
-from infra.volumes import volume_claim
-from infra.waiting import ROLLOUT
+from infra.volumes import claim_template, claims_of, on_claims
 
 NAME = "prometheus"
 UID = 65534  # of the upstream image
@@ -121,6 +120,7 @@ class Prometheus(pulumi.ComponentResource):
         )
         flows = [Flow(NAME, endpoint, namespace.name, self) for endpoint in to]
         access = KubeAccess(NAME, [readable("", "pods")], namespace, self, OF_NODES if settings.kubelets else ())
+        claims = claims_of(NAME, settings.storage.prometheus, namespace, self)
         StatefulSet(
             NAME,
             metadata=named,
@@ -143,10 +143,10 @@ class Prometheus(pulumi.ComponentResource):
                             access.account,
                         ),
                     },
-                    "volumeClaimTemplates": [volume_claim(settings.storage.prometheus)],
+                    "volumeClaimTemplates": [claim_template(settings.storage.prometheus)],
                 }
             ),
-            opts=pulumi.ResourceOptions(parent=self, depends_on=flows, custom_timeouts=ROLLOUT),
+            opts=on_claims(self, *flows, *claims),
         )
         self.register_outputs({})
 

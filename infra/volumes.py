@@ -1,4 +1,4 @@
-"""Claims of volumes."""
+"""Claims of volumes: resources of their own, so that another size is a change of the claim, which Kubernetes makes in place or refuses."""
 
 from typing import Any
 
@@ -7,28 +7,66 @@ from pulumi_kubernetes.core.v1 import PersistentVolumeClaim
 
 from infra.namespace import EstateNamespace
 from infra.pods import manifest, metadata
+from infra.waiting import ROLLOUT
+
+TEMPLATE = "data"
+"""The volume's name in the pods of a StatefulSet."""
 
 
-def volume_claim(storage: str) -> dict[str, Any]:
-    """The claim of a StatefulSet's `data` volume."""
-    return {"metadata": {"name": "data"}, "spec": claimed(storage)}
+def claim_template(storage: str) -> dict[str, Any]:
+    """Return the template by which a StatefulSet makes a claim again that somebody has deleted."""
+    return {"metadata": {"name": TEMPLATE}, "spec": claimed(storage)}
 
 
-def claim_of_jobs(
-    name: str, storage: str, namespace: EstateNamespace, opts: pulumi.ResourceOptions
+def claims_of(
+    name: str, storage: str, namespace: EstateNamespace, parent: pulumi.Resource, replicas: int = 1
+) -> list[pulumi.Resource]:
+    """Declare the claims of a StatefulSet, by the names that it looks for; those that are there already are taken over.
+
+    Args:
+        name: of the StatefulSet.
+        storage: size of each volume, a Kubernetes quantity.
+        namespace: where it is.
+        parent: the component that they belong to.
+        replicas: of the StatefulSet.
+    """
+    return [volume_claim(f"{TEMPLATE}-{name}-{number}", storage, namespace, parent, name) for number in range(replicas)]
+
+
+def on_claims(parent: pulumi.Resource, *before: pulumi.Resource) -> pulumi.ResourceOptions:
+    """Return the options of a StatefulSet whose claims are declared.
+
+    Its template never changes, whatever becomes of the claims: Kubernetes would want another StatefulSet for that.
+
+    Args:
+        parent: the component that it belongs to.
+        before: its claims, and what else it comes after.
+    """
+    return pulumi.ResourceOptions(
+        parent=parent, depends_on=before, custom_timeouts=ROLLOUT, ignore_changes=["spec.volumeClaimTemplates"]
+    )
+
+
+def volume_claim(
+    name: str, storage: str, namespace: EstateNamespace, parent: pulumi.Resource, workload: str | None = None
 ) -> PersistentVolumeClaim:
-    """A claim that only Jobs use.
+    """Declare a claim. It goes with its namespace alone: where the program no longer names it, it stays in the cluster.
 
     Args:
         name: of the claim.
         storage: size of the volume, a Kubernetes quantity.
         namespace: where it is.
-        opts: resource options.
+        parent: the component that it belongs to.
+        workload: whose labels it has; absent: those by its own name.
     """
-    # Where volumes are made for the first pod, it waits for that until a Job runs; Pulumi must not.
+    # Where volumes are made for the first pod, it waits for that; Pulumi must not.
     late = {"annotations": {"pulumi.com/skipAwait": "true"}}
-    spec = manifest(claimed(storage))
-    return PersistentVolumeClaim(name, metadata=metadata(name, namespace.name) | late, spec=spec, opts=opts)
+    return PersistentVolumeClaim(
+        name,
+        metadata=metadata(workload or name, namespace.name) | {"name": name} | late,
+        spec=manifest(claimed(storage)),
+        opts=pulumi.ResourceOptions(parent=parent, retain_on_delete=True),
+    )
 
 
 def claimed(storage: str) -> dict[str, Any]:

@@ -40,6 +40,10 @@ class Registered:
     inputs: dict[str, Any]
     protected: bool = False
     """Whether it may not be deleted."""
+    retained: bool = False
+    """Whether it stays where the program no longer has it."""
+    ignored: tuple[str, ...] = ()
+    """Properties that stay as they were made."""
 
 
 class Recorder(pulumi.runtime.Mocks):
@@ -47,13 +51,13 @@ class Recorder(pulumi.runtime.Mocks):
 
     def __init__(self) -> None:
         self.registered: list[Registered] = []
-        self.protected: set[tuple[str, str]] = set()
+        self.kept: dict[tuple[str, str], dict[str, Any]] = {}
 
     def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
         if args.resource_id:  # read, and none of the program's
             return args.resource_id, {"metadata": {"name": args.resource_id, "uid": UID}}
         inputs = cast("dict[str, Any]", args.inputs)  # pyright: ignore[reportUnknownMemberType]
-        self.registered.append(Registered(args.typ, args.name, inputs, (args.typ, args.name) in self.protected))
+        self.registered.append(Registered(args.typ, args.name, inputs, **self.kept[args.typ, args.name]))
         outputs: dict[Any, Any] = {**inputs}
         if args.typ == "docker-build:index:Image":
             outputs["ref"] = f"{inputs['tags'][0]}@{DIGEST}"
@@ -75,8 +79,11 @@ class Monitor(MockMonitor):
         self.recorder = recorder
 
     def RegisterResource(self, request: Any) -> Any:  # noqa: N802 - Pulumi's name
-        if request.protect:
-            self.recorder.protected.add((request.type, request.name))
+        self.recorder.kept[request.type, request.name] = {
+            "protected": request.protect,
+            "retained": request.retainOnDelete,
+            "ignored": tuple(request.ignoreChanges),
+        }
         return super().RegisterResource(request)  # pyright: ignore[reportUnknownMemberType]
 
 

@@ -53,7 +53,7 @@ def clear_unfinished(stack: Stack) -> None:
     """Delete what a killed run was about to create, and clear it from the state.
 
     Pulumi does not know whether such an object exists; if it does, creating it again fails. Each was new, so nothing
-    is lost with it: a volume's data belongs to its claim, which stays.
+    is lost with it. A claim may have been there before, with its data: it stays, and is taken over.
     """
     exported = stack.pulumi("stack", "export", "--stack", stack.name, cwd=OWN_STACKS)
     state: dict[str, Any] = json.loads(exported.stdout or "{}").get("deployment") or {}
@@ -63,10 +63,15 @@ def clear_unfinished(stack: Stack) -> None:
     report(f"  {len(pending)} resources of a run that was killed are unfinished: they are created again")
     finished = {resource["urn"] for resource in state.get("resources", ())}
     for resource in pending:
-        if resource["urn"] not in finished and resource["type"].startswith("kubernetes:"):
+        if resource["urn"] not in finished and removable(resource["type"]):
             delete_object(stack, resource["type"], resource["inputs"])
     options = ["--yes", "--skip-preview", "--clear-pending-creates", "--suppress-outputs"]
     stack.pulumi_shown("refresh", *options, *on(stack))
+
+
+def removable(resource_type: str) -> bool:
+    """Whether an object can be deleted to be made again, without a loss."""
+    return resource_type.startswith("kubernetes:") and not resource_type.endswith(":PersistentVolumeClaim")
 
 
 def delete_object(stack: Stack, resource_type: str, inputs: dict[str, Any]) -> None:

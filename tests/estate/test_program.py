@@ -358,3 +358,25 @@ def test_the_exporter_of_redis_has_its_password_by_its_address(resources: list[R
 def test_what_restores_waits_to_be_asked(resources: list[Registered]) -> None:
     assert one(resources, "CronJob", "postgres-backup").inputs["spec"]["suspend"] is False
     assert one(resources, "CronJob", "postgres-restore").inputs["spec"]["suspend"] is True
+
+
+def test_every_claim_of_a_statefulset_is_declared_by_the_name_that_it_looks_for(estate: list[Registered]) -> None:
+    declared = {claim.inputs["metadata"]["name"]: claim for claim in estate if kind(claim) == "PersistentVolumeClaim"}
+    expected: set[str] = set()
+    for server in (resource for resource in estate if kind(resource) == "StatefulSet"):
+        spec = server.inputs["spec"]
+        (made,) = spec["volumeClaimTemplates"]
+        assert server.ignored == ("spec.volumeClaimTemplates",), server.name  # or another size would replace it
+        for number in range(int(spec["replicas"])):
+            claim = declared[f"{made['metadata']['name']}-{server.inputs['metadata']['name']}-{number}"]
+            assert claim.inputs["spec"] == made["spec"]
+            labels = claim.inputs["metadata"]["labels"].items()
+            assert spec["selector"]["matchLabels"].items() <= labels, claim.name  # the controller puts these on
+            expected.add(claim.name)
+    assert {name for name in declared if name.startswith("data-")} == expected
+
+
+def test_no_claim_goes_before_its_namespace(estate: list[Registered]) -> None:
+    claims = [resource for resource in estate if kind(resource) == "PersistentVolumeClaim"]
+    assert claims
+    assert all(claim.retained for claim in claims)

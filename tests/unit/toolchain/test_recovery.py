@@ -93,3 +93,32 @@ def test_another_cluster_than_the_stacks_is_refused(
     )
     with expected:
         recovery.check_cluster(stack)
+
+
+@pytest.mark.parametrize(
+    ("of", "deleted"),
+    [("kubernetes:apps/v1:Deployment", True), ("kubernetes:core/v1:PersistentVolumeClaim", False)],
+)
+def test_a_claim_that_was_being_taken_over_stays(monkeypatch: pytest.MonkeyPatch, of: str, *, deleted: bool) -> None:
+    inputs = {"metadata": {"name": "data-postgres-0", "namespace": "estate-local"}}
+    begun = {"type": "creating", "resource": {"urn": "urn", "type": of, "inputs": inputs}}
+    exported = json.dumps({"deployment": {"pending_operations": [begun]}})
+
+    class Killed(Stack):
+        def pulumi(self, *_words: str, cwd: Path = Path()) -> CompletedProcess[str]:  # noqa: ARG002
+            return CompletedProcess([], 0, exported, "")
+
+        def pulumi_shown(self, *_words: str) -> None: ...
+
+    def ask(_stack: Stack, *words: str, **_options: int) -> None:
+        asked.append(words[0])
+
+    def on(_stack: Stack) -> list[str]:
+        return []
+
+    asked: list[str] = []
+    monkeypatch.setattr(recovery, "ask", ask)
+    monkeypatch.setattr(recovery, "on", on)
+    settings = parse(MINIMUM, "here")
+    recovery.clear_unfinished(Killed("local", settings, Target(Path(), "estate", {}, embedded=False)))
+    assert asked == (["delete"] if deleted else [])
