@@ -26,7 +26,7 @@ from toolchain.cluster import layout
 from toolchain.cluster.tools import at_hand
 from toolchain.console import ToolchainError, confirm, report, run_command, say, step, timed, wait_until
 from toolchain.diagnosis import explain
-from toolchain.events import RISKY, events, events_of, preview_of
+from toolchain.events import RISKY, due, events, events_of, only_replaced, preview_of
 from toolchain.policies import policies
 from toolchain.recovery import check_cluster, clear_unfinished, release_lock
 from toolchain.stack import (
@@ -45,11 +45,14 @@ from toolchain.stack import (
 )
 from toolchain.standins import publish_missing
 from toolchain.target import target
+from toolchain.volumes import growing, refuse_sizes
 
 ANSWER_DEADLINE_S = 120
 TOKEN_S = 24 * 3600
 REPLACED = re.compile(r'unable to replace resource "(urn:pulumi:[^"]+)"')
 """What Pulumi says of a resource that is protected."""
+REASONS = re.compile(r"^(?:Diagnostics|Policies):$.*", re.MULTILINE | re.DOTALL)
+"""What a preview prints below the list of resources."""
 ANEW = "only a stack that is made anew has another"
 IN_USE = {
     "tokenKey": "make rotate-keys",
@@ -83,51 +86,81 @@ def up(name: str) -> None:
 
 
 def update(stack: Stack) -> None:
-    """Make the cluster what the stack says."""
+    """Make the cluster what the stack says, unless it is so already."""
     if stack.target.embedded:
         with step("third-party images"):
             publish_missing(at_hand(), stack.settings.image_references())
-    let_go(stack)
     clear_unfinished(stack)
+    if due(look_ahead(stack)):
+        change(stack)
+    else:
+        report("  everything is as the stack says")
+    for volume in growing(stack):
+        report(f"  {volume}")
+    forget_taken_over(stack)
+    release = releases.of(stack, outputs(stack)["images"])
+    releases.keep(stack, releases.with_newest(releases.known(stack), release))
+
+
+def look_ahead(stack: Stack) -> list[dict[str, Any]]:
+    """Return the events of a preview that nothing speaks against.
+
+    What an update would delete, or replace, although it holds data, is unprotected for it, once somebody agrees.
+
+    Raises:
+        ToolchainError: the update would be refused in its middle, or nobody agrees; nothing was changed.
+    """
+    while True:
+        with step("what is to be changed"):
+            done, told = events_of(stack, "preview", *policies(stack.settings.stage))
+        printed = done.stdout + done.stderr
+        if not stack.settings.protected or not (lost := at_risk(protected(stack), told, printed)):
+            break
+        let_go(stack, lost)
+    refuse_sizes(stack, told)
+    if done.returncode != 0 and not only_replaced(told):
+        reasons = REASONS.search(printed)
+        raise ToolchainError(
+            f"the update of stack {stack.name} would fail, and nothing was changed:\n{(reasons[0] if reasons else printed).strip()}"
+        )
+    return told
+
+
+def change(stack: Stack) -> None:
+    """Run the update, and where it fails, say what the pods know of the reason."""
+    held = policies(stack.settings.stage)
     try:
-        held = policies(stack.settings.stage)
         stack.pulumi_shown("up", "--yes", "--skip-preview", "--suppress-outputs", *held, *on(stack))
     except ToolchainError:
         with suppress(ToolchainError):  # the reason is Pulumi's, whether or not the pods can be asked
             for line in explain(stack, json.loads(ask(stack, "get", "pods", "-o", "json"))["items"]):
                 report(line)
         raise
-    forget_taken_over(stack)
-    release = releases.of(stack, outputs(stack)["images"])
-    releases.keep(stack, releases.with_newest(releases.known(stack), release))
 
 
-def let_go(stack: Stack) -> None:
+def let_go(stack: Stack, lost: list[str]) -> None:
     """Unprotect what an update would delete, or replace, although it holds data; once somebody agrees.
 
     Raises:
         ToolchainError: nobody does; nothing was changed.
     """
-    while stack.settings.protected and (kept := protected(stack)) and (lost := at_risk(stack, kept)):
-        what = ", ".join(map(short, lost))
-        confirm(
-            f"This update would delete or replace what holds data in stack {stack.name}: {what}.",
-            stack.name, f"make up STACK={stack.name} FORCE=1",
-        )  # fmt: skip
-        for urn in lost:
-            stack.pulumi_shown("state", "unprotect", urn, "--yes", "--stack", stack.name)
+    what = ", ".join(map(short, lost))
+    confirm(
+        f"This update would delete or replace what holds data in stack {stack.name}: {what}.",
+        stack.name, f"make up STACK={stack.name} FORCE=1",
+    )  # fmt: skip
+    for urn in lost:
+        stack.pulumi_shown("state", "unprotect", urn, "--yes", "--stack", stack.name)
 
 
-def at_risk(stack: Stack, kept: list[str]) -> list[str]:
-    """URNs of what is protected and would not stay as it is, as far as a preview comes: it ends at a replacement.
+def at_risk(kept: list[str], told: list[dict[str, Any]], printed: str) -> list[str]:
+    """Return URNs of what is protected and would not stay as it is, as far as a preview comes: it ends at a replacement.
 
     Of a deletion Pulumi would say so only in the middle of the update.
     """
-    with step("what holds data"):
-        done, told = events_of(stack, "preview")
     steps = [event["resourcePreEvent"]["metadata"] for event in told if "resourcePreEvent" in event]
     going = {metadata["urn"] for metadata in steps if metadata["op"] in RISKY}
-    return sorted(going.intersection(kept).union(REPLACED.findall(done.stdout + done.stderr)))
+    return sorted(going.intersection(kept).union(REPLACED.findall(printed)))
 
 
 def down(name: str) -> None:

@@ -6,7 +6,7 @@
 import json
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -22,6 +22,13 @@ PASSED_OVER = {"same", "read", "refresh", "create-replacement", "delete-replaced
 """Operations that change nothing, or are part of another: a replacement."""
 COMPONENTS = ("estate:", "pulumi:pulumi:", "pulumi:providers:pulumi-python")
 """Types of what only groups resources, and of the provider of generated secrets, which is given every setting and needs none."""
+KEPT_BY = ("parent", "protect", "retainOnDelete")
+"""How a resource is kept, which may change alone; Pulumi calls that no change."""
+LOOKED_AT = ("read", "refresh")
+STACK = "pulumi:pulumi:Stack"
+FAILED = "preview failed\n"
+"""What Pulumi says in the end of every preview that failed."""
+CLAIM = "kubernetes:core/v1:PersistentVolumeClaim"
 SHOWN = 60
 """Characters of a value."""
 PROPERTIES = 20
@@ -100,6 +107,37 @@ def preview_of(told_events: Iterable[dict[str, Any]]) -> Preview:
         elif (said := event.get("diagnosticEvent")) and said["severity"] == "error":
             preview.errors.append(last_line(said["message"]))
     return preview
+
+
+def due(told_events: Iterable[dict[str, Any]]) -> bool:
+    """Whether an update would change anything: a resource, how one is kept, or the stack's outputs."""
+    return any(differs(event) for event in told_events)
+
+
+def differs(event: dict[str, Any]) -> bool:
+    """Whether an event of a preview tells a change."""
+    told = event.get("resourcePreEvent") or event.get("resOutputsEvent")
+    if not told or told["metadata"]["op"] in LOOKED_AT:
+        return False
+    metadata: dict[str, Any] = told["metadata"]
+    old: dict[str, Any] = metadata.get("old") or {}
+    new: dict[str, Any] = metadata.get("new") or {}
+    if "resOutputsEvent" in event:  # of other resources they are known after an update alone
+        return metadata["type"] == STACK and old.get("outputs") != new.get("outputs")
+    return metadata["op"] != "same" or any(old.get(key) != new.get(key) for key in KEPT_BY)
+
+
+def only_replaced(told_events: Sequence[dict[str, Any]]) -> bool:
+    """Whether a preview failed for nothing but what is replaced: the API server is asked to change in place what an update deletes first.
+
+    A claim it does not delete.
+    """
+    steps = [event["resourcePreEvent"]["metadata"] for event in told_events if "resourcePreEvent" in event]
+    replaced = {step["urn"] for step in steps if step["op"] == "replace" and step["type"] != CLAIM}
+    said = [event["diagnosticEvent"] for event in told_events if "diagnosticEvent" in event]
+    of = {one.get("urn", "") for one in said if one["severity"] == "error" and one["message"] != FAILED}
+    refused = any(event.get("policyEvent", {}).get("enforcementLevel") == "mandatory" for event in told_events)
+    return bool(of) and of <= replaced and not refused
 
 
 def named(urn: str) -> str:

@@ -91,8 +91,11 @@ def test_one_digest_goes_from_dev_over_staging_to_prod_without_a_failed_request(
     assert stack_of(STAGING).settings.promoted
 
     content = yaml.safe_load(stack_file(PROD).read_text())
-    content["config"]["estate:settings"]["storage"] = {"prometheus": "3Gi"}  # which no volume of a StatefulSet becomes
+    content["config"]["estate:settings"]["consul"] = {"servers": 3}  # which go by another name
     stack_file(PROD).write_text(yaml.safe_dump(content))
     held = make("up", PROD)
     assert held.returncode != 0
-    assert "delete or replace what holds data in stack test-prod: StatefulSet prometheus. Say that" in held.stderr
+    assert (
+        "delete or replace what holds data in stack test-prod: StatefulSet consul, PersistentVolumeClaim data-consul-0. Say that"
+        in held.stderr
+    )

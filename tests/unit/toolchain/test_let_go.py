@@ -27,7 +27,7 @@ class Kept:
     """
 
     name = "prod"
-    settings = SimpleNamespace(protected=True)
+    settings = SimpleNamespace(protected=True, stage="prod")
 
     def __init__(self, told: list[dict[str, Any]], printed: str) -> None:
         self.preview: Preview = (told, printed)
@@ -42,7 +42,7 @@ class Kept:
 
 def step(op: str, urn: str) -> dict[str, Any]:
     """What the event log says of a resource."""
-    return {"resourcePreEvent": {"metadata": {"op": op, "urn": urn}}}
+    return {"resourcePreEvent": {"metadata": {"op": op, "urn": urn, "type": urn.split("::")[2]}}}
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def stack(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ke
 
     def events_of(_stack: Kept, *_words: str) -> tuple[CompletedProcess[str], list[dict[str, Any]]]:
         told, printed = kept.preview
-        return CompletedProcess([], 0, printed, ""), told
+        return CompletedProcess([], int(bool(printed)), printed, ""), told
 
     for replaced in (protected, events_of):
         monkeypatch.setattr(estate, replaced.__name__, replaced)
@@ -74,7 +74,7 @@ def test_nothing_is_let_go_unasked(stack: Kept) -> None:
     with pytest.raises(
         ToolchainError, match=r"in stack prod: \w+ [bs]\. Say that this is meant: make up STACK=prod FORCE=1"
     ):
-        estate.let_go(stack)  # pyright: ignore[reportArgumentType]
+        estate.look_ahead(stack)  # pyright: ignore[reportArgumentType]
     assert stack.said == []
 
 
@@ -85,11 +85,11 @@ def test_what_goes_is_let_go_by_who_means_it_and_nothing_else(
     stack: Kept, urn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FORCE", "1")
-    estate.let_go(stack)  # pyright: ignore[reportArgumentType]
+    estate.look_ahead(stack)  # pyright: ignore[reportArgumentType]
     assert stack.said == [f"state unprotect {urn} --yes --stack prod"]
 
 
 @pytest.mark.parametrize("stack", HARMLESS, indirect=True, ids=["nothing", "something else"])
 def test_nobody_is_asked_about_what_holds_no_data(stack: Kept) -> None:
-    estate.let_go(stack)  # pyright: ignore[reportArgumentType]
+    estate.look_ahead(stack)  # pyright: ignore[reportArgumentType]
     assert stack.said == []
