@@ -105,7 +105,7 @@ def test_a_claim_that_was_being_taken_over_stays(monkeypatch: pytest.MonkeyPatch
     exported = json.dumps({"deployment": {"pending_operations": [begun]}})
 
     class Killed(Stack):
-        def pulumi(self, *_words: str, cwd: Path = Path()) -> CompletedProcess[str]:  # noqa: ARG002
+        def pulumi(self, *_words: str, cwd: Path = Path(), given: str | None = None) -> CompletedProcess[str]:  # noqa: ARG002
             return CompletedProcess([], 0, exported, "")
 
         def pulumi_shown(self, *_words: str) -> None: ...
