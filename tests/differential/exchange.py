@@ -133,16 +133,15 @@ async def observe(target: Target, case: Case) -> Observation:
     seen.canaries.append(await send_canary(target))
     owed = len(seen.reading.whole) > len(seen.answers.whole)
     await settle(client, seen, OWED_S if owed else QUIET_S)
+    if seen.answers.finals and seen.answers.finals[-1].closes:  # a proxy may linger for what a client still sends
+        await until_ended(client)
     seen.closed = client.ended
     if not client.ended and reusable(seen):
         seen.probed = True
         await client.send(PROBE)
         await settle(client, seen, DEADLINE_S)
     if client.end():
-        with suppress(TimeoutError):
-            async with asyncio.timeout(DEADLINE_S):
-                while not client.ended:
-                    await client.wait_until_quiet(DEADLINE_S)
+        await until_ended(client)
         seen.endless = not client.ended
     note_answers(client, seen)
     await client.close()
@@ -155,6 +154,14 @@ async def observe(target: Target, case: Case) -> Observation:
     own = {r.connection for r in seen.received}
     seen.shared = any(r.connection in own for r in seen.seen_canaries)
     return seen
+
+
+async def until_ended(client: Client) -> None:
+    """Return when the proxy has closed the connection, or a deadline is over."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DEADLINE_S):
+            while not client.ended:
+                await client.wait_until_quiet(DEADLINE_S)
 
 
 async def settle(client: Client, seen: Observation, quiet_s: float) -> None:

@@ -16,8 +16,10 @@ from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal, cast
+from unittest.mock import patch
 
 import h11
+from api_gateway import upstream
 from api_gateway.directory import Directory
 from api_gateway.discovery import Instance
 from api_gateway.forwarded import Peers
@@ -308,6 +310,7 @@ class Stage(logging.Handler):
 async def stages() -> AsyncGenerator[Stage]:
     """Start a gateway, and the server behind it."""
     async with AsyncExitStack() as stack:
+        stack.enter_context(patch.object(upstream, "CONNECT_TIMEOUT_S", SLACK_S))  # instances here can all be reached
         stage = Stage()
         server = await asyncio.start_server(stage.instance, "127.0.0.1", 0, backlog=1024)
         stack.callback(server.close)

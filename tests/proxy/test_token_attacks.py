@@ -151,6 +151,7 @@ VALID = {
     "ours among other audiences": claiming(aud=["another", "estate"]),
     "fractions of seconds": claiming(iat=NOW - 10.5, exp=NOW + DAY_S + 0.5),
     "until the end of time": claiming(exp=10**30),
+    "a type of media": token(typ="application/at+jwt"),
 }
 GOOD = VALID["HS256 of our own"]
 HEADER, PAYLOAD, SIGNATURE = GOOD.split(".")

@@ -191,6 +191,8 @@ BOTH: dict[str, Any] = {"data": IN_FORM, "headers": basic("billing", SECRET)}
             for name, value in [*IN_FORM.items(), ("grant_type", ""), ("scope", "a&scope=b"), ("scope", "&scope=")]
         ),
         pytest.param(form(FORM, "; charset=latin-1"), 400, "invalid_request", id="latin-1"),
+        pytest.param(form(FORM, "; charset*=utf-8''x; charset*1=y"), 400, "invalid_request", id="pieces of a charset"),
+        pytest.param(form(FORM, f"; charset*{'9' * 5000}=x"), 400, "invalid_request", id="a long number"),
         pytest.param(form(FORM, **{"Content-Encoding": "gzip"}), 400, "invalid_request", id="gzip"),
         pytest.param(form(f"{FORM}&x=%ff"), 400, "invalid_request", id="not UTF-8"),
         pytest.param(form(b"x=\xff"), 400, "invalid_request", id="bytes that are not UTF-8"),

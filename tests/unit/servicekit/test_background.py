@@ -1,6 +1,7 @@
 import ast
 import asyncio
 import logging
+import socket
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -226,3 +227,14 @@ def test_tracebacks_are_logged_where_nothing_of_it_was_expected() -> None:
         )
 
     assert set(modules(logged)) == {f"servicekit/{name}.py" for name in ("background", "http1", "observation")}
+
+
+async def test_what_is_given_up_and_fails_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    loop = asyncio.get_running_loop()
+    background.on_lost(
+        loop, {"message": "Future exception was never retrieved", "exception": socket.gaierror(-2, "no name")}
+    )
+    (line,) = caplog.records
+    assert (line.levelname, line.exc_info) == ("WARNING", None)
+    background.on_lost(loop, {"message": "Task exception was never retrieved", "exception": KeyError("ours")})
+    assert caplog.records[-1].levelname == "ERROR"

@@ -1,3 +1,5 @@
+import base64
+
 import httpx
 import pytest
 from servicekit.problems import Problem
@@ -60,4 +62,13 @@ async def test_a_page_names_the_next_one(client: httpx.AsyncClient) -> None:
 @pytest.mark.parametrize("cursor", ["", "%20", "x", "="])
 async def test_a_cursor_that_is_none_begins_no_list(client: httpx.AsyncClient, cursor: str) -> None:
     refused = await client.get(f"/api/v2/users?cursor={cursor}")
+    assert (refused.status_code, refused.json()["type"]) == (400, "/problems/malformed-cursor")
+
+
+@pytest.mark.parametrize(
+    "time", ["0001-01-01T00:00:00.000+23:59", "9999-12-31T23:59:59.999-23:59", "2026-11-26T11:18:17.098+02:00"]
+)
+async def test_a_cursor_with_a_time_of_another_zone_is_none(client: httpx.AsyncClient, time: str) -> None:
+    cursor = base64.urlsafe_b64encode(f'["created_at","{time}",1]'.encode()).decode().rstrip("=")
+    refused = await client.get(f"/api/v2/users?sort=created_at&cursor={cursor}")
     assert (refused.status_code, refused.json()["type"]) == (400, "/problems/malformed-cursor")

@@ -7,7 +7,6 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from email.message import Message
 from typing import Any, Literal
 from urllib.parse import parse_qsl, unquote_plus
 
@@ -215,6 +214,9 @@ def parse_clients(text: str) -> dict[str, Client]:
     return found
 
 
+IN_UTF_8 = ("charset=utf-8", 'charset="utf-8"')
+
+
 def parameters(headers: Headers, query: str, body: bytes) -> dict[str, str]:
     """Return the parameters of a form; those without a value count as absent (RFC 6749, section 3.2).
 
@@ -226,9 +228,8 @@ def parameters(headers: Headers, query: str, body: bytes) -> dict[str, str]:
     Raises:
         RefusalError: it is no form in UTF-8, a parameter is there twice, or in the URL, which ends up in logs (section 2.3.1).
     """
-    kind = Message()
-    kind["content-type"] = headers.get("content-type", "")
-    if kind.get_content_type() != FORM or kind.get_content_charset("utf-8") != "utf-8":
+    media_type, *others = map(str.strip, headers.get("content-type", "").lower().split(";"))
+    if media_type != FORM or any(other.startswith("charset") and other not in IN_UTF_8 for other in others):
         raise invalid(f"send grant_type=client_credentials as {FORM} in UTF-8")
     if headers.get("content-encoding", "identity").lower() != "identity":
         raise invalid("send the form without a Content-Encoding")

@@ -39,6 +39,20 @@ def once(name: str, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
     return task
 
 
+def on_lost(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log the end of what is no longer waited for: one line where a peer could not be reached, else as asyncio does.
+
+    Args:
+        loop: in which it ran.
+        context: as `asyncio.AbstractEventLoop.call_exception_handler` has it.
+    """
+    error = context.get("exception")
+    if isinstance(error, OSError | TimeoutError):
+        log.warning("A peer was given up before it failed", extra={"reason": f"{type(error).__name__}: {error}"})
+    else:
+        loop.default_exception_handler(context)
+
+
 async def _keep(name: str, run: Callable[[], Coroutine[None, None, None]]) -> None:
     task = asyncio.current_task()
     while True:

@@ -41,7 +41,10 @@ def observe(method: str, endpoint: str, status: int, duration_s: float, exemplar
 
 def expose(accept: str) -> Response:
     """The answer to a scrape: with exemplars where OpenMetrics is asked for, which alone can tell them."""
-    encode, content_type = choose_encoder(accept)
+    try:
+        encode, content_type = choose_encoder(accept)
+    except (ValueError, TypeError):  # a version that is none: as if nothing was said (RFC 9110, section 12.5.1)
+        encode, content_type = choose_encoder("")
     return Response(encode(REGISTRY), headers={"content-type": content_type})
 
 

@@ -19,6 +19,7 @@ from typing import cast
 
 import uvicorn
 
+from servicekit import background
 from servicekit.asgi import App
 from servicekit.http1 import KEEP_ALIVE_S, Protocol
 from servicekit.settings import SettingsError, refuse
@@ -41,6 +42,7 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
         """Start to listen, and then join the registry."""
+        asyncio.get_running_loop().set_exception_handler(background.on_lost)
         await super().startup(sockets)
         # What is there by now is there for good: looking at it again and again would be pauses.
         gc.collect()

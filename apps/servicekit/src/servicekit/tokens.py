@@ -16,6 +16,7 @@ from servicekit.settings import Auth, SettingsError
 
 REQUIRED = ["exp", "iat", "iss", "aud"]
 TYPES = ("JWT", "AT+JWT")
+"""Of media: a `typ` without a slash is one of application/ (RFC 7515, section 4.1.9)."""
 LEEWAY_S = 5
 """By how much clocks may differ."""
 TOKEN_LIMIT_CHARACTERS = 4096
@@ -177,7 +178,7 @@ def told(token: str) -> tuple[str, str]:
     header, issuer = unverified["header"], unverified["payload"].get("iss")
     if "crit" in header:
         raise jwt.DecodeError("the token has critical headers, and none is known here")
-    if str(header.get("typ", "JWT")).upper() not in TYPES:
+    if str(header.get("typ", "JWT")).upper().removeprefix("APPLICATION/") not in TYPES:
         raise jwt.DecodeError("the token is of another type than JWT")
     if not isinstance(header.get("kid"), str) or not isinstance(issuer, str):
         raise jwt.DecodeError("the token names no key or no issuer")

@@ -15,6 +15,7 @@ from servicekit.tracing import step
 from user_service.settings import Database
 
 log = logging.getLogger(__name__)
+stamina.instrumentation.set_on_retry_hooks(())  # that the database is away is said by the request that it is away for
 LOST = (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.CannotConnectNowError,
         asyncpg.TooManyConnectionsError, asyncpg.AdminShutdownError, asyncpg.CrashShutdownError,
         asyncpg.InternalClientError)  # fmt: skip

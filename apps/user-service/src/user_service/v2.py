@@ -3,7 +3,7 @@
 import base64
 import binascii
 import urllib.parse
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -227,8 +227,9 @@ def decode(cursor: str, sort: Sort) -> tuple[Any, int]:
         of, key, last = CURSOR[sort.field].validate_json(content)
     except (binascii.Error, ValueError, ValidationError) as error:
         raise Problem(MALFORMED_CURSOR, "take the cursor from `next` of the page before") from error
-    # Only as `encode` writes it: a time in another zone, for one, may be none in UTC. Postgres stores no NUL.
+    # Only as `encode` writes it: a time in another zone may be none in UTC. Postgres stores no NUL.
+    is_elsewhere = isinstance(key, datetime) and key.utcoffset() != timedelta()
     written = encode(sort, rfc3339(key) if isinstance(key, datetime) else key, last)
-    if of != sort or written != cursor or "\0" in str(key):
+    if is_elsewhere or of != sort or written != cursor or "\0" in str(key):
         raise Problem(MALFORMED_CURSOR, f"this cursor is not of a list that is sorted by {sort}")
     return key, last
