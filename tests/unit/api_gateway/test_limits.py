@@ -1,6 +1,8 @@
 import asyncio
 import re
+from collections import Counter
 from collections.abc import AsyncGenerator
+from types import SimpleNamespace
 from typing import Any
 
 import fakeredis
@@ -8,6 +10,8 @@ import pytest
 from api_gateway import limits as module
 from api_gateway.limits import PREFIX, RateLimits
 from api_gateway.routes import RateLimit
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from servicekit.problems import Problem
 from servicekit.settings import Cache
 
@@ -35,6 +39,26 @@ class Replica(RateLimits):
 
     async def exchange(self) -> bool:
         return await self._exchange()
+
+    async def lose(self, when: str) -> None:
+        """Exchange counts, and lose that before or after Redis has executed it."""
+        redis = self._redis
+
+        def lossy(*, transaction: bool) -> Lossy:
+            return Lossy(redis.pipeline(transaction=transaction), when)
+
+        self._redis = SimpleNamespace(pipeline=lossy)
+        await self._exchange()
+        self._redis = redis
+
+    def seen(self, client: str) -> int:
+        """Return how many requests of a client this replica knows of."""
+        window = self._windows.get(f"/users:60:{client}")
+        return int(window.used(START)) if window else 0
+
+    def changed(self) -> None:
+        """Send every count again, as one more request of each client would."""
+        self._unsent.update(self._windows)
 
     @property
     def size(self) -> int:
@@ -105,9 +129,9 @@ async def test_counts_reach_the_others_by_themselves(
     replicas[0].take("/users", FIVE, "ada")
     redis: Any = fakeredis.FakeAsyncRedis(server=server)
     key = f"{PREFIX}:/users:60:ada:{int(START // 60)}"
-    while (count := await redis.get(key)) is None:  # noqa: ASYNC110 - until pytest's time limit
+    while not (counts := await redis.hvals(key)):  # noqa: ASYNC110 - until pytest's time limit
         await asyncio.sleep(0)  # Redis in this process answers without letting others run
-    assert int(count) == 1
+    assert counts == [b"1"]
     assert 60 < await redis.ttl(key) <= 120
     await redis.aclose()
 
@@ -157,15 +181,115 @@ async def test_a_redis_that_lost_its_state_gives_no_request_back(
 
 
 @pytest.mark.parametrize("behind", [0, 1])
-async def test_rubbish_in_redis_leaves_a_replica_alone(
+async def test_rubbish_in_redis_costs_no_other_client_anything(
     replicas: tuple[Replica, Replica], server: fakeredis.FakeServer, behind: int
 ) -> None:
+    first, second = replicas
     redis: Any = fakeredis.FakeAsyncRedis(server=server)
     await redis.set(f"{PREFIX}:/users:60:ada:{int(START // 60) - behind}", "rubbish")
-    taken(replicas[0], 5)
-    assert not await replicas[0].exchange()
-    assert taken(replicas[0], 1) == 0
+    taken(first, 4)
+    taken(first, 4, client="bob")
+    for _ in range(3):
+        assert await first.exchange()
+    for client in ("ada", "bob"):
+        assert taken(second, 1, client=client) == 1
+        await second.exchange()
+        assert taken(second, 1, client=client) == 0
     await redis.aclose()
+
+
+async def test_a_client_that_is_no_utf8_keeps_no_other_from_being_counted(replicas: tuple[Replica, Replica]) -> None:
+    first, second = replicas
+    for client in ("\ud800", "bob"):
+        taken(first, 4, client=client)
+    assert await first.exchange()
+    for client in ("\ud800", "bob"):
+        assert taken(second, 1, client=client) == 1
+    await second.exchange()
+    for client in ("\ud800", "bob"):
+        assert taken(second, 1, client=client) == 0
+
+
+async def test_a_client_who_was_forgotten_and_returns_is_still_counted(
+    replicas: tuple[Replica, Replica], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "REMEMBERED", 1)
+    first, _ = replicas
+    taken(first, 4)
+    await first.exchange()
+    taken(first, 1, client="bob")
+    assert taken(first, 1) == 1
+    await first.exchange()
+    assert taken(first, 1) == 0
+
+
+class Lossy:
+    """A pipeline whose exchange is lost, before or after Redis has executed it."""
+
+    def __init__(self, pipeline: Any, loss: str) -> None:
+        self._pipeline, self._loss = pipeline, loss
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pipeline, name)
+
+    async def execute(self, **terms: Any) -> Any:
+        if self._loss == "after":
+            await self._pipeline.execute(**terms)
+        raise TimeoutError
+
+
+EVENTS = st.one_of(
+    st.tuples(st.just("take"), st.integers(0, 1), st.sampled_from("ab")),
+    st.tuples(st.sampled_from(["exchange", "before", "after"]), st.integers(0, 1), st.just("")),
+    st.tuples(st.sampled_from(["restart", "string", "field"]), st.just(0), st.sampled_from("ab")),
+)
+MANY = RateLimit(requests=1000, per_s=60)
+
+
+async def happen(event: tuple[str, int, str], replicas: tuple[Replica, Replica], redis: Any) -> None:
+    """Let an event of the kind that EVENTS draws happen."""
+    kind, at, client = event
+    key = f"{PREFIX}:/users:60:{client}:{int(START // 60)}"
+    if kind == "take":
+        taken(replicas[at], 1, client, MANY)
+    elif kind == "exchange":
+        await replicas[at].exchange()
+    elif kind == "restart":
+        await redis.flushall()
+    elif kind == "string":
+        await redis.set(key, "7")
+    elif kind == "field":
+        if await redis.type(key) != b"string":
+            await redis.hset(key, "rubbish", "-1e3")
+    else:
+        await replicas[at].lose(kind)
+
+
+@given(events=st.lists(EVENTS, max_size=30))
+@settings(max_examples=200, deadline=None)
+def test_whatever_happens_to_exchanges_no_request_is_counted_twice_and_in_the_end_each_is(
+    events: list[tuple[str, int, str]],
+) -> None:
+    async def run() -> None:
+        server = fakeredis.FakeServer()
+        replicas, redis = (Replica(server), Replica(server)), fakeredis.FakeAsyncRedis(server=server)
+        counted: Counter[str] = Counter()
+        last = [("take", at, client) for at in (0, 1) for client in "ab"]
+        for event in [*events, *last]:
+            await happen(event, replicas, redis)
+            counted[event[2]] += event[0] == "take"
+            assert all(replica.seen(client) <= counted[client] for replica in replicas for client in "ab")
+        for _ in range(3):
+            for replica in replicas:
+                replica.changed()
+                await replica.exchange()
+        assert all(replica.seen(client) == counted[client] for replica in replicas for client in "ab")
+        for each in (*replicas, redis):
+            await (each.stop() if isinstance(each, Replica) else each.aclose())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "time", Clock())
+        asyncio.run(run())
 
 
 async def test_the_window_slides(replicas: tuple[Replica, Replica], clock: Clock) -> None:

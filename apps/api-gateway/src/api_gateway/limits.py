@@ -1,8 +1,11 @@
 """Rate limits: how much a client may ask, counted by all replicas together.
 
-A request is decided by what this replica knows, without asking: its own count, and that of all replicas as Redis told it last. Counts are
-exchanged while there are any, SYNC_S apart at least; so replicas together may let through what arrives within that time beyond the limit.
-While Redis is away each replica counts alone. A replica remembers those who asked last, REMEMBERED of them at most.
+A request is decided by what this replica knows, without asking: its own count, and those of the other replicas as Redis had them last.
+Counts are exchanged while there are any, SYNC_S apart at least; so replicas together may let through what arrives within that time beyond
+the limit. While Redis is away each replica counts alone. A replica remembers those who asked last, REMEMBERED of them at most.
+
+Redis has a hash for each window, in which each replica writes all that it has counted there under a field of its own: an exchange that
+was executed, but whose answer was lost, can be sent again.
 
 The window slides: what was asked in the window before counts by the share of it that is still within reach
 (https://blog.cloudflare.com/counting-things-a-lot-of-different-things/).
@@ -13,10 +16,12 @@ import logging
 import math
 import time
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
+from secrets import token_hex
 from typing import Any
 
 from prometheus_client import Counter
+from redis.exceptions import ResponseError
 from servicekit import background, shared
 from servicekit.problems import Kind, Problem
 from servicekit.settings import Cache
@@ -31,7 +36,10 @@ AT_ONCE = 500
 """Counts in one exchange: more would keep requests waiting while they are written."""
 REMEMBERED = 20_000
 """Counts that a replica keeps, some 10 MB; those who have not asked for longest are forgotten, and Redis is asked when they return."""
-PREFIX = "api-gateway:limit"
+PREFIX = "api-gateway:counts"
+"""Of the hashes; releases before them had numbers under `api-gateway:limit`, which are left to expire."""
+DIGITS = 15
+"""Of the largest count that is believed."""
 TOO_MANY_REQUESTS = Kind(429, "too-many-requests", "Too many requests")
 LIMITED = Counter("gateway_rate_limited", "Requests that were refused for their number", ["route"])
 ALONE = Counter("gateway_rate_limit_sync_failures", "Exchanges of counts that Redis did not answer")
@@ -45,28 +53,30 @@ class Window:
     limit: RateLimit
     number: int
     """Of windows since 1970."""
+    field: str
+    """Of the hashes in Redis; no other object has it, so that a client who was forgotten and returns does not overwrite its count."""
     before: int = 0
     """Requests in the window before, of all replicas."""
     others: int = 0
-    """Requests in this one that Redis knows of, of all replicas."""
-    unsent: int = 0
-    """Those that it does not know of yet."""
+    """Requests in this one that other replicas have counted."""
+    own: int = 0
+    """Requests in this one that this replica has counted."""
 
     def used(self, now: float) -> float:
         """Requests that count at a time."""
         elapsed = now / self.limit.per_s - self.number
-        return self.before * max(1 - elapsed, 0) + self.others + self.unsent
+        return self.before * max(1 - elapsed, 0) + self.others + self.own
 
     def advance(self, number: int) -> None:
         """Be in another window."""
         if number != self.number:
-            self.before = self.others + self.unsent if number == self.number + 1 else 0
-            self.number, self.others, self.unsent = number, 0, 0
+            self.before = self.others + self.own if number == self.number + 1 else 0
+            self.number, self.others, self.own = number, 0, 0
 
     def free_after_s(self, now: float) -> int:
         """Seconds until one more request is let through: when enough of the window before has slid away, or this one has begun to."""
         elapsed = now / self.limit.per_s - self.number
-        here = self.others + self.unsent
+        here = self.others + self.own
         if here < self.limit.requests:
             wait = 1 - (self.limit.requests - 1 - here) / self.before - elapsed
         else:
@@ -84,6 +94,8 @@ class RateLimits:
     def __init__(self, settings: Cache) -> None:
         self._settings = settings
         self._redis: Any = shared.connect(settings) if settings.host else None
+        self._replica = token_hex(8)
+        self._fields = count()
         self._windows: dict[str, Window] = {}
         self._unsent: set[str] = set()
         self._wake = asyncio.Event()
@@ -114,7 +126,7 @@ class RateLimits:
         now = time.time()
         key = f"{name}:{limit.per_s}:{client}"
         number = int(now // limit.per_s)
-        window = self._windows.pop(key, None) or Window(limit, number)
+        window = self._windows.pop(key, None) or Window(limit, number, f"{self._replica}.{next(self._fields)}")
         self._windows[key] = window  # last in order: it is forgotten last
         if len(self._windows) > REMEMBERED:
             self._forget(next(iter(self._windows)))
@@ -127,7 +139,7 @@ class RateLimits:
             wait_s = window.free_after_s(now)
             told = {"Retry-After": str(wait_s), "RateLimit": f'"{name}";r=0;t={wait_s}', "RateLimit-Policy": policy}
             raise Problem(TOO_MANY_REQUESTS, f"at most {limit.requests} in {limit.per_s} s; wait {wait_s} s", told)
-        window.unsent += 1
+        window.own += 1
         self._unsent.add(key)
         self._wake.set()
         reset_s = math.ceil((number + 1) * limit.per_s - now)
@@ -143,38 +155,79 @@ class RateLimits:
                 self._wake.set()
 
     async def _exchange(self) -> bool:
-        """Tell Redis what it does not know, and hear what others did; whether it answered."""
+        """Write counts that Redis does not have, and read those of others; return whether it answered."""
         keys = list(islice(self._unsent, AT_ONCE))
         self._unsent.difference_update(keys)
         if self._redis is None or not keys:
             return True
         windows = [self._windows[key] for key in keys]
-        sent = [(window.number, window.unsent) for window in windows]
-        pipeline = self._redis.pipeline(transaction=False)
-        for key, window in zip(keys, windows, strict=True):
-            name = f"{PREFIX}:{key}:"
-            pipeline.incrby(f"{name}{window.number}", window.unsent)
-            pipeline.expire(f"{name}{window.number}", 2 * window.limit.per_s)
-            pipeline.get(f"{name}{window.number - 1}")
+        sent = [(window.number, window.own) for window in windows]
         try:
-            answers = [int(answer or 0) for answer in await pipeline.execute()]
-        except (*shared.AWAY, ValueError) as error:
+            answers = await self._send(keys, windows)
+        except shared.AWAY as error:
             ALONE.inc()
             if not self._alone:
                 log.warning("Redis does not answer; limits are this replica's own", extra={"reason": str(error)})
             self._alone = True
             self._unsent.update(key for key in keys if key in self._windows)
             return False
-        for at, (window, (number, count)) in enumerate(zip(windows, sent, strict=True)):
+        for window, (number, own), (here, before) in zip(windows, sent, answers, strict=True):
             if window.number == number:  # else it is another window by now
-                window.unsent -= count
                 # A Redis that lost its state knows less than we did.
-                window.others = max(window.others + count, answers[3 * at])
-                window.before = max(window.before, answers[3 * at + 2])
+                window.others = max(window.others, here - own)
+                window.before = max(window.before, before)
         self._alone = False
         return True
+
+    async def _send(self, keys: list[str], windows: list[Window]) -> list[tuple[int, int]]:
+        """Write the counts of windows; return what all replicas have counted in each, and in the one before it.
+
+        It is a transaction, so that no hash is left without an expiry where the connection breaks.
+        """
+        names = [
+            (redis_key(key, window.number), redis_key(key, window.number - 1))
+            for key, window in zip(keys, windows, strict=True)
+        ]
+        pipeline = self._redis.pipeline(transaction=True)
+        for (here, before), window in zip(names, windows, strict=True):
+            pipeline.hset(here, window.field, window.own)
+            pipeline.expire(here, 2 * window.limit.per_s)
+            pipeline.hvals(here)
+            pipeline.hvals(before)
+        answers = await pipeline.execute(raise_on_error=False)
+        pairs = list(zip(answers[2::4], answers[3::4], strict=True))
+        rubbish = [
+            name
+            for pair, answered in zip(names, pairs, strict=True)
+            for name, answer in zip(pair, answered, strict=True)
+            if isinstance(answer, ResponseError)
+        ]
+        if rubbish:
+            log.warning(
+                "Redis had no hash under keys of limits; they are deleted",
+                extra={"keys": len(rubbish), "first": repr(rubbish[0])},
+            )
+            await self._redis.delete(*rubbish)
+            self._unsent.update(
+                key
+                for key, pair in zip(keys, pairs, strict=True)
+                if isinstance(pair[0], ResponseError) and key in self._windows
+            )
+        return [(total(here), total(before)) for here, before in pairs]
 
     def _forget(self, key: str) -> None:
         """Forget a count, and what Redis does not know of it."""
         del self._windows[key]
         self._unsent.discard(key)
+
+
+def redis_key(key: str, number: int) -> bytes:
+    """Return the key of a window's hash: bytes, for no key may keep the others from being sent."""
+    return f"{PREFIX}:{key}:{number}".encode(errors="surrogatepass")
+
+
+def total(values: list[bytes] | Exception) -> int:
+    """Return the sum of a hash's counts; what is none counts nothing."""
+    if isinstance(values, Exception):
+        return 0
+    return sum(int(value) for value in values if value.isdigit() and len(value) <= DIGITS)

@@ -21,7 +21,7 @@ SHARE = 100
 """Of the places of a service, those that one client may have: it takes ten clients to fill them."""
 RETRY_AFTER_S = 1
 KEY_LIMIT_BYTES = 128
-"""The longest key of a client; longer ones are hashed. Counts are kept by it, here and in Redis."""
+"""The longest key of a client; longer ones are hashed, and those that are no UTF-8. Counts are kept by it, here and in Redis."""
 SITE_PREFIX = 64
 """Bits of an IPv6 address that name its network: whoever has one address has all of the /64 (RFC 4291, section 2.5.4)."""
 TOO_MANY_AT_ONCE = Kind(429, "too-many-at-once", "Too many requests at once")
@@ -51,9 +51,10 @@ def client_key(claims: Claims | None, address: str) -> str:
 
 
 def bounded(key: str) -> str:
-    """Return a key, or its hash where it is long."""
+    """Return a key, or its hash where it is long or no UTF-8: JSON may hold half a surrogate pair."""
     encoded = key.encode(errors="surrogatepass")
-    return key if len(encoded) <= KEY_LIMIT_BYTES else f"hash:{blake2b(encoded, digest_size=32).hexdigest()}"
+    kept = len(encoded) <= KEY_LIMIT_BYTES and encoded == key.encode(errors="replace")
+    return key if kept else f"hash:{blake2b(encoded, digest_size=32).hexdigest()}"
 
 
 @remembered(1024, MAX_ADDRESS)
