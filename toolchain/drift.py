@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
+from toolchain.additions import additions
 from toolchain.console import DEVIATION, ToolchainError, run_command, say
 from toolchain.estate import opened
 from toolchain.events import Change, change, events_of
@@ -40,7 +41,7 @@ def main() -> None:
         file = PROJECT / "build" / "drift" / f"{name}.md"
         file.unlink(missing_ok=True)  # of an earlier run: it is there where this one finds something
         done, told = events_of(stack, "refresh", "--preview-only")
-    drift = drift_of(told)
+        drift = drift_of(told) + [str(addition) for addition in additions(stack)]
     if done.returncode != 0:
         raise ToolchainError(f"the drift of stack {name} cannot be told:\n{done.stdout}{done.stderr.strip()}")
     if not drift:

@@ -21,6 +21,7 @@ from infra.generated_secrets import Step
 from infra.settings import GENERATED_SECRETS, nearest
 from infra.token_keys import kid
 from toolchain import releases
+from toolchain.additions import additions, take_out_additions
 from toolchain.cluster import __main__ as cluster
 from toolchain.cluster import layout
 from toolchain.cluster.tools import at_hand
@@ -91,7 +92,9 @@ def update(stack: Stack) -> None:
         with step("third-party images"):
             publish_missing(at_hand(), stack.settings.image_references())
     clear_unfinished(stack)
-    if due(look_ahead(stack)):
+    expected = look_ahead(stack)
+    take_out_additions(stack)
+    if due(expected):
         change(stack)
     else:
         report("  everything is as the stack says")
@@ -201,6 +204,8 @@ def preview(name: str) -> None:
         stack.pulumi_shown("preview", "--diff", "--event-log", str(log), *policies(stack.settings.stage), *on(stack))
         for change in preview_of(events(log)).risky:
             say(f"{'May lose data' if change.loses_data else 'Note'}: {change}")
+        for addition in additions(stack):
+            say(f"Note: {addition} by hand: make up takes it out")
 
 
 def url(name: str, of: str) -> None:

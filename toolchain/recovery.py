@@ -82,12 +82,16 @@ def delete_object(stack: Stack, resource_type: str, inputs: dict[str, Any]) -> N
         resource_type: kubernetes:<group/version>:<kind>, as Pulumi calls it.
         inputs: of the resource.
     """
-    _, group_version, kind = resource_type.split(":")
-    group, _, version = group_version.rpartition("/")
     metadata = inputs["metadata"]
     within = [f"--namespace={metadata['namespace']}"] if "namespace" in metadata else []
-    what = f"{kind}.{version}.{group.removeprefix('core')}".lower()
-    ask(stack, "delete", what, metadata["name"], "--ignore-not-found", *within, limit_s=120)
+    ask(stack, "delete", kubectl_kind(resource_type), metadata["name"], "--ignore-not-found", *within, limit_s=120)
+
+
+def kubectl_kind(resource_type: str) -> str:
+    """Return what kubectl calls a resource's kind: with its version and group, for names of kinds are not unique."""
+    _, group_version, kind = resource_type.split(":")
+    group, _, version = group_version.rpartition("/")
+    return f"{kind}.{version}.{group.removeprefix('core')}".lower()
 
 
 def check_cluster(stack: Stack) -> None:

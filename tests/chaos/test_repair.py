@@ -1,4 +1,4 @@
-"""Objects that were changed or deleted in the cluster by hand are as declared after the next update."""
+"""Objects that were changed, added to or deleted in the cluster by hand are as declared after the next update."""
 
 import json
 from collections.abc import Iterator
@@ -15,6 +15,25 @@ KEPT = {"Namespace", "PersistentVolumeClaim", "Job"}
 EDITED = {"default-deny", "api-gateway", "user-service"}
 """Names of what is changed, and not deleted."""
 OPENED: dict[str, Any] = {"spec": {"ingress": [{}], "egress": [{}]}}
+SECRETS: dict[str, Any] = {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list"]}
+SUBJECT: dict[str, Any] = {"kind": "ServiceAccount", "name": "default", "namespace": "default"}
+CONSUL: dict[str, Any] = {"service": {"name": "consul", "port": {"number": 8500}}}
+RULE: dict[str, Any] = {
+    "host": "consul.example.com",
+    "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": CONSUL}]},
+}
+ADDED: dict[str, tuple[str, Any]] = {
+    "networkpolicy/redis-from-user-service": ("/spec/ingress/-", {}),
+    "networkpolicy/default-deny": ("/spec/ingress", [{}]),
+    "role/prometheus": ("/rules/-", SECRETS),
+    "rolebinding/prometheus": ("/subjects/-", SUBJECT),
+    "ingress/api": ("/spec/rules/-", RULE),
+    "service/user-service": ("/spec/ports/-", {"name": "added", "port": 9999, "protocol": "TCP"}),
+    "configmap/gateway-routes": ("/data/added", "by hand"),
+}
+"""Objects, and what is added to each: by a JSON Pointer."""
+DECLARED = {"spec", "rules", "subjects", "data"}
+"""What an object has of the program's, but for its metadata."""
 
 
 def declared(stack: Stack) -> list[str]:
@@ -65,5 +84,33 @@ def test_an_update_puts_back_all_that_was_deleted_scaled_edited_or_opened(stack:
     spec = json.loads(kubectl("get", "networkpolicy/default-deny", "-o", "json"))["spec"]
     assert not spec.get("ingress")
     assert {} not in spec["egress"]
+    watched = make("drift", stack.name)
+    assert watched.returncode == 0, watched.stdout + watched.stderr
+
+
+def contents(kubectl: Kubectl) -> dict[str, Any]:
+    """Return what the program declares of the objects to which something is added."""
+    found = {name: json.loads(kubectl("get", name, "-o", "json")) for name in ADDED}
+    return {name: {key: live[key] for key in DECLARED & live.keys()} for name, live in found.items()}
+
+
+@pytest.mark.usefixtures("repaired")
+@pytest.mark.timeout(300)
+def test_an_update_takes_out_what_was_added_to_what_the_program_declares(stack: Stack, kubectl: Kubectl) -> None:
+    before = contents(kubectl)
+    for name, (path, value) in ADDED.items():
+        kubectl("patch", name, "--type=json", f"--patch={json.dumps([{'op': 'add', 'path': path, 'value': value}])}")
+    added = contents(kubectl)
+    assert [name for name in ADDED if added[name] == before[name]] == []
+    names = [f"`{name.partition('/')[2]}`" for name in ADDED]
+
+    watched = make("drift", stack.name)
+    assert watched.returncode != 0
+    assert [name for name in names if name not in watched.stdout] == []
+
+    done = make("up", stack.name)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert contents(kubectl) == before
+    assert [name for name in names if name not in done.stderr] == []
     watched = make("drift", stack.name)
     assert watched.returncode == 0, watched.stdout + watched.stderr

@@ -49,17 +49,19 @@ def test_the_issue_says_of_which_stack_and_what_to_do() -> None:
 
 
 @pytest.mark.parametrize(
-    ("refresh", "events", "end", "found"),
+    ("refresh", "events", "added", "end", "found"),
     [
-        (0, [], nullcontext(), False),
-        (0, [refreshed("delete", "ConfigMap", "b", "")], pytest.raises(SystemExit, match=f"^{DEVIATION}$"), True),
-        (1, [refreshed("delete", "ConfigMap", "b", "")], pytest.raises(ToolchainError), False),
+        (0, [], [], nullcontext(), False),
+        (0, [refreshed("delete", "ConfigMap", "b", "")], [], pytest.raises(SystemExit, match=f"^{DEVIATION}$"), True),
+        (0, [], ["Role `thing`: `rules[1]` was added"], pytest.raises(SystemExit, match=f"^{DEVIATION}$"), True),
+        (1, [refreshed("delete", "ConfigMap", "b", "")], [], pytest.raises(ToolchainError), False),
     ],
-    ids=["nothing drifted", "something drifted", "it cannot be determined"],
+    ids=["nothing drifted", "something drifted", "something was added", "it cannot be determined"],
 )
 def test_the_exit_code_and_the_file_say_whether_something_drifted(
     refresh: int,
     events: list[dict[str, Any]],
+    added: list[str],
     end: AbstractContextManager[Any],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -73,6 +75,7 @@ def test_the_exit_code_and_the_file_say_whether_something_drifted(
     monkeypatch.setattr(drift, "PROJECT", tmp_path)
     monkeypatch.setattr(drift, "opened", nullcontext)
     monkeypatch.setattr(drift, "events_of", lambda *_: answer)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
+    monkeypatch.setattr(drift, "additions", lambda *_: added)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
     monkeypatch.setattr(sys, "argv", ["drift", "local"])
     with end:
         drift.main()

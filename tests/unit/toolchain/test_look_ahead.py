@@ -102,7 +102,7 @@ def stack_of(monkeypatch: pytest.MonkeyPatch, told: list[Event], code: int) -> U
         assert words[:2] == ("preview", "--policy-pack")
         return CompletedProcess([], code, PRINTED, ""), told
 
-    for name in ("clear_unfinished", "forget_taken_over"):
+    for name in ("clear_unfinished", "forget_taken_over", "take_out_additions"):
         monkeypatch.setattr(estate, name, nothing)
     for name in (
         "estate.on",

@@ -21,7 +21,6 @@ from secrets import token_hex
 from typing import Any
 
 from prometheus_client import Counter
-from redis.exceptions import ResponseError
 from servicekit import background, shared
 from servicekit.problems import Kind, Problem
 from servicekit.settings import Cache
@@ -200,7 +199,7 @@ class RateLimits:
             name
             for pair, answered in zip(names, pairs, strict=True)
             for name, answer in zip(pair, answered, strict=True)
-            if isinstance(answer, ResponseError)
+            if isinstance(answer, shared.REFUSED)
         ]
         if rubbish:
             log.warning(
@@ -211,7 +210,7 @@ class RateLimits:
             self._unsent.update(
                 key
                 for key, pair in zip(keys, pairs, strict=True)
-                if isinstance(pair[0], ResponseError) and key in self._windows
+                if isinstance(pair[0], shared.REFUSED) and key in self._windows
             )
         return [(total(here), total(before)) for here, before in pairs]
 

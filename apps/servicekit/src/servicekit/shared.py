@@ -6,13 +6,15 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from servicekit.settings import Cache
 
 log = logging.getLogger(__name__)
 ANSWER_S = 0.1
 """Longer than that, Redis is no help."""
+REFUSED = ResponseError
+"""Error by which Redis refuses one command, such as of another type than its key."""
 AWAY = (RedisError, OSError, TimeoutError)
 """Errors that say that Redis does not answer."""
 
