@@ -3,11 +3,15 @@
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
+# What is given reaches programs through their environment, as it was typed: make expands no $(…) in it, and recipes name it to the shell alone ("$$OF").
+GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command line,$(origin $(name))),$(name)))
+$(foreach name,$(GIVEN),$(eval export override $(name) := $$(value $(name))))
+
 STACK ?= local
-$(if $(filter 1,$(words $(STACK))),,$(error STACK='$(STACK)': the name of a stack is one word of lower-case letters, digits and -, such as STACK=dev))
 # embedded: tools and Kubernetes of this project. system: the pulumi, docker and kubectl on PATH, and KUBE_CONTEXT.
 TOOLS ?= embedded
-export TOOLS KUBE_CONTEXT BACKEND
+export STACK TOOLS
+$(if $(filter 1,$(words $(value STACK))),,$(error STACK='$(value STACK)': the name of a stack is one word of lower-case letters, digits and -, such as STACK=dev))
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/estate
 UV_VERSION := 0.13.9
@@ -29,15 +33,19 @@ names = $(foreach example,$(examples),$(firstword $(subst =, ,$(example))))
 # A misspelt variable would leave the right one at its default. A make within make has those of the outer one, which has checked them.
 GOALS := $(or $(MAKECMDGOALS),$(.DEFAULT_GOAL))
 TAKEN := $(foreach goal,$(GOALS),$(call names,$(goal))) TOOLS KUBE_CONTEXT BACKEND
-GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command line,$(origin $(name))),$(name)))
 UNKNOWN := $(strip $(filter-out $(TAKEN),$(GIVEN)))
 UNDOCUMENTED := $(filter-out $(HELP),$(GOALS:%=%:))
 ifeq ($(MAKELEVEL)$(UNDOCUMENTED),0)
 $(if $(UNKNOWN),$(error make $(GOALS) does not take $(UNKNOWN), but $(strip $(TAKEN)); what is for the environment goes in front of make))
 endif
+EMPTY := $(strip $(foreach name,$(GIVEN),$(if $(strip $(value $(name))),,$(name))))
+$(if $(EMPTY),$(error make $(GOALS) was given no value of $(EMPTY): write one, or leave $(EMPTY) out))
+# Of a variable whose example is =1 any other value would be one more way to say that, or to say nothing.
+UNCLEAR := $(strip $(foreach name,$(GIVEN),$(if $(filter %:$(name)=1,$(HELP)),$(if $(filter-out 1,$(value $(name))),$(name)))))
+$(if $(UNCLEAR),$(error make $(GOALS) takes $(UNCLEAR:%=%=1), or no $(UNCLEAR) at all))
 
 # Ends a recipe where a variable that it needs has no value.
-missing = $(strip $(foreach name,$(1),$(if $(strip $($(name))),,$(name))))
+missing = $(strip $(foreach name,$(1),$(if $(strip $(value $(name))),,$(name))))
 require = $(if $(missing),$(error make $@ needs $(missing), as in make $@ $(call examples,$@)))
 
 .PHONY: help
@@ -53,47 +61,47 @@ uv:
 
 .PHONY: up
 up: uv ## Bring the estate up (cluster, images, everything) and print its URLs   FORCE=1 where protected data may go STACK=local
-	@FORCE='$(FORCE)' $(RUN) python -m toolchain.estate up '$(STACK)'
+	@$(RUN) python -m toolchain.estate up "$$STACK"
 
 .PHONY: down
 down: uv ## Remove the estate's resources; the cluster stays   FORCE=1 where they are protected STACK=local
-	@FORCE='$(FORCE)' $(RUN) python -m toolchain.estate down '$(STACK)'
+	@$(RUN) python -m toolchain.estate down "$$STACK"
 
 .PHONY: rollback
 rollback: uv ## Bring our services back to the release before the last one   STACK=local
-	@$(RUN) python -m toolchain.rollback '$(STACK)'
+	@$(RUN) python -m toolchain.rollback "$$STACK"
 
 .PHONY: promote
 promote: uv ## Write what a stack runs into the file of another, by the same digests   FROM=dev TO=staging
-	@$(call require,FROM TO)$(RUN) python -m toolchain.promotion '$(FROM)' '$(TO)'
+	@$(call require,FROM TO)$(RUN) python -m toolchain.promotion "$$FROM" "$$TO"
 
 .PHONY: preview
 preview: uv ## Show what `make up` would change   STACK=local
-	@$(RUN) python -m toolchain.estate preview '$(STACK)'
+	@$(RUN) python -m toolchain.estate preview "$$STACK"
 
 .PHONY: preview-summary
 preview-summary: uv ## The preview as a comment for a pull request, what may lose data first, in build/preview/STACK.md   STACK=local
-	@$(RUN) python -m toolchain.preview_summary '$(STACK)'
+	@$(RUN) python -m toolchain.preview_summary "$$STACK"
 
 .PHONY: drift
 drift: uv ## List what of the stack is no longer as make up left it; fails if anything, and leaves build/drift/STACK.md   STACK=local
-	@$(RUN) python -m toolchain.drift '$(STACK)'
+	@$(RUN) python -m toolchain.drift "$$STACK"
 
 .PHONY: render
 render: uv ## Write the manifests of a stack into build/manifests/STACK, without a cluster   STACK=local
-	@$(RUN) python -m toolchain.render '$(STACK)'
+	@$(RUN) python -m toolchain.render "$$STACK"
 
 .PHONY: policies
 policies: uv ## What the policies say of a stack, without a cluster   STACK=local STATE=a file by pulumi stack export
-	@$(RUN) python -m toolchain.policies '$(STACK)' $(if $(STATE),'$(STATE)')
+	@$(RUN) python -m toolchain.policies "$$STACK" $${STATE:+"$$STATE"}
 
 .PHONY: render-diff
 render-diff: uv ## What a change makes of the manifests of every stack, without a cluster, in build/render-diff.md   BASE=origin/main STACK=all
-	@$(RUN) python -m toolchain.render_diff '$(or $(BASE),origin/main)' $(if $(filter command line,$(origin STACK)),'$(STACK)',all)
+	@$(RUN) python -m toolchain.render_diff "$${BASE:-origin/main}" $(if $(filter STACK,$(GIVEN)),"$$STACK",all)
 
 .PHONY: review-stack
 review-stack: uv ## Write the file of stack pr-PR, on which a pull request is reviewed   PR=12
-	@$(call require,PR)$(RUN) python -m toolchain.review '$(PR)'
+	@$(call require,PR)$(RUN) python -m toolchain.review "$$PR"
 
 .PHONY: audit
 audit: uv ## Known vulnerabilities of what the lock file names; asks the database OSV
@@ -110,15 +118,15 @@ licences: uv ## List the licences of what our images hold in docs/licences.md, w
 
 .PHONY: status
 status: uv ## What runs and how well, alerts, release, URLs; fails where something is not as it should be   JSON=1 STACK=local
-	@JSON='$(JSON)' $(RUN) python -m toolchain.status '$(STACK)'
+	@$(RUN) python -m toolchain.status "$$STACK"
 
 .PHONY: dashboard
 dashboard: uv ## The last minutes as a page of pictures, without Grafana   MINUTES=30 PNG=file STACK=local
-	@MINUTES='$(MINUTES)' PNG='$(PNG)' $(RUN) python -m toolchain.dashboard '$(STACK)'
+	@$(RUN) python -m toolchain.dashboard "$$STACK"
 
 .PHONY: url
 url: uv ## Print one URL   OF=gateway|prometheus|consul|alertmanager STACK=local
-	@$(RUN) python -m toolchain.estate url '$(STACK)' '$(or $(OF),gateway)'
+	@$(RUN) python -m toolchain.estate url "$$STACK" "$${OF:-gateway}"
 
 .PHONY: env
 env: uv ## Print what makes kubectl and pulumi in a shell work on the estate: eval "$(make env)"
@@ -126,43 +134,43 @@ env: uv ## Print what makes kubectl and pulumi in a shell work on the estate: ev
 
 .PHONY: token
 token: uv ## Print a token for the API, good for a day   STACK=local
-	@$(RUN) python -m toolchain.estate token '$(STACK)'
+	@$(RUN) python -m toolchain.estate token "$$STACK"
 
 .PHONY: operator-secret
 operator-secret: uv ## Print the secret by which the client operator gets tokens   STACK=local
-	@$(RUN) python -m toolchain.estate operator-secret '$(STACK)'
+	@$(RUN) python -m toolchain.estate operator-secret "$$STACK"
 
 .PHONY: secret
 secret: uv ## Store one of the stack's secrets: asks for it, or reads standard input   NAME=postgresPassword STACK=local
-	@$(call require,NAME)$(RUN) python -m toolchain.estate secret '$(STACK)' '$(NAME)'
+	@$(call require,NAME)$(RUN) python -m toolchain.estate secret "$$STACK" "$$NAME"
 
 .PHONY: rotate-keys
 rotate-keys: uv ## Sign tokens by a new key; the old one stays valid until retire-key   STACK=local
-	@$(RUN) python -m toolchain.rotation rotate '$(STACK)'
+	@$(RUN) python -m toolchain.rotation rotate "$$STACK"
 
 .PHONY: retire-key
 retire-key: uv ## Accept tokens by the old key no more   STACK=local
-	@$(RUN) python -m toolchain.rotation retire '$(STACK)'
+	@$(RUN) python -m toolchain.rotation retire "$$STACK"
 
 .PHONY: rotate-database-password
 rotate-database-password: uv ## Another password for the services' logins at the database   STACK=local
-	@$(RUN) python -m toolchain.database_rotation '$(STACK)'
+	@$(RUN) python -m toolchain.database_rotation "$$STACK"
 
 .PHONY: backup
 backup: uv ## Dump the database now, beside the nightly dumps   STACK=local
-	@$(RUN) python -m toolchain.backups backup '$(STACK)'
+	@$(RUN) python -m toolchain.backups backup "$$STACK"
 
 .PHONY: restore
 restore: uv ## Put a dump in the place of what the database holds   FROM=the newest FORCE=1 STACK=local
-	@FROM='$(FROM)' FORCE='$(FORCE)' $(RUN) python -m toolchain.backups restore '$(STACK)'
+	@$(RUN) python -m toolchain.backups restore "$$STACK"
 
 .PHONY: client
 client: uv ## Make a secret for a program that asks for tokens   ID=billing USERNAME=billing USER_ID=7 STACK=local
-	@$(call require,ID USERNAME USER_ID)$(RUN) python -m toolchain.clients '$(STACK)' '$(ID)' '$(USERNAME)' '$(USER_ID)'
+	@$(call require,ID USERNAME USER_ID)$(RUN) python -m toolchain.clients "$$STACK" "$$ID" "$$USERNAME" "$$USER_ID"
 
 .PHONY: new-service
 new-service: uv ## Make another service behind the gateway   NAME=orders
-	@$(call require,NAME)$(RUN) python -m toolchain.new_service '$(NAME)'
+	@$(call require,NAME)$(RUN) python -m toolchain.new_service "$$NAME"
 
 .PHONY: architecture
 architecture: uv ## Draw what the program makes into docs/architecture.md, which a test holds to it
@@ -170,7 +178,7 @@ architecture: uv ## Draw what the program makes into docs/architecture.md, which
 
 .PHONY: logs
 logs: uv ## Follow the logs of an app, or find a request in all of them   APP=user-service REQUEST=id STACK=local
-	@REQUEST='$(REQUEST)' $(RUN) python -m toolchain.logs '$(STACK)' '$(or $(APP),user-service)'
+	@$(RUN) python -m toolchain.logs "$$STACK" "$${APP:-user-service}"
 
 .PHONY: tools
 tools: uv ## Build the tools that are missing, into a cache per user
@@ -210,7 +218,7 @@ test-fast: lint ## Everything that needs no cluster: lint, types, unit, estate a
 
 .PHONY: fuzz
 fuzz: uv ## Fuzz the running API with its OpenAPI documents   EXAMPLES=300 (about six cases each) STACK=local
-	@$(RUN) python -m tests.fuzz '$(or $(EXAMPLES),300)'
+	@$(RUN) python -m tests.fuzz "$${EXAMPLES:-300}"
 
 .PHONY: bench
 bench: uv ## Measure user-service against an ORM and a Go peer; needs Go and a running estate on this machine   STACK=local
@@ -222,7 +230,7 @@ bench-gateway: uv ## Measure api-gateway beside nginx, haproxy, fabio and others
 
 .PHONY: bench-estate
 bench-estate: uv ## Measure the program, previews, growth, and a rollout under load; needs Go and a stack that is up from this clone   STACK=local
-	@$(RUN) python -m bench.estate '$(STACK)'
+	@$(RUN) python -m bench.estate "$$STACK"
 
 .PHONY: browser
 browser: uv
@@ -260,7 +268,7 @@ test-local: uv
 .PHONY: test-alone
 test-alone: uv
 	$(if $(ALONE),$(call lane,alone,$(ALONE)))
-	@$(if $(filter embedded,$(TOOLS)),set -o pipefail; $(MAKE) test-bare 2>&1 | sed --unbuffered 's/^/[bare] /')
+	@if [ "$$TOOLS" = embedded ]; then set -o pipefail; $(MAKE) test-bare 2>&1 | sed --unbuffered 's/^/[bare] /'; fi
 
 .PHONY: test-bare
 test-bare: uv ## test-fast on Debian 12 and 13 with what the README asks for and nothing else; needs root

@@ -1,9 +1,9 @@
 """The goals of the Makefile: the variables that they take, and what they print where they fail."""
 
 import importlib
+import json
 import os
 import re
-import shlex
 import signal
 import subprocess
 import sys
@@ -22,6 +22,11 @@ GOALS = dict(re.findall(r"^([a-z-]+):.*## (.*)$", MAKEFILE, re.MULTILINE))
 """Goals, each with its line of help."""
 RECIPES = dict(re.findall(r"^([a-z-]+):.*## .*\n\t(.*)$", MAKEFILE, re.MULTILINE))
 VARIABLE = re.compile(r"\b[A-Z_]+=[^\s,]+")
+EVERYWHERE = ("TOOLS", "KUBE_CONTEXT", "BACKEND")
+VARIABLES = sorted(
+    {*EVERYWHERE, *(given.partition("=")[0] for line in GOALS.values() for given in VARIABLE.findall(line))}
+)
+"""All that a person may give to make."""
 COMMANDS = [goal for goal, recipe in RECIPES.items() if "python -m toolchain." in recipe]
 ON_STACKS = [goal for goal in COMMANDS if "STACK=" in GOALS[goal]]
 NEEDED = {
@@ -30,14 +35,34 @@ NEEDED = {
 }
 
 
-def make(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Have make say what it would run, as from a shell and not as from another make."""
-    own = {
-        name: value for name, value in os.environ.items() if name not in ("MAKELEVEL", "MAKEFLAGS", "STACK", "TOOLS")
-    }
+UV = """#!{python}
+import json, os, sys
+print(json.dumps({{"words": sys.argv[1:], "environment": dict(os.environ)}}))
+"""
+"""In the place of uv: print what it is run with, and run nothing."""
+
+
+def run_make(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run make as from a shell and not as from another make."""
+    own = {name: value for name, value in os.environ.items() if name not in ("MAKELEVEL", "MAKEFLAGS", *VARIABLES)}
     return subprocess.run(
-        ["make", "--dry-run", *words], cwd=PROJECT, env=own | environment, capture_output=True, text=True, check=False
+        ["make", *words], cwd=PROJECT, env=own | environment, capture_output=True, text=True, check=False
     )
+
+
+def make(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Have make say what it would run."""
+    return run_make("--dry-run", *words, **environment)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return a PATH on which uv prints what it is run with."""
+    folder = tmp_path_factory.mktemp("uv")
+    uv = folder / "uv"
+    uv.write_text(UV.format(python=sys.executable))
+    uv.chmod(0o755)
+    return f"{folder}{os.pathsep}{os.environ['PATH']}"
 
 
 def refused(done: subprocess.CompletedProcess[str]) -> str:
@@ -65,16 +90,65 @@ def test_a_make_within_make_has_the_variables_of_the_outer_one() -> None:
 
 @pytest.mark.parametrize("goal", GOALS)
 def test_every_variable_of_a_recipe_is_in_the_help(goal: str) -> None:
-    used = set(re.findall(r"\$\((?:or \$\()?([A-Z]+)\)", RECIPES.get(goal, ""))) - {"RUN", "UV", "MAKE"}
+    used = set(re.findall(r"\$\$\{?([A-Z_]+)", RECIPES.get(goal, "")))
     assert used <= {given.partition("=")[0] for given in VARIABLE.findall(GOALS[goal])}
 
 
+def test_recipes_name_what_a_person_gives_to_the_shell_alone_and_in_quotes() -> None:
+    recipes = "\n".join(re.findall(r"^\t.*", MAKEFILE, re.MULTILINE))
+    names = "|".join(VARIABLES)
+    assert re.findall(rf"\$[({{](?:value +)?(?:{names})[)}}]", recipes) == []
+    quoted = rf"\"\$\$(?:(?:{names})|{{(?:{names}):-[^}}]*}})\""
+    unquoted = re.sub(rf"{quoted}|\$\${{(?:{names}):\+{quoted}}}", "", recipes)
+    assert re.findall(rf"\$\${{?(?:{names})\b", unquoted) == []
+
+
+HOSTILE = "O'Brien \" `touch {made}` $(touch {made}) $(shell touch {made}) ${{HOME}} $HOME $$ \\ # ; touch {made}; * '"
+
+
+@pytest.mark.parametrize("goal", ON_STACKS + [goal for goal in COMMANDS if goal in NEEDED and goal not in ON_STACKS])
+@pytest.mark.parametrize("environment", [False, True], ids=["given", "environment"])
+def test_what_is_given_arrives_as_it_was_typed(goal: str, path: str, tmp_path: Path, *, environment: bool) -> None:
+    made = tmp_path / "made"
+    hostile = HOSTILE.format(made=made)
+    taken = [variable.partition("=")[0] for variable in VARIABLE.findall(GOALS[goal])]
+    # make itself checks that a switch is 1 and that the name of a stack is one word.
+    given = {name: hostile for name in (*taken, *EVERYWHERE) if name not in ("STACK", "FORCE", "JSON")}
+    if "STACK" in taken:
+        given["STACK"] = f"'`touch${{IFS}}{made}`$(touch${{IFS}}{made})\"$(shell${{IFS}}touch${{IFS}}{made})"
+    words = [] if environment else [f"{name}={value}" for name, value in given.items()]
+    done = run_make(goal, *words, PATH=path, **(given if environment else {}))
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout)
+    assert {name: seen["environment"][name] for name in given} == given
+    module = seen["words"].index("-m") + 2
+    defaults = {variable.partition("=")[2] for variable in VARIABLE.findall(GOALS[goal])}
+    assert set(seen["words"][module:]) <= {*given.values(), *defaults, *RECIPES[goal].split()}
+    assert not made.exists()
+
+
+@pytest.mark.parametrize("goal", GOALS)
+def test_a_variable_that_is_given_has_a_value(goal: str) -> None:
+    given = VARIABLE.findall(GOALS[goal])
+    for name in {*(variable.partition("=")[0] for variable in given), *EVERYWHERE} - {"STACK"}:
+        others = [variable for variable in given if not variable.startswith(f"{name}=")]
+        for blank in ("", " "):
+            assert f"make {goal} was given no value of {name}" in refused(make(goal, *others, f"{name}={blank}"))
+
+
+@pytest.mark.parametrize("goal", [goal for goal, line in GOALS.items() if re.search(r"\b[A-Z]+=1\b", line)])
+@pytest.mark.parametrize("value", ["0", "no", "yes", "11", "1 0", "true"])
+def test_a_switch_is_1_or_not_given(goal: str, value: str) -> None:
+    (name,) = re.findall(r"\b([A-Z]+)=1\b", GOALS[goal])
+    assert f"make {goal} takes {name}=1, or no {name} at all" in refused(make(goal, f"{name}={value}"))
+    assert make(goal, f"{name}=1").returncode == 0
+
+
 @pytest.mark.parametrize("goal", NEEDED)
-@pytest.mark.parametrize("given", ["", " "])
-def test_what_a_goal_needs_is_named_with_an_example(goal: str, given: str) -> None:
+def test_what_a_goal_needs_is_named_with_an_example(goal: str) -> None:
     for name in NEEDED[goal]:
         others = [variable for variable in VARIABLE.findall(GOALS[goal]) if not variable.startswith(f"{name}=")]
-        line = refused(make(goal, *others, f"{name}={given}"))
+        line = refused(make(goal, *others))
         assert f"make {goal} needs {name}, as in make {goal} " in line
         assert re.search(rf" {name}=\S", line)
 
@@ -85,7 +159,9 @@ def test_no_stack_is_an_empty_one(goal: str) -> None:
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., str]:
+def run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, path: str
+) -> Callable[..., str]:
     """Run what a goal's recipe does, here and without a cluster; return the error."""
     monkeypatch.delenv("TOOLS", raising=False)
     monkeypatch.setattr(layout, "KUBECONFIG", tmp_path / "kubeconfig")
@@ -93,10 +169,11 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     monkeypatch.setattr(signal, "signal", lambda *_: None)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
 
     def fail(goal: str, *given: str) -> str:
-        words = shlex.split(make(goal, *given).stdout.splitlines()[-1])
-        module, *arguments = words[words.index("-m") + 1 :]
-        for name, _, value in (word.partition("=") for word in words[: words.index("-m")] if "=" in word):
-            monkeypatch.setenv(name, value)
+        seen = json.loads(run_make(goal, *given, PATH=path).stdout)
+        module, *arguments = seen["words"][seen["words"].index("-m") + 1 :]
+        for name in VARIABLES:
+            if name in seen["environment"]:
+                monkeypatch.setenv(name, seen["environment"][name])
         monkeypatch.setattr(sys, "argv", [module, *arguments])
         with pytest.raises(SystemExit) as ended:
             run_command(importlib.import_module(module).main)
