@@ -41,6 +41,7 @@ from toolchain.stack import (
     open_stack,
     outputs,
     secret,
+    state_of,
     store_secret,
     with_change,
 )
@@ -186,9 +187,7 @@ def down(name: str) -> None:
 
 def protected(stack: Stack) -> list[str]:
     """URNs of what Pulumi refuses to delete or replace."""
-    exported = stack.pulumi("stack", "export", "--stack", stack.name)
-    state: dict[str, Any] = json.loads(exported.stdout or "{}").get("deployment") or {}
-    return [one["urn"] for one in state.get("resources", ()) if one.get("protect")]
+    return [one["urn"] for one in state_of(stack).get("resources", ()) if one.get("protect")]
 
 
 def short(urn: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from toolchain.build import BUILDS
 from toolchain.console import ToolchainError, report
 from toolchain.paths import STATE
-from toolchain.stack import OWN_STACKS, Stack, ask, on
+from toolchain.stack import NotUpError, Stack, ask, on, read, state_of
 
 
 def release_lock(name: str) -> None:
@@ -55,8 +55,7 @@ def clear_unfinished(stack: Stack) -> None:
     Pulumi does not know whether such an object exists; if it does, creating it again fails. Each was new, so nothing
     is lost with it. A claim may have been there before, with its data: it stays, and is taken over.
     """
-    exported = stack.pulumi("stack", "export", "--stack", stack.name, cwd=OWN_STACKS)
-    state: dict[str, Any] = json.loads(exported.stdout or "{}").get("deployment") or {}
+    state = state_of(stack)
     pending = [p["resource"] for p in state.get("pending_operations", ()) if p["type"] == "creating"]
     if not pending:
         return
@@ -100,10 +99,12 @@ def check_cluster(stack: Stack) -> None:
     The embedded cluster may have been reset, and be another one since.
 
     Raises:
-        ToolchainError: it is another one, or does not answer.
+        ToolchainError: it is another one, or does not answer; or the stack cannot be read.
     """
-    done = stack.pulumi("stack", "output", "cluster", "--json", "--stack", stack.name)
-    known: dict[str, str] = json.loads(done.stdout) if done.returncode == 0 else {}
+    try:
+        known: dict[str, str] = json.loads(read(stack, "output", "--json")).get("cluster", {})
+    except NotUpError:
+        return
     if not known or known["uid"] == cluster_identity(stack):
         return
     if stack.target.embedded and known["context"] == stack.target.context:
@@ -111,7 +112,7 @@ def check_cluster(stack: Stack) -> None:
     raise ToolchainError(
         f"stack {stack.name} is in another cluster than {stack.target.context}: in the one that was {known['context']} when it was last updated. "
         "Name that one's context (TOOLS=system KUBE_CONTEXT=…); where it is gone for good, "
-        f"pulumi stack rm --force {stack.name} forgets the stack"
+        f"pulumi stack rm --force --preserve-config {stack.name} forgets the stack and keeps its file"
     )
 
 

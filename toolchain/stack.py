@@ -26,6 +26,8 @@ from toolchain.target import Target, target
 STACKS = PROJECT / "stacks"
 OWN_STACKS = STATE / "stacks"
 """Folder with what this machine adds to stack files: the salt of its passphrase, and secrets that were given, encrypted."""
+NO_STACK = "no stack named"
+"""Pulumi's word for a stack that its backend does not have."""
 SECRETS_PROVIDER_KEYS = ("encryptionsalt", "encryptedkey", "secretsprovider")
 
 
@@ -86,6 +88,13 @@ class Stack:
             f"--namespace={self.namespace}",
             *words,
         ]
+
+
+class NotUpError(ToolchainError):
+    """A stack that was never brought up, or is not there any more."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"stack {name} is not up: make up STACK={name}")
 
 
 def leave_it_to_the_child(_signal: int, _frame: object) -> None:
@@ -190,12 +199,33 @@ def generated(stack: Stack) -> dict[str, str]:
     Raises:
         ToolchainError: the state cannot be read, or decrypted here; with Pulumi's words.
     """
-    done = stack.pulumi("stack", "export", "--show-secrets", "--stack", stack.name)
-    if done.returncode != 0:
-        raise ToolchainError(f"the secrets of stack {stack.name} cannot be read: {done.stderr.strip()}")
-    state: dict[str, Any] = json.loads(done.stdout)["deployment"]
-    found = [one["outputs"]["values"] for one in state.get("resources", ()) if one["type"] == generated_secrets.TYPE]
+    resources = state_of(stack, "--show-secrets").get("resources", ())
+    found = [one["outputs"]["values"] for one in resources if one["type"] == generated_secrets.TYPE]
     return json.loads(found[0]["plaintext"]) if found else {}
+
+
+def state_of(stack: Stack, *options: str) -> dict[str, Any]:
+    """Return the stack's state, which is empty before its first update.
+
+    Raises:
+        ToolchainError: there is no such stack, or its state cannot be read; with Pulumi's words.
+    """
+    return json.loads(read(stack, "export", *options))["deployment"] or {}
+
+
+def read(stack: Stack, *words: str) -> str:
+    """Return what `pulumi stack` prints of a stack that the backend has.
+
+    Raises:
+        NotUpError: it has none of this name.
+        ToolchainError: it cannot be read; with Pulumi's words.
+    """
+    done = stack.pulumi("stack", *words, "--stack", stack.name)
+    if done.returncode == 0:
+        return done.stdout
+    if NO_STACK in done.stderr:
+        raise NotUpError(stack.name)
+    raise ToolchainError(f"stack {stack.name} cannot be read: {done.stderr.strip()}")
 
 
 def with_change(stack: Stack, *steps: Step) -> Stack:
@@ -251,15 +281,15 @@ def on(stack: Stack) -> list[str]:
 
 
 def outputs(stack: Stack) -> dict[str, Any]:
-    """The outputs of the stack's last up.
+    """Return the outputs of the stack's last up.
 
     Raises:
-        ToolchainError: there was none.
+        NotUpError: there was none.
+        ToolchainError: they cannot be read; with Pulumi's words.
     """
-    done = stack.pulumi("stack", "output", "--json", "--stack", stack.name)
-    found: dict[str, Any] = json.loads(done.stdout or "{}") if done.returncode == 0 else {}
+    found: dict[str, Any] = json.loads(read(stack, "output", "--json"))
     if "urls" not in found:
-        raise ToolchainError(f"stack {stack.name} is not up: make up STACK={stack.name}")
+        raise NotUpError(stack.name)
     return found
 
 

@@ -80,7 +80,7 @@ def test_another_cluster_than_the_stacks_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, known: dict[str, str] | None, *, embedded: bool, refused: bool
 ) -> None:
     def pulumi(_stack: Stack, *_words: str) -> CompletedProcess[str]:
-        return CompletedProcess([], int(known is None), json.dumps(known), "")
+        return CompletedProcess([], 0, json.dumps({"cluster": known} if known else {}), "")
 
     def identity(_stack: Stack) -> str:
         return HERE

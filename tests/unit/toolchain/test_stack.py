@@ -1,12 +1,20 @@
 import json
+import os
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
 from infra.settings import parse
 from tests.minimum import MINIMUM
 from toolchain import stack as module
-from toolchain.stack import Stack, forget_taken_over, read_yaml
+from toolchain.console import ToolchainError
+from toolchain.estate import protected
+from toolchain.paths import PROJECT
+from toolchain.recovery import check_cluster, clear_unfinished
+from toolchain.stack import NotUpError, Stack, forget_taken_over, generated, outputs, read_yaml, secret
 from toolchain.target import Target
 
 
@@ -22,3 +30,51 @@ def test_what_the_state_has_taken_over_leaves_the_machines_file(
     file.write_text(json.dumps({"encryptionsalt": "v1:salt", "config": given | generated}))
     forget_taken_over(stack)
     assert read_yaml(file) == {"encryptionsalt": "v1:salt", "config": given}
+
+
+def stack_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: int, said: str, printed: str = "") -> Stack:
+    """Return a stack of which Pulumi says this."""
+    monkeypatch.setattr(Stack, "pulumi", lambda *_, **_more: CompletedProcess([], code, printed, said))  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
+    return Stack("dev", parse(MINIMUM, "here"), Target(tmp_path, "context", {}, embedded=False))
+
+
+READERS: list[Callable[[Stack], object]] = [outputs, generated, protected]
+
+
+@pytest.mark.parametrize("read", [*READERS, check_cluster, clear_unfinished])
+@pytest.mark.parametrize("said", ["error: unable to open state directory", "error: connection refused"])
+def test_a_backend_that_cannot_be_read_is_not_a_stack_without_state(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, read: Callable[[Stack], object], said: str
+) -> None:
+    stack = stack_of(monkeypatch, tmp_path, 1, said)
+    with pytest.raises(ToolchainError, match=f"stack dev cannot be read: {said}"):
+        read(stack)
+
+
+@pytest.mark.parametrize("read", [*READERS, lambda stack: secret(stack, "tokenKey")])
+def test_a_stack_that_was_never_up_is_said_to_be_that(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, read: Callable[[Stack], object]
+) -> None:
+    stack = stack_of(monkeypatch, tmp_path, 6, "error: no stack named 'dev' found")
+    with pytest.raises(NotUpError, match="stack dev is not up: make up STACK=dev"):
+        read(stack)
+    check_cluster(stack)  # there is no cluster that it would be in
+
+
+def test_a_stack_without_outputs_is_not_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(NotUpError):
+        outputs(stack_of(monkeypatch, tmp_path, 0, "", "{}"))
+
+
+def test_every_advice_to_remove_a_stack_keeps_its_committed_file() -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+    files = [PROJECT / name for name in listed.split("\0") if name and name != os.path.relpath(__file__, PROJECT)]
+    removing = [
+        line
+        for file in files
+        if file.is_file()
+        for line in file.read_text(errors="replace").splitlines()
+        if "pulumi stack rm" in line
+    ]
+    assert removing
+    assert [line for line in removing if "--preserve-config" not in line] == []
