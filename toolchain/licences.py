@@ -12,11 +12,22 @@ from infra.settings import Images
 from toolchain.console import ToolchainError, run_command, say
 from toolchain.paths import PROJECT
 
+HEAD_LINES = 2
+"""Of a table in Markdown."""
 PAGE = PROJECT / "docs" / "licences.md"
 HEAD = """# Licences
 
 What our images hold beside our own code, by the packages' own word. This page is made by `make licences`, and a test holds it to the lock file.
 
+"""
+# By its option --python it would split the paths that it looks in where they have spaces.
+LIST = """
+import sys
+from importlib import metadata
+import piplicenses
+found = list(metadata.distributions(path=[sys.argv.pop(1)]))
+metadata.distributions = lambda path: found
+piplicenses.main()
 """
 PLATFORM = "x86_64-manylinux_2_28"
 
@@ -40,16 +51,14 @@ def locked(uv: str) -> str:
 
 
 def install_for_images(uv: str, folder: Path) -> Path:
-    """Install the packages as for the images' Python, whichever runs here, and return the Python of that environment."""
-    requirements, environment = folder / "requirements.txt", folder / "environment"
+    """Install the packages as for the images' Python, whichever runs here, and return the folder that they are in."""
+    requirements, packages = folder / "requirements.txt", folder / "packages"
     requirements.write_text(locked(uv))
-    output(uv, "venv", "--quiet", "--python", sys.executable, str(environment))
-    (packages,) = environment.glob("lib/python*/site-packages")
     output(
         uv, "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--requirements", str(requirements),
         "--target", str(packages), "--python-version", image_python(), "--python-platform", PLATFORM,
     )  # fmt: skip
-    return environment / "bin" / "python"
+    return packages
 
 
 def image_python() -> str:
@@ -57,15 +66,24 @@ def image_python() -> str:
     return Images().python.rpartition(":")[2].partition("-")[0]
 
 
+def listed(packages: Path) -> str:
+    """Return the table of the packages in a folder.
+
+    Raises:
+        ToolchainError: there are none.
+    """
+    table = output(
+        sys.executable, "-c", LIST, str(packages), "--from=mixed", "--format=markdown", "--no-version", "--with-urls"
+    )
+    if len(table.splitlines()) <= HEAD_LINES:
+        raise ToolchainError(f"there are no packages in {packages}: docs/licences.md was left as it is")
+    return re.sub(r" {2,}", " ", re.sub(r"-{2,}", "---", table))
+
+
 def page() -> str:
     """Return the whole of docs/licences.md."""
     with tempfile.TemporaryDirectory() as folder:
-        python = install_for_images(os.environ.get("UV", "uv"), Path(folder))
-        table = output(
-            sys.executable, "-m", "piplicenses", "--python", str(python),
-            "--from=mixed", "--format=markdown", "--no-version", "--with-urls",
-        )  # fmt: skip
-    return HEAD + re.sub(r" {2,}", " ", re.sub(r"-{2,}", "---", table)) + "\n"
+        return HEAD + listed(install_for_images(os.environ.get("UV", "uv"), Path(folder))) + "\n"
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ from toolchain.console import ToolchainError
 MANAGED_CA: Key = ("postgres", "managed", "ca")
 COMMITTED = [PROJECT / "stacks" / f"Pulumi.{stage}.yaml" for stage in STAGES]
 LINE = re.compile(
-    r"(?P<file>\S+/stacks/Pulumi\.x\.yaml):(?P<line>[1-9]\d*): (?P<key>the file|(?:[\w.:-]|a key)+): (?P<reason>\S.*), such as \S.*"
+    r"(?P<file>/[^\n]+/stacks/Pulumi\.x\.yaml):(?P<line>[1-9]\d*): (?P<key>the file|(?:[\w.:-]|a key)+): (?P<reason>\S.*), such as \S.*"
 )
 
 

@@ -1,11 +1,12 @@
 import logging
 import os
+import re
 from pathlib import Path
 
 import pytest
 from servicekit import following
 from servicekit.following import Followed
-from servicekit.settings import SettingsError
+from servicekit.settings import SettingsError, named
 
 
 @pytest.fixture
@@ -80,5 +81,5 @@ def test_a_file_that_is_wrong_at_the_start_stops_it(file: Path, text: str | None
         file.unlink()
     else:
         write(file, text)
-    with pytest.raises(SettingsError, match=f"key: {file}.*{said}"):
+    with pytest.raises(SettingsError, match=f"{re.escape(named('key', file))}.*{said}"):
         Followed("key", file, int)

@@ -1,6 +1,7 @@
 """The tools that commands use on the embedded cluster, and the error where it is not there."""
 
 import os
+import shlex
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ def test_until_other_tools_are_built_commands_use_those_that_the_cluster_was_sta
     assert environment["PATH"].startswith(f"{started.bin}{os.pathsep}{started.debian}")
     assert environment["PULUMI_HOME"] == str(started.pulumi_home)
     shell.main()
-    assert f"export PATH={started.bin}:" in capsys.readouterr().out
+    assert f"export PATH={shlex.quote(str(started.bin))}:" in capsys.readouterr().out
 
 
 def test_once_they_are_built_commands_use_those_of_the_checkout(started: Toolbox) -> None:
