@@ -127,20 +127,38 @@ def end_with_143(_signal: int, _frame: object) -> None:
 def run_command(main: Callable[[], None]) -> None:
     """Run a command of the toolchain: an error ends it with one clear line on standard error and exit code 1, Ctrl-C with 130."""
     signal.signal(signal.SIGTERM, end_with_143)
+    before = signal.getsignal(signal.SIGINT)
     try:
+        if before is signal.SIG_DFL:  # as toolchain/__init__.py has left it
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         main()
     except ToolchainError as error:
-        report(f"error: {error}")
-        sys.exit(1)
+        fail(f"{error}")
     except BrokenPipeError:  # whoever read our output has left
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
         sys.exit(141)
     except OSError as error:
+        drop_output()
         where = f" ({error.filename})" if error.filename else ""
-        report(
-            f"error: {os.strerror(error.errno) if error.errno else error}{where}; free what is missing and run the command again"
+        fail(
+            f"{os.strerror(error.errno) if error.errno else error}{where}; free what is missing and run the command again"
         )
-        sys.exit(1)
     except KeyboardInterrupt:
         report("interrupted: run the same command again to go on from here")
         sys.exit(130)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def fail(message: str) -> None:
+    """End the command with an error."""
+    report(f"error: {message}")
+    sys.exit(1)
+
+
+def drop_output() -> None:
+    """Give up what standard output does not take: Python would try again at its end, and complain."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -66,14 +66,19 @@ class Stack:
         """Run pulumi with its output for all to see; Ctrl-C reaches it, and it ends by itself.
 
         Raises:
+            KeyboardInterrupt: Ctrl-C has ended it.
             ToolchainError: it failed; it has said why.
         """
         command = ["pulumi", "--non-interactive", *words]
-        before = signal.signal(signal.SIGINT, leave_it_to_the_child)
+        interrupts: list[int] = []
+        # Ctrl-C reaches the whole group: Pulumi ends by itself, and is waited for.
+        before = signal.signal(signal.SIGINT, lambda number, _frame: interrupts.append(number))
         try:
             code = subprocess.Popen(command, env=self.target.environment, cwd=PROJECT).wait()
         finally:
             signal.signal(signal.SIGINT, before)
+        if code != 0 and interrupts:
+            raise KeyboardInterrupt
         if code != 0:
             raise ToolchainError(
                 f"pulumi {words[0]} failed (exit {code}): the lines above say why; the same command goes on from there"
@@ -95,10 +100,6 @@ class NotUpError(ToolchainError):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"stack {name} is not up: make up STACK={name}")
-
-
-def leave_it_to_the_child(_signal: int, _frame: object) -> None:
-    """Ctrl-C reaches the whole group: Pulumi ends by itself, and is waited for."""
 
 
 def load(name: str) -> StackSettings:
