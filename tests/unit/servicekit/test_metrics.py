@@ -18,7 +18,7 @@ def test_a_service_by_another_name_than_its_package_has_a_version_that_is_not_kn
 
 @pytest.mark.parametrize("version", ["zzz", "1.x", "", "9" * 5000])
 @pytest.mark.parametrize("kind", ["text/plain", "application/openmetrics-text", "*/*"])
-def test_a_scrape_is_answered_whatever_it_accepts(kind: str, version: str) -> None:
+async def test_a_scrape_is_answered_whatever_it_accepts(kind: str, version: str) -> None:
     answer = metrics.expose(f"{kind};version={version}")
     assert answer.status_code == 200
     assert b"build_info" in answer.body
