@@ -239,8 +239,8 @@ browser: uv
 # Lanes of processes on this machine, next to programs of Debian. They need no cluster.
 ALONE := $(wildcard tests/coherence tests/users tests/differential)
 # Drills, long by nature: they bring stacks of their own up.
-OWN := $(addprefix tests/e2e/test_,new_service.py promotion.py)
-STAGES := tests/staging tests/e2e/test_promotion.py
+OWN := $(addprefix tests/e2e/test_,new_service.py promotion.py two_machines.py)
+STAGES := tests/staging $(addprefix tests/e2e/test_,promotion.py two_machines.py)
 # One story, in its order: what an alert has cost goes on being reported for an hour.
 STORY := -p no:randomly tests/watching
 

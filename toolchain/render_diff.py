@@ -29,6 +29,10 @@ def worktree(revision: str, folder: Path) -> Generator[None]:
     Raises:
         ToolchainError: there is no such revision here.
     """
+    if revision.startswith("-"):  # an option to git
+        raise ToolchainError(
+            f"BASE={revision} is no revision: it names a branch, a tag or a commit, such as BASE=origin/main"
+        )
     try:
         git("worktree", "add", "--detach", str(folder), revision)
     except ToolchainError as error:

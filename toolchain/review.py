@@ -1,6 +1,7 @@
 """`make review-stack`: the file of the stack that a pull request is reviewed on: stack dev under a name and a host of its own."""
 
 import json
+import re
 import sys
 
 from toolchain.console import ToolchainError, run_command
@@ -8,9 +9,19 @@ from toolchain.markdown import marked, write
 from toolchain.paths import PROJECT
 from toolchain.stack import STACKS, load, read_yaml
 
+NUMBER = re.compile(r"[1-9][0-9]{0,9}")
 
-def review_stack(number: int) -> str:
-    """Write the stack file of a pull request; returns the stack's name."""
+
+def review_stack(number: str) -> str:
+    """Write the stack file of a pull request; return the stack's name.
+
+    Raises:
+        ToolchainError: there is no pull request of this number; nothing was written.
+    """
+    if not NUMBER.fullmatch(number):
+        raise ToolchainError(
+            f"PR={number} is no number of a pull request: it has 1 to 10 digits, and no 0 in front, as in make review-stack PR=12"
+        )
     name = f"pr-{number}"
     content = read_yaml(STACKS / "Pulumi.dev.yaml")
     ingress = content["config"]["estate:settings"]["ingress"]
@@ -20,9 +31,9 @@ def review_stack(number: int) -> str:
 
 
 def main() -> None:
-    if len(sys.argv) != 2 or not sys.argv[1].isdecimal():
-        raise ToolchainError("usage: python -m toolchain.review PR, the number of a pull request")
-    name = review_stack(int(sys.argv[1]))
+    if len(sys.argv) != 2:
+        raise ToolchainError("usage: make review-stack PR=12")
+    name = review_stack(sys.argv[1])
     ingress = load(name).ingress
     write(
         PROJECT / "build" / "review.md",

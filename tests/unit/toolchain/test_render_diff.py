@@ -61,3 +61,9 @@ def test_a_revision_that_is_not_here_is_named_with_what_to_do(tmp_path: Path) ->
         worktree("nowhere", tmp_path / "w"),
     ):
         raise AssertionError
+
+
+@pytest.mark.parametrize("base", ["-x", "--help", "-"])
+def test_an_option_is_no_base(tmp_path: Path, base: str) -> None:
+    with pytest.raises(ToolchainError, match=f"BASE={base} is no revision"), worktree(base, tmp_path / "base"):
+        pytest.fail("there is no such revision")
