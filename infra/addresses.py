@@ -20,6 +20,8 @@ def host(value: str) -> str:
     Raises:
         ValueError: it is none.
     """
+    if "%" in value:
+        raise ValueError("wants no zone (%), which names an interface of one machine")
     try:
         ip_address(value)
     except ValueError as error:
@@ -50,7 +52,7 @@ def host_and_port(value: str) -> str:
     """
     wanted = "wants host:port"
     parts = place(f"//{value}", wanted)
-    if parts.netloc != value or parts.port is None:
+    if parts.netloc != value or parts.port is None or not value.endswith(f":{parts.port}"):
         raise ValueError(wanted)
     return value
 

@@ -3,7 +3,7 @@
 import pulumi
 import pulumi_docker_build as docker_build
 
-from infra.settings import SettingsError, StackSettings
+from infra.settings import StackSettings
 
 
 class AppImage(pulumi.ComponentResource):
@@ -19,19 +19,12 @@ class AppImage(pulumi.ComponentResource):
             name: folder in apps/, and name of the image.
             settings: of the stack.
             opts: resource options.
-
-        Raises:
-            SettingsError: the stack neither builds nor names a digest.
         """
         super().__init__("estate:images:AppImage", name, {}, opts)
         if settings.build:
             self.reference = self._build(name, settings).ref
-        elif name in settings.digests:
-            self.reference = pulumi.Output.from_input(settings.digests[name])
         else:
-            raise SettingsError(
-                f"the stack has no image for {name}: set build: true, or digests: {{{name}: …@sha256:…}}"
-            )
+            self.reference = pulumi.Output.from_input(settings.digests[name])
         self.register_outputs({"reference": self.reference})
 
     def _build(self, name: str, settings: StackSettings) -> docker_build.Image:

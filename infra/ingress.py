@@ -10,7 +10,7 @@ from pulumi_kubernetes.networking.v1 import Ingress, NetworkPolicy
 from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint, entering
 from infra.pods import MANAGED_BY, manifest, metadata
-from infra.settings import IngressSettings, SettingsError
+from infra.settings import IngressSettings
 from infra.waiting import ROLLOUT
 
 OWN_PATHS = {
@@ -77,9 +77,6 @@ class PublicIngress(pulumi.ComponentResource):
             gateway: answers the API. All of it goes through the gateway, so that no request comes in past its rules.
             consoles: by name; published only where the stack says so.
             namespace: where the backends run.
-
-        Raises:
-            SettingsError: the stack does not say where the Ingress controller is.
         """
         super().__init__("estate:ingress:PublicIngress", "public", {}, pulumi.ResourceOptions(parent=namespace))
         if settings.issuer:
@@ -153,20 +150,10 @@ def annotations(settings: IngressSettings) -> dict[str, str]:
 
 
 def controller(settings: IngressSettings) -> list[dict[str, Any]]:
-    """Return where the Ingress controller connects from.
-
-    Raises:
-        SettingsError: the stack does not say.
-    """
+    """Return where the Ingress controller connects from."""
     networks = [{"ipBlock": {"cidr": network}} for network in settings.trusted]
     selected = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": settings.namespace}}}
-    peers = [*networks, *([selected] if settings.namespace else [])]
-    if not peers:
-        raise SettingsError(
-            "the stack does not say who may connect from outside: set ingress.namespace to the Ingress controller's "
-            "namespace, or ingress.trusted to its networks"
-        )
-    return peers
+    return [*networks, *([selected] if settings.namespace else [])]
 
 
 def tls(settings: IngressSettings, name: str, host: str) -> dict[str, Any]:

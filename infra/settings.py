@@ -29,6 +29,7 @@ from infra.stack_file import (
 )
 from infra.stages import STAGES, Stage, with_defaults
 from infra.values import (
+    ZEROS,
     Cpu,
     Folder,
     Image,
@@ -72,6 +73,10 @@ Except the password of a managed database's admin, which is given, and `grafanaP
 
 STAND_INS = "ESTATE_STAND_INS"
 """Environment variable with the name of a JSON file: the image that this machine has for each reference of a third-party one."""
+
+
+INT32 = 2**31 - 1
+"""The largest of most of Kubernetes' numbers."""
 
 
 class Settings(BaseModel):
@@ -237,9 +242,9 @@ class Route(Settings):
 class Scaling(Settings):
     """How many replicas a HorizontalPodAutoscaler keeps."""
 
-    least: int = Field(ge=1, examples=[3])
+    least: int = Field(ge=1, le=INT32, examples=[3])
     """Replicas that there always are."""
-    most: int = Field(ge=1, examples=[10])
+    most: int = Field(ge=1, le=INT32, examples=[10])
     """Replicas that there are at the most."""
     cpu_percent: int = Field(default=70, ge=1, le=100)
     """Of the CPU request; above it there are more replicas, below it fewer."""
@@ -297,7 +302,7 @@ Variable = Annotated[
 class ServiceSettings(Settings):
     """How one of our services runs; defaults are in infra/stages.py."""
 
-    replicas: int = Field(ge=1, examples=[3])
+    replicas: int = Field(ge=1, le=INT32, examples=[3])
     """Pods of it, where `scaling` is absent."""
     scaling: Scaling | None = None
     """Absent: `replicas` is what runs."""
@@ -328,6 +333,18 @@ class ServiceSettings(Settings):
                     for key, limit in above
                 )
             )
+        return self
+
+    @model_validator(mode="after")
+    def _prefixes_are_unique(self) -> Self:
+        """Refuse one prefix for two routes, of which the gateway would refuse all."""
+        prefixes = [route.prefix for route in self.routes or ()]
+        if found := [
+            (("routes", index, "prefix"), "is that of another route already", "prefix: /api/v1/users-2")
+            for index, prefix in enumerate(prefixes)
+            if prefix in prefixes[:index]
+        ]:
+            raise ContradictionError(*found)
         return self
 
     @property
@@ -414,7 +431,7 @@ class IngressSettings(Settings):
     """ClusterIssuer of cert-manager, which then makes a certificate for each host and renews it."""
     trusted: list[Network] = []
     """Networks of the controller's pods, which may connect and whose X-Forwarded-For the gateway believes."""
-    namespace: Label | None = None
+    namespace: Label | None = Field(default=None, examples=["ingress-nginx"])
     """Namespace of the controller's pods, which may connect: for clusters whose network policies do not know pods by their networks."""
     wait: bool = True
     """Wait until the controller has published a status; some never do."""
@@ -422,6 +439,14 @@ class IngressSettings(Settings):
     """Absent: they are not scraped."""
     consoles: bool = False
     """Publish Consul, Prometheus and Alertmanager beside the API, without authentication: for a machine of one's own only."""
+
+    @model_validator(mode="after")
+    def _controller_is_known(self) -> "IngressSettings":
+        """Refuse an Ingress that no controller may reach, for the network policies let in who is named alone."""
+        if not self.trusted and not self.namespace:
+            why = "is missing, and trusted too: who may connect from outside is the Ingress controller, by its namespace or networks"
+            raise ContradictionError((("namespace",), why, None))
+        return self
 
     @model_validator(mode="after")
     def _one_certificate(self) -> "IngressSettings":
@@ -679,11 +704,11 @@ class Receiver(Settings):
     """Name of the receiver, and of its secret, receiver-<name>."""
     kind: Literal["webhook", "email", "slack", "pagerduty"]
     """Kind of service that takes the alerts."""
-    severities: list[Literal["critical", "warning"]] = ["critical", "warning"]
+    severities: list[Literal["critical", "warning"]] = Field(default=["critical", "warning"], min_length=1)
     """Of the alerts that it is told of."""
     watchdog: bool = False
     """It is told of the dead man's switch instead, every five minutes: what rings when it hears nothing."""
-    networks: list[Network] = ["0.0.0.0/0"]
+    networks: list[Network] = Field(default=["0.0.0.0/0"], min_length=1)
     """Where it is, as CIDRs: Alertmanager may connect there."""
     port: int | None = Field(default=None, ge=1, le=65535)
     """Absent: 443, or 587 for mail."""
@@ -765,7 +790,7 @@ class StackSettings(Settings):
     promoted: Promoted | None = None
     """Origin of the images, if they are from another stack."""
     images: Images = Images()
-    ingress: IngressSettings = IngressSettings()
+    ingress: IngressSettings = Field(examples=[{"namespace": "ingress-nginx"}])
     storage: Storage = Storage()
     protected: bool = False
     """Whether Pulumi refuses to delete what holds data, and `make down` the stack."""
@@ -959,7 +984,7 @@ def load_settings() -> StackSettings:
     """The settings of the stack that Pulumi runs.
 
     Raises:
-        SettingsError: it has none, or a key or value is wrong.
+        SettingsError: it has none, a key or value is wrong, or an image of ours is neither built nor given.
     """
     stack = pulumi.get_stack()
     try:
@@ -969,7 +994,24 @@ def load_settings() -> StackSettings:
         values = None
     except ValueError as error:
         raise SettingsError(f"stack {stack!r}: {error}") from error
-    return with_stand_ins(parse(values, f"stacks/Pulumi.{stack}.yaml"))
+    source = f"stacks/Pulumi.{stack}.yaml"
+    settings = parse(values, source)
+    if missing := wanted_digests(settings):
+        raise refusal(source, NO_LINES, missing)
+    return with_stand_ins(settings)
+
+
+def wanted_digests(settings: StackSettings) -> list[Mistake]:
+    """Return which images an update would lack; a file may lack them until `make promote` has written them."""
+    return [
+        Mistake(
+            (*SETTINGS, "digests", name),
+            "is missing, and the stack does not build: wants build: true, or the image (make promote writes it)",
+            f"{name}: {settings.registry}/{name}@{ZEROS}",
+        )
+        for name in NAMES
+        if not settings.build and name not in settings.digests
+    ]
 
 
 def with_stand_ins(settings: StackSettings) -> StackSettings:

@@ -19,7 +19,7 @@ Lines = Mapping[Key, int]
 NO_LINES: Lines = MappingProxyType({})
 SETTINGS = ("config", "estate:settings")
 EXAMPLE = "config: {estate:settings: {stage: dev, registry: registry.example.com/estate, api_server: {networks: [10.0.8.5/32]}}}"
-SHOWN = re.compile(r"(?:(?:estate|pulumi):)?[\w.-]{1,80}", re.ASCII)
+SHOWN = re.compile(r"(?:(?:estate|pulumi):(?:config:)?)?[\w.-]{1,80}", re.ASCII)
 DEEPEST = 16
 """Tables and lists within each other, of which settings have eight."""
 PRECISE_DIGITS = 15
@@ -117,6 +117,7 @@ def decoded(file: Path, source: str) -> str:
 
 PULUMIS = ("secretsprovider", "encryptedkey", "encryptionsalt", "environment")
 """Keys next to `config` (https://www.pulumi.com/docs/iac/concepts/projects/stack-settings-file/)."""
+PROVIDERS = "pulumi:disable-default-providers"
 NAMESPACED = re.compile(r"[^:\s]+:(?:config:)?[^:\s]+")
 
 
@@ -145,12 +146,26 @@ def wrong_config(config: Any) -> Iterator[Mistake]:
         table = cast("dict[str, Any]", config)
         odd = [key for key in table if not NAMESPACED.fullmatch(key)]
         for key in odd:
-            question = nearest(key, [SETTINGS[1], "pulumi:disable-default-providers"])
+            question = nearest(key, [SETTINGS[1], PROVIDERS])
             yield Mistake(("config", key), f"wants namespace:name as its key ({question})", EXAMPLE)
+        yield from misread(table)
         if "estate:settings" not in table and not odd:
             yield Mistake(SETTINGS, "is missing: wants a table, in which the settings are", EXAMPLE)
         elif not isinstance(table.get("estate:settings", {}), dict):
             yield Mistake(SETTINGS, "wants a table, in which the settings are", EXAMPLE)
+
+
+def misread(config: Mapping[str, Any]) -> Iterator[Mistake]:
+    """Yield the keys of `config` that Pulumi would read otherwise than it is checked here, or fail at."""
+    for key in config:
+        if key.startswith("estate:config:"):
+            short = key.replace(":config:", ":")
+            yield Mistake(
+                ("config", key), f"is Pulumi's other spelling of {short}, and would take its place", f"{short}: …"
+            )
+    providers = config.get(PROVIDERS, [])
+    if not isinstance(providers, list) or not all(isinstance(name, str) for name in cast("list[Any]", providers)):
+        yield Mistake(("config", PROVIDERS), "wants a list of names", f"{PROVIDERS}: [kubernetes]")
 
 
 def closest(unknown: str, known: Iterable[str]) -> str | None:

@@ -1,5 +1,6 @@
 """`make client`: a program that may ask for tokens. Its secret is shown once and kept nowhere; the stack file holds a hash."""
 
+import re
 import secrets
 import sys
 import textwrap
@@ -31,14 +32,12 @@ def new_client(client_id: str, username: str, user_id: str) -> tuple[ClientSetti
     given = {"ID": client_id, "USERNAME": username, "USER_ID": user_id}
     if missing := [name for name, value in given.items() if not value.strip()]:
         raise ToolchainError(f"{', '.join(missing)} is missing: {USAGE}")
-    try:
-        number = int(user_id)
-    except ValueError:
-        raise ToolchainError(f"USER_ID={user_id} is not a number: {USAGE}") from None
+    if not re.fullmatch("[0-9]{1,15}", user_id):
+        raise ToolchainError(f"USER_ID wants 1 to 15 of the digits 0 to 9: {USAGE}")
     client_secret = secrets.token_urlsafe(32)
     secret_hash = hashed(client_secret, client_id)
     try:
-        client = ClientSettings(id=client_id, user_id=number, username=username, secret_hash=secret_hash)
+        client = ClientSettings(id=client_id, user_id=int(user_id), username=username, secret_hash=secret_hash)
     except ValidationError as error:
         wrong = "; ".join(map(said, mistakes_of(error, ClientSettings, {})))
         raise ToolchainError(f"{wrong} ({USAGE})") from error

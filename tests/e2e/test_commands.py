@@ -105,7 +105,7 @@ def test_a_command_that_only_looks_succeeds_and_changes_nothing(goal: str, setti
 
 
 def test_the_stack_of_a_pull_request_is_written() -> None:
-    done = make("review-stack", PR="0")
-    stack_file("pr-0").unlink(missing_ok=True)
+    done = make("review-stack", PR="9999999999")
+    stack_file("pr-9999999999").unlink(missing_ok=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "Stack pr-0 of this pull request: https://pr-0." in done.stdout
+    assert "Stack pr-9999999999 of this pull request: https://pr-9999999999." in done.stdout

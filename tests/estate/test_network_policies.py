@@ -7,7 +7,7 @@ import pytest
 
 from infra.ingress import controller
 from infra.network_policy import DNS
-from infra.settings import IngressSettings, SettingsError
+from infra.settings import IngressSettings
 from tests.estate.test_program import WORKLOADS, kind, template
 from tests.flows import FLOWS, MACHINE, OUTSIDE, PASSING, PORTS, PUBLIC, SERVERS_FLOWS
 from toolchain.program import Registered, run_program
@@ -142,8 +142,3 @@ def test_the_ingress_controller_is_known_by_its_networks_or_its_namespace(
     settings: IngressSettings, wanted: list[Policy]
 ) -> None:
     assert controller(settings) == wanted
-
-
-def test_a_stack_that_names_no_ingress_controller_is_refused_with_what_to_do() -> None:
-    with pytest.raises(SettingsError, match=r"set ingress\.namespace"):
-        controller(IngressSettings())

@@ -98,7 +98,10 @@ def test_a_service_that_there_is_not_is_refused(key: str, value: object) -> None
             {"service": {"scaling": {"least": 3, "most": 2}}},
             "service.scaling.least: is 3, more than most, which is 2, such as least: 2",
         ),
-        ({"ingress": {"issuer": "a", "tls_secret": "b"}}, "ingress.tls_secret: .*issuer makes others"),
+        (
+            {"ingress": {"namespace": "a", "issuer": "a", "tls_secret": "b"}},
+            "ingress.tls_secret: .*issuer makes others",
+        ),
         ({"stage": "stagging"}, "here: stage: wants 'local', 'dev', 'staging' or 'prod', such as stage: local"),
     ],
 )
@@ -112,6 +115,10 @@ def test_what_is_missing_is_named() -> None:
         parse({"stage": "local"}, "here")
     assert str(refused.value).splitlines() == [
         "here: api_server: is missing, such as api_server: {networks: [10.0.8.0/24]}",
+        (
+            "here: ingress.namespace: is missing, and trusted too: who may connect from outside is the Ingress controller, "
+            "by its namespace or networks, such as namespace: ingress-nginx"
+        ),
         "here: registry: is missing, such as registry: registry.example.com/estate",
     ]
     with pytest.raises(SettingsError, match="here: estate:settings: is missing: wants a table"):

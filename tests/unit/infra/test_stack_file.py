@@ -23,6 +23,7 @@ from tests.unit.infra.wrong_stack_files import HEAD, WRONG, WRONG_VALUES, Wrong
 from toolchain import stack
 from toolchain.console import ToolchainError
 
+WITHOUT_INGRESS = "".join(HEAD.splitlines(keepends=True)[:6])
 MANAGED_CA: Key = ("postgres", "managed", "ca")
 COMMITTED = [PROJECT / "stacks" / f"Pulumi.{stage}.yaml" for stage in STAGES]
 LINE = re.compile(
@@ -64,7 +65,9 @@ def test_there_is_a_wrong_file_for_every_table_of_settings() -> None:
 
 
 def test_several_mistakes_are_a_line_each_in_the_order_of_the_file(file: Path) -> None:
-    file.write_text(HEAD + "    ingress:\n      port: 0\n      hots: a\n    storage: {consul: 1MB, backups: 1GB}\n")
+    file.write_text(
+        WITHOUT_INGRESS + "    ingress:\n      port: 0\n      hots: a\n    storage: {consul: 1MB, backups: 1GB}\n"
+    )
     assert [(int(line["line"]), line["key"]) for line in refused(file)] == [
         (8, "ingress.port"), (9, "ingress.hots"), (10, "storage.backups"), (10, "storage.consul"),
     ]  # fmt: skip
@@ -106,7 +109,7 @@ def test_a_file_that_cannot_be_read_is_one_line(file: Path, tmp_path: Path, monk
         b"\xef\xbb\xbf" + HEAD.encode(),
         HEAD.replace("\n", "\r\n").encode(),
         b"---\n" + HEAD.encode() + b"...\n",
-        HEAD.encode() + b"    kubelets: &a {networks: &n [10.0.0.0/8]}\n    ingress: {trusted: *n}\n",
+        WITHOUT_INGRESS.encode() + b"    kubelets: &a {networks: &n [10.0.0.0/8]}\n    ingress: {trusted: *n}\n",
         HEAD.encode() + b"    service: {replicas: 3.0, requests: {cpu: 0.25}, limits: {cpu: 1}}\n",
         HEAD.encode() + b"    jwks:\n    kubelets: ~\n",
         HEAD.encode() + b"encryptionsalt: v1:AAAB\n",
@@ -317,4 +320,5 @@ def test_the_lines_of_keys_are_those_of_the_file(file: Path) -> None:
         "stage": 4,
         "registry": 5,
         "api_server": 6,
+        "ingress": 7,
     }

@@ -10,8 +10,9 @@ config:
     stage: local
     registry: localhost:5000/estate
     api_server: {networks: [10.213.0.1/32]}
+    ingress: {namespace: ingress-nginx}
 """
-"""Six lines of a right one, to which a seventh is added."""
+"""Seven lines of a right one, to which an eighth is added."""
 ROUTE = "    service: {routes: [{prefix: /a, %s}]}\n"
 CORS = "    service: {routes: [{prefix: /a, cors: {allow_origins: [https://a.example], %s}}]}\n"
 CLIENT = "    clients: [{id: a, secret_hash: %s, user_id: %s, username: %s}]\n"
@@ -36,8 +37,10 @@ class Wrong:
 
 
 def added(line: str, key: str, says: str) -> Wrong:
-    """Return a right file with a wrong seventh line."""
-    return Wrong(HEAD + "    " * (not line.startswith(" ")) + line.rstrip("\n") + "\n", 7, key, says)
+    """Return a right file with a wrong eighth line, or seventh where that is another ingress."""
+    head = HEAD.splitlines(keepends=True)[: 6 if line.startswith("ingress:") else 7]
+    wrong = "    " * (not line.startswith(" ")) + line.rstrip("\n") + "\n"
+    return Wrong("".join(head) + wrong, len(head) + 1, key, says)
 
 
 def replaced(number: int, line: str, key: str, says: str) -> Wrong:
@@ -85,6 +88,16 @@ def of_quantities() -> Iterator[Wrong]:
 
 def of_services() -> Iterator[Wrong]:
     yield added("service: {replicas: 0}", "service.replicas", "wants 1 or more")
+    for key in (
+        "replicas: 2147483648",
+        "scaling: {least: 2147483648, most: 5}",
+        "scaling: {least: 1, most: 2147483648}",
+    ):
+        name = "scaling.least" if "least: 21" in key else "scaling.most" if "most: 21" in key else "replicas"
+        yield added(f"service: {{{key}}}", f"service.{name}", "wants 2147483647 or less")
+    yield added(
+        "service: {routes: [{prefix: /x}, {prefix: /x}]}", "service.routes.1.prefix", "is that of another route already"
+    )
     yield added("service: {replicas: three}", "service.replicas", "wants a whole number")
     yield added("service: {replicas: '3'}", "service.replicas", "wants a whole number")
     yield added("service: {replicas: 1.5}", "service.replicas", "wants a whole number")
@@ -172,7 +185,7 @@ def of_places() -> Iterator[Wrong]:
     yield added("ingress: {port: 0}", "ingress.port", "wants 1 or more")
     yield added("ingress: {class_name: Nginx}", "ingress.class_name", "wants 1 to 253 lower-case")
     yield added("ingress: {tls_secret: api_tls}", "ingress.tls_secret", "wants 1 to 253 lower-case")
-    yield added("ingress: {issuer: a, tls_secret: b}", "ingress.tls_secret", "one of the two taken out")
+    yield added("ingress: {namespace: a, issuer: a, tls_secret: b}", "ingress.tls_secret", "one of the two taken out")
     yield added("ingress: {issuer: -a}", "ingress.issuer", "wants 1 to 253 lower-case")
     yield added("ingress: {namespace: a.b}", "ingress.namespace", "wants 1 to 63 lower-case")
     yield added("ingress: {trusted: 10.0.0.0/8}", "ingress.trusted", "wants a list")
@@ -181,7 +194,16 @@ def of_places() -> Iterator[Wrong]:
     yield added(
         "ingress: {metrics: {target: localhost, networks: [10.0.0.0/8]}}", "ingress.metrics.target", "wants host:port"
     )
+    for target in ("a.b:080", "[fe80::1%a b]:80", "[fe80::1%eth0]:80"):
+        yield added(
+            f"ingress: {{namespace: a, metrics: {{target: '{target}', networks: [10.0.0.0/8]}}}}",
+            "ingress.metrics.target",
+            "wants host:port",
+        )
+    yield added(MAIL % ("'fe80::1%a b'", "a@b.example", "c@d.example"), "receivers.0.email.host", "wants no zone")
     yield added("ingress:", "ingress", "is left empty")
+    yield added("ingress: {host: a.example.com}", "ingress.namespace", "is missing, and trusted too")
+    yield replace(replaced(7, "    # ingress", "ingress.namespace", "is missing, and trusted too"), line=3)
     yield added("tracing: {endpoint: 'http://u:hunter2@h', namespace: a}", "tracing.endpoint", "wants http://host")
     yield added("tracing: {endpoint: 'http://h', namespace: a, ratio: 2}", "tracing.ratio", "wants 1 or less")
     yield added(
@@ -326,22 +348,27 @@ def of_yaml() -> Iterator[Wrong]:
         "config.settings",
         "wants namespace:name as its key (did you mean estate:settings?)",
     )
+    for line in ("estate:config:settings: {stage: prod}", "estate:config:foo: 1"):
+        yield Wrong(f"{HEAD}  {line}\n", 8, f"config.{line.partition(': ')[0]}", "is Pulumi's other spelling")
+    for value in ("kubernetes", "{a: 1}", "[1]", ""):
+        key = "pulumi:disable-default-providers"
+        yield replaced(2, f"  {key}: {value}", f"config.{key}", "wants a list of names")
     yield Wrong("config:\n  estate:settings: {}\n  a b: 1\n", 3, "config.a key", "wants namespace:name as its key")
-    yield Wrong(HEAD + "confg: {}\n", 7, "confg", "Pulumi ignores this key (did you mean config?)")
-    yield Wrong(HEAD + "config: {}\n", 7, "config", "Pulumi refuses a key twice: it is in line 1 too")
-    yield Wrong(HEAD + "    stage: dev\n", 7, "stage", "Pulumi refuses a key twice: it is in line 4 too")
-    yield Wrong(HEAD + "---\nconfig: {}\n", 7, FILE, "Pulumi ignores all after the first document")
+    yield Wrong(HEAD + "confg: {}\n", 8, "confg", "Pulumi ignores this key (did you mean config?)")
+    yield Wrong(HEAD + "config: {}\n", 8, "config", "Pulumi refuses a key twice: it is in line 1 too")
+    yield Wrong(HEAD + "    stage: dev\n", 8, "stage", "Pulumi refuses a key twice: it is in line 4 too")
+    yield Wrong(HEAD + "---\nconfig: {}\n", 8, FILE, "Pulumi ignores all after the first document")
     yield Wrong(HEAD.encode("utf-16"), 1, FILE, "Pulumi refuses what is not in UTF-8")
-    yield Wrong(HEAD.encode() + "    # für\n".encode("latin-1"), 7, FILE, "Pulumi refuses what is not in UTF-8")
-    yield Wrong(HEAD + "\tbuild: true\n", 7, FILE, "a tab stands where spaces have to")
-    yield Wrong(HEAD + "    build: [true\n", 8, FILE, "this is not YAML")
-    yield Wrong(HEAD + "    build: 'hunter2\n", 8, FILE, "this is not YAML")
-    yield Wrong(HEAD + "   build: true\n", 7, FILE, "this is not YAML")
-    yield Wrong(HEAD + "    hunter2\n", 8, FILE, "this is not YAML")
-    yield Wrong(HEAD + '    build: "\\UFFFFFFFF"\n', 7, FILE, "this is not YAML")
-    yield Wrong(HEAD + "    build: tr\0ue\n", 7, FILE, "Pulumi refuses control characters")
-    yield Wrong(HEAD + "    build: \x1b\n", 7, FILE, "Pulumi refuses control characters")
-    yield Wrong(HEAD + "    images: " + "[" * 5000, 7, "images", "more than 16 tables and lists")
+    yield Wrong(HEAD.encode() + "    # für\n".encode("latin-1"), 8, FILE, "Pulumi refuses what is not in UTF-8")
+    yield Wrong(HEAD + "\tbuild: true\n", 8, FILE, "a tab stands where spaces have to")
+    yield Wrong(HEAD + "    build: [true\n", 9, FILE, "this is not YAML")
+    yield Wrong(HEAD + "    build: 'hunter2\n", 9, FILE, "this is not YAML")
+    yield Wrong(HEAD + "   build: true\n", 8, FILE, "this is not YAML")
+    yield Wrong(HEAD + "    hunter2\n", 9, FILE, "this is not YAML")
+    yield Wrong(HEAD + '    build: "\\UFFFFFFFF"\n', 8, FILE, "this is not YAML")
+    yield Wrong(HEAD + "    build: tr\0ue\n", 8, FILE, "Pulumi refuses control characters")
+    yield Wrong(HEAD + "    build: \x1b\n", 8, FILE, "Pulumi refuses control characters")
+    yield Wrong(HEAD + "    images: " + "[" * 5000, 8, "images", "more than 16 tables and lists")
     yield Wrong("[" * 5000, 1, "0.0.0", "more than 16 tables and lists")
     yield Wrong("{a: " * 5000, 1, "a.a.a", "more than 16 tables and lists")
     yield added("images: {<<: {redis: 'redis:7'}}", "images", "has a merge key")
@@ -360,7 +387,7 @@ def of_yaml() -> Iterator[Wrong]:
     ):
         yield added(f"build: {tag}{'' if ' ' in tag else ' x'}", "build", "has a tag, which Pulumi ignores")
     yield added('build: "\\ud83d"', "build", "Pulumi refuses an escape for half a character")
-    yield Wrong(HEAD + "    # \u2028\x85\n    build: 1\n", 8, "build", "wants true or false")
+    yield Wrong(HEAD + "    # \u2028\x85\n    build: 1\n", 9, "build", "wants true or false")
     yield added("1: 2", "estate:settings", "has a key that is no text")
     yield added("[a]: 2", "estate:settings", "has a key that is no text")
     yield added("? {a: b}\n", "estate:settings", "has a key that is no text")
