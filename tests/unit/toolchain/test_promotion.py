@@ -17,6 +17,7 @@ config:
     registry: registry.example/estate # ours
     images: {redis: redis:7, python: "python:3.11"}
     api_server: {networks: [10.213.0.1/32]}
+    ingress: {namespace: ingress-nginx}
 """
 DIGESTS = {"user-service": "registry.example/estate/user-service@sha256:" + "1" * 64}
 REDIS = {"redis": "redis:7.0@sha256:" + "2" * 64}

@@ -19,6 +19,7 @@ def test_a_stack_is_rendered_without_its_secrets_and_without_building(
         "stage": "local",
         "registry": "registry.example.com",
         "api_server": {"networks": ["192.0.2.1/32"]},
+        "ingress": {"namespace": "ingress-nginx"},
         "build": True,
         "digests": {"user-service": OWN_DIGEST},
     }
