@@ -69,7 +69,7 @@ def clear_unfinished(stack: Stack) -> None:
 
 
 def removable(resource_type: str) -> bool:
-    """Whether an object can be deleted to be made again, without a loss."""
+    """Return whether an object can be deleted to be made again, without a loss."""
     return resource_type.startswith("kubernetes:") and not resource_type.endswith(":PersistentVolumeClaim")
 
 
