@@ -169,8 +169,8 @@ client: uv ## Make a secret for a program that asks for tokens   ID=billing USER
 	@$(call require,ID USERNAME USER_ID)$(RUN) python -m toolchain.clients "$$STACK" "$$ID" "$$USERNAME" "$$USER_ID"
 
 .PHONY: new-service
-new-service: uv ## Make another service behind the gateway   NAME=orders
-	@$(call require,NAME)$(RUN) python -m toolchain.new_service "$$NAME"
+new-service: uv ## Make another service behind the gateway, with a table of its own, calling others   NAME=orders DATABASE=1 CALLS=user-service
+	@$(call require,NAME)$(RUN) python -m toolchain.new_service "$$NAME" $(if $(filter DATABASE,$(GIVEN)),"$$DATABASE","") $(if $(filter CALLS,$(GIVEN)),"$$CALLS","")
 
 .PHONY: architecture
 architecture: uv ## Draw what the program makes into docs/architecture.md, which a test holds to it
@@ -209,8 +209,8 @@ stack-schema: uv ## Write stacks/stack.schema.json from the model of the setting
 	@$(RUN) python -m toolchain.stack_schema
 
 .PHONY: lint
-lint: uv ## Check format, lint and types
-	@$(RUN) ruff format --check . && $(RUN) ruff check . && $(RUN) basedpyright
+lint: uv ## Check format, lint, types and imports between packages
+	@$(RUN) ruff format --check . && $(RUN) ruff check . && $(RUN) basedpyright && $(RUN) lint-imports --no-logo --no-cache
 
 .PHONY: test-fast
 test-fast: lint ## Everything that needs no cluster: lint, types, unit, estate and policy tests
@@ -239,7 +239,7 @@ browser: uv
 # Lanes of processes on this machine, next to programs of Debian. They need no cluster.
 ALONE := $(wildcard tests/coherence tests/users tests/differential)
 # Drills, long by nature: they bring stacks of their own up.
-OWN := $(addprefix tests/e2e/test_,new_service.py promotion.py two_machines.py)
+OWN := $(addprefix tests/e2e/test_,new_service.py interruptions.py promotion.py two_machines.py)
 STAGES := tests/staging $(addprefix tests/e2e/test_,promotion.py two_machines.py)
 # One story, in its order: what an alert has cost goes on being reported for an hour.
 STORY := -p no:randomly tests/watching
@@ -280,7 +280,7 @@ test-stages: uv
 
 .PHONY: test-own
 test-own: uv
-	$(call lane,own,tests/e2e/test_new_service.py)
+	$(call lane,own,tests/e2e/test_new_service.py tests/e2e/test_interruptions.py)
 	$(call lane,own,$(STORY))
 
 .PHONY: test-staging

@@ -1,7 +1,7 @@
-"""How fast user-service answers, beside the same endpoints written the usual way in Python and in Go: `make bench`.
+"""Benchmark of user-service against the same endpoints written the usual way in Python and in Go: `make bench`.
 
-Every server has one CPU to itself, the client and the running estate's Postgres and Redis have the rest. Rounds are interleaved, so
-that a noisy minute hits all alike; the figures are medians over the rounds.
+Every server has one CPU to itself; the client and the running estate's Postgres and Redis have the rest. Rounds are interleaved, so
+that a noisy minute affects every server equally; the figures are medians over the rounds.
 """
 
 import asyncio
@@ -44,13 +44,13 @@ BINARIES = CACHE / "bench"
 
 @dataclass(frozen=True)
 class Server:
-    """One of those that are compared.
+    """A server under comparison.
 
     Args:
-        name: as it is shown.
-        port: on 127.0.0.1.
-        command: that starts it.
-        environment: what it needs to know.
+        name: the name in the table.
+        port: the port on 127.0.0.1.
+        command: the command that starts it.
+        environment: the environment variables that it needs.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Server:
 
 @dataclass(frozen=True)
 class Round:
-    """One look: answers per second, and the 99th percentile of their latencies in milliseconds."""
+    """Result of one round: responses per second, and the 99th percentile of their latencies in milliseconds."""
 
     rps: float
     p99_ms: float
@@ -77,12 +77,12 @@ class Backends:
     redis_password: str
 
     def url(self, scheme: str, database: str) -> str:
-        """Of a database."""
+        """Return the URL of a database."""
         return f"{scheme}://postgres:{self.postgres_password}@{self.postgres}:5432/{database}"
 
 
 def backends() -> Backends:
-    """Those of the running estate, by the addresses of their pods."""
+    """Return the backends of the running estate, addressed by the IPs of their pods."""
     stack = Stack(STACK, load(STACK), target())
 
     def address(app: str) -> str:
@@ -95,7 +95,7 @@ def backends() -> Backends:
 
 
 def prepare(of: Backends, environment: dict[str, str]) -> None:
-    """A database of its own, with user-service's schema and USERS users."""
+    """Create a separate database with user-service's schema and USERS users."""
     drop(of)
     run(of, "myapp", f"CREATE DATABASE {DATABASE}")
     subprocess.run([sys.executable, "-m", "user_service.migrate"], env=os.environ | environment, check=True)
@@ -107,12 +107,12 @@ def prepare(of: Backends, environment: dict[str, str]) -> None:
 
 
 def drop(of: Backends) -> None:
-    """Remove the database, whoever is connected to it."""
+    """Drop the database, and any connections to it."""
     run(of, "myapp", f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")
 
 
 def run(of: Backends, database: str, *statements: str) -> None:
-    """Statements, each on its own."""
+    """Run statements, each in its own transaction."""
 
     async def all_of_them() -> None:
         connection = await connect(of.url("postgresql", database))
@@ -124,25 +124,25 @@ def run(of: Backends, database: str, *statements: str) -> None:
 
 
 async def connect(url: str) -> Any:
-    """A connection; asyncpg has no types."""
+    """Open a connection (Any: asyncpg has no types)."""
     return await asyncpg.connect(url)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
 
 
 def ours(of: Backends, keys: Path) -> dict[str, str]:
-    """Environment of user-service without a cache."""
+    """Return the environment of user-service without a cache."""
     return {
         "APP_DATABASE_HOST": of.postgres,
         "APP_DATABASE_USERNAME": "postgres",
         "APP_DATABASE_PASSWORD": of.postgres_password,
         "APP_DATABASE_NAME": DATABASE,
-        "APP_SERVICE_REGISTRY_ADDRESS": "127.0.0.1:1",  # nobody is to find it
+        "APP_SERVICE_REGISTRY_ADDRESS": "127.0.0.1:1",  # no registry there: the server is not to be discovered
         "APP_AUTH_KEYS_FILE": str(keys),
         "APP_SERVER_HOST": "127.0.0.1",
     }
 
 
 def servers(of: Backends, plain: dict[str, str]) -> list[Server]:
-    """All that are compared."""
+    """Return all servers to compare."""
     cached = {"APP_CACHE_HOST": of.redis, "APP_CACHE_PASSWORD": of.redis_password}
     user_service = (sys.executable, "-m", "user_service")
     return [
@@ -165,7 +165,7 @@ def servers(of: Backends, plain: dict[str, str]) -> list[Server]:
 
 @contextmanager
 def running(server: Server, token: str) -> Generator[None]:
-    """Start a server on its CPU, and end it."""
+    """Run a server on its CPU, and stop it at the end."""
     command = ["taskset", "-c", SERVER_CPU, *server.command]
     with Path(os.devnull).open("wb") as nowhere:
         process = subprocess.Popen(command, env=os.environ | server.environment, stdout=nowhere, cwd=PROJECT)
@@ -178,7 +178,7 @@ def running(server: Server, token: str) -> Generator[None]:
 
 
 def answers(server: Server, token: str) -> bool:
-    """Whether a server shows what is asked for."""
+    """Return whether a server answers every endpoint with 200."""
     for path in ENDPOINTS.values():
         try:
             found = httpx.get(f"http://127.0.0.1:{server.port}{path}", headers={"Authorization": f"Bearer {token}"})
@@ -190,7 +190,7 @@ def answers(server: Server, token: str) -> bool:
 
 
 def ask(server: Server, path: str, token: str) -> Round:
-    """One round of one endpoint."""
+    """Run one round on one endpoint."""
     done = subprocess.run(
         [
             *("taskset", "-c", CLIENT_CPU, str(BINARIES / "bombardier")),
@@ -209,7 +209,7 @@ def ask(server: Server, path: str, token: str) -> Round:
 
 
 def build() -> None:
-    """The peer and the client, both Go."""
+    """Build the peer and the client, both in Go."""
     BINARIES.mkdir(parents=True, exist_ok=True)
     packages = [".", "github.com/codesenberg/bombardier"]
     command = ["go", "build", "-o", f"{BINARIES}/", *packages]
@@ -217,7 +217,7 @@ def build() -> None:
 
 
 def table(measured: dict[tuple[str, str], list[Round]]) -> str:
-    """All figures, in Markdown."""
+    """Return all figures as a Markdown table."""
     lines = ["| endpoint | server | requests/s | p99 | to the ORM | to Go |", "|---|---|---|---|---|---|"]
     medians = {key: statistics.median(r.rps for r in rounds) for key, rounds in measured.items()}
     for (endpoint, name), rps in medians.items():

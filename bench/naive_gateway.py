@@ -1,4 +1,4 @@
-"""A gateway as it is often written: FastAPI, httpx, and a middleware made by a decorator; for `make bench-gateway`."""
+"""A gateway as it is often written: FastAPI, httpx, and a decorated middleware; for `make bench-gateway`."""
 
 import os
 import uuid
@@ -14,7 +14,7 @@ client = httpx.AsyncClient(base_url=os.environ["UPSTREAM"])
 
 @app.middleware("http")
 async def request_id(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    """Give every answer an id."""
+    """Give every response an id."""
     answer = await call_next(request)
     answer.headers["X-Request-ID"] = str(uuid.uuid4())
     return answer
@@ -22,7 +22,7 @@ async def request_id(request: Request, call_next: Callable[[Request], Awaitable[
 
 @app.api_route("/{path:path}", methods=["GET"])
 async def forward(path: str, request: Request) -> Response:
-    """Hand a request on."""
+    """Forward a request to the upstream."""
     answer = await client.request(request.method, f"/{path}", params=request.query_params)
     return Response(answer.content, answer.status_code, media_type=answer.headers.get("content-type"))
 

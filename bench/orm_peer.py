@@ -1,4 +1,4 @@
-"""The endpoints that the benchmark asks, in Python's usual way: FastAPI, a session per request, SQLAlchemy's ORM, response models."""
+"""The benchmarked endpoints in the usual Python style: FastAPI, a session per request, SQLAlchemy's ORM, response models."""
 
 import json
 import logging
@@ -24,11 +24,11 @@ sessions = async_sessionmaker(engine, expire_on_commit=False)
 
 
 class Base(DeclarativeBase):
-    """Tables."""
+    """Declarative base of the tables."""
 
 
 class User(Base):
-    """A row."""
+    """A row of the table of users."""
 
     __tablename__ = "users"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -38,7 +38,7 @@ class User(Base):
 
 
 class Shown(BaseModel):
-    """A user in an answer."""
+    """A user in a response."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -49,10 +49,10 @@ class Shown(BaseModel):
 
 
 class Json(logging.Formatter):
-    """A line of JSON."""
+    """Formatter that writes each record as a line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line."""
+        """Return a record as a line of JSON."""
         about = record.args if isinstance(record.args, dict) else {}
         return json.dumps({"time": self.formatTime(record), "message": record.msg, **about})
 
@@ -72,7 +72,7 @@ async def observe(request: Request, answer: Callable[[Request], Awaitable[Respon
 
 
 async def session() -> AsyncIterator[AsyncSession]:
-    """One for each request."""
+    """Yield one session for each request."""
     async with sessions() as opened:
         yield opened
 
@@ -82,7 +82,7 @@ Session = Annotated[AsyncSession, Depends(session)]
 
 @app.get("/api/v1/users/{user_id}", response_model=Shown)
 async def get_user(user_id: int, database: Session) -> User:
-    """One user."""
+    """Return one user."""
     user = await database.get(User, user_id)
     if user is None:
         raise HTTPException(404)
@@ -91,7 +91,7 @@ async def get_user(user_id: int, database: Session) -> User:
 
 @app.get("/api/v1/users", response_model=list[Shown])
 async def list_users(database: Session, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> list[User]:
-    """The first ones."""
+    """Return the first users by id."""
     return list(await database.scalars(select(User).order_by(User.id).limit(limit)))
 
 

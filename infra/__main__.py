@@ -1,4 +1,6 @@
-"""The estate: what runs, in what order, and what depends on what."""
+"""The estate's Pulumi program: its components in the order of their creation, with their dependencies."""
+
+from collections.abc import Callable
 
 import pulumi
 import pulumi_kubernetes as kubernetes
@@ -30,6 +32,7 @@ from infra.token_clients import TokenClients
 from infra.token_keys import TokenKeys
 from infra.tracing import Tracing
 from infra.web_service import App, Dependency, WebService
+from infra.work import BackgroundWorker, ScheduledJob
 
 settings = load_settings()
 secrets = load_secrets(settings)
@@ -53,13 +56,18 @@ images = {name: AppImage(name, settings).reference for name in NAMES}
 
 authority = Authority(secrets.authority_seed)
 postgres = database_server(settings, secrets.database, authority, namespace)
-roles = DatabaseRoles(postgres, settings.images.postgres, secrets.database, namespace)
+with_tables = [service for service in SERVICES if "postgres" in service.needs or service.migrates]
+roles = DatabaseRoles(postgres, settings.images.postgres, secrets.database, with_tables, namespace)
 DatabaseBackups(postgres, settings, roles, secrets.database, namespace)
 redis = Redis(settings.images.redis, secrets.redis_password, namespace)
 consul = registry(settings, secrets.consul_seed, authority, namespace)
 postgres_metrics(settings.images.postgres_exporter, postgres, secrets.database.metrics, namespace, roles)
 redis_metrics(settings.images.redis_exporter, secrets.redis_password, namespace, redis)
-provided: dict[Need, Dependency] = {"postgres": roles.app, "redis": redis, "consul": consul}
+provided: dict[Need, Callable[[Service], Dependency]] = {
+    "postgres": roles.login,
+    "redis": lambda _service: redis,
+    "consul": lambda _service: consul,
+}
 
 issuer = settings.ingress.url(settings.ingress.host)
 keys = TokenKeys(secrets.token_keys, issuer, settings.jwks, namespace)
@@ -71,11 +79,18 @@ running: dict[str, WebService] = {}
 for service in CALLEES_FIRST:
     image, own = images[service.name], settings.variables_of(service)
     callees = [Callee(declared[name], service) for name in service.calls]
-    needs = (*(provided[need] for need in service.needs), *callees)
-    migration = Migration(service, image, own, roles.owner, namespace, [roles]) if service.migrates else None
-    app = App(service.name, image, needs, keys, tracing=tracing, variables=own, outside=settings.outside_of(service))
+    needs = (*(provided[need](service) for need in service.needs), *callees)
+    kept = secrets.of(service)
+    migrating = (service, image, own, kept)
+    migration = Migration(*migrating, roles.owner(service), namespace, [roles]) if service.migrates else None
+    outside = settings.outside_of(service)
+    app = App(service.name, image, needs, keys, tracing=tracing, variables=own, own_secrets=kept, outside=outside)
     before = [consul, roles, *([migration] if migration else []), *(running[name] for name in service.calls)]
     running[service.name] = WebService(app, settings.of(service.name), namespace, depends_on=before)
+    for job in service.jobs:
+        ScheduledJob(app.of(service.workload(job)), job, settings.of(service.name), namespace, depends_on=before)
+    for worker in service.workers:
+        BackgroundWorker(app.of(service.workload(worker)), worker, settings.of(service.name), namespace, before)
 
 routes = GatewayRoutes({service.name: settings.routes_of(service) for service in SERVICES}, settings.ingress, namespace)
 gateway_app = App(

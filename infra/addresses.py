@@ -1,4 +1,4 @@
-"""Types of settings that say where something is, as servicekit.addresses has them for the services. Their errors hold nothing of the value."""
+"""Setting types for hosts, URLs and networks, as servicekit.addresses has them for the services. Their errors never quote the value."""
 
 import re
 from ipaddress import ip_address, ip_interface, ip_network
@@ -9,33 +9,33 @@ from pydantic import AfterValidator, Field
 
 LABEL = r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)"
 NAME = re.compile(rf"(?=.{{1,253}}$){LABEL}(?:\.{LABEL})*\.?")
-"""Of a host (RFC 1123, section 2.1), with the underscore that clusters' names have."""
+"""Pattern of a host name (RFC 1123, section 2.1), with the underscore that names in clusters have."""
 URL = re.compile(r"https?://[A-Za-z0-9._~:/?\[\]@!$&'()*+,;=%-]+")
-"""Characters of RFC 3986 alone, section 2: urlsplit passes over tabs and line breaks."""
+"""Pattern of a URL, with characters of RFC 3986, section 2, only: urlsplit ignores tabs and line breaks."""
 
 
 def host(value: str) -> str:
     """Return the name or address of a host.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the value is invalid.
     """
     if "%" in value:
         raise ValueError("wants no zone (%), which names an interface of one machine")
     try:
         ip_address(value)
     except ValueError as error:
-        # What ends in a number is an address to browsers and resolvers, and here it is none.
+        # Browsers and resolvers take a name that ends in a number for an IP address, and this one is not valid.
         if not NAME.fullmatch(value) or value.rstrip(".").rpartition(".")[2].isdigit():
             raise ValueError("wants the name or address of a host") from error
     return value
 
 
 def url(value: str) -> str:
-    """Return a URL of HTTP that holds no credentials, which logs and health checks would show.
+    """Return an HTTP URL without credentials, which logs and health checks would show.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the value is invalid.
     """
     wanted = "wants http://host or https://host, with a port and a path if need be, and without user and password"
     if not URL.fullmatch(value):
@@ -48,7 +48,7 @@ def host_and_port(value: str) -> str:
     """Return an address as host:port.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the value is invalid.
     """
     wanted = "wants host:port"
     parts = place(f"//{value}", wanted)
@@ -58,7 +58,7 @@ def host_and_port(value: str) -> str:
 
 
 def place(value: str, wanted: str) -> SplitResult:
-    """Return the parts of a URL whose host and port there can be, and which names no user.
+    """Return the parts of a URL that has a valid host and port, and no user.
 
     Raises:
         ValueError: `wanted`, in place of the standard library's errors, which quote the value.
@@ -75,14 +75,14 @@ def place(value: str, wanted: str) -> SplitResult:
 
 
 CIDR = r"[0-9A-Fa-f.:]+/(?:0|[1-9][0-9]{0,2})"
-"""Pattern of a network as network policies have it: with its length in bits, which Python's ip_network does not ask for."""
+"""Pattern of a CIDR, as in network policies. The prefix length is mandatory, which it is not for Python's ip_network."""
 
 
 def network(value: str) -> str:
     """Return a network as CIDR.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the value is invalid.
     """
     wanted = "wants a network as CIDR, address/bits"
     if not re.fullmatch(CIDR, value):
@@ -96,6 +96,16 @@ def network(value: str) -> str:
     except ValueError as error:
         raise ValueError("wants the network itself: this has host bits set") from error
     return value
+
+
+def console_host(host: str, name: str) -> str:
+    """Return the host of a console: consul.example.com for api.example.com, consul-eu.example.com for api-eu.example.com or eu.example.com.
+
+    Two stacks of one domain have separate hosts for their consoles: of two Ingresses with one host, either may answer.
+    """
+    label, _, domain = host.partition(".")
+    own = label.removeprefix("api").removeprefix("-")
+    return f"{name}-{own}.{domain}" if own else f"{name}.{domain}"
 
 
 Host = Annotated[str, AfterValidator(host), Field(examples=["db.example.com"], json_schema_extra={"minLength": 1})]

@@ -1,38 +1,37 @@
-"""Who hears of which alert, and which alerts say nothing that others have not said: Alertmanager's configuration."""
+"""Alertmanager's configuration: routing, receivers and inhibition rules."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import yaml
 
-from infra.settings import Receiver
+from infra.settings import NOBODY, Receiver
 
 FOLDER = "/etc/alertmanager"
 FILE = "alertmanager.yml"
-NOBODY = "nobody"
 AGAIN = {"critical": "1h", "warning": "12h"}
-"""How often an alert that goes on is told once more."""
+"""Interval at which a firing alert is sent again, by severity."""
 BUDGETS = "(Error|Latency)Budget.*"
 INHIBITED = (
-    # Who is down is down: that something of it is missing, too, is no news.
+    # While a service is down, warnings about it add nothing.
     ('alertname=~".+Down"', 'severity="warning"', True),
     ('alertname="ServiceDown"', f'alertname=~"RequestsFail|{BUDGETS}"', True),
     ('alertname="RequestsFail"', f'alertname=~"{BUDGETS}"', True),
     ('alertname="ErrorBudgetBurnsFast"', 'alertname="ErrorBudgetBurnsSlowly"', True),
     ('alertname="LatencyBudgetBurnsFast"', 'alertname="LatencyBudgetBurnsSlowly"', True),
-    # Without the database, or a way in, every service that needs it fails.
+    # Without the database or the registry, whatever needs it fails too.
     ('alertname="PostgresDown"', f'alertname=~"RequestsFail|{BUDGETS}|DatabasePoolExhausted"', False),
     ('alertname="ConsulDown"', 'alertname=~"ConsulHasNoLeader|InstancesUnregistered"', False),
     ('alertname="ConsulHasNoLeader"', 'alertname="InstancesUnregistered"', False),
 )
-"""While the first rings, the second says nothing; of the same service only, or of any."""
+"""Inhibition rules: matcher of the source, matcher of the target, and whether both have to be of the same service."""
 
 
 def configuration(receivers: Sequence[Receiver]) -> str:
-    """alertmanager.yml; it names the files that hold secrets.
+    """Return alertmanager.yml, which names the files that hold secrets.
 
     Args:
-        receivers: of the stack; without any, alerts are shown and go nowhere.
+        receivers: the stack's receivers; if empty, Alertmanager shows alerts and sends none.
     """
     return yaml.safe_dump(
         {
@@ -54,7 +53,7 @@ def configuration(receivers: Sequence[Receiver]) -> str:
 
 
 def routes(receiver: Receiver) -> list[dict[str, Any]]:
-    """What leads to a receiver: the dead man's switch, every five minutes, or alerts by their severity."""
+    """Return the routes to a receiver: the dead man's switch, every five minutes, or alerts by their severity."""
     if receiver.watchdog:
         often = {"group_wait": "0s", "repeat_interval": "5m"}
         return [{"matchers": ['alertname="Watchdog"'], "receiver": receiver.name, "continue": True} | often]
@@ -69,15 +68,20 @@ def routes(receiver: Receiver) -> list[dict[str, Any]]:
     ]
 
 
+def in_brackets(host: str) -> str:
+    """Return a host as it stands before a port: an address of IPv6 in brackets."""
+    return f"[{host}]" if ":" in host else host
+
+
 def addressed(receiver: Receiver) -> dict[str, Any]:
-    """A receiver as alertmanager.yml has it."""
+    """Return a receiver's entry in alertmanager.yml."""
     secret = f"{FOLDER}/{receiver.secret}"
     mail: dict[str, Any] = {}
     if receiver.email:
         mail = {
             "to": receiver.email.to,
             "from": receiver.email.sender,
-            "smarthost": f"{receiver.email.host}:{receiver.to_port}",
+            "smarthost": f"{in_brackets(receiver.email.host)}:{receiver.to_port}",
         }
         if receiver.email.username:
             mail |= {"auth_username": receiver.email.username, "auth_password_file": secret}

@@ -1,4 +1,4 @@
-"""Alertmanager: tells whom the stack names of what Prometheus finds."""
+"""Alertmanager, with the receivers that the stack configures."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -31,7 +31,7 @@ PORT = 9093
 
 
 class Alertmanager(pulumi.ComponentResource):
-    """Who is told."""
+    """The stack's Alertmanager server."""
 
     endpoint = Endpoint(NAME, PORT)
     service: Service
@@ -45,9 +45,9 @@ class Alertmanager(pulumi.ComponentResource):
         """Create the server.
 
         Args:
-            settings: of the stack.
-            secrets: addresses, keys and passwords of the receivers, by the names that they have for them.
-            namespace: where it runs.
+            settings: the stack's settings.
+            secrets: addresses, keys and passwords of the receivers, by the names of their secrets.
+            namespace: namespace that it runs in.
         """
         super().__init__("estate:alertmanager:Alertmanager", NAME, {}, pulumi.ResourceOptions(parent=namespace))
         child = pulumi.ResourceOptions(parent=self)
@@ -98,7 +98,7 @@ def pod(settings: StackSettings, held: pulumi.Input[str]) -> dict[str, Any]:
                     "alertmanager",
                     f"--config.file={FOLDER}/{FILE}",
                     "--storage.path=/alertmanager",
-                    "--cluster.listen-address=",  # one is enough: without it the Watchdog is silent, which is heard
+                    "--cluster.listen-address=",  # one is enough: if it fails, the Watchdog stops, which is noticed
                     *([f"--web.external-url={url}"] if url else []),
                 ],
                 "ports": [{"name": "http", "containerPort": PORT}],

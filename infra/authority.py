@@ -1,7 +1,7 @@
-"""The stack's own certificate authority, for what its parts say to each other.
+"""The stack's own certificate authority, for TLS between its components.
 
-Keys and certificates follow from one secret, so that every run of the program has the same, and nothing has to be kept:
-keys by HKDF (RFC 5869), signatures by deterministic ECDSA (RFC 6979).
+Keys and certificates are derived from one secret, so that every run of the program has the same ones and nothing has to be stored:
+keys with HKDF (RFC 5869), signatures with deterministic ECDSA (RFC 6979).
 """
 
 import datetime
@@ -18,25 +18,25 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 CURVE = ec.SECP256R1()
 NOT_BEFORE = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 NOT_AFTER = datetime.datetime(2046, 1, 1, tzinfo=datetime.UTC)
-"""Nobody renews a certificate in the night: another secret is another authority."""
+"""End of the validity of all certificates. They are never renewed: another secret gives another authority."""
 
 
 class Authority:
-    """Issues certificates to the stack's parts."""
+    """An issuer of certificates for the stack's components."""
 
     def __init__(self, seed: pulumi.Output[str]) -> None:
-        """Take the secret from which everything follows."""
+        """Take the secret from which keys and certificates are derived."""
         self._seed = seed
         self.certificate: pulumi.Output[str] = seed.apply(lambda known: pem(authority(known)))
-        """Its own, as PEM: what a client trusts."""
+        """The authority's own certificate as PEM, which clients trust."""
 
     def issue(self, name: str, hosts: Sequence[str], *, client: bool = False) -> dict[str, pulumi.Output[str]]:
-        """Return a certificate and its key, as a Secret of type kubernetes.io/tls has them, with the authority's own.
+        """Return a certificate and its key, as in a Secret of type kubernetes.io/tls, with the authority's own certificate.
 
         Args:
-            name: whose it is, as common name.
-            hosts: DNS names that it is good for.
-            client: the server is a client too, of others that ask for a certificate.
+            name: common name of the certificate.
+            hosts: DNS names that it is valid for.
+            client: whether the server is also a client, of servers that ask for a certificate.
         """
         return {
             "ca.crt": self.certificate,
@@ -46,13 +46,13 @@ class Authority:
 
 
 def derived_key(seed: str, name: str) -> ec.EllipticCurvePrivateKey:
-    """The private key of a name."""
+    """Return the private key of a name."""
     wide = HKDF(hashes.SHA256(), length=48, salt=None, info=f"estate:{name}".encode()).derive(seed.encode())
     return ec.derive_private_key(int.from_bytes(wide) % (CURVE.group_order - 1) + 1, CURVE)
 
 
 def authority(seed: str) -> x509.Certificate:
-    """The authority's own certificate."""
+    """Return the authority's own certificate."""
     builder = (
         certificate(seed, "estate")
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -62,7 +62,7 @@ def authority(seed: str) -> x509.Certificate:
 
 
 def issued(seed: str, name: str, hosts: Sequence[str], *, client: bool = False) -> x509.Certificate:
-    """Return the certificate of a server, with which it can be a client only where that is said."""
+    """Return the certificate of a server; it is valid for TLS clients only if `client` is set."""
     purposes = [ExtendedKeyUsageOID.SERVER_AUTH, *([ExtendedKeyUsageOID.CLIENT_AUTH] if client else [])]
     builder = (
         certificate(seed, name, *hosts, *(purpose.dotted_string for purpose in purposes))
@@ -75,7 +75,10 @@ def issued(seed: str, name: str, hosts: Sequence[str], *, client: bool = False) 
 
 
 def certificate(seed: str, name: str, *differs: str) -> x509.CertificateBuilder:
-    """Return what every certificate has; its serial number follows from its name and from what differs between two of that name."""
+    """Return a builder with the fields of every certificate.
+
+    The serial number is derived from the name and from what differs between two certificates of that name.
+    """
     public = derived_key(seed, name).public_key()
     ca = derived_key(seed, "estate").public_key()
     serial = int.from_bytes(hashlib.sha256(f"{seed}:{name}:{','.join(differs)}".encode()).digest()[:16])
@@ -93,17 +96,17 @@ def certificate(seed: str, name: str, *differs: str) -> x509.CertificateBuilder:
 
 
 def signed(builder: x509.CertificateBuilder, seed: str) -> x509.Certificate:
-    """The certificate, signed by the authority."""
+    """Return the certificate, signed by the authority."""
     return builder.sign(derived_key(seed, "estate"), hashes.SHA256(), ecdsa_deterministic=True)
 
 
 def distinguished(name: str) -> x509.Name:
-    """A name of a common name alone."""
+    """Return a distinguished name that has only a common name."""
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
 
 def key_usage(*, digital_signature: bool = False, key_cert_sign: bool = False, crl_sign: bool = False) -> x509.KeyUsage:
-    """The few usages that there are here."""
+    """Return a key usage extension with no other usages than those given."""
     return x509.KeyUsage(
         digital_signature=digital_signature,
         content_commitment=False,
@@ -118,11 +121,11 @@ def key_usage(*, digital_signature: bool = False, key_cert_sign: bool = False, c
 
 
 def pem(of: x509.Certificate) -> str:
-    """A certificate as PEM."""
+    """Return a certificate as PEM."""
     return of.public_bytes(serialization.Encoding.PEM).decode()
 
 
 def key_pem(of: ec.EllipticCurvePrivateKey) -> str:
-    """A private key as PEM (PKCS #8)."""
+    """Return a private key as PEM (PKCS #8)."""
     encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
     return of.private_bytes(encoding, form, serialization.NoEncryption()).decode()

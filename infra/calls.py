@@ -8,20 +8,20 @@ from infra.web_service import PORT
 
 
 class Callee:
-    """One of our services, as another one that calls it needs it.
+    """One of our services as the dependency of another one that calls it.
 
-    It is found by its Service's name: that leads to the pods that are ready and not about to end, without a token of Consul's or a
-    list of one's own that could be old, and it stays through every rollout.
+    The caller uses the name of its Kubernetes Service, which leads to the pods that are ready and not terminating. That needs neither a
+    Consul token nor a list of instances that could be stale, and the name stays through every rollout.
     """
 
     calls_back = False
 
     def __init__(self, service: Service, caller: Service) -> None:
-        """Say how a service calls another.
+        """Describe how one service calls another.
 
         Args:
-            service: that is called.
-            caller: of it.
+            service: the service that is called.
+            caller: the service that calls it.
         """
         self.endpoint = Endpoint(service.name, PORT)
         settings = f"APP_CALLS_{service.package.upper()}"
@@ -31,5 +31,5 @@ class Callee:
         }
 
     def secrets_of(self, _app: str, /) -> dict[str, pulumi.Output[str]]:
-        """Files that a service has mounted for it: none."""
+        """Return the files that a caller needs mounted: none."""
         return {}

@@ -1,4 +1,4 @@
-"""Consul: where services register, and the gateway finds them."""
+"""Consul with one server: the registry in which services register and the gateway finds them."""
 
 from typing import Any
 
@@ -33,9 +33,9 @@ class Consul(pulumi.ComponentResource):
     """A service registry of one server, on a volume of its own."""
 
     endpoint = Endpoint(NAME, PORT)
-    calls_back = True  # it checks the health of what registers
+    calls_back = True  # it runs health checks against registered services
     environment: dict[str, str]
-    """What a service that registers has in its environment."""
+    """Environment variables of a service that registers."""
     scraped: Scraped
     service: Service
 
@@ -43,15 +43,15 @@ class Consul(pulumi.ComponentResource):
         """Create the registry.
 
         Args:
-            image: reference of the upstream image or of one like it.
+            image: reference of the upstream image, or of a compatible one.
             storage: size of the volume, a Kubernetes quantity.
-            namespace: where it runs.
+            namespace: namespace that it runs in.
         """
         super().__init__("estate:consul:Consul", NAME, {}, pulumi.ResourceOptions(parent=namespace))
         child = pulumi.ResourceOptions(parent=self)
         behind = {"selector": selector(NAME), "ports": [{"name": "http", "port": PORT}]}
         self.service = Service(NAME, metadata=metadata(NAME, namespace.name), spec=manifest(behind), opts=child)
-        # Headless, as a StatefulSet wants it.
+        # Headless, as a StatefulSet requires.
         every = f"{NAME}-pods"
         headless = manifest(behind | {"clusterIP": "None"})
         Service(every, metadata=metadata(every, namespace.name), spec=headless, opts=child)
@@ -83,12 +83,12 @@ class Consul(pulumi.ComponentResource):
         self.register_outputs({})
 
     def secrets_of(self, _app: str, /) -> dict[str, pulumi.Output[str]]:
-        """Files that a service has mounted: none, it asks for no token."""
+        """Return the files that a service needs mounted: none, since no token is needed."""
         return {}
 
 
 def pod(image: str) -> dict[str, Any]:
-    """The server's pod: ready once there is a leader, which answers with its address."""
+    """Return the server's pod, which is ready once Consul reports a leader."""
     leader = {"exec": {"command": ["sh", "-c", "consul operator raft list-peers | grep -q leader"]}}
     return {
         **restricted_pod(UID, GID),

@@ -1,4 +1,4 @@
-"""Who may do what in Consul: a policy and a token for each, where every token follows from one secret of the stack."""
+"""Consul's ACL: a policy and a token for each client, with every token derived from one secret of the stack."""
 
 import base64
 import hmac
@@ -12,41 +12,41 @@ READ_CATALOG = 'node_prefix "" { policy = "read" }\nservice_prefix "" { policy =
 
 
 class Keys:
-    """The tokens, and the key that gossip is encrypted by."""
+    """The ACL tokens, and the key with which gossip is encrypted."""
 
     def __init__(self, seed: pulumi.Output[str]) -> None:
-        """Take the secret from which everything follows."""
+        """Take the secret from which tokens and key are derived."""
         self._seed = seed
         self.gossip = pulumi.Output.secret(seed.apply(gossip_key))
 
     def token(self, name: str) -> pulumi.Output[str]:
-        """The token of one."""
+        """Return the ACL token of a name, as a Pulumi secret."""
         return pulumi.Output.secret(self._seed.apply(lambda seed: token(seed, name)))
 
 
 def token(seed: str, name: str) -> str:
-    """The token of one: a UUID, as Consul wants it, that nobody guesses without the secret."""
+    """Return the ACL token of a name: a UUID, as Consul requires, that cannot be guessed without the secret."""
     return str(uuid.UUID(bytes=derived(seed, f"token:{name}")[:16], version=4))
 
 
 def gossip_key(seed: str) -> str:
-    """32 bytes, as `consul keygen` makes them."""
+    """Return a gossip key of 32 bytes, as `consul keygen` prints it."""
     return base64.b64encode(derived(seed, "gossip")).decode()
 
 
 def derived(seed: str, purpose: str) -> bytes:
-    """32 bytes for one purpose."""
+    """Return 32 bytes for one purpose."""
     return hmac.digest(seed.encode(), f"estate:consul:{purpose}".encode(), "sha256")
 
 
 def policies(apps: Sequence[str], gateway: str, server_nodes: str, agent_nodes: str) -> dict[str, str]:
-    """The rules of each token but the management's, by its name.
+    """Return the ACL rules of each token except the management token, by the token's name.
 
     Args:
-        apps: services that register; each may register itself alone.
-        gateway: the one of them that looks for the others.
-        server_nodes: what the names of the servers' nodes begin with.
-        agent_nodes: likewise of the agents'; the servers' may begin with it too, since the longer one counts.
+        apps: services that register; each may register only itself.
+        gateway: the service that looks up the others.
+        server_nodes: prefix of the names of the servers' nodes.
+        agent_nodes: prefix of the names of the agents' nodes; the servers' may begin with it too, since the longest match counts.
     """
     own = {name: f'service "{name}" {{ policy = "write" }}\n' for name in apps}
     return own | {

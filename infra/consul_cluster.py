@@ -1,4 +1,4 @@
-"""Consul of three servers, of which one may be lost, with an agent on each node, where services register."""
+"""Consul with three servers, of which one may fail, and an agent on each node, with which services register."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -42,9 +42,9 @@ from infra.volumes import claim_template, claims_of, on_claims
 from infra.waiting import ROLLOUT
 
 ACCESS = f"{NAME}-access"
-TOKEN_FILE = "/run/secrets/app/consul-token"  # noqa: S105 - where it is, not what it is
+TOKEN_FILE = "/run/secrets/app/consul-token"  # noqa: S105 - a path, not a token
 STABLE_S = 15
-"""Autopilot makes a server that has joined a voter after 10 s; the next one is not replaced before that."""
+"""Seconds until the next server is replaced: autopilot makes a server a voter 10 s after it has joined."""
 RPC_AND_GOSSIP = Endpoint(SERVERS, 8300, (("TCP", 8301), ("UDP", 8301)))
 API = Endpoint(SERVERS, HTTPS)
 GRANT = f"""\
@@ -63,13 +63,13 @@ done
 
 
 class ConsulCluster(pulumi.ComponentResource):
-    """A service registry that outlives any one of its servers; who uses it needs a token."""
+    """A service registry that survives the loss of any one server; its clients need tokens."""
 
     endpoint = Endpoint(NAME, PORT)
-    """The agent on the caller's own node. What is said to it is not encrypted, and never leaves the node."""
-    calls_back = True  # the agents check the health of what registers with them
+    """The agent on the caller's own node. Traffic to it is not encrypted, and never leaves the node."""
+    calls_back = True  # the agents run health checks against registered services
     environment: dict[str, str]
-    """What a service that registers has in its environment."""
+    """Environment variables of a service that registers."""
     scraped: Scraped
     service: Service
 
@@ -83,18 +83,18 @@ class ConsulCluster(pulumi.ComponentResource):
         gateway: str,
         namespace: EstateNamespace,
     ) -> None:
-        """Create the servers, what everybody may, and the agents.
+        """Create the servers, the ACL policies and tokens, and the agents.
 
         Args:
-            image: reference of the upstream image or of one like it.
+            image: reference of the upstream image, or of a compatible one.
             storage: size of each server's volume, a Kubernetes quantity.
-            keys: tokens, and the key of gossip.
-            authority: of the certificates.
+            keys: ACL tokens, and the gossip key.
+            authority: issuer of the certificates.
             apps: services that register.
-            gateway: the one of them that looks for the others.
-            namespace: where it runs.
+            gateway: the service that looks up the others.
+            namespace: namespace that it runs in.
         """
-        # Of the other kind's type: what both have is changed in place, not made and then deleted.
+        # Same type as the single-server component: resources that both have are updated in place, not created and deleted.
         super().__init__("estate:consul:Consul", NAME, {}, pulumi.ResourceOptions(parent=namespace))
         self._image, self._keys, self._authority, self._namespace = image, keys, authority, namespace
         self._rules = consul_access.policies(apps, gateway, f"{SERVERS}-", f"{NAME}-")
@@ -111,7 +111,7 @@ class ConsulCluster(pulumi.ComponentResource):
         self.register_outputs({})
 
     def secrets_of(self, app: str, /) -> dict[str, pulumi.Output[str]]:
-        """Files that a service has mounted: its own token."""
+        """Return the files that a service needs mounted: its own token."""
         return {"consul-token": self._keys.token(app)}
 
     def _servers(self, storage: str) -> StatefulSet:
@@ -155,7 +155,7 @@ class ConsulCluster(pulumi.ComponentResource):
         )
 
     def _access(self, servers: StatefulSet) -> Job:
-        """Policies and tokens, by a Job; its name is Pulumi's, since other rules are another Job."""
+        """Create the ACL policies and tokens with a Job. Pulumi names it, since changed rules need another Job."""
         files = {f"{name}.hcl": pulumi.Output.from_input(rules) for name, rules in self._rules.items()}
         files |= {f"{name}.token": self._keys.token(name) for name in (*self._rules, consul_access.MANAGEMENT)}
         secret = self._secret(ACCESS, files | {"ca.crt": self._authority.certificate})
@@ -199,7 +199,7 @@ class ConsulCluster(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, depends_on=[granted, *flows], custom_timeouts=ROLLOUT),
         )
         child = pulumi.ResourceOptions(parent=self, depends_on=[agents])
-        # Headless: DNS names every agent, for Prometheus.
+        # Headless: DNS lists every agent, for Prometheus.
         every = f"{NAME}-pods"
         headless = {"clusterIP": "None", "selector": selector(NAME), "ports": [{"name": "https", "port": HTTPS}]}
         Service(every, metadata=metadata(every, self._namespace.name), spec=manifest(headless), opts=child)
@@ -230,7 +230,7 @@ class ConsulCluster(pulumi.ComponentResource):
         return Scraped((API, Endpoint(NAME, HTTPS)), jobs, files)
 
     def _secret(self, name: str, files: Mapping[str, pulumi.Output[str]]) -> Secret:
-        """Files for a workload's pods; other content is another name, so that the pods roll."""
+        """Create a Secret with files for a workload's pods. Changed content gives it another name, so that the pods roll."""
         return Secret(
             name,
             metadata=unnamed(name, self._namespace.name),

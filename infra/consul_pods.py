@@ -1,4 +1,4 @@
-"""The pods of Consul's servers and agents, and how they are configured."""
+"""Pods and configuration of Consul's servers and agents."""
 
 from typing import Any
 
@@ -10,21 +10,21 @@ NAME = "consul"
 PORT = 8500
 UID, GID = 100, 1000  # of the upstream image
 CLIENT = 10004
-"""User of programs of ours; any, since it owns nothing that a server or an agent has."""
+"""UID of our client programs. Any would do, since it owns no file of a server or an agent."""
 SERVERS = f"{NAME}-server"
 NODES = [f"{SERVERS}-{number}" for number in range(3)]
 FOLDER = "/run/secrets/consul"
 HTTPS = 8501
 SERVER_NAME, AGENT_NAME = "server.dc1.consul", "client.dc1.consul"
-"""What certificates are for: the first one only servers have."""
+"""DNS names in the certificates; only servers have the first one."""
 HANDOVER_S = 15
-"""So long an agent that is replaced goes on: services look every 5 s whether the node's agent, the new one by then, knows them."""
+"""Seconds that a replaced agent keeps running: services check every 5 s whether the node's agent, by then the new one, knows them."""
 CLI = {
     "CONSUL_HTTP_ADDR": f"https://{SERVERS}:{HTTPS}",
     "CONSUL_CACERT": f"{FOLDER}/ca.crt",
     "CONSUL_HTTP_TOKEN_FILE": f"{FOLDER}/management.token",
 }
-"""For the `consul` command, on the servers; there is no other way in than by HTTPS with a token."""
+"""Environment of the `consul` command for the servers, which accept only HTTPS with a token."""
 LEADER = """\
 set -eu
 deadline=$(($(date +%s) + 240))
@@ -36,7 +36,7 @@ until reason=$(consul operator raft list-peers 2>&1 >/dev/null); do
   sleep 1
 done
 """
-"""First in a script for a pod of its own, which may also be ahead of the network policies that are for it."""
+"""Start of a script in a pod of its own, which may also run before its network policies are in effect."""
 JOIN_OTHERS = f"""\
 for node in {" ".join(NODES)}; do
   # One that could join itself would be content with that, and look for nobody.
@@ -48,16 +48,16 @@ IS_VOTER = 'consul operator raft list-peers -stale | grep -q "^$HOSTNAME .* true
 
 
 def acl(tokens: dict[str, str]) -> dict[str, Any]:
-    """Nothing without a token; what is known of tokens stays good while no server answers."""
+    """Return the ACL configuration: nothing without a token; cached tokens stay valid while no server answers."""
     return {"enabled": True, "default_policy": "deny", "down_policy": "extend-cache", "tokens": tokens}
 
 
 def server() -> dict[str, Any]:
-    """A server's configuration, without what is secret."""
+    """Return a server's configuration, without secrets."""
     return common() | {
         "server": True,
         "bootstrap_expect": len(NODES),
-        # Leaving hands the leadership over at once, in place of an election that waits for the dead.
+        # Leaving hands the leadership over at once, instead of an election that first waits for the lost server.
         "leave_on_terminate": True,
         "rejoin_after_leave": True,
         "autopilot": {"min_quorum": len(NODES)},
@@ -66,7 +66,7 @@ def server() -> dict[str, Any]:
 
 
 def agent() -> dict[str, Any]:
-    """An agent's configuration, without what is secret."""
+    """Return an agent's configuration, without secrets."""
     return common() | {
         "server": False,
         "leave_on_terminate": True,
@@ -76,14 +76,14 @@ def agent() -> dict[str, Any]:
 
 
 def common() -> dict[str, Any]:
-    """What servers and agents have in common."""
+    """Return the configuration that servers and agents share."""
     return {
         "data_dir": "/consul/data",
         "client_addr": "0.0.0.0",  # noqa: S104 - a pod is reached from outside itself
         "bind_addr": "0.0.0.0",  # noqa: S104 - likewise
         "disable_update_check": True,
         "retry_interval": "2s",
-        "reconnect_timeout": "8h",  # of a node that was killed; the least that there is
+        "reconnect_timeout": "8h",  # until a killed node is removed; the minimum
         "tls": {
             "defaults": {
                 "ca_file": f"{FOLDER}/ca.crt",
@@ -98,7 +98,7 @@ def common() -> dict[str, Any]:
 
 
 def server_pod(image: str, secret: pulumi.Input[str]) -> dict[str, Any]:
-    """A server's pod: ready once it has a vote."""
+    """Return a server's pod, which is ready once it has a vote."""
     run = ["consul", "agent", f"-config-file={FOLDER}/agent.json", "-node=$(HOSTNAME)", "-advertise=$(POD_IP)"]
     leader = {"httpGet": {"path": "/v1/status/leader", "port": "https", "scheme": "HTTPS"}}
     voter = {"exec": {"command": ["sh", "-c", IS_VOTER]}}
@@ -111,7 +111,7 @@ def server_pod(image: str, secret: pulumi.Input[str]) -> dict[str, Any]:
             *({"name": n, "value": v} for n, v in (CLI | {"CONSUL_HTTP_ADDR": f"https://localhost:{HTTPS}"}).items()),
         ],
         "ports": [{"name": "https", "containerPort": HTTPS}],
-        # One that was alone for two minutes starts again, and looks for the others anew.
+        # A server that is alone for two minutes is restarted, and looks for the others again.
         "startupProbe": voter | {"periodSeconds": 2, "timeoutSeconds": 10, "failureThreshold": 60},
         "readinessProbe": leader | {"periodSeconds": 5, "timeoutSeconds": 3},
         "livenessProbe": {
@@ -129,7 +129,7 @@ def server_pod(image: str, secret: pulumi.Input[str]) -> dict[str, Any]:
 
 
 def agent_pod(image: str, secret: pulumi.Input[str]) -> dict[str, Any]:
-    """An agent's pod: ready once it has found the servers. It stays so for a while without them."""
+    """Return an agent's pod. It is ready once it has found the servers, and stays so for a while without them."""
     found = {"httpGet": {"path": "/v1/status/leader", "port": "http"}}
     container = {
         "name": NAME,
@@ -145,8 +145,8 @@ def agent_pod(image: str, secret: pulumi.Input[str]) -> dict[str, Any]:
         "ports": [{"name": "http", "containerPort": PORT}, {"name": "https", "containerPort": HTTPS}],
         "startupProbe": found | {"periodSeconds": 1, "timeoutSeconds": 3, "failureThreshold": 600},
         "readinessProbe": {"tcpSocket": {"port": "http"}, "periodSeconds": 5},
-        # Servers that have all come back with other addresses are found by their names alone, which are looked up at the start;
-        # what has registered outlives it.
+        # If all servers come back with other addresses, they are found only by their names, which are resolved at start.
+        # Registrations survive the restart.
         "livenessProbe": found | {"periodSeconds": 10, "timeoutSeconds": 3, "failureThreshold": 4},
         "lifecycle": {"preStop": {"sleep": {"seconds": HANDOVER_S}}},
         "resources": resources("50m", "128Mi"),
@@ -158,18 +158,18 @@ def agent_pod(image: str, secret: pulumi.Input[str]) -> dict[str, Any]:
 
 
 def identity() -> list[dict[str, Any]]:
-    """The pod's name, which is its node's in Consul, and its address."""
+    """Return the variables with the pod's name, which is its node's name in Consul, and its address."""
     fields = {"HOSTNAME": "metadata.name", "POD_IP": "status.podIP"}
     return [{"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}} for name, path in fields.items()]
 
 
 def client_pod(container: dict[str, Any], secret: pulumi.Input[str]) -> dict[str, Any]:
-    """A pod of a program that has a Secret's files, and runs once."""
+    """Return a pod that runs a program once, with a Secret's files."""
     return pod(container, secret) | {"restartPolicy": "Never"} | restricted_pod(CLIENT)
 
 
 def pod(container: dict[str, Any], secret: pulumi.Input[str]) -> dict[str, Any]:
-    """A pod of one container with a Secret's files."""
+    """Return a pod of one container with a Secret's files."""
     mounts = [
         {"name": "secrets", "mountPath": FOLDER, "readOnly": True},
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a volume of the pod's own

@@ -1,4 +1,4 @@
-"""Snapshots of Consul, every hour, on a volume of their own; docs/recovery.md restores one."""
+"""Hourly snapshots of Consul on a volume of their own; docs/recovery.md describes how to restore one."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -31,9 +31,9 @@ consul snapshot restore "{FOLDER}/$snapshot"
 
 
 class ConsulSnapshots(pulumi.ComponentResource):
-    """Two CronJobs: one takes them, the other restores the last one when it is told to, and is otherwise suspended.
+    """Two CronJobs: one takes snapshots; the other is suspended, and restores the latest one when it is run on demand.
 
-    A snapshot holds every token: who can read the volume can do everything.
+    A snapshot contains every token: read access to the volume is full access to Consul.
     """
 
     def __init__(
@@ -49,13 +49,13 @@ class ConsulSnapshots(pulumi.ComponentResource):
         """Create the CronJobs and the volume.
 
         Args:
-            image: of Consul.
+            image: image of Consul.
             storage: size of the volume, a Kubernetes quantity.
-            to: the server's API.
-            environment: by which the `consul` command finds it.
-            files: that the command needs: their folder, and content by name; None where it needs none.
-            namespace: where it runs.
-            parent: the Consul that is kept.
+            to: endpoint of the server's API.
+            environment: variables with which the `consul` command finds it.
+            files: files that the command needs, as their folder and contents by name; None if it needs none.
+            namespace: namespace that it runs in.
+            parent: the Consul component that is saved.
         """
         super().__init__("estate:consul_snapshots:ConsulSnapshots", CLAIM, {}, pulumi.ResourceOptions(parent=parent))
         child = pulumi.ResourceOptions(parent=self)
@@ -92,7 +92,7 @@ class ConsulSnapshots(pulumi.ComponentResource):
 def job(
     name: str, image: str, script: str, environment: Mapping[str, str], volumes: Sequence[tuple[str, dict[str, Any]]]
 ) -> dict[str, Any]:
-    """A Job that runs a script once, with volumes by their folders."""
+    """Return a Job that runs a script once, with volumes by their folders."""
     container = {
         "name": name,
         "image": image,

@@ -1,4 +1,4 @@
-"""The database as its clients have it, whoever runs it: a server, logins on it, and programs of its own image."""
+"""The database as its clients see it, whoever operates it: a server, logins to it, and programs in its own image."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,63 +7,51 @@ from typing import Any, Protocol
 import pulumi
 from pulumi_kubernetes.core.v1 import Secret
 
+from infra.database_names import DATABASE
 from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint
 from infra.pods import container_security, resources, restricted_pod, unnamed
 
-DATABASE = "myapp"
-ADMIN = "postgres"
-"""The superuser of a server of ours; roles are its only work."""
-OWNER = "myuser_owner"
-"""Owns the schema, and migrates it."""
-LOGINS = {"a": "myuser_a", "b": "myuser_b"}
-"""Of the services, which may read and write rows; they use the one while the other gets another password."""
-BACKUP = "backup"
-"""May read everything."""
-METRICS = "metrics"
-"""May read what the server counts, and no row."""
-ROLES = ("myuser", OWNER, *LOGINS.values(), BACKUP, METRICS)
-"""All that scripts/roles.sql makes."""
 UID = 10003
-"""Of programs of ours; any, since it owns nothing that the server has."""
+"""UID of our client programs. Any would do, since it owns no file of the server."""
 SCRIPTS = Path(__file__).parent / "scripts"
 SECRETS_FOLDER = "/run/secrets/app"
 
 
 class Server(Protocol):
-    """A Postgres that speaks TLS, and has the database DATABASE."""
+    """A Postgres server with TLS and the database DATABASE."""
 
     @property
     def endpoint(self) -> Endpoint:
-        """Where it listens."""
+        """Return the endpoint at which it listens."""
         ...
 
     @property
     def host(self) -> str:
-        """Its name, which its certificate bears too."""
+        """Return its host name, which its certificate has too."""
         ...
 
     @property
     def admin(self) -> str:
-        """Who makes the roles."""
+        """Return the login that creates the roles."""
         ...
 
     ca: pulumi.Output[str]
-    """Whom to trust for that, as PEM."""
+    """Certificate authority of its certificate, as PEM."""
 
 
 class Login:
-    """A server as a service needs it: all in files, so that name and password change together."""
+    """A login as the dependency of a service, with name and password in files, so that they change together."""
 
     calls_back = False
 
     def __init__(self, server: Server, username: pulumi.Input[str], password: pulumi.Input[str]) -> None:
-        """Say how a service logs in.
+        """Describe how a service logs in.
 
         Args:
-            server: where.
-            username: as whom.
-            password: of that.
+            server: the server to log in to.
+            username: name of the login.
+            password: password of the login.
         """
         self.endpoint = server.endpoint
         self.environment = {
@@ -81,7 +69,7 @@ class Login:
         }
 
     def secrets_of(self, _app: str, /) -> dict[str, pulumi.Output[str]]:
-        """Files that a service has mounted: name and content."""
+        """Return the files that a service needs mounted, contents by name."""
         return self._secrets
 
 
@@ -93,15 +81,15 @@ def client_secret(
     parent: pulumi.Resource,
     files: Mapping[str, pulumi.Input[str]] | None = None,
 ) -> Secret:
-    """The files of a program that `client` runs: scripts/<name>.sh and what it reads.
+    """Create the Secret with the files of a program that `client` runs: scripts/<name>.sh and what it reads.
 
     Args:
-        name: of the program.
-        server: that it works on.
-        password: of the login that it uses.
-        namespace: where it runs.
-        parent: of the Secret.
-        files: what else it reads, by name.
+        name: name of the program.
+        server: the server that it works on.
+        password: password of its login.
+        namespace: namespace that it runs in.
+        parent: parent of the Secret.
+        files: further files that it reads, contents by name.
     """
     scripts = {"run.sh": script(f"{name}.sh"), "connect.sh": script("connect.sh")}
     return Secret(
@@ -114,18 +102,18 @@ def client_secret(
 
 
 def script(name: str) -> str:
-    """The text of a file in scripts/."""
+    """Return the text of a file in scripts/."""
     return (SCRIPTS / name).read_text()
 
 
 def client(name: str, image: str, server: Server, username: str) -> dict[str, Any]:
-    """A container that runs a program of ours with the server's own tools.
+    """Return a container that runs one of our programs with the server's own tools.
 
     Args:
-        name: of the program.
-        image: of the server.
-        server: that it works on.
-        username: as whom.
+        name: name of the program.
+        image: image of the server.
+        server: the server that it works on.
+        username: name of its login.
     """
     folder = f"/run/secrets/{name}"
     environment = {
@@ -153,10 +141,10 @@ def client(name: str, image: str, server: Server, username: str) -> dict[str, An
 
 
 def client_pod(container: dict[str, Any], secrets: Mapping[str, Secret]) -> dict[str, Any]:
-    """A pod that runs a client once.
+    """Return a pod that runs a client once.
 
     Args:
-        container: the client.
+        container: the client's container.
         secrets: the files of each client in it, by the client's name.
     """
     volumes = [

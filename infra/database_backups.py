@@ -1,4 +1,4 @@
-"""Dumps of the database: made every night and whenever asked for, on a volume of their own; and how one is restored."""
+"""Dumps of the database, every night and on demand, on a volume of their own, and the restore of one."""
 
 from typing import Any
 
@@ -6,7 +6,8 @@ import pulumi
 from pulumi_kubernetes.batch.v1 import CronJob
 from pulumi_kubernetes.core.v1 import Secret
 
-from infra.database import BACKUP, OWNER, Server, client, client_pod, client_secret
+from infra.database import Server, client, client_pod, client_secret, script
+from infra.database_names import BACKUP, OWNER
 from infra.database_roles import NAME as ROLES
 from infra.database_roles import DatabaseRoles
 from infra.namespace import EstateNamespace
@@ -22,11 +23,11 @@ FOLDER = "/backups"
 NEVER = "0 0 31 2 *"
 DAY_S = 24 * 3600
 DEADLINE_S = 3600
-"""How late one that was missed is still made."""
+"""Seconds by which a missed dump may start late."""
 
 
 class DatabaseBackups(pulumi.ComponentResource):
-    """A CronJob that makes backups, and one that never runs: the restoring Job that `make restore` makes is of its kind."""
+    """A CronJob that makes backups, and one that never runs: the template of the Job that `make restore` creates."""
 
     def __init__(
         self,
@@ -36,14 +37,14 @@ class DatabaseBackups(pulumi.ComponentResource):
         secrets: DatabaseSecrets,
         namespace: EstateNamespace,
     ) -> None:
-        """Create both, and their volume.
+        """Create both CronJobs and their volume.
 
         Args:
-            server: of the database.
-            settings: of the stack.
-            roles: of the database; after a total loss it gets them before its data.
-            secrets: the logins' passwords.
-            namespace: where the Jobs run.
+            server: the database server.
+            settings: the stack's settings.
+            roles: roles of the database; after a total loss they are created before the data is restored.
+            secrets: passwords of the logins.
+            namespace: namespace of the Jobs.
         """
         super().__init__(
             "estate:database_backups:DatabaseBackups",
@@ -56,7 +57,8 @@ class DatabaseBackups(pulumi.ComponentResource):
         files = client_secret(NAME, server, secrets.backup, namespace, self)
         backup = on_volume(client(NAME, image, server, BACKUP), {"KEEP": str(when.keep)})
         restore = on_volume(client(RESTORE, image, server, OWNER), {})
-        owner_files = client_secret(RESTORE, server, secrets.owner, namespace, self)
+        schema = {"schema.sql": script("schema.sql")}
+        owner_files = client_secret(RESTORE, server, secrets.owner, namespace, self, schema)
         after = {"initContainers": [roles.container]}
         for name, schedule, spec in (
             (NAME, when.schedule, pod(backup, {NAME: files})),
@@ -74,11 +76,11 @@ class DatabaseBackups(pulumi.ComponentResource):
 
 
 def on_volume(container: dict[str, Any], environment: dict[str, str]) -> dict[str, Any]:
-    """A client with the backups before it.
+    """Return a client's container with the volume of backups mounted.
 
     Args:
-        container: the client.
-        environment: what else it has to know.
+        container: the client's container.
+        environment: further environment variables.
     """
     mounts = [*container["volumeMounts"], {"name": "backups", "mountPath": FOLDER}]
     known = [*container["env"], *({"name": name, "value": value} for name, value in environment.items())]
@@ -86,13 +88,13 @@ def on_volume(container: dict[str, Any], environment: dict[str, str]) -> dict[st
 
 
 def pod(container: dict[str, Any], secrets: dict[str, Secret]) -> dict[str, Any]:
-    """A pod of a client that has the backups before it."""
+    """Return the pod of a client, with the volume of backups."""
     of = client_pod(container, secrets)
     return of | {"volumes": [*of["volumes"], {"name": "backups", "persistentVolumeClaim": {"claimName": NAME}}]}
 
 
 def cron_job(name: str, schedule: str, spec: dict[str, Any]) -> dict[str, Any]:
-    """A CronJob, one run at a time; one that NEVER runs is suspended as well."""
+    """Return a CronJob that allows one run at a time; with the schedule NEVER it is suspended as well."""
     return {
         "schedule": schedule,
         "timeZone": "UTC",
@@ -103,7 +105,7 @@ def cron_job(name: str, schedule: str, spec: dict[str, Any]) -> dict[str, Any]:
             "metadata": {"labels": labels(name)},
             "spec": {
                 "backoffLimit": 0,
-                "activeDeadlineSeconds": DAY_S - DEADLINE_S,  # one that hangs is gone before the next
+                "activeDeadlineSeconds": DAY_S - DEADLINE_S,  # a run that hangs ends before the next
                 "ttlSecondsAfterFinished": DAY_S,
                 "template": {"metadata": {"labels": labels(name)}, "spec": spec},
             },

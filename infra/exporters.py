@@ -1,4 +1,4 @@
-"""What tells Prometheus of Postgres and of Redis: an exporter for each, which asks it whenever it is scraped itself."""
+"""Prometheus exporters for Postgres and Redis, each of which queries its server whenever it is scraped."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,8 @@ from pulumi_kubernetes.apps.v1 import Deployment
 from pulumi_kubernetes.core.v1 import Secret
 
 from infra import prometheus, redis
-from infra.database import DATABASE, METRICS, Server
+from infra.database import Server
+from infra.database_names import DATABASE, METRICS
 from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint, Flow
 from infra.pods import (
@@ -31,20 +32,20 @@ FOLDER = "/run/secrets/exporter"
 
 @dataclass(frozen=True)
 class Program:
-    """An exporter's image, and how it is told what to ask."""
+    """An exporter's image and configuration."""
 
     image: str
     uid: int
-    """Of the upstream image."""
+    """User of the upstream image."""
     port: int
     environment: Mapping[str, str]
     files: Mapping[str, pulumi.Input[str]]
-    """In FOLDER, by name."""
+    """Contents of the files in FOLDER, by name."""
     args: Sequence[str] = field(default=())
 
 
 class Exporter(pulumi.ComponentResource):
-    """A Deployment of one pod; it is up whether what it asks is or not, and says so (`pg_up`, `redis_up`)."""
+    """A Deployment of one pod. It is up whether its server is or not, and reports that (`pg_up`, `redis_up`)."""
 
     endpoint: Endpoint
 
@@ -54,11 +55,11 @@ class Exporter(pulumi.ComponentResource):
         """Create the exporter.
 
         Args:
-            job: what its metrics are called by in Prometheus.
-            program: what runs.
-            asked: whom it asks.
-            namespace: where it runs.
-            after: what has to be there before.
+            job: label `job` of its metrics in Prometheus.
+            program: the exporter to run.
+            asked: endpoint of the server that it queries.
+            namespace: namespace that it runs in.
+            after: resource that has to exist first.
         """
         name = f"{job}-metrics"
         super().__init__("estate:exporters:Exporter", name, {}, pulumi.ResourceOptions(parent=namespace))
@@ -90,14 +91,14 @@ class Exporter(pulumi.ComponentResource):
 def postgres_metrics(
     image: str, server: Server, password: pulumi.Output[str], namespace: EstateNamespace, roles: pulumi.Resource
 ) -> Exporter:
-    """Metrics of the database, wherever it runs.
+    """Create the exporter for the database, wherever that runs.
 
     Args:
-        image: of postgres_exporter.
-        server: of the database.
-        password: of the login METRICS.
-        namespace: where the exporter runs.
-        roles: what makes the login.
+        image: image of postgres_exporter.
+        server: the database server.
+        password: password of the login METRICS.
+        namespace: namespace of the exporter.
+        roles: resource that creates the login.
     """
     verified = f"sslmode=verify-full&sslrootcert={FOLDER}/ca.crt&connect_timeout=5"
     environment = {
@@ -112,13 +113,13 @@ def postgres_metrics(
 def redis_metrics(
     image: str, password: pulumi.Output[str], namespace: EstateNamespace, cache: pulumi.Resource
 ) -> Exporter:
-    """Metrics of the cache.
+    """Create the exporter for the cache.
 
     Args:
-        image: of redis_exporter.
-        password: that the cache's clients give.
-        namespace: where the exporter runs.
-        cache: whom it asks.
+        image: image of redis_exporter.
+        password: password of the cache's clients.
+        namespace: namespace of the exporter.
+        cache: the cache, which has to exist first.
     """
     address = f"redis://{redis.Redis.endpoint.address}"
     passwords = password.apply(lambda known: json.dumps({address: known}))
@@ -130,8 +131,8 @@ def redis_metrics(
 
 
 def pod(name: str, program: Program, secret: pulumi.Input[str]) -> dict[str, Any]:
-    """An exporter's pod."""
-    # Its front page, which asks nobody.
+    """Return an exporter's pod."""
+    # The exporter's front page, which does not query the server.
     answers = {"httpGet": {"path": "/", "port": "http"}, "periodSeconds": 10, "timeoutSeconds": 5}
     return {
         **restricted_pod(program.uid),

@@ -1,4 +1,4 @@
-"""The routes of the gateway: a file in a ConfigMap, which it reads again when it changes."""
+"""The gateway's routes: a file in a ConfigMap, which the gateway reloads when it changes."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -20,11 +20,11 @@ class GatewayRoutes(pulumi.ComponentResource):
 
     config_map: ConfigMap
     services: list[str]
-    """Names of those that a route leads to."""
+    """Names of the services that a route leads to."""
     paths: list[str]
     """Prefixes of all routes."""
     environment: dict[str, str]
-    """What the gateway has in its environment."""
+    """Environment variables of the gateway."""
 
     def __init__(
         self, routes: Mapping[str, Sequence[Route]], ingress: IngressSettings, namespace: EstateNamespace
@@ -32,9 +32,9 @@ class GatewayRoutes(pulumi.ComponentResource):
         """Create the ConfigMap.
 
         Args:
-            routes: of each service, by its name.
-            ingress: in front of the gateway.
-            namespace: where the gateway runs.
+            routes: routes of each service, by its name.
+            ingress: settings of the Ingress in front of the gateway.
+            namespace: namespace of the gateway.
         """
         super().__init__("estate:gateway_routes:GatewayRoutes", NAME, {}, pulumi.ResourceOptions(parent=namespace))
         self.config_map = ConfigMap(
@@ -53,6 +53,6 @@ class GatewayRoutes(pulumi.ComponentResource):
 
 
 def rendered(routes: Mapping[str, Sequence[Route]]) -> str:
-    """The file: every route with the name of its service."""
+    """Return the file's content: every route with the name of its service."""
     entries = [{"service": name} | route.model_dump(exclude_none=True) for name, own in routes.items() for route in own]
     return json.dumps({"routes": entries}, indent=1)

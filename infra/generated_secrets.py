@@ -1,6 +1,6 @@
-"""The generated passwords and keys of a stack: made once, kept in Pulumi's state as secrets.
+"""Generated passwords and keys of a stack, created once and kept in Pulumi's state as secrets.
 
-All who share the stack's backend have the same ones; there is no file to copy from machine to machine.
+Everyone who shares the stack's backend has the same ones; no file has to be copied from machine to machine.
 """
 
 import json
@@ -24,37 +24,37 @@ class Step(NamedTuple):
     """One step of a change."""
 
     do: Literal["generate", "copy", "set", "take", "remove"]
-    """`take` takes the value that the configuration gives."""
+    """Kind of step; `take` takes the value from the configuration."""
     name: str
     of: str = ""
-    """Other name for `copy`, value that is not secret for `set`."""
+    """Source name for `copy`, value that is not secret for `set`."""
 
 
 class Keeper(ResourceProvider):
-    """Generate what is missing, and change only what is asked for; Pulumi's state names this class, so it keeps its place."""
+    """Provider that generates missing values, and changes only those requested. Pulumi's state refers to this class, so it must not move."""
 
-    serialize_as_secret_always = False  # it holds nothing
+    serialize_as_secret_always = False  # it has no content
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         """Generate every value that is not given."""
         return CreateResult(RESOURCE, kept({}, props))
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
-        """Find a difference where a name has no value, or where a change has not been made."""
+        """Report a difference if a name has no value, or if a change has not been made."""
         missing = set(_news["names"]) - set(_olds["values"])
         return DiffResult(changes=bool(missing) or is_new(_news.get("change"), _olds))
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
-        """Generate what is missing, and make the change unless it is made already."""
+        """Generate missing values, and make the change unless it is made already."""
         return UpdateResult(kept(_olds, _news))
 
 
 def kept(olds: Mapping[str, Any], news: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the state holds after an update.
+    """Return the contents of the state after an update.
 
     Args:
-        olds: what it held; empty where there was nothing.
-        news: `names` that need a value, values to begin with (`given`), and a `change`.
+        olds: contents before; empty if there were none.
+        news: `names` that need a value, initial values (`given`), and a `change`.
     """
     given: Values = news.get("given") or {}
     values: Values = dict(olds["values"] if olds else given)
@@ -67,17 +67,17 @@ def kept(olds: Mapping[str, Any], news: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_new(change: Mapping[str, Any] | None, olds: Mapping[str, Any]) -> bool:
-    """Return whether a change is wanted that the state has not seen."""
+    """Return whether a change is requested that the state does not have yet."""
     return change is not None and change["id"] != olds.get("changed")
 
 
 def changed(values: Values, steps: Sequence[Sequence[str]], given: Values) -> Values:
-    """Return values after some steps, in their order.
+    """Return the values after the steps, in their order.
 
     Args:
-        values: by name.
-        steps: each a Step.
-        given: what `take` takes.
+        values: values by name.
+        steps: steps, each in the form of a Step.
+        given: values for `take`, by name.
     """
     result = dict(values)
     for kind, name, of in steps:
@@ -101,16 +101,16 @@ def generated() -> str:
 
 
 class GeneratedSecrets(Resource, module="estate", name="GeneratedSecrets"):
-    """The values, by name, as Pulumi secrets."""
+    """The generated values, by name, as Pulumi secrets."""
 
     values: pulumi.Output[Values]
 
     def __init__(self, names: Sequence[str], given: Mapping[str, pulumi.Output[str]]) -> None:
-        """Have a value for each name.
+        """Ensure a value for each name.
 
         Args:
-            names: of what the stack needs.
-            given: values to begin with, by name; they say nothing once there is a value.
+            names: names of the secrets that the stack needs.
+            given: initial values, by name; ignored once there is a value.
         """
         properties: dict[str, Any] = {
             "names": sorted(names),

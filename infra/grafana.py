@@ -1,4 +1,4 @@
-"""Grafana with the estate's dashboards, where the stack names its image; it keeps nothing, since all that it shows is in the program."""
+"""Grafana with the estate's dashboards, if the stack names its image. It stores nothing, since all that it shows is in the program."""
 
 from typing import Any
 
@@ -18,13 +18,13 @@ from infra.waiting import ROLLOUT
 NAME = "grafana"
 UID = 10003  # any: it owns nothing
 PORT = 3000
-PASSWORD = "/run/secrets/grafana/admin-password"  # noqa: S105 - where it is
+PASSWORD = "/run/secrets/grafana/admin-password"  # noqa: S105 - a path
 SHOWN = "/etc/grafana/dashboards"
 ENVIRONMENT = {
     "GF_SECURITY_ADMIN_PASSWORD__FILE": PASSWORD,
     "GF_USERS_ALLOW_SIGN_UP": "false",
     "GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH": f"{SHOWN}/estate.json",
-    # It may connect to Prometheus alone.
+    # It may connect only to Prometheus.
     "GF_ANALYTICS_REPORTING_ENABLED": "false",
     "GF_ANALYTICS_CHECK_FOR_UPDATES": "false",
     "GF_ANALYTICS_CHECK_FOR_PLUGIN_UPDATES": "false",
@@ -33,7 +33,7 @@ ENVIRONMENT = {
 
 
 class Grafana(pulumi.ComponentResource):
-    """Dashboards of the namespace."""
+    """The Grafana server of the namespace."""
 
     endpoint = Endpoint(NAME, PORT)
     service: Service
@@ -50,10 +50,10 @@ class Grafana(pulumi.ComponentResource):
 
         Args:
             image: reference of the upstream image.
-            shown: its dashboards.
-            password: of its user admin.
-            prometheus: where its data are.
-            namespace: where it runs.
+            shown: dashboards to show.
+            password: password of its user admin.
+            prometheus: source of its data.
+            namespace: namespace that it runs in.
         """
         super().__init__("estate:grafana:Grafana", NAME, {}, pulumi.ResourceOptions(parent=namespace))
         child = pulumi.ResourceOptions(parent=self)
@@ -97,7 +97,7 @@ class Grafana(pulumi.ComponentResource):
 
 
 def data_sources(prometheus: Endpoint) -> str:
-    """Where the data are, as Grafana provisions it."""
+    """Return the file with which Grafana provisions its data source."""
     source = {
         "name": "Prometheus",
         "uid": SOURCE.uid,
@@ -112,7 +112,7 @@ def data_sources(prometheus: Endpoint) -> str:
 
 
 def providers() -> str:
-    """Where the dashboards are, as Grafana provisions them."""
+    """Return the file with which Grafana provisions its dashboards."""
     files = {"name": "estate", "type": "file", "allowUiUpdates": False, "options": {"path": SHOWN}}
     return yaml.safe_dump({"apiVersion": 1, "providers": [files]})
 
@@ -120,7 +120,7 @@ def providers() -> str:
 def pod(
     image: str, provisioning: pulumi.Input[str], dashboards: pulumi.Input[str], secret: pulumi.Input[str]
 ) -> dict[str, Any]:
-    """The server's pod."""
+    """Return the server's pod."""
     kinds = ("datasources", "dashboards")
     return {
         **restricted_pod(UID),

@@ -1,4 +1,4 @@
-"""How the world reaches the estate."""
+"""Ingresses: the public entry points of the estate."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -7,6 +7,7 @@ import pulumi
 from pulumi_kubernetes.core.v1 import Service
 from pulumi_kubernetes.networking.v1 import Ingress, NetworkPolicy
 
+from infra.addresses import console_host
 from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint, entering
 from infra.pods import MANAGED_BY, manifest, metadata
@@ -21,35 +22,35 @@ OWN_PATHS = {
     "/health/details": "Exact",
     "/openapi.json": "Exact",
 }
-"""Those that the gateway answers itself, with their pathType; the details to who brings a token. Its others (/metrics, /livez, /readyz) are the cluster's."""
+"""Paths that the gateway answers itself, with their pathType; the details need a token. The others (/metrics, /livez, /readyz) are internal."""
 CONTROLLERS = {
     "nginx": {
-        # The gateway and the services limit bodies and time: seconds are more than any route's `timeout_s` may be.
+        # The gateway and the services limit bodies and time: these timeouts exceed the maximum of a route's `timeout_s`.
         "nginx.ingress.kubernetes.io/proxy-body-size": "0",
         "nginx.ingress.kubernetes.io/proxy-request-buffering": "off",
         "nginx.ingress.kubernetes.io/proxy-read-timeout": "3660",
         "nginx.ingress.kubernetes.io/proxy-send-timeout": "3660",
-        # Whatever its ConfigMap says: no token in plain text. It lets ACME's challenges through by itself (no-tls-redirect-locations).
+        # No token in plain text, whatever the controller's ConfigMap says. It exempts ACME challenges itself (no-tls-redirect-locations).
         "nginx.ingress.kubernetes.io/ssl-redirect": "true",
     },
     "traefik": {
-        # By default a route is on every entry point, the one in plain text among them.
+        # By default a route is on every entry point, including the one in plain text.
         "traefik.ingress.kubernetes.io/router.entrypoints": "websecure",
         "traefik.ingress.kubernetes.io/router.tls": "true",
     },
 }
-"""Annotations that an Ingress needs, by the name of its class."""
+"""Annotations that an Ingress needs, by its class."""
 SOLVER = {"acme.cert-manager.io/http01-solver": "true"}
-"""Labels of the pods by which cert-manager shows a certificate authority that a host is ours."""
+"""Labels of the pods with which cert-manager solves HTTP-01 challenges, to prove to a certificate authority that a host is ours."""
 SOLVER_PORT = 8089
 
 
 class Backend(Protocol):
-    """What an Ingress can send to."""
+    """A workload that an Ingress can route to."""
 
     @property
     def endpoint(self) -> Endpoint:
-        """Where its pods listen."""
+        """Return the endpoint at which its pods listen."""
         ...
 
     service: Service
@@ -59,7 +60,7 @@ class PublicIngress(pulumi.ComponentResource):
     """The public hosts, over TLS."""
 
     urls: dict[str, str]
-    """URL of each host by what it leads to."""
+    """URL of each host, by the name of its backend."""
 
     def __init__(
         self,
@@ -72,11 +73,11 @@ class PublicIngress(pulumi.ComponentResource):
         """Create the Ingresses.
 
         Args:
-            settings: of the stack.
+            settings: the stack's settings.
             paths: prefixes that the gateway serves.
-            gateway: answers the API. All of it goes through the gateway, so that no request comes in past its rules.
-            consoles: by name; published only where the stack says so.
-            namespace: where the backends run.
+            gateway: backend of the whole API, so that no request bypasses its rules.
+            consoles: consoles by name; published only if the stack says so.
+            namespace: namespace of the backends.
         """
         super().__init__("estate:ingress:PublicIngress", "public", {}, pulumi.ResourceOptions(parent=namespace))
         if settings.issuer:
@@ -142,15 +143,15 @@ class PublicIngress(pulumi.ComponentResource):
 
 
 def annotations(settings: IngressSettings) -> dict[str, str]:
-    """Return what an Ingress asks of Pulumi, of cert-manager and of the controller."""
-    # Without a status to wait for, Pulumi would wait in vain: https://github.com/pulumi/pulumi-kubernetes/issues/1810
+    """Return an Ingress's annotations for Pulumi, cert-manager and the controller."""
+    # If the controller publishes no status, Pulumi would wait in vain: https://github.com/pulumi/pulumi-kubernetes/issues/1810
     waiting = {} if settings.wait else {"pulumi.com/skipAwait": "true"}
     issuing = {"cert-manager.io/cluster-issuer": settings.issuer} if settings.issuer else {}
     return waiting | issuing | CONTROLLERS.get(settings.class_name or "", {})
 
 
 def controller(settings: IngressSettings) -> list[dict[str, Any]]:
-    """Return where the Ingress controller connects from."""
+    """Return the NetworkPolicyPeers that the Ingress controller connects from."""
     networks = [{"ipBlock": {"cidr": network}} for network in settings.trusted]
     selected = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": settings.namespace}}}
     return [*networks, *([selected] if settings.namespace else [])]
@@ -163,15 +164,5 @@ def tls(settings: IngressSettings, name: str, host: str) -> dict[str, Any]:
 
 
 def console_url(settings: IngressSettings, name: str) -> str | None:
-    """Return the public URL of a console, where the stack publishes them."""
+    """Return the public URL of a console, if the stack publishes them."""
     return settings.url(console_host(settings.host, name)) if settings.consoles else None
-
-
-def console_host(host: str, name: str) -> str:
-    """Return the host of a console: consul.example.com for api.example.com, consul-eu.example.com for api-eu.example.com or eu.example.com.
-
-    Two stacks of one domain have consoles of their own: of two Ingresses with one host, either may answer.
-    """
-    label, _, domain = host.partition(".")
-    own = label.removeprefix("api").removeprefix("-")
-    return f"{name}-{own}.{domain}" if own else f"{name}.{domain}"

@@ -1,4 +1,4 @@
-"""What runs once before others start: a Job that has to end well."""
+"""Jobs that run once, and have to succeed before other resources start."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,16 +18,16 @@ def run_once(
     parent: pulumi.Resource,
     depends_on: Sequence[pulumi.Resource],
 ) -> Job:
-    """Create a Job; its name in the cluster is Pulumi's, since another pod is another Job.
+    """Create a Job. Pulumi names it in the cluster, since a changed pod needs another Job.
 
     Args:
-        name: of the Job, and label of its pods.
+        name: name of the Job, and label of its pods.
         pod: spec of its pods; restartPolicy Never.
-        namespace: where it runs.
-        parent: of the Job.
-        depends_on: what has to be there before.
+        namespace: namespace that it runs in.
+        parent: parent of the Job.
+        depends_on: resources that have to exist first.
     """
-    # A Job that failed is made anew: https://github.com/pulumi/pulumi-kubernetes/issues/449
+    # A failed Job is replaced: https://github.com/pulumi/pulumi-kubernetes/issues/449
     anew = {"pulumi.com/replaceUnready": "true"}
     template = {"metadata": {"labels": labels(name)}, "spec": pod | {"restartPolicy": "Never"}}
     return Job(

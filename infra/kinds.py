@@ -1,4 +1,4 @@
-"""Of what there is more than one kind, the one that the stack asks for."""
+"""Choose the Postgres and Consul implementations that the stack selects."""
 
 import pulumi
 
@@ -18,11 +18,7 @@ from infra.stack_secrets import DatabaseSecrets
 def database_server(
     settings: StackSettings, secrets: DatabaseSecrets, authority: Authority, namespace: EstateNamespace
 ) -> Postgres | PostgresCluster | ManagedPostgres:
-    """One instance, several by an operator, or one that somebody else runs (`postgres.kind`).
-
-    Raises:
-        SettingsError: the admin of somebody else's database is none.
-    """
+    """Create one instance or a cluster with an operator, or use a managed server (`postgres.kind`)."""
     if settings.postgres.managed:
         return ManagedPostgres(settings.postgres.managed)
     images, storage = settings.images, settings.storage.postgres
@@ -34,7 +30,7 @@ def database_server(
 def registry(
     settings: StackSettings, seed: pulumi.Output[str], authority: Authority, namespace: EstateNamespace
 ) -> Consul | ConsulCluster:
-    """One server, or three with an agent on each node (`consul.servers`)."""
+    """Create one server, or three with an agent on each node (`consul.servers`)."""
     image, storage = settings.images.consul, settings.storage.consul
     if settings.consul.servers == 1:
         return Consul(image, storage, namespace)

@@ -1,4 +1,4 @@
-"""Who may ask the Kubernetes API, and for what: a ServiceAccount with a Role in its own namespace, and a token that only its own pods have."""
+"""Access to the Kubernetes API: a ServiceAccount with a Role in its own namespace, and a token that only its own pods have."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from infra.pods import MANAGED_BY, manifest, metadata
 from infra.settings import ApiServer
 
 FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount"
-"""Where clients look for them (https://kubernetes.io/docs/reference/access-authn-authz/service-accounts-admin/)."""
+"""Folder in which clients look for token and CA (https://kubernetes.io/docs/reference/access-authn-authz/service-accounts-admin/)."""
 TOKEN, CA = f"{FOLDER}/token", f"{FOLDER}/ca.crt"
 MOUNT = {"name": "kube-access", "mountPath": FOLDER, "readOnly": True}
 VOLUME = {
@@ -27,30 +27,30 @@ VOLUME = {
         ],
     },
 }
-"""Mounted by name where it is needed, so that no pod has a token for want of a word."""
+"""Volume with the token, mounted explicitly where it is needed, so that no pod has a token by default."""
 READ = ["get", "list", "watch"]
 Rule = dict[str, Any]
 
 
 def endpoint(api_server: ApiServer) -> Endpoint:
-    """Where the Kubernetes API is, for network policies."""
+    """Return the endpoint of the Kubernetes API, for network policies."""
     return Endpoint("api-server", api_server.port, networks=tuple(api_server.networks))
 
 
 def readable(group: str, *resources: str) -> Rule:
-    """A rule that lets resources be read."""
+    """Return a rule that allows resources to be read."""
     return {"apiGroups": [group], "resources": list(resources), "verbs": READ}
 
 
 class KubeAccess(pulumi.ComponentResource):
-    """A workload's identity."""
+    """A workload's identity for the Kubernetes API."""
 
     account: pulumi.Output[str]
     """Name of the ServiceAccount."""
     annotations: dict[str, pulumi.Output[str]]
-    """Annotations of the pods: the account's uid, so that an account that was deleted and made again gets new pods.
+    """Annotations of the pods: the account's UID, so that an account that is deleted and created again gets new pods.
 
-    A token names the uid of its account, and the kubelet gives a pod another only after 48 of its 60 minutes.
+    A token contains the UID of its account, and the kubelet renews a pod's token only after 48 of its 60 minutes.
     """
 
     def __init__(
@@ -64,11 +64,11 @@ class KubeAccess(pulumi.ComponentResource):
         """Create the account and its roles.
 
         Args:
-            name: of the workload.
-            rules: what it may do in its namespace.
-            namespace: where it runs.
-            parent: the workload.
-            cluster_rules: what it may do outside: with what has no namespace.
+            name: name of the workload.
+            rules: rules of its Role, in its namespace.
+            namespace: namespace that it runs in.
+            parent: component of the workload.
+            cluster_rules: rules of its ClusterRole, for resources without a namespace.
         """
         super().__init__("estate:kube_access:KubeAccess", name, {}, pulumi.ResourceOptions(parent=parent))
         child = pulumi.ResourceOptions(parent=self)
@@ -85,7 +85,7 @@ class KubeAccess(pulumi.ComponentResource):
             opts=child,
         )
         if cluster_rules:
-            # Stacks share the cluster: each has its own.
+            # Stacks share the cluster: each has a ClusterRole of its own.
             wide = namespace.name.apply(lambda of: f"{of}-{name}")
             of_all = manifest({"name": wide, "labels": MANAGED_BY})
             ClusterRole(name, metadata=of_all, rules=manifest(list(cluster_rules)), opts=child)

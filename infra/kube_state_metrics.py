@@ -1,4 +1,4 @@
-"""kube-state-metrics: what Kubernetes knows of the stack's own workloads, as metrics."""
+"""kube-state-metrics: metrics about the stack's own workloads in Kubernetes."""
 
 from typing import Any
 
@@ -23,21 +23,21 @@ READS = {
     "batch": ("cronjobs", "jobs"),
     "policy": ("poddisruptionbudgets",),
 }
-"""What is counted, by API group."""
+"""Resources with metrics, by API group."""
 
 
 class KubeStateMetrics(pulumi.ComponentResource):
-    """The exporter, which sees its own namespace alone."""
+    """The exporter, which sees only its own namespace."""
 
     endpoint = Endpoint(NAME, PORT)
 
     def __init__(self, image: str, api_server: ApiServer, namespace: EstateNamespace) -> None:
-        """Create it.
+        """Create the exporter.
 
         Args:
-            image: reference of the upstream image or of one like it.
-            api_server: where it finds the Kubernetes API.
-            namespace: where it runs, and what it sees.
+            image: reference of the upstream image, or of a compatible one.
+            api_server: address of the Kubernetes API.
+            namespace: namespace that it runs in and reports on.
         """
         super().__init__(
             "estate:kube_state_metrics:KubeStateMetrics", NAME, {}, pulumi.ResourceOptions(parent=namespace)
@@ -61,7 +61,7 @@ class KubeStateMetrics(pulumi.ComponentResource):
 
 
 def pod(image: str, namespace: pulumi.Output[str], account: pulumi.Output[str]) -> dict[str, Any]:
-    """Its pod."""
+    """Return the exporter's pod."""
     kinds = ",".join(kind for of_group in READS.values() for kind in of_group)
     return {
         "serviceAccountName": account,

@@ -1,4 +1,4 @@
-"""An agent on every node that sends what the stack's pods write to a store of logs; where the stack names none, there is none."""
+"""An agent on every node that sends the logs of the stack's pods to a log store; there is none if the stack names no store."""
 
 from typing import Any
 
@@ -19,17 +19,17 @@ CONFIGURATION, POSITIONS, LOGS = "/etc/log-agent", "/var/lib/log-agent", "/var/l
 
 
 class LogAgent(pulumi.ComponentResource):
-    """OpenTelemetry's collector, which reads files of the node: in a namespace of its own, since the estate's admits no such pod."""
+    """The OpenTelemetry Collector, in a namespace of its own: it reads files of the node, and the estate's namespace admits no such pod."""
 
     def __init__(
         self, image: str, settings: LogSettings, watched: EstateNamespace, opts: pulumi.ResourceOptions
     ) -> None:
-        """Create it.
+        """Create the agent.
 
         Args:
-            image: reference of the upstream image or of one like it.
-            settings: of the stack.
-            watched: the namespace whose pods' logs are sent, and no other's.
+            image: reference of the upstream image, or of a compatible one.
+            settings: the stack's log settings.
+            watched: the only namespace whose pods' logs are sent.
             opts: resource options.
         """
         super().__init__("estate:log_agent:LogAgent", NAME, {}, opts)
@@ -52,12 +52,12 @@ class LogAgent(pulumi.ComponentResource):
 
 
 def configuration(namespace: str, stack: str, endpoint: str) -> dict[str, Any]:
-    """What the agent does (https://opentelemetry.io/docs/collector/configuration/).
+    """Return the agent's configuration (https://opentelemetry.io/docs/collector/configuration/).
 
-    Nothing is queued: the files are the queue, read further once the store has what was read before.
+    Nothing is queued: the files serve as the queue, and are read further once the store has what was read before.
     """
     at_every_line = [
-        {"type": "container"},  # what the kubelet writes: the pod by the path, and parts of a line joined
+        {"type": "container"},  # the kubelet's format: take the pod from the path, and join the parts of a line
         {"type": "remove", "field": 'attributes["log.file.path"]'},
         {"type": "copy", "from": 'resource["k8s.container.name"]', "to": 'resource["service.name"]'},
         {"type": "add", "field": 'resource["deployment.environment.name"]', "value": stack},
@@ -75,7 +75,7 @@ def configuration(namespace: str, stack: str, endpoint: str) -> dict[str, Any]:
     ]
     files = {
         "include": [f"{LOGS}/{namespace}_*/*/*.log"],
-        "include_file_path": True,  # which says whose they are
+        "include_file_path": True,  # the path identifies the pod
         "include_file_name": False,
         "start_at": "beginning",
         "storage": "file_storage",
@@ -99,12 +99,12 @@ def configuration(namespace: str, stack: str, endpoint: str) -> dict[str, Any]:
 
 
 def pod(image: str, folder: str, config: pulumi.Input[str]) -> dict[str, Any]:
-    """The agent's pod: `restricted` but for the files that only root may read."""
+    """Return the agent's pod: `restricted`, except that it runs as root and reads the node's log files."""
     base = restricted_pod(0)
     return {
         **base,
         "securityContext": base["securityContext"] | {"runAsNonRoot": False},
-        "tolerations": [{"operator": "Exists"}],  # every node has pods to read of
+        "tolerations": [{"operator": "Exists"}],  # every node has pods with logs to read
         "containers": [
             {
                 "name": NAME,

@@ -1,15 +1,14 @@
-"""Postgres outside the cluster, that somebody else runs: nothing is made, and everything is known of it."""
+"""An externally managed Postgres: the estate creates no server, and the settings describe it completely."""
 
 import pulumi
 
-from infra.database import ROLES
 from infra.network_policy import Endpoint
 from infra.postgres import NAME
-from infra.settings import ManagedPostgresSettings, SettingsError
+from infra.settings import ManagedPostgresSettings
 
 
 class ManagedPostgres:
-    """A database server by its name, its networks and whom to trust for it."""
+    """A database server, known by its name, its networks and its certificate authority."""
 
     endpoint: Endpoint
     host: str
@@ -17,19 +16,11 @@ class ManagedPostgres:
     ca: pulumi.Output[str]
 
     def __init__(self, settings: ManagedPostgresSettings) -> None:
-        """Take over what the stack says.
+        """Take the server's description from the settings.
 
         Args:
-            settings: of the stack.
-
-        Raises:
-            SettingsError: its admin is one of the roles that the estate makes, and would lose what he may.
+            settings: the stack's settings of the managed server.
         """
-        if settings.admin in ROLES:
-            raise SettingsError(
-                f"postgres.managed.admin: {settings.admin} is a role that the estate makes: "
-                "name the server's own admin, or let whoever runs it make another"
-            )
         self.endpoint = Endpoint(NAME, settings.port, networks=tuple(settings.networks))
         self.host, self.admin = settings.host, settings.admin
         self.ca = pulumi.Output.from_input(settings.ca)

@@ -1,4 +1,4 @@
-"""The migration of a service's database: a Job that has to end well before the service's new pods start."""
+"""The migration of a service's database: a Job that has to succeed before the service's new pods start."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,28 +12,30 @@ from infra.web_service import App, Dependency, app_secret, container, flows, pod
 
 
 class Migration(pulumi.ComponentResource):
-    """The schema of a service's database, brought to what the service's image wants."""
+    """A Job that migrates a service's database to the schema that the service's image needs."""
 
     def __init__(
         self,
         service: Service,
         image: pulumi.Output[str],
         variables: Mapping[str, str],
+        secrets: Mapping[str, pulumi.Output[str]],
         database: Dependency,
         namespace: EstateNamespace,
         depends_on: Sequence[pulumi.Resource],
     ) -> None:
-        """Create the Job; its name is Pulumi's, since another image is another Job.
+        """Create the Job. Pulumi names it, since another image needs another Job.
 
         Args:
-            service: whose `migrate` it runs: once, and from any earlier version.
-            image: of the service.
-            variables: of the service, whose settings it reads.
-            database: by the login of its owner.
-            namespace: where it runs.
-            depends_on: what has to be there before.
+            service: service whose `migrate` it runs once, from any earlier version.
+            image: image of the service.
+            variables: environment variables of the service, whose settings the migration reads.
+            secrets: the service's own secrets, likewise.
+            database: the database, with its owner's login.
+            namespace: namespace that it runs in.
+            depends_on: resources that have to exist first.
         """
-        app = App(service.name, image, needs=(database,), variables=variables)
+        app = App(service.name, image, needs=(database,), variables=variables, own_secrets=secrets)
         name = f"{app.name}-migration"
         super().__init__(
             "estate:migration:Migration", name, {}, pulumi.ResourceOptions(parent=namespace, depends_on=depends_on)

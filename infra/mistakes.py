@@ -1,7 +1,8 @@
-"""Say what pydantic finds wrong about settings, in the words of a person who writes a stack file, with an example of what is right."""
+"""Describe pydantic's errors about settings in terms of the stack file, each with an example of a correct value."""
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
 
@@ -10,52 +11,112 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from infra.stack_file import SETTINGS, Key, Mistake, closest, nearest
+from infra.stages import Stage, defaults_of
+
+
+@dataclass(frozen=True)
+class Contradiction:
+    """A value that contradicts another one."""
+
+    key: Key
+    """Key of the value, below the table that is validated."""
+    reason: str
+    right: str | None = None
+    """Example of a correct value; None: the key's own example."""
+    other: "Contradiction | None" = None
+    """The same contradiction from the side of the other value, for a file that has only that one."""
 
 
 class ContradictionError(ValueError):
-    """Values each of which would be right without another, for a validator of a table.
+    """Error for values that contradict each other, raised by validators of tables."""
 
-    Args:
-        found: which keys below the table, the reason, and what would be right; None: the example of the key.
-    """
-
-    def __init__(self, *found: tuple[Key, str, str | None]) -> None:
-        super().__init__("; ".join(reason for _, reason, _ in found))
+    def __init__(self, *found: Contradiction) -> None:
+        super().__init__("; ".join(one.reason for one in found))
         self.found = found
 
 
-def mistakes_of(error: ValidationError, model: type[BaseModel], written: Mapping[str, Any]) -> list[Mistake]:
-    """Return what is wrong, once: not again for each service that inherits it from `service`.
+@dataclass(frozen=True)
+class Origins:
+    """Origins of values: the file, or the defaults of a stage."""
+
+    written: Any
+    """The settings as they are in the file."""
+    stage: Stage | None
+    """Stage of the stack; None: there is no file."""
+
+    def inherited(self, key: Key) -> Key | None:
+        """Return the key below `service` from which a key below `services` inherits its value, if the file has that key."""
+        common = ("service", *key[2:])
+        is_own = key[:1] != ("services",) or has(self.written, key) or has(self.defaults, key)
+        return common if not is_own and has(self.written, common) else None
+
+    def note(self, key: Key) -> str:
+        """Return a note on the origin of a value that is not in the file."""
+        if has(self.written, key) or self.inherited(key):
+            return ""
+        service = f" for {key[1]}" if key[0] == "services" and has(self.defaults, key) else ""
+        common = ("service", *key[2:]) if key[0] == "services" else key
+        is_stages = has(self.defaults, key) or has(self.defaults, common)
+        return f" (the default of stage {self.stage}{service})" if is_stages else " (the default)"
+
+    @property
+    def defaults(self) -> Any:
+        """Return the default settings of the stage."""
+        return defaults_of(self.stage) if self.stage else {}
+
+
+def has(values: Any, key: Key) -> bool:
+    """Return whether there is a value at a key."""
+    for part in key:
+        if isinstance(values, list):
+            values = dict(enumerate(cast("list[Any]", values)))
+        if not isinstance(values, dict) or part not in values:
+            return False
+        values = cast("dict[str | int, Any]", values)[part]
+    return True
+
+
+def mistakes_of(
+    error: ValidationError, model: type[BaseModel], written: Mapping[str, Any], stage: Stage | None = None
+) -> list[Mistake]:
+    """Return the mistakes at their keys in the file, each once: not again for each service that inherits it from `service`.
 
     Args:
-        error: of the validation.
-        model: of the settings.
+        error: error of the validation.
+        model: model of the settings.
         written: the settings without the defaults of a stage.
+        stage: stage that provided the defaults.
     """
+    origins = Origins(written, stage)
     problems = cast("list[dict[str, Any]]", error.errors(include_url=False))
-    found = [mistake for problem in problems for mistake in described(problem, model)]
-    own = {(mistake.key[2:], mistake.reason) for mistake in found}
-    return [m for m in found if not (is_inherited(m.key[2:], written) and (("service", *m.key[4:]), m.reason) in own)]
+    odd = {problem["loc"][:-1] for problem in problems if "[key]" in problem["loc"]}
+    # Values below an unknown key are not reported.
+    problems = [
+        one for one in problems if "[key]" in one["loc"] or not any(one["loc"][: len(key)] == key for key in odd)
+    ]
+    found = [mistake for problem in problems for mistake in described(problem, model, origins)]
+    said = {mistake.key for mistake in found}
+    own = [mistake for mistake in found if mistake.key[2:3] != ("services",) or has(written, mistake.key[2:])]
+    others = {(*SETTINGS, "service", *one.key[4:]): one for one in reversed(found) if one not in own}
+    news = [one for key, one in others.items() if not any(key[:end] in said for end in range(len(key) + 1))]
+    return own + [of_service(one, origins) for one in news]
 
 
-def is_inherited(key: Key, written: Any) -> bool:
-    """Return whether a key of one of `services` is not written there."""
-    for part in key if key[:1] == ("services",) else ():
-        if not isinstance(written, dict) or part not in written:
-            return True
-        written = cast("dict[str | int, Any]", written)[part]
-    return False
+def of_service(mistake: Mistake, origins: Origins) -> Mistake:
+    """Return a mistake of one service at the key of `service` from which the value is inherited, if it is."""
+    common, service = origins.inherited(mistake.key[2:]), mistake.key[3]
+    if common is None:
+        return mistake
+    where = "" if mistake.reason.endswith(f" for {service})") else f", in {service}"
+    return replace(mistake, key=(*SETTINGS, *common), reason=mistake.reason + where)
 
 
-def described(problem: dict[str, Any], model: type[BaseModel]) -> list[Mistake]:
-    """Return the mistakes that one problem of pydantic's is."""
+def described(problem: dict[str, Any], model: type[BaseModel], origins: Origins) -> list[Mistake]:
+    """Return the mistakes that one of pydantic's errors describes."""
     key: Key = tuple(part for part in problem["loc"] if part != "[key]")
     cause = problem.get("ctx", {}).get("error")
     if isinstance(cause, ContradictionError):
-        return [
-            Mistake((*SETTINGS, *key, *below), why, right or assigned((*key, *below), model))
-            for below, why, right in cause.found
-        ]
+        return [contradicted(key, one, model, origins) for one in cause.found]
     if "[key]" in problem["loc"]:
         names, _ = get_args(bare(at(key[:-1], model)))
         return [Mistake((*SETTINGS, *key), reason(problem), assigned((*key[:-1], example(names)), model))]
@@ -65,6 +126,17 @@ def described(problem: dict[str, Any], model: type[BaseModel]) -> list[Mistake]:
         wrong = f"is not known ({nearest(str(key[-1]), known)})"
         return [Mistake((*SETTINGS, *key), wrong, assigned((*key[:-1], name), model))]
     return [Mistake((*SETTINGS, *key), reason(problem), assigned(key, model))]
+
+
+def contradicted(table: Key, one: Contradiction, model: type[BaseModel], origins: Origins) -> Mistake:
+    """Return the mistake at whichever of two values the file has, with a note if the other one is a default."""
+    both = (one, one.other) if one.other else (one,)
+    written = [value for value in both if has(origins.written, (*table, *value.key))]
+    inherited = [value for value in both if origins.inherited((*table, *value.key))]
+    said = [*written, *inherited, one][0]
+    other = next((value for value in both if value is not said), None)
+    key, note = (*table, *said.key), origins.note((*table, *other.key)) if other else ""
+    return Mistake((*SETTINGS, *key), said.reason + note, said.right or assigned(key, model))
 
 
 REASONS = {
@@ -89,7 +161,7 @@ REASONS = {
 
 
 def reason(problem: dict[str, Any]) -> str:
-    """Return what is wrong about a value, of which only a number or boolean is shown: others may be a secret in the wrong place."""
+    """Return the reason why a value is wrong. Only a number or boolean is quoted: other values may be misplaced secrets."""
     given: Any = problem["input"]
     bounds = {k: int(v) if isinstance(v, float) and v.is_integer() else v for k, v in problem.get("ctx", {}).items()}
     known = REASONS.get(problem["type"])
@@ -103,7 +175,7 @@ def reason(problem: dict[str, Any]) -> str:
 
 
 def assigned(key: Key, model: type[BaseModel]) -> str:
-    """Return an example as it stands in the file; of a list, one value."""
+    """Return an example as it would stand in the file; for a list, one item."""
     value = example(at(key, model))
     shown = value if not key or isinstance(key[-1], int) else {key[-1]: value}
     text = yaml.safe_dump([shown], default_flow_style=True, sort_keys=False, width=math.inf, allow_unicode=True)
@@ -112,7 +184,7 @@ def assigned(key: Key, model: type[BaseModel]) -> str:
 
 
 def at(key: Key, model: type[BaseModel]) -> Any:
-    """Return the field or type at a key; of what is not known, the innermost that is."""
+    """Return the field or type at a key; if the key is not known, the innermost known one."""
     found: Any = model
     for part in key:
         kind = bare(found)
@@ -126,7 +198,7 @@ def at(key: Key, model: type[BaseModel]) -> Any:
 
 
 def bare(kind: Any) -> Any:
-    """Return a type without what goes with it and without None."""
+    """Return a type without annotations and without None."""
     if isinstance(kind, FieldInfo):
         return bare(kind.annotation)
     if get_origin(kind) is Annotated:
@@ -143,7 +215,7 @@ def fields(kind: Any) -> dict[str, FieldInfo]:
 
 
 def example(kind: Any) -> Any:
-    """Return a right value of a field or type: its default, its own example, or one made of those of its parts."""
+    """Return a correct value of a field or type: its default, its own example, or one composed of examples of its parts."""
     if isinstance(kind, FieldInfo):
         if isinstance(kind.default, str | int | float):
             return kind.default

@@ -1,4 +1,4 @@
-"""The namespace of a stack, which admits only pods that ask for nothing, and lets none connect that is not named."""
+"""The namespace of a stack: Pod Security Standard `restricted`, and networking that is denied by default."""
 
 from typing import Literal
 
@@ -10,7 +10,7 @@ from infra.pods import MANAGED_BY, manifest
 
 
 class EstateNamespace(pulumi.ComponentResource):
-    """A namespace under a Pod Security Standard, whose pods connect to nothing but DNS."""
+    """A namespace under a Pod Security Standard, whose pods can connect only to DNS unless a policy allows more."""
 
     name: pulumi.Output[str]
 
@@ -23,9 +23,9 @@ class EstateNamespace(pulumi.ComponentResource):
         """Create the namespace.
 
         Args:
-            name: of the namespace itself.
+            name: name of the Kubernetes namespace.
             opts: resource options.
-            standard: what its pods are held to (https://kubernetes.io/docs/concepts/security/pod-security-standards/).
+            standard: Pod Security Standard of its pods (https://kubernetes.io/docs/concepts/security/pod-security-standards/).
         """
         super().__init__("estate:namespace:EstateNamespace", name, {}, opts)
         security = {f"pod-security.kubernetes.io/{mode}": standard for mode in ("enforce", "audit", "warn")}
@@ -34,6 +34,6 @@ class EstateNamespace(pulumi.ComponentResource):
             metadata=manifest({"name": name, "labels": MANAGED_BY | security}),
             opts=pulumi.ResourceOptions(parent=self, custom_timeouts=pulumi.CustomTimeouts(delete="5m")),
         )
-        # What names the namespace by this waits for it, and for the denial.
+        # Resources that use this name wait for the namespace and for the default-deny policy.
         self.name = deny_by_default(namespace.metadata.name, self).metadata.namespace
         self.register_outputs({"name": self.name})

@@ -1,4 +1,4 @@
-"""Who may connect to whom: nobody, but for names, and for the flows that follow from what the program declares."""
+"""Network policies: deny by default; allow DNS, and the flows that follow from what the program declares."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,28 +24,28 @@ DNS = {
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a workload listens: its pods, by their name, and their port; or what is outside the cluster, by its networks."""
+    """An address that flows lead to: a workload's pods, by name and port, or networks outside the cluster."""
 
     name: str
     port: int
     more: tuple[tuple[Protocol, int], ...] = ()
-    """Other ports that go with it, with their protocols."""
+    """Further ports, with their protocols."""
     networks: tuple[str, ...] = ()
-    """Where it is outside the cluster, as CIDRs; empty: it has pods."""
+    """CIDRs of an endpoint outside the cluster; empty: it has pods."""
 
     @property
     def address(self) -> str:
-        """host:port of its Service."""
+        """Return host:port of its Service."""
         return f"{self.name}:{self.port}"
 
     @property
     def ports(self) -> list[dict[str, Any]]:
-        """Its ports, as policies have them."""
+        """Return its ports as NetworkPolicyPorts."""
         return [{"protocol": protocol, "port": port} for protocol, port in (("TCP", self.port), *self.more)]
 
 
 def deny_by_default(namespace: pulumi.Input[str], parent: pulumi.Resource) -> NetworkPolicy:
-    """Deny the pods of a namespace every connection but to DNS."""
+    """Deny the pods of a namespace every connection except to DNS."""
     return NetworkPolicy(
         "default-deny",
         metadata=manifest({"name": "default-deny", "namespace": namespace, "labels": MANAGED_BY}),
@@ -55,9 +55,9 @@ def deny_by_default(namespace: pulumi.Input[str], parent: pulumi.Resource) -> Ne
 
 
 class Flow(pulumi.ComponentResource):
-    """The pods of one workload may connect to those of another: as egress of the one, and ingress of the other.
+    """Policies that let the pods of one workload connect to those of another: egress of the one, and ingress of the other.
 
-    What is outside the cluster has no pods: there it is egress alone, to its networks.
+    An endpoint outside the cluster has no pods: for it, there is only egress to its networks.
     """
 
     def __init__(self, source: str, to: Endpoint, namespace: pulumi.Input[str], parent: pulumi.Resource) -> None:
@@ -65,9 +65,9 @@ class Flow(pulumi.ComponentResource):
 
         Args:
             source: name of the workload that connects.
-            to: what it connects to.
-            namespace: of both, or of the one that has pods.
-            parent: who needs the flow.
+            to: endpoint that it connects to.
+            namespace: namespace of both, or of the one that has pods.
+            parent: component that needs the flow.
         """
         name = f"{source}-to-{to.name}"
         super().__init__("estate:network_policy:Flow", name, {}, pulumi.ResourceOptions(parent=parent))
@@ -94,14 +94,14 @@ class Flow(pulumi.ComponentResource):
 def leaving(
     source: str, to: str, networks: Sequence[str], port: int, namespace: pulumi.Input[str], opts: pulumi.ResourceOptions
 ) -> NetworkPolicy:
-    """Let a workload's pods connect to what is outside the cluster.
+    """Let a workload's pods connect to networks outside the cluster.
 
     Args:
         source: name of the workload.
-        to: what it connects to, for the policy's name.
-        networks: where that is, as CIDRs; never empty.
-        port: of it.
-        namespace: of the workload.
+        to: name of the destination, for the policy's name.
+        networks: CIDRs of the destination; never empty.
+        port: port of the destination.
+        namespace: namespace of the workload.
         opts: resource options.
     """
     return leaving_to([{"ipBlock": {"cidr": cidr}} for cidr in networks], source, to, port, namespace, opts)
@@ -115,14 +115,14 @@ def leaving_to(
     namespace: pulumi.Input[str],
     opts: pulumi.ResourceOptions,
 ) -> NetworkPolicy:
-    """Let a workload's pods connect to peers that are not of the estate.
+    """Let a workload's pods connect to peers outside the estate.
 
     Args:
-        peers: NetworkPolicyPeers; never empty, which would be everybody.
+        peers: NetworkPolicyPeers; never empty, which would allow every peer.
         source: name of the workload.
-        to: what it connects to, for the policy's name.
-        port: of it.
-        namespace: of the workload.
+        to: name of the destination, for the policy's name.
+        port: port of the destination.
+        namespace: namespace of the workload.
         opts: resource options.
     """
     name = f"{source}-to-{to}"
@@ -147,10 +147,10 @@ def entering(
     """Let peers connect to a workload's pods.
 
     Args:
-        to: the workload.
-        source: what the peers are called in the policy's name.
-        peers: NetworkPolicyPeers; never empty, which would be everybody.
-        namespace: of the workload.
+        to: endpoint of the workload.
+        source: name of the peers, for the policy's name.
+        peers: NetworkPolicyPeers; never empty, which would allow every peer.
+        namespace: namespace of the workload.
         opts: resource options.
     """
     name = f"{to.name}-from-{source}"

@@ -1,4 +1,4 @@
-"""The way to what takes OTLP: spans, or logs."""
+"""Network access to receivers of OTLP, for spans or logs."""
 
 import pulumi
 from pulumi_kubernetes.networking.v1 import NetworkPolicy
@@ -10,13 +10,13 @@ from infra.settings import OtlpSettings
 def leaving_to_otlp(
     settings: OtlpSettings, source: str, to: str, namespace: pulumi.Input[str], opts: pulumi.ResourceOptions
 ) -> NetworkPolicy:
-    """Let a workload's pods connect there.
+    """Let a workload's pods connect to a receiver of OTLP.
 
     Args:
-        settings: where it is.
+        settings: settings of the receiver.
         source: name of the workload.
-        to: what it is sent, for the policy's name.
-        namespace: of the workload.
+        to: kind of data that it receives, for the policy's name.
+        namespace: namespace of the workload.
         opts: resource options.
     """
     if settings.namespace:

@@ -1,55 +1,70 @@
-"""What every pod of the estate has in common: the Pod Security Standard `restricted`, and labels."""
+"""Parts that all pods of the estate share: the Pod Security Standard `restricted`, and labels."""
 
+import hashlib
 from typing import Any
 
 import pulumi
 
 SCRATCH_REQUEST, SCRATCH_LIMIT = {"ephemeral-storage": "16Mi"}, {"ephemeral-storage": "256Mi"}
-"""What a container's log, its emptyDirs and whatever else it writes to the node's disk may take together."""
+"""Ephemeral storage of a container: its log, its emptyDirs and whatever else it writes to the node's disk."""
 
+LONGEST_LABEL = 63
+"""Maximum characters of a label's value."""
 MANAGED_BY = {"app.kubernetes.io/managed-by": "pulumi", "app.kubernetes.io/part-of": "estate"}
 
 
 def manifest(fields: Any) -> Any:
-    """A part of a manifest, in the names that Kubernetes' own documents use; Pulumi's typed dicts spell them otherwise."""
+    """Return a part of a manifest with the field names of Kubernetes' own documents, which Pulumi's typed dicts spell differently."""
     return fields
 
 
 def metadata(name: str, namespace: pulumi.Input[str]) -> Any:
-    """Metadata of an object with a fixed name."""
+    """Return metadata of an object with a fixed name."""
     return {"name": name, "namespace": namespace, "labels": labels(name)}
 
 
 def unnamed(name: str, namespace: pulumi.Input[str]) -> Any:
-    """Metadata of an object whose name Pulumi makes; it begins with that of the resource."""
+    """Return metadata of an object that Pulumi names; the name begins with that of the resource."""
     return {"namespace": namespace, "labels": labels(name)}
 
 
 def selector(name: str) -> dict[str, str]:
-    """Labels that choose a workload's pods; they never change, since selectors cannot."""
-    return {"app.kubernetes.io/name": name}
+    """Return the labels that select a workload's pods; they never change, since selectors cannot."""
+    return {"app.kubernetes.io/name": label_value(name)}
+
+
+def label_value(name: str) -> str:
+    """Return a name as a label value; a name that is too long is cut, and ends with a hash.
+
+    The name of a network policy consists of the names of two workloads
+    (https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set).
+    """
+    if len(name) <= LONGEST_LABEL:
+        return name
+    end = f"-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return name[: LONGEST_LABEL - len(end)].rstrip("-") + end
 
 
 def labels(name: str) -> dict[str, str]:
-    """Labels of a workload and its pods."""
+    """Return the labels of a workload and its pods."""
     return selector(name) | MANAGED_BY
 
 
 def scraped(port: int, job: str | None = None) -> dict[str, str]:
-    """Annotations by which Prometheus, the stack's own or the cluster's, finds a pod at /metrics.
+    """Return annotations with which Prometheus, the stack's own or the cluster's, finds a pod's /metrics.
 
     Args:
-        port: where it answers.
-        job: what its metrics are called by; absent: the workload's name.
+        port: port that serves /metrics.
+        job: label `job` of its metrics; absent: the workload's name.
     """
     of_job = {"prometheus.io/job": job} if job else {}
     return {"prometheus.io/scrape": "true", "prometheus.io/port": str(port)} | of_job
 
 
 def restricted_pod(uid: int, gid: int | None = None) -> dict[str, Any]:
-    """What the spec of a pod under `restricted` begins with (https://kubernetes.io/docs/concepts/security/pod-security-standards/).
+    """Return the common part of a pod's spec under `restricted` (https://kubernetes.io/docs/concepts/security/pod-security-standards/).
 
-    It knows nothing of the cluster, either: it has no token, and no addresses of Services in its environment.
+    The pod also has no token, and no addresses of Services in its environment.
     """
     group = uid if gid is None else gid
     return {
@@ -67,7 +82,7 @@ def restricted_pod(uid: int, gid: int | None = None) -> dict[str, Any]:
 
 
 def container_security() -> dict[str, Any]:
-    """A container's security context: nothing to gain, nothing to write."""
+    """Return a container's security context: no privilege escalation, no capabilities, a read-only root file system."""
     return {
         "allowPrivilegeEscalation": False,
         "readOnlyRootFilesystem": True,
@@ -76,7 +91,7 @@ def container_security() -> dict[str, Any]:
 
 
 def resources(cpu: str, memory: str) -> dict[str, Any]:
-    """Requests, and the memory limit; no CPU limit for what others wait on."""
+    """Return requests and limits: the memory limit is the request, the CPU limit is one CPU."""
     return {
         "requests": {"cpu": cpu, "memory": memory} | SCRATCH_REQUEST,
         "limits": {"memory": memory, "cpu": "1"} | SCRATCH_LIMIT,
@@ -84,10 +99,10 @@ def resources(cpu: str, memory: str) -> dict[str, Any]:
 
 
 def management_probes(startup_s: int) -> dict[str, Any]:
-    """Probes of Prometheus and Alertmanager (https://prometheus.io/docs/prometheus/latest/management_api/).
+    """Return the probes of Prometheus and Alertmanager (https://prometheus.io/docs/prometheus/latest/management_api/).
 
     Args:
-        startup_s: seconds that it may take to read what it has stored.
+        startup_s: seconds that it may take to read its stored data.
     """
     ready = {"httpGet": {"path": "/-/ready", "port": "http"}}
     healthy = {"httpGet": {"path": "/-/healthy", "port": "http"}}

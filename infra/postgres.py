@@ -7,7 +7,7 @@ from pulumi_kubernetes.apps.v1 import StatefulSet
 from pulumi_kubernetes.core.v1 import ConfigMap, Secret, Service
 
 from infra.authority import Authority
-from infra.database import ADMIN, DATABASE
+from infra.database_names import ADMIN, DATABASE
 from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint
 from infra.pods import container_security, labels, manifest, metadata, resources, restricted_pod, selector, unnamed
@@ -29,8 +29,8 @@ LOGGING = {
     "log_parameter_max_length": "0",
     "log_parameter_max_length_on_error": "0",
 }
-"""No row's content in the log, which is sent on: an error's DETAIL names the address that is there twice, and statements that are written by
-hand hold values."""
+"""Parameters that keep the contents of rows out of the log, which is sent on: an error's DETAIL quotes a duplicate address, and statements
+that are written by hand contain values."""
 PARAMETERS = LOGGING | {
     "hba_file": f"{CONFIGURATION}/pg_hba.conf",
     "ssl": "on",
@@ -41,7 +41,7 @@ PARAMETERS = LOGGING | {
 
 
 class Postgres(pulumi.ComponentResource):
-    """A database server; it has an empty database, and nobody on it but the superuser."""
+    """A database server with one empty database, and only the superuser's role."""
 
     endpoint = Endpoint(NAME, PORT)
     host = NAME
@@ -54,11 +54,11 @@ class Postgres(pulumi.ComponentResource):
         """Create the database.
 
         Args:
-            image: reference of the upstream image or of one like it.
+            image: reference of the upstream image, or of a compatible one.
             storage: size of the volume, a Kubernetes quantity.
-            password: of the superuser.
-            authority: issues the server's certificate.
-            namespace: where it runs.
+            password: password of the superuser.
+            authority: issuer of the server's certificate.
+            namespace: namespace that it runs in.
         """
         super().__init__("estate:postgres:Postgres", NAME, {}, pulumi.ResourceOptions(parent=namespace))
         child = pulumi.ResourceOptions(parent=self)
@@ -106,7 +106,7 @@ class Postgres(pulumi.ComponentResource):
 
 
 def pod(image: str, secret: pulumi.Input[str], configuration: pulumi.Input[str]) -> dict[str, Any]:
-    """The database's pod."""
+    """Return the database's pod."""
     return {
         **restricted_pod(UID),
         "terminationGracePeriodSeconds": 60,
@@ -146,7 +146,7 @@ def pod(image: str, secret: pulumi.Input[str], configuration: pulumi.Input[str])
             }
         ],
         "volumes": [
-            # The key is root's, and its group may read it: no more is what Postgres accepts.
+            # The key belongs to root and is readable by its group: Postgres accepts no wider permissions.
             {"name": "secrets", "secret": {"secretName": secret, "defaultMode": 0o440}},
             {"name": "configuration", "configMap": {"name": configuration}},
             {"name": "run", "emptyDir": {}},

@@ -1,4 +1,4 @@
-"""Postgres in the cluster, highly available: a primary and replicas, by the operator CloudNativePG."""
+"""Postgres in the cluster, highly available: a primary and replicas, run by the operator CloudNativePG."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from pulumi_kubernetes.core.v1 import Secret
 from pulumi_kubernetes.networking.v1 import NetworkPolicy
 
 from infra.authority import Authority
-from infra.database import ADMIN, DATABASE, OWNER
+from infra.database_names import ADMIN, DATABASE, OWNER
 from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint
 from infra.pods import MANAGED_BY, labels, manifest, metadata, resources
@@ -18,19 +18,19 @@ from infra.settings import ApiServer
 from infra.stack_secrets import DatabaseSecrets
 
 PRIMARY = f"{NAME}-rw"
-"""The Service of whichever instance is the primary."""
+"""Service of the current primary."""
 INSTANCES = 3
-"""A primary and replicas; with fewer a failover could not know what was acknowledged."""
+"""Number of instances, a primary and replicas; with fewer, a failover could not know what was acknowledged."""
 MEMBERS = {"cnpg.io/cluster": NAME}
-"""Labels of the instances' pods, and of the jobs that make them."""
+"""Labels of the instances' pods, and of the Jobs that create them."""
 ONE_BY_ONE = pulumi.CustomTimeouts(create="15m", update="15m", delete="5m")
-"""Each instance has its volume made, its image pulled, and joins, one after another."""
+"""Timeouts for instances that get their volumes, pull their images and join one after another."""
 OPERATOR_NAMESPACE = "cnpg-system"
 STATUS_PORT = 8000
 
 
 class PostgresCluster(pulumi.ComponentResource):
-    """A database that outlives the loss of any one instance, with all that it has acknowledged."""
+    """A database that survives the loss of any one instance, with everything that it has acknowledged."""
 
     endpoint = Endpoint(NAME, PORT)
     host = PRIMARY
@@ -52,9 +52,9 @@ class PostgresCluster(pulumi.ComponentResource):
             image: reference of CloudNativePG's Postgres image or of one like it.
             storage: size of each instance's volume, a Kubernetes quantity.
             secrets: passwords of the superuser and of the owner.
-            authority: issues the servers' certificate.
-            api_server: where the instances find the Kubernetes API.
-            namespace: where it runs.
+            authority: issuer of the servers' certificate.
+            api_server: address of the Kubernetes API, which the instances use.
+            namespace: namespace that it runs in.
         """
         super().__init__("estate:postgres_cluster:PostgresCluster", NAME, {}, pulumi.ResourceOptions(parent=namespace))
         child = pulumi.ResourceOptions(parent=self)
@@ -76,7 +76,7 @@ class PostgresCluster(pulumi.ComponentResource):
                     "labels": labels(NAME),
                     "annotations": {
                         "pulumi.com/waitFor": "condition=Ready",
-                        # No replica is promoted unless one of those at hand must have all that was acknowledged.
+                        # A replica is promoted only if one of the reachable replicas must have everything that was acknowledged.
                         "alpha.cnpg.io/failoverQuorum": "true",
                     },
                 }
@@ -91,7 +91,7 @@ class PostgresCluster(pulumi.ComponentResource):
 def reloaded(
     name: str, content: Mapping[str, pulumi.Input[str]], namespace: EstateNamespace, opts: pulumi.ResourceOptions
 ) -> Secret:
-    """A Secret of a fixed name, since the instances follow its content, but not another Secret."""
+    """Create a Secret with a fixed name, since the instances reload its content, but do not follow a change of its name."""
     full = f"{NAME}-{name}"
     return Secret(
         full,
@@ -103,7 +103,7 @@ def reloaded(
 
 
 def login(username: str, password: pulumi.Output[str]) -> dict[str, pulumi.Input[str]]:
-    """The content of a Secret of type kubernetes.io/basic-auth."""
+    """Return the content of a Secret of type kubernetes.io/basic-auth."""
     return {"username": username, "password": password}
 
 
@@ -114,10 +114,10 @@ def cluster(
     superuser: pulumi.Input[str],
     server: pulumi.Input[str],
 ) -> dict[str, Any]:
-    """What the operator is asked for; the pods it makes are under `restricted` by themselves.
+    """Return the spec of the operator's Cluster; the pods that it creates comply with `restricted` by themselves.
 
     Args:
-        image: of the instances.
+        image: image of the instances.
         storage: size of each instance's volume.
         owner: Secret with the database's owner.
         superuser: Secret with the superuser.
@@ -141,14 +141,14 @@ def cluster(
         "postgresql": {
             # A write is acknowledged once a replica has it; with no replica left it waits for one.
             "synchronous": {"method": "any", "number": 1, "dataDurability": "required"},
-            # A replica that is long away is made anew, instead of filling the primary's volume.
+            # A replica that is away for long is created again, instead of filling the primary's volume.
             "pg_hba": ["hostnossl all all all reject"],
-            # The operator reads the log as CSV, in which errors have their DETAIL however terse they are: clients log their errors.
+            # The operator reads the log as CSV, in which even terse errors have their DETAIL: clients log their errors.
             "parameters": {"max_slot_wal_keep_size": "1GB", **LOGGING, "log_min_messages": "log"},
         },
         "primaryUpdateStrategy": "unsupervised",
         "primaryUpdateMethod": "switchover",
-        # Seconds in which an instance that is told to end does so; the operator's defaults are half an hour and more.
+        # Seconds within which an instance shuts down; the operator's defaults are half an hour and more.
         "switchoverDelay": 20,
         "smartShutdownTimeout": 5,
         "stopDelay": 30,
@@ -157,7 +157,7 @@ def cluster(
 
 
 def flows(api_server: ApiServer) -> dict[str, dict[str, Any]]:
-    """Name and spec of each policy: the instances with each other, with the operator and with the Kubernetes API."""
+    """Return name and spec of each policy: the instances with each other, with the operator and with the Kubernetes API."""
     members = {"podSelector": {"matchLabels": MEMBERS}}
     operator = {
         "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": OPERATOR_NAMESPACE}},
@@ -184,5 +184,5 @@ def flows(api_server: ApiServer) -> dict[str, dict[str, Any]]:
 
 
 def tcp(*ports: int) -> list[dict[str, Any]]:
-    """Ports, as policies have them."""
+    """Return TCP ports as NetworkPolicyPorts."""
     return [{"protocol": "TCP", "port": port} for port in ports]

@@ -1,4 +1,4 @@
-"""Prometheus: scrapes every pod that is annotated for it, Consul, the kubelets and the Ingress, every 15 s."""
+"""Prometheus, which scrapes all annotated pods, Consul, the kubelets and the Ingress controller every 15 s."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,33 +37,33 @@ RETENTION = "15d"
 FOLDER = "/run/secrets/prometheus"
 RUNBOOKS = Path(__file__).parent.parent / "docs" / "runbooks"
 ASSETS = "/etc/prometheus-assets"
-"""What Prometheus serves below /user/: the runbooks' pages."""
+"""Folder that Prometheus serves below /user/: the runbooks' pages."""
 
 
 OF_NODES = (readable("", "nodes"), {"apiGroups": [""], "resources": ["nodes/metrics"], "verbs": ["get"]})
 OWN = {"namespaces": {"own_namespace": True}}
 KUBELET_METRICS = {
-    # Beside cAdvisor, which does not know the containers of every runtime.
+    # In addition to cAdvisor, which does not know the containers of every runtime.
     "/metrics/resource": "container_(cpu_usage_seconds_total|memory_working_set_bytes)",
     "/metrics/cadvisor": "container_(cpu_cfs(_throttled)?_periods|network_(receive|transmit)_bytes)_total",
     "/metrics": "kubelet_volume_stats_(used|capacity)_bytes",
 }
-"""What is kept of the thousands that a kubelet has, by path."""
+"""Patterns of the metrics that are kept, of the thousands that a kubelet has, by path."""
 
 
 @dataclass(frozen=True)
 class Scraped:
-    """What is not found by its pods' annotations."""
+    """Scrape configuration of targets that are not found by annotations of pods."""
 
     endpoints: Sequence[Endpoint]
     jobs: Sequence[dict[str, Any]]
-    """As prometheus.yml has them."""
+    """Scrape jobs, as in prometheus.yml."""
     files: Mapping[str, pulumi.Output[str]] = field(default_factory=dict[str, pulumi.Output[str]])
-    """In FOLDER, by name: tokens and certificates that the jobs name."""
+    """Contents of the files in FOLDER, by name: tokens and certificates that the jobs refer to."""
 
 
 class Prometheus(pulumi.ComponentResource):
-    """Metrics of the namespace."""
+    """The Prometheus server of the namespace."""
 
     endpoint = Endpoint(NAME, PORT)
     service: Service
@@ -80,12 +80,12 @@ class Prometheus(pulumi.ComponentResource):
         """Create the server.
 
         Args:
-            settings: of the stack.
-            services: our own.
-            consul: the registry.
-            rules: the rule file.
-            alertmanager: tells of what they find.
-            namespace: where it runs.
+            settings: the stack's settings.
+            services: endpoints of our own services.
+            consul: scrape configuration of the registry.
+            rules: content of the rule file.
+            alertmanager: endpoint that receives the alerts.
+            namespace: namespace that it runs in.
         """
         super().__init__("estate:prometheus:Prometheus", NAME, {}, pulumi.ResourceOptions(parent=namespace))
         child = pulumi.ResourceOptions(parent=self)
@@ -163,11 +163,11 @@ def pages() -> dict[str, str]:
 
 
 def configuration_of(jobs: Sequence[dict[str, Any]], alertmanager: Endpoint) -> pulumi.Output[str]:
-    """prometheus.yml.
+    """Return prometheus.yml.
 
     Args:
-        jobs: what is scraped.
-        alertmanager: gets the alerts.
+        jobs: scrape jobs.
+        alertmanager: endpoint that receives the alerts.
     """
     general = {
         "global": {"scrape_interval": "15s", "evaluation_interval": "15s"},
@@ -178,7 +178,7 @@ def configuration_of(jobs: Sequence[dict[str, Any]], alertmanager: Endpoint) -> 
 
 
 def annotated_pods() -> dict[str, Any]:
-    """The job of every pod of the namespace that says it wants to be scraped, a new service's too."""
+    """Return the scrape job for all annotated pods of the namespace, including those of new services."""
     annotation, pod_label = "__meta_kubernetes_pod_annotation_prometheus_io_", "__meta_kubernetes_pod_label_"
     return {
         "job_name": "pods",
@@ -198,13 +198,13 @@ def annotated_pods() -> dict[str, Any]:
             {"source_labels": ["__meta_kubernetes_namespace"], "target_label": "namespace"},
             {"source_labels": ["__meta_kubernetes_pod_name"], "target_label": "pod"},
         ],
-        # kube-state-metrics says itself which pod a metric is about.
+        # kube-state-metrics itself labels a metric with the pod that it is about.
         "honor_labels": True,
     }
 
 
 def outside(settings: StackSettings, namespace: pulumi.Output[str]) -> list[Scraped]:
-    """What is scraped outside of the namespace, where the stack says where it is: kubelets and the Ingress controller."""
+    """Return the scrape configuration of targets outside the namespace that the stack names: kubelets and the Ingress controller."""
     found: list[Scraped] = []
     if kubelets := settings.kubelets:
         to = Endpoint("kubelet", kubelets.port, networks=tuple(kubelets.networks))
@@ -216,7 +216,7 @@ def outside(settings: StackSettings, namespace: pulumi.Output[str]) -> list[Scra
 
 
 def kubelet(path: str, kubelets: Kubelets, namespace: pulumi.Output[str]) -> dict[str, Any]:
-    """The job of one of a kubelet's paths; of its metrics, those of the own namespace."""
+    """Return the scrape job for one path of the kubelets, limited to metrics of the own namespace."""
     kept = namespace.apply(lambda name: f"{name};({KUBELET_METRICS[path]})")
     return {
         "job_name": f"kubelet{path.removeprefix('/metrics').replace('/', '-')}",

@@ -1,11 +1,11 @@
-"""How the program treats what is in the cluster: what holds data stays, and what is declared wins."""
+"""Resource transformations: protect resources that hold data, and let the program's declarations win conflicts."""
 
 from typing import Any, cast
 
 import pulumi
 
 STATE = {
-    "kubernetes:core/v1:Namespace",  # with it goes everything that is in it
+    "kubernetes:core/v1:Namespace",  # deleting it deletes everything in it
     "kubernetes:core/v1:PersistentVolumeClaim",
     "kubernetes:apps/v1:StatefulSet",
     "kubernetes:postgresql.cnpg.io/v1:Cluster",
@@ -13,7 +13,7 @@ STATE = {
 
 
 def protect_state(args: pulumi.ResourceTransformationArgs) -> pulumi.ResourceTransformationResult | None:
-    """A transformation by which Pulumi refuses to delete or replace what holds data."""
+    """Make Pulumi refuse to delete or replace resources that hold data."""
     if args.type_ not in STATE:
         return None
     kept = pulumi.ResourceOptions.merge(args.opts, pulumi.ResourceOptions(protect=True))

@@ -1,4 +1,4 @@
-"""Redis as a cache: bounded memory, nothing on disk; it may vanish at any time."""
+"""Redis as a cache: bounded memory, nothing on disk; its content may vanish at any time."""
 
 from typing import Any
 
@@ -26,20 +26,20 @@ dir /tmp
 
 
 class Redis(pulumi.ComponentResource):
-    """A cache, and how our services reach it."""
+    """The cache, and the environment with which our services reach it."""
 
     endpoint = Endpoint(NAME, PORT)
     calls_back = False
     environment: dict[str, str]
-    """What a service that uses the cache has in its environment."""
+    """Environment variables of a service that uses the cache."""
 
     def __init__(self, image: str, password: pulumi.Output[str], namespace: EstateNamespace) -> None:
         """Create the cache.
 
         Args:
-            image: reference of the upstream image or of one like it.
-            password: that clients give.
-            namespace: where it runs.
+            image: reference of the upstream image, or of a compatible one.
+            password: password of the clients.
+            namespace: namespace that it runs in.
         """
         super().__init__("estate:redis:Redis", NAME, {}, pulumi.ResourceOptions(parent=namespace))
         child = pulumi.ResourceOptions(parent=self)
@@ -66,7 +66,7 @@ class Redis(pulumi.ComponentResource):
         self.register_outputs({})
 
     def secrets_of(self, _app: str, /) -> dict[str, pulumi.Output[str]]:
-        """Files that a service has mounted: name and content."""
+        """Return the files that a service needs mounted, contents by name."""
         return self._secrets
 
     def _deployment(self, image: str, secret: Secret, namespace: EstateNamespace) -> Deployment:
@@ -85,7 +85,7 @@ class Redis(pulumi.ComponentResource):
 
 
 def pod(image: str, secret: pulumi.Input[str]) -> dict[str, Any]:
-    """The cache's pod."""
+    """Return the cache's pod."""
     return {
         **restricted_pod(UID),
         "containers": [

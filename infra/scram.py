@@ -1,4 +1,4 @@
-"""SCRAM-SHA-256 (RFC 5802, RFC 7677) as Postgres stores it: by it a server knows a password that it was never told."""
+"""SCRAM-SHA-256 (RFC 5802, RFC 7677) as Postgres stores it: with it a server checks a password that it never received."""
 
 import hashlib
 import hmac
@@ -8,16 +8,16 @@ ITERATIONS = 4096
 
 
 def verifier(login: str, password: str, key: str) -> str:
-    """What Postgres takes in place of the password of a login.
+    """Return the verifier that Postgres accepts in place of a login's password.
 
-    The salt, which a server tells everybody, follows from a key and tells nothing of the password; the same key and
-    password are the same content at every run of the program.
+    The salt, which a server reveals to every client, is derived from a key and reveals nothing about the password. The same key and
+    password give the same content in every run of the program.
     """
     return stored(password, hmac.digest(key.encode(), f"estate:{login}".encode(), "sha256")[:16])
 
 
 def stored(password: str, salt: bytes) -> str:
-    """The two keys of a password, and how they came about."""
+    """Return the two keys of a password, with the iterations and the salt that they were made with."""
     salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, ITERATIONS)
     client_key, server_key = (hmac.digest(salted, name, "sha256") for name in (b"Client Key", b"Server Key"))
     keys = f"{encoded(hashlib.sha256(client_key).digest())}:{encoded(server_key)}"
@@ -25,5 +25,5 @@ def stored(password: str, salt: bytes) -> str:
 
 
 def encoded(content: bytes) -> str:
-    """Base64, as text."""
+    """Return bytes as base64 text."""
     return b64encode(content).decode()

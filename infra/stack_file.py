@@ -1,9 +1,9 @@
-"""Read a stack file, and the line of each key, as Pulumi reads it; refuse what readers of YAML take differently."""
+"""Read a stack file and the line of each key, as Pulumi does; refuse YAML that parsers interpret differently."""
 
 import difflib
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -19,11 +19,11 @@ Lines = Mapping[Key, int]
 NO_LINES: Lines = MappingProxyType({})
 SETTINGS = ("config", "estate:settings")
 EXAMPLE = "config: {estate:settings: {stage: dev, registry: registry.example.com/estate, api_server: {networks: [10.0.8.5/32]}}}"
-SHOWN = re.compile(r"(?:(?:estate|pulumi):(?:config:)?)?[\w.-]{1,80}", re.ASCII)
+SHOWN = re.compile(r"(?:(?:estate|pulumi|kubernetes):(?:config:)?)?[\w.-]{1,80}", re.ASCII)
 DEEPEST = 16
-"""Tables and lists within each other, of which settings have eight."""
+"""Maximum nesting of tables and lists; that of settings is eight."""
 PRECISE_DIGITS = 15
-"""Pulumi's numbers are those of JSON in Go, binary64."""
+"""Digits that Pulumi keeps of a number: its numbers are those of JSON in Go, binary64."""
 
 
 class SettingsError(pulumi.RunError):
@@ -37,9 +37,9 @@ class Mistake:
     key: Key
     reason: str
     example: str
-    """An example of what would be right."""
+    """Example of a correct value."""
     line: int | None = None
-    """The line, where the key itself does not lead to it."""
+    """Line of the mistake, if the key itself does not lead to it."""
 
 
 def refusal(source: str, lines: Lines, mistakes: Iterable[Mistake]) -> SettingsError:
@@ -47,8 +47,8 @@ def refusal(source: str, lines: Lines, mistakes: Iterable[Mistake]) -> SettingsE
 
     Args:
         source: name of the file.
-        lines: where its keys are; none where it was not read here.
-        mistakes: at least one.
+        lines: lines of its keys; empty if it was not read here.
+        mistakes: mistakes, at least one.
     """
     found = sorted({(found.line or line_of(found.key, lines), said(found)) for found in mistakes})
     has_lines = bool(lines) or any(mistake.line for mistake in mistakes)
@@ -58,7 +58,7 @@ def refusal(source: str, lines: Lines, mistakes: Iterable[Mistake]) -> SettingsE
 
 
 def said(mistake: Mistake) -> str:
-    """Return what a person reads of a mistake."""
+    """Return the message for a mistake."""
     return f"{shown(mistake.key)}: {mistake.reason}, such as {mistake.example}"
 
 
@@ -68,7 +68,7 @@ def line_of(key: Key, lines: Lines) -> int:
 
 
 def shown(key: Key) -> str:
-    """Return a key as a person looks for it, below estate:settings; what is no key may be a secret in the wrong place."""
+    """Return a key as shown to a person, below estate:settings. Text that is no key is hidden: it may be a misplaced secret."""
     if not key:
         return "the file"
     below = (key[2:] or key[1:]) if key[:2] == SETTINGS else key
@@ -76,10 +76,10 @@ def shown(key: Key) -> str:
 
 
 def read(file: Path) -> tuple[dict[str, Any], Lines]:
-    """Return the settings in a stack file, and the line of each key of the file.
+    """Return the configuration in a stack file, including the settings, and the line of each key of the file.
 
     Raises:
-        SettingsError: it cannot be read, is no YAML that all readers take alike, or holds no settings.
+        SettingsError: the file cannot be read, is no YAML that all parsers interpret alike, or holds no settings.
     """
     source = source_of(file)
     text = decoded(file, source)
@@ -88,11 +88,11 @@ def read(file: Path) -> tuple[dict[str, Any], Lines]:
     mistakes = reader.mistakes or list(wrong_around_settings(values))
     if mistakes:
         raise refusal(source, reader.lines, mistakes)
-    return values["config"]["estate:settings"], reader.lines
+    return values["config"], reader.lines
 
 
 def source_of(file: Path) -> str:
-    """Return the name of a file for errors: within the project, from there."""
+    """Return the name of a file for errors: relative to the project, if it is in the project."""
     return str(file.relative_to(PROJECT) if file.is_relative_to(PROJECT) else file)
 
 
@@ -115,14 +115,22 @@ def decoded(file: Path, source: str) -> str:
     raise refusal(source, NO_LINES, [Mistake((), reason, EXAMPLE, line)])
 
 
-PULUMIS = ("secretsprovider", "encryptedkey", "encryptionsalt", "environment")
-"""Keys next to `config` (https://www.pulumi.com/docs/iac/concepts/projects/stack-settings-file/)."""
+PULUMIS = {
+    "secretsprovider": "secretsprovider: awskms://alias/estate",
+    "encryptedkey": "encryptedkey: AQICAHh…",
+    "encryptionsalt": "encryptionsalt: v1:…",
+    "environment": "environment: [estate/dev]",
+}
+"""Keys next to `config` (https://www.pulumi.com/docs/iac/concepts/projects/stack-settings-file/), with examples."""
+SALT = re.compile(r"v1:[A-Za-z0-9+/]+=*:v1:[A-Za-z0-9+/]+=*:[A-Za-z0-9+/]+=*")
+"""Pattern of a salt, with a ciphertext by which Pulumi recognizes a passphrase (pkg/secrets/passphrase/manager.go, v3)."""
+CONTEXT = "kubernetes:context"
 PROVIDERS = "pulumi:disable-default-providers"
 NAMESPACED = re.compile(r"[^:\s]+:(?:config:)?[^:\s]+")
 
 
 def wrong_around_settings(values: Any) -> Iterator[Mistake]:
-    """Yield what is wrong outside the settings themselves; of a key that is misspelled not that it is missing, too."""
+    """Yield mistakes outside the settings themselves. A misspelled key is not also reported as missing."""
     if values is None:
         yield Mistake((), "holds nothing", EXAMPLE, 1)
     elif not isinstance(values, dict):
@@ -132,12 +140,37 @@ def wrong_around_settings(values: Any) -> Iterator[Mistake]:
         unknown = table.keys() - {"config", *PULUMIS}
         for key in unknown:
             yield Mistake((key,), f"Pulumi ignores this key ({nearest(key, ['config', *PULUMIS])})", EXAMPLE)
+        yield from wrong_pulumis(table)
         if "config" in table or not unknown:
             yield from wrong_config(table.get("config"))
 
 
+def wrong_pulumis(table: Mapping[str, Any]) -> Iterator[Mistake]:
+    """Yield mistakes in Pulumi's own keys: values that it refuses, or takes for others."""
+    for key, right in PULUMIS.items():
+        value = table.get(key, "-")
+        if key == "environment":
+            is_right = isinstance(value, dict) or (isinstance(value, list) and are_texts(cast("list[Any]", value)))
+            if key in table and not is_right:
+                yield Mistake((key,), "wants a list of names of environments, or a table", right)
+        elif (
+            key == "encryptionsalt" and key in table and isinstance(value, str) and value and not SALT.fullmatch(value)
+        ):
+            yield Mistake((key,), "is not what Pulumi has written", f"{right} as it is in the repository's history")
+        elif not are_texts([value]):
+            yield Mistake((key,), EMPTY if value in (None, "") else "wants a text", right)
+
+
+EMPTY = "is left empty and wants a text"
+
+
+def are_texts(values: Iterable[Any]) -> bool:
+    """Return whether all values are texts of one line that are not empty."""
+    return all(isinstance(value, str) and value.strip() and value.isprintable() for value in values)
+
+
 def wrong_config(config: Any) -> Iterator[Mistake]:
-    """Yield what is wrong about the table `config`, but for the settings in it."""
+    """Yield mistakes in the table `config`, except in the settings."""
     if config is None:
         yield Mistake(("config",), "is missing, and with it the settings", EXAMPLE)
     elif not isinstance(config, dict):
@@ -156,32 +189,66 @@ def wrong_config(config: Any) -> Iterator[Mistake]:
 
 
 def misread(config: Mapping[str, Any]) -> Iterator[Mistake]:
-    """Yield the keys of `config` that Pulumi would read otherwise than it is checked here, or fail at."""
+    """Yield mistakes in keys of `config` that Pulumi would read differently than they are checked here, or fail at."""
     for key in config:
-        if key.startswith("estate:config:"):
+        if key.startswith(("estate:config:", "kubernetes:config:", "pulumi:config:")):
             short = key.replace(":config:", ":")
             yield Mistake(
                 ("config", key), f"is Pulumi's other spelling of {short}, and would take its place", f"{short}: …"
             )
     providers = config.get(PROVIDERS, [])
-    if not isinstance(providers, list) or not all(isinstance(name, str) for name in cast("list[Any]", providers)):
+    if not isinstance(providers, list) or not are_texts(cast("list[Any]", providers)):
         yield Mistake(("config", PROVIDERS), "wants a list of names", f"{PROVIDERS}: [kubernetes]")
+    context = config.get(CONTEXT, "-")
+    if not are_texts([context]):
+        reason = EMPTY if context in (None, "") else "wants a text, the name of a context of your kubeconfig"
+        yield Mistake(("config", CONTEXT), reason, f"{CONTEXT}: kind-estate")
+
+
+def wrong_secrets(config: Mapping[str, Any], kept: Sequence[str], made: Sequence[str], stack: str) -> Iterator[Mistake]:
+    """Yield mistakes in the estate's keys next to its settings, which are all secrets.
+
+    Args:
+        config: the table `config`.
+        kept: names of the secrets that `make secret` stores.
+        made: names of secrets that the user no longer supplies.
+        stack: name of the stack.
+    """
+    names = {*kept, *made}
+    for key, value in config.items():
+        namespace, _, name = key.partition(":")
+        if namespace != "estate" or key == SETTINGS[1]:
+            continue
+        near = name if name in kept else closest(name, kept) or "…"
+        how = f"make secret NAME={near} STACK={stack}, which stores it encrypted"
+        if name not in names:
+            why = f"is not known ({nearest(name, kept)}): wants to be taken out"
+            yield Mistake(("config", key), why, how)
+        elif not is_encrypted(value):
+            why = "is a secret that everyone can read: wants to be taken out, and another value encrypted"
+            yield Mistake(("config", key), why, how)
+
+
+def is_encrypted(value: Any) -> bool:
+    """Return whether a value of `config` is a secret as Pulumi writes it."""
+    table = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+    return table.keys() == {"secure"} and are_texts(table.values())
 
 
 def closest(unknown: str, known: Iterable[str]) -> str | None:
-    """Return the known name that is nearest, if any is near."""
+    """Return the most similar known name, if one is similar."""
     return next(iter(difflib.get_close_matches(unknown, sorted(known), n=1)), None)
 
 
 def nearest(unknown: str, known: Iterable[str]) -> str:
-    """Return a question for the nearest known name, or all of them where none is near."""
+    """Return a question about the most similar known name, or a list of all of them if none is similar."""
     names = sorted(known)
     near = closest(unknown, names)
     return f"did you mean {near}?" if near else f"known are {', '.join(names)}"
 
 
 class TooDeepError(Exception):
-    """Tables within tables, more than there can be."""
+    """Error for tables and lists that are nested too deeply."""
 
 
 TRUE_OR_FALSE = {word: word.lower() == "true" for word in ("true", "True", "TRUE", "false", "False", "FALSE")}
@@ -190,9 +257,9 @@ WHOLE = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
 DECIMAL = re.compile(r"[-+]?(?:0|[1-9][0-9]*)\.[0-9]+")
 NUMBER = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?|0[xob][0-9a-fA-F]+)")
 HALF = re.compile("[\ud800-\udfff]")
-"""A surrogate."""
+"""Pattern of a surrogate."""
 DATE = re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[Tt\s].*)?")
-"""Numbers and dates of go-yaml, with which Pulumi reads; the rest is known to PyYAML's resolver."""
+"""Pattern of dates in go-yaml, with which Pulumi reads, like those of numbers above; PyYAML's resolver knows the rest."""
 DIFFERENT = {
     "bool": ("some readers of YAML take this for true or false, Pulumi for a text", "true, or the text in quotes"),
     "date": ("readers of YAML take this for a date", 'the text in quotes, "2026-01-31"'),
@@ -207,7 +274,7 @@ DIFFERENT = {
 
 
 class Reader:
-    """Makes values of YAML: tables, lists, texts, numbers, booleans and nothing, which every reader of YAML takes alike."""
+    """Parser of the YAML that every parser interprets alike: tables, lists, texts, numbers, booleans and nulls."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -217,7 +284,7 @@ class Reader:
         self._starts = [found.end() for found in re.finditer(r"\r\n|\r|\n", text)]
 
     def read(self) -> Any:
-        """Return what the text holds; where there are mistakes, what is left of it."""
+        """Return the content of the text; if there are mistakes, the rest of it."""
         try:
             self._yaml: Any = yaml.SafeLoader(self.text)
         except yaml.reader.ReaderError as error:
@@ -229,28 +296,33 @@ class Reader:
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             self._not_yaml(self._line(mark.index if mark else 0), error.problem or "")
-        except (ValueError, OverflowError):  # by an escape in a text that stands for no character
+        except (ValueError, OverflowError):  # raised at an escape that stands for no character
             self._not_yaml(self._line(self._yaml.index), "an escape that stands for no character")
         except TooDeepError:
             pass
         return None
 
     def _not_yaml(self, line: int, problem: str) -> None:
-        """Note that the text is not YAML from a line on; the parser's words hold names of the file's own in quotes."""
+        """Record that the text is not YAML from a line on. Quoted words of the parser's message are hidden: they are from the file."""
         said = re.sub(r"'[^']{2,}'", "this", problem.partition("\n")[0])
         is_tab = re.match(r" *\t", self.text[[0, *self._starts][line - 1] :])
         reason = "a tab stands where spaces have to" if is_tab else f"this is not YAML, {said}"
         self.mistakes.append(Mistake((), f"Pulumi refuses it: {reason}", EXAMPLE, line))
 
     def _line(self, index: int) -> int:
-        """Return the line of a character, as editors count: PyYAML takes other separators for ends of lines too."""
+        """Return the line of a character, as editors count: PyYAML treats further separators as line ends."""
         return bisect_right(self._starts, index) + 1
 
     def _documents(self) -> Any:
         """Return the first document, the only one that Pulumi reads."""
         self._next()
-        if isinstance(self._next(), yaml.StreamEndEvent):
+        start = self._next()
+        if isinstance(start, yaml.StreamEndEvent):
             return None
+        if self.text.startswith("%", start.start_mark.index):
+            self._mistake(
+                (), start, "has a directive, which readers of YAML take differently: wants it taken out", EXAMPLE
+            )
         first = self._value(self._next(), ())
         self._next()
         if not isinstance(start := self._next(), yaml.StreamEndEvent):
@@ -322,7 +394,7 @@ class Reader:
         return value if isinstance(value, str) else f"a key in line {line}"
 
     def _scalar(self, event: Any, key: Key) -> Any:
-        """Return a text, number, boolean or nothing."""
+        """Return a text, number, boolean or None."""
         value: str = event.value
         if event.style is not None:
             if HALF.search(value):
@@ -342,7 +414,7 @@ class Reader:
         return value
 
     def _ambiguous(self, value: str) -> str | None:
-        """Return the kind of a value without quotes that readers do not all take for a text."""
+        """Return the kind of an unquoted value that some parsers do not take for a text; None if all do."""
         resolved: str = self._yaml.resolve(yaml.ScalarNode, value, (True, False))
         tag = resolved.rpartition(":")[2]
         if tag == "bool":

@@ -1,16 +1,13 @@
 """The secrets of a stack, named after their use: generated ones from Pulumi's state, given ones from its configuration."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import pulumi
 
 from infra.generated_secrets import GeneratedSecrets
-from infra.settings import SettingsError, StackSettings
-
-TOKEN_KEYS = ("tokenKey", "nextTokenKey", "previousTokenKey")
-"""Keys of tokens. The first one signs; tokens signed with the others, which are there while keys are rotated, are accepted too."""
-DATABASE_LOGIN = "databaseLogin"
-"""Name of the value that is the services' login, `a` or `b`; absent: `a`."""
+from infra.services import Service
+from infra.settings import DATABASE_LOGIN, TOKEN_KEYS, SettingsError, StackSettings, service_secrets
 
 
 @dataclass(frozen=True)
@@ -39,28 +36,37 @@ class Secrets:
     authority_seed: pulumi.Output[str]
     consul_seed: pulumi.Output[str]
     grafana_password: pulumi.Output[str] | None
-    """None where there is no Grafana."""
+    """Password of Grafana's user admin; None if there is no Grafana."""
     receivers: dict[str, pulumi.Output[str]]
-    """Secrets of the receivers, keyed with the names that these have for them."""
+    """Secrets of the alert receivers, by the names of the secrets."""
+    services: Mapping[str, pulumi.Output[str]]
+    """Services' own secrets, by their names in the stack's configuration."""
+
+    def of(self, service: Service) -> dict[str, pulumi.Output[str]]:
+        """Return the own secrets of one of our services, by the names in its declaration."""
+        return {name: self.services[service.secret_key(name)] for name in service.secrets}
 
 
 def load_secrets(settings: StackSettings) -> Secrets:
     """Return the passwords and keys of the stack that Pulumi runs, as Pulumi secrets.
 
     Args:
-        settings: of the stack, which say what it needs.
+        settings: the stack's settings, which determine the secrets that it needs.
 
     Raises:
-        SettingsError: one that has to be given is not.
+        SettingsError: secrets that the user must supply are missing; with a line for each.
     """
     config = pulumi.Config("estate")
+    known_given = {name: config.get_secret(name) for name in settings.given_secrets}
+    refuse_missing(pulumi.get_stack(), (name for name, value in known_given.items() if value is None))
+    given = {name: value for name, value in known_given.items() if value is not None}
     names = settings.generated_secrets
     known = (*names, *TOKEN_KEYS[1:], DATABASE_LOGIN)
     first = {name: value for name in known if (value := config.get_secret(name)) is not None}
     generated = GeneratedSecrets(names, first)
     return Secrets(
         database=DatabaseSecrets(
-            admin=given(config, "postgresPassword") if settings.postgres.managed else generated["postgresPassword"],
+            admin=given["postgresPassword"] if settings.postgres.managed else generated["postgresPassword"],
             owner=generated["databaseOwnerPassword"],
             backup=generated["databaseBackupPassword"],
             metrics=generated["databaseMetricsPassword"],
@@ -73,20 +79,25 @@ def load_secrets(settings: StackSettings) -> Secrets:
         authority_seed=generated["authoritySeed"],
         consul_seed=generated["consulSeed"],
         grafana_password=generated["grafanaPassword"] if settings.images.grafana else None,
-        receivers={name: given(config, name) for name in settings.receiver_secrets},
+        receivers={name: given[name] for name in settings.receiver_secrets},
+        services={name: given[name] for name in service_secrets()},
     )
 
 
-def given(config: pulumi.Config, name: str) -> pulumi.Output[str]:
-    """Return a secret of the stack's configuration.
+def refuse_missing(stack: str, names: Iterable[str]) -> None:
+    """Refuse a stack that lacks secrets which the user must supply.
+
+    Args:
+        stack: name of the stack.
+        names: names of the missing secrets.
 
     Raises:
-        SettingsError: it is not there.
+        SettingsError: there are any; with a command for each.
     """
-    value = config.get_secret(name)
-    if value is None:
-        raise SettingsError(
-            f"the secret {name} is missing: make secret NAME={name} STACK={pulumi.get_stack()} asks for it,"
-            f" and pulumi config set --secret estate:{name} takes it"
-        )
-    return value
+    lines = [
+        f"the secret {name} is missing: make secret NAME={name} STACK={stack} asks for it,"
+        f" and pulumi config set --secret estate:{name} takes it"
+        for name in names
+    ]
+    if lines:
+        raise SettingsError("\n".join(lines))

@@ -1,4 +1,4 @@
-"""What the stacks of a stage have in common, in one place; a stack file holds what differs from it."""
+"""Default settings of each stage, in one place; a stack file holds only what differs."""
 
 from typing import Any, Literal, cast
 
@@ -17,7 +17,7 @@ EVERY_STAGE: Values = {
         "slo": {"availability_percent": 99.9, "latency_percent": 99, "latency_s": 0.5},
     },
     "services": {
-        # It verifies secrets with Argon2, and holds what slow clients do not take.
+        # It verifies secrets with Argon2, and buffers responses to slow clients.
         "api-gateway": {"replicas": 2, "limits": {"memory": "256Mi"}},
     },
 }
@@ -30,17 +30,22 @@ STAGES: dict[Stage, Values] = {
 
 
 def with_defaults(values: Values, stage: Stage) -> Values:
-    """A stack's settings over those of its stage; each service's over `service`, which holds for all."""
-    defaults = over(EVERY_STAGE, STAGES[stage])
+    """Return a stack's settings merged over those of its stage, and each service's over `service`, which applies to all."""
+    defaults = defaults_of(stage)
     merged = over(defaults, values)
-    # Other things than tables are left to be refused, once.
+    # Values that are not tables are left for validation, to be refused once.
     common = merged["service"] if isinstance(merged["service"], dict) else defaults["service"]
     own = cast("Values", merged["services"]) if isinstance(merged["services"], dict) else {}
     return merged | {"services": {name: over(common, one) for name, one in own.items()} or merged["services"]}
 
 
+def defaults_of(stage: Stage) -> Values:
+    """Return the default settings of a stage."""
+    return over(EVERY_STAGE, STAGES[stage])
+
+
 def over(defaults: Any, values: Any) -> Any:
-    """Values, and defaults where tables have none; a list is replaced as a whole."""
+    """Return values merged over defaults, table by table; a list is replaced as a whole."""
     if not isinstance(defaults, dict) or not isinstance(values, dict):
         return values
     known, given = cast("Values", defaults), cast("Values", values)

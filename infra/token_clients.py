@@ -1,4 +1,4 @@
-"""Who may have tokens: clients of the gateway's POST /auth/token, in a Secret. Only hashes of their secrets are in it."""
+"""Clients of the gateway's POST /auth/token, in a Secret that contains only hashes of their secrets."""
 
 import hashlib
 import json
@@ -10,13 +10,11 @@ from pulumi_kubernetes.core.v1 import Secret
 
 from infra.namespace import EstateNamespace
 from infra.pods import metadata
-from infra.settings import ClientSettings
+from infra.settings import OPERATOR, ClientSettings
 
 NAME = "token-clients"
 FOLDER = "/run/secrets/token-clients"
 FILE = "clients.json"
-OPERATOR = "operator"
-"""The client that every stack has; its secret is the stack's `operatorSecret`."""
 
 
 class TokenClients(pulumi.ComponentResource):
@@ -24,7 +22,7 @@ class TokenClients(pulumi.ComponentResource):
 
     secret: Secret
     environment: dict[str, str]
-    """What the gateway has in its environment."""
+    """Environment variables of the gateway."""
 
     def __init__(
         self, operator_secret: pulumi.Output[str], clients: Sequence[ClientSettings], namespace: EstateNamespace
@@ -32,9 +30,9 @@ class TokenClients(pulumi.ComponentResource):
         """Create the Secret.
 
         Args:
-            operator_secret: of the client `operator`.
-            clients: all others.
-            namespace: where the gateway runs.
+            operator_secret: secret of the client `operator`.
+            clients: the other clients.
+            namespace: namespace of the gateway.
         """
         super().__init__("estate:token_clients:TokenClients", NAME, {}, pulumi.ResourceOptions(parent=namespace))
         self.secret = Secret(
@@ -48,15 +46,15 @@ class TokenClients(pulumi.ComponentResource):
 
 
 def rendered(operator_secret: str, clients: Sequence[ClientSettings]) -> str:
-    """The file of clients."""
+    """Return the content of the file of clients."""
     operator = ClientSettings(id=OPERATOR, secret_hash=hashed(operator_secret, OPERATOR), user_id=0, username=OPERATOR)
     return json.dumps({"clients": [client.model_dump() for client in (operator, *clients)]})
 
 
 def hashed(secret: str, client_id: str) -> str:
-    """Argon2id hash of a secret that was generated at random, at OWASP's least cost.
+    """Return the Argon2id hash of a randomly generated secret, at OWASP's minimum cost.
 
-    The salt follows from both, so that the same client is the same content at every run of the program.
+    The salt is derived from both arguments, so that the same client gives the same content in every run of the program.
     """
     salt = hashlib.sha256(f"estate:{client_id}:{secret}".encode()).digest()[:16]
     return hash_secret(

@@ -1,4 +1,4 @@
-"""The keys that tokens are signed and verified by, as a JWK Set (RFC 7517) in a Secret."""
+"""The keys with which tokens are signed and verified, as a JWK Set (RFC 7517) in a Secret."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ class TokenKeys(pulumi.ComponentResource):
 
     secret: Secret
     environment: dict[str, str]
-    """What a service that verifies tokens has in its environment."""
+    """Environment variables of a service that verifies tokens."""
 
     def __init__(
         self, keys: pulumi.Output[list[str]], issuer: str, jwks: JwksSettings | None, namespace: EstateNamespace
@@ -29,10 +29,10 @@ class TokenKeys(pulumi.ComponentResource):
         """Create the Secret.
 
         Args:
-            keys: 32 bytes or more each, as base64url without padding; the first one signs.
-            issuer: who signs: the public URL of the estate.
+            keys: keys of 32 bytes or more, as base64url without padding; the first one signs.
+            issuer: issuer of the tokens: the public URL of the estate.
             jwks: another issuer, whose tokens are accepted too.
-            namespace: where the services run.
+            namespace: namespace of the services.
         """
         self.jwks = jwks
         super().__init__("estate:token_keys:TokenKeys", NAME, {}, pulumi.ResourceOptions(parent=namespace))
@@ -48,11 +48,11 @@ class TokenKeys(pulumi.ComponentResource):
 
 
 def key_set(keys: Sequence[str]) -> str:
-    """The JWK Set of some keys, in their order; a key that is there twice, as it is amid a rotation, is in it once."""
+    """Return the JWK Set of keys, in their order; a key that is listed twice, as it is during a rotation, is in it once."""
     members = [{"kty": "oct", "kid": kid(key), "use": "sig", "alg": "HS256", "k": key} for key in dict.fromkeys(keys)]
     return json.dumps({"keys": members})
 
 
 def kid(key: str) -> str:
-    """The name of a key: it tells keys apart, and of a random key nothing else."""
+    """Return the ID of a key: it distinguishes keys, and reveals nothing else about a random key."""
     return hashlib.sha256(f"kid:{key}".encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Where our services send the spans of requests: a collector that somebody else runs."""
+"""Tracing: our services send the spans of requests to an externally operated collector."""
 
 import pulumi
 
@@ -8,14 +8,14 @@ from infra.settings import TracingSettings
 
 
 class Tracing:
-    """What a service needs for it: its settings, and the way there."""
+    """Environment variables and network access that a service needs for tracing."""
 
     def __init__(self, settings: TracingSettings, namespace: EstateNamespace) -> None:
-        """Nothing is created but what `flow` is asked for.
+        """Take the settings; only `flow` creates resources.
 
         Args:
-            settings: of the stack.
-            namespace: of the services.
+            settings: the stack's settings.
+            namespace: namespace of the services.
         """
         self.settings = settings
         self.namespace = namespace

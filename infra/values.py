@@ -1,4 +1,4 @@
-"""Types of settings that have a grammar of their own, each with an example. Their errors hold nothing of the value: a wrong one may be a secret."""
+"""Setting types with a grammar of their own, each with an example. Their errors never quote the value: a wrong one may be a secret."""
 
 import re
 from collections.abc import Sequence
@@ -11,16 +11,18 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from infra.addresses import host
 
+INT32 = 2**31 - 1
+"""Maximum of most of Kubernetes' integers."""
 QUANTITY = r"([+-]?)(\d{1,20}(?:\.\d{0,20})?|\.\d{1,20})([KMGTPE]i|[numkMGTPE]|[eE][+-]?0{0,9}\d{1,2})?"
-"""https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/"""
+"""Pattern of a quantity (https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/)."""
 BINARY, DECIMAL = "KMGTPE", {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 
 
 def amount(quantity: str) -> Fraction:
-    """Return what a Kubernetes quantity stands for.
+    """Return the number that a Kubernetes quantity stands for.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the value is invalid.
     """
     found = re.fullmatch(QUANTITY, quantity, re.ASCII)
     if found is None:
@@ -37,7 +39,7 @@ def quantity(value: str, least: Fraction, finest: str) -> str:
     """Return a Kubernetes quantity that is more than zero and a multiple of `least`.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the value is invalid.
     """
     found = amount(value)
     if found <= 0:
@@ -53,7 +55,7 @@ def cpu(value: str) -> str:
     """Return a quantity of CPU.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the value is invalid.
     """
     return quantity(value, Fraction(1, 1000), "wants no less than 1m at a time, a thousandth of a CPU")
 
@@ -62,7 +64,7 @@ def size(value: str) -> str:
     """Return a quantity of memory or storage.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the value is invalid.
     """
     return quantity(value, Fraction(1), "wants whole bytes, of which m is a thousandth")
 
@@ -86,7 +88,7 @@ DOMAIN = rf"(?:{DOMAIN_PART}(?:\.{DOMAIN_PART})*|\[[0-9a-fA-F:]+\])(?::[1-9][0-9
 REPOSITORY = rf"(?:{DOMAIN}/)?{COMPONENT}(?:/{COMPONENT})*"
 DIGEST = r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}"
 IMAGE = rf"({REPOSITORY})(?::[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}})?(?:@(?:{DIGEST}))?"
-"""https://pkg.go.dev/github.com/distribution/reference"""
+"""Pattern of a reference (https://pkg.go.dev/github.com/distribution/reference)."""
 BY_DIGEST = rf"({REPOSITORY})(?::[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}})?@(?:{DIGEST})"
 LONGEST_REPOSITORY = 255
 LONGEST_IMAGE = LONGEST_REPOSITORY + 1 + 128 + 1 + 7 + 128
@@ -94,7 +96,7 @@ ZEROS = "sha256:" + "0" * 64
 
 
 def matching(pattern: str, value: str, wanted: str, longest: int | None = None) -> str:
-    """Return a text that matches, and is not too long.
+    """Return a text that matches a pattern and is not too long.
 
     Raises:
         ValueError: `wanted`.
@@ -120,7 +122,7 @@ def image(value: str) -> str:
     """Return a reference to an image.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the value is invalid.
     """
     return reference(IMAGE, value, "wants an image as registry/repository:tag, in lower case, with @digest if need be")
 
@@ -129,7 +131,7 @@ def image_by_digest(value: str) -> str:
     """Return a reference to an image by its digest.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the value is invalid.
     """
     return reference(
         BY_DIGEST, value, "wants an image as registry/repository@sha256: and 64 hexadecimal digits, in lower case"
@@ -137,10 +139,10 @@ def image_by_digest(value: str) -> str:
 
 
 def registry(value: str) -> str:
-    """Return a place in a registry, below which repositories have names.
+    """Return a registry with a path, below which repositories have names.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the value is invalid.
     """
     wanted = "wants host[:port]/path of a registry, in lower case, without https:// and a slash at the end"
     matching(REPOSITORY, f"{value}/name", wanted, LONGEST_REPOSITORY)
@@ -167,16 +169,16 @@ Registry = Annotated[
 
 LABEL = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
 SUBDOMAIN = rf"{LABEL}(?:\.{LABEL})*"
-"""https://kubernetes.io/docs/concepts/overview/working-with-objects/names/"""
+"""Pattern of a DNS subdomain (https://kubernetes.io/docs/concepts/overview/working-with-objects/names/)."""
 LONGEST_STACK = 63 - len("estate--logs")
-"""Length of a stack's name: of its two namespaces, estate-<stack> and estate-<stack>-logs, each has a name of 63 characters at the most."""
+"""Maximum length of a stack's name: those of its namespaces, estate-<stack> and estate-<stack>-logs, have at most 63 characters."""
 
 
 def label(value: str) -> str:
-    """Return a name as RFC 1123 has labels, such as that of a namespace.
+    """Return a name that is a label of RFC 1123, such as that of a namespace.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the value is invalid.
     """
     return matching(
         LABEL, value, "wants 1 to 63 lower-case letters, digits and -, a letter or digit first and last", 63
@@ -184,20 +186,20 @@ def label(value: str) -> str:
 
 
 def subdomain(value: str) -> str:
-    """Return a name as RFC 1123 has subdomains, such as that of a Secret.
+    """Return a name that is a subdomain of RFC 1123, such as that of a Secret.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the value is invalid.
     """
     wanted = "wants 1 to 253 lower-case letters, digits, - and ., a letter or digit first and last in each part"
     return matching(SUBDOMAIN, value, wanted, 253)
 
 
 def public_host(value: str) -> str:
-    """Return the host of an Ingress, which is a name and no address.
+    """Return the host of an Ingress, which is a name, not an IP address.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the value is invalid.
     """
     try:
         ip_address(value)
@@ -207,10 +209,10 @@ def public_host(value: str) -> str:
 
 
 def stack_name(value: str) -> str:
-    """Return the name of a stack, of which its namespaces' names are made.
+    """Return the name of a stack, from which its namespaces' names are made.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the value is invalid.
     """
     wanted = f"wants 1 to {LONGEST_STACK} lower-case letters, digits and -, a letter or digit first and last, since estate-<stack> is a namespace"
     return matching(LABEL, value, wanted, LONGEST_STACK)
@@ -241,31 +243,49 @@ MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", 
 WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 LAST_DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 PART = re.compile(r"(?:([*?])|(\d{1,2}|[a-z]{3})(?:-(\d{1,2}|[a-z]{3}))?)(?:/(\d{1,3}))?", re.ASCII)
-NICKNAMES = re.compile(
-    r"@(?:yearly|annually|monthly|weekly|daily|midnight|hourly)|@every (?=.*[1-9])(?:[0-9]{1,6}[hms])+"
-)
+NICKNAMES = re.compile(r"@(?:yearly|annually|monthly|weekly|daily|midnight|hourly)")
+EVERY = re.compile(r"@every (?:[0-9]{1,6}(?:\.[0-9]{1,9})?[hms])+")
+LONGEST_S = 2**63 / 10**9
+"""Maximum seconds of a duration in Go."""
+ANY = re.compile(r"[*?](?:/0*1)?")
+"""Pattern of a part of a field that leaves the choice of days to the other field (dayMatches in spec.go of robfig/cron)."""
 
 
 def schedule(value: str) -> str:
-    """Return when something is due, as Kubernetes' CronJob takes it (https://pkg.go.dev/github.com/robfig/cron/v3).
+    """Return a schedule in the syntax of Kubernetes' CronJob (https://pkg.go.dev/github.com/robfig/cron/v3).
 
     Raises:
-        ValueError: it is none, or never due.
+        ValueError: the value is invalid, or never due.
     """
     if value.startswith(("TZ=", "CRON_TZ=")):
         raise ValueError("wants no time zone, which Kubernetes refuses in a schedule: it is in UTC")
-    fields = value.lower().split(" ")
     if NICKNAMES.fullmatch(value):
         return value
+    if EVERY.fullmatch(value):
+        return every(value)
+    fields = [field for field in value.lower().split(" ") if field]
     if len(fields) != 5:
         raise ValueError("wants minute, hour, day of the month, month and day of the week, or @daily and the like")
     times(fields[0], 0, 59)
     times(fields[1], 0, 23)
     days, months = times(fields[2], 1, 31), times(fields[3], 1, 12, MONTHS)
     times(fields[4], 0, 6, WEEKDAYS)
-    # A day of the week that is given is another way to be due.
-    if fields[4] in ("*", "?") and all(min(days) > LAST_DAYS[month - 1] for month in months):
+    # If a day of the week is given, the schedule is due on that day as well.
+    is_any = any(ANY.fullmatch(part) for part in fields[4].split(","))
+    if is_any and all(min(days) > LAST_DAYS[month - 1] for month in months):
         raise ValueError("wants a day that its months have: this is never due")
+    return value
+
+
+def every(value: str) -> str:
+    """Return a schedule with a fixed interval.
+
+    Raises:
+        ValueError: the interval is out of range.
+    """
+    parts = re.findall(r"([0-9.]+)([hms])", value)
+    if not 0 < sum(Fraction(number) * {"h": 3600, "m": 60, "s": 1}[unit] for number, unit in parts) < LONGEST_S:
+        raise ValueError("wants more than no time after @every, and less than 292 years")
     return value
 
 
@@ -273,14 +293,16 @@ def times(field: str, low: int, high: int, names: Sequence[str] = ()) -> set[int
     """Return the numbers that a field of a schedule stands for.
 
     Raises:
-        ValueError: it stands for none.
+        ValueError: the field is invalid.
     """
     numbers = {name: low + index for index, name in enumerate(names)}
     found: set[int] = set()
     for part in field.split(","):
         parts = PART.fullmatch(part)
         if parts is None:
-            raise ValueError("wants in each field *, numbers, ranges a-b, steps */n, or several of them with commas")
+            raise ValueError(
+                "wants in each field *, whole numbers, ranges a-b, steps */n, or several of them with commas"
+            )
         every, first, last, step = parts.groups()
         try:
             start = low if every else numbers[first] if first in numbers else int(first)
@@ -289,6 +311,8 @@ def times(field: str, low: int, high: int, names: Sequence[str] = ()) -> set[int
             )
         except ValueError as error:
             raise ValueError("wants no names but jan to dec for months and sun to sat for days of the week") from error
+        if low <= end < start <= high:
+            raise ValueError("wants the lower number of a range first")
         if not low <= start <= end <= high or step == "0" * len(step or ""):
             raise ValueError(
                 "wants minutes of 0-59, hours of 0-23, days of 1-31, months of 1-12, days of the week of 0-6, steps from 1"
@@ -301,10 +325,10 @@ Schedule = Annotated[str, AfterValidator(schedule), Field(examples=["17 2 * * *"
 
 
 def text(value: str) -> str:
-    """Return a text of one line with something in it.
+    """Return a text of one line that is not empty.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the value is invalid.
     """
     if not value or value != value.strip() or not value.isprintable():
         raise ValueError("wants a text of one line, not empty, without control characters and spaces around it")
@@ -312,13 +336,15 @@ def text(value: str) -> str:
 
 
 def role(value: str) -> str:
-    """Return the name of a role of Postgres, which has 63 bytes at the most.
+    """Return the name of a role of Postgres, of at most 63 bytes.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the value is invalid.
     """
     if len(text(value).encode()) > 63:
         raise ValueError("wants a name of 63 bytes at the most")
+    if value.startswith("pg_") or value in ("public", "none"):
+        raise ValueError("wants another name: public, none and what begins with pg_ are Postgres' own")
     return value
 
 
@@ -326,51 +352,18 @@ def folder(value: str) -> str:
     """Return an absolute path, as Kubernetes mounts them.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the value is invalid.
     """
-    if not text(value).startswith("/") or value.strip("/") == "" or ".." in value.split("/"):
-        raise ValueError("wants an absolute path without ..")
+    if not text(value).startswith("/") or value.strip("/") == "" or ".." in value.split("/") or ":" in value:
+        raise ValueError("wants an absolute path without .. and :")
     return value
-
-
-LOCAL_PART = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}")
-WITH_NAME = re.compile(r"[^<>@,\"]+ <([^<>]+)>")
-
-
-def mail_addresses(value: str) -> str:
-    """Return addresses of mail with commas between them, each alone or as `Name <address>`.
-
-    Raises:
-        ValueError: one is none.
-    """
-    for part in text(value).split(","):
-        named = WITH_NAME.fullmatch(part.strip())
-        local, _, domain = (named[1] if named else part.strip()).rpartition("@")
-        try:
-            host(domain)
-        except ValueError as error:
-            raise ValueError("wants addresses of mail") from error
-        if not LOCAL_PART.fullmatch(local):
-            raise ValueError("wants addresses of mail")
-    return value
-
-
-def mail_address(value: str) -> str:
-    """Return one address of mail.
-
-    Raises:
-        ValueError: it is none, or several.
-    """
-    if "," in value:
-        raise ValueError("wants one address of mail")
-    return mail_addresses(value)
 
 
 def instant(value: str) -> str:
     """Return a date and time of ISO 8601.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the value is invalid.
     """
     try:
         datetime.fromisoformat(value)
@@ -383,10 +376,4 @@ ONE_LINE: dict[str, Any] = {"minLength": 1, "pattern": "^[^\\u0000-\\u001f\\u007
 Text = Annotated[str, AfterValidator(text), Field(examples=["billing"], json_schema_extra=ONE_LINE)]
 Role = Annotated[str, AfterValidator(role), Field(examples=["postgres"], json_schema_extra=ONE_LINE)]
 Folder = Annotated[str, AfterValidator(folder), Field(examples=["/var/log/pods"], json_schema_extra={"pattern": "^/."})]
-MailAddress = Annotated[
-    str, AfterValidator(mail_address), Field(examples=["estate@example.com"], json_schema_extra={"pattern": "@"})
-]
-MailAddresses = Annotated[
-    str, AfterValidator(mail_addresses), Field(examples=["us@example.com"], json_schema_extra={"pattern": "@"})
-]
 Instant = Annotated[str, AfterValidator(instant), Field(examples=["2026-01-31T12:00:00+00:00"])]

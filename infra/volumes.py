@@ -1,4 +1,4 @@
-"""Claims of volumes: resources of their own, so that another size is a change of the claim, which Kubernetes makes in place or refuses."""
+"""Volume claims as resources of their own, so that another size is a change of the claim, which Kubernetes makes in place or refuses."""
 
 from typing import Any
 
@@ -14,21 +14,21 @@ TEMPLATE = "data"
 
 
 def claim_template(storage: str) -> dict[str, Any]:
-    """Return the template by which a StatefulSet makes a claim again that somebody has deleted."""
+    """Return the template from which a StatefulSet recreates a deleted claim."""
     return {"metadata": {"name": TEMPLATE}, "spec": claimed(storage)}
 
 
 def claims_of(
     name: str, storage: str, namespace: EstateNamespace, parent: pulumi.Resource, replicas: int = 1
 ) -> list[pulumi.Resource]:
-    """Declare the claims of a StatefulSet, by the names that it looks for; those that are there already are taken over.
+    """Declare the claims of a StatefulSet, by the names that it looks for; claims that exist already are adopted.
 
     Args:
-        name: of the StatefulSet.
+        name: name of the StatefulSet.
         storage: size of each volume, a Kubernetes quantity.
-        namespace: where it is.
+        namespace: namespace of the claim.
         parent: the component that they belong to.
-        replicas: of the StatefulSet.
+        replicas: replicas of the StatefulSet.
     """
     return [volume_claim(f"{TEMPLATE}-{name}-{number}", storage, namespace, parent, name) for number in range(replicas)]
 
@@ -36,11 +36,11 @@ def claims_of(
 def on_claims(parent: pulumi.Resource, *before: pulumi.Resource) -> pulumi.ResourceOptions:
     """Return the options of a StatefulSet whose claims are declared.
 
-    Its template never changes, whatever becomes of the claims: Kubernetes would want another StatefulSet for that.
+    Changes of its claim template are ignored, whatever happens to the claims: Kubernetes would need another StatefulSet for them.
 
     Args:
         parent: the component that it belongs to.
-        before: its claims, and what else it comes after.
+        before: its claims, and other resources that have to exist first.
     """
     return pulumi.ResourceOptions(
         parent=parent, depends_on=before, custom_timeouts=ROLLOUT, ignore_changes=["spec.volumeClaimTemplates"]
@@ -50,16 +50,16 @@ def on_claims(parent: pulumi.Resource, *before: pulumi.Resource) -> pulumi.Resou
 def volume_claim(
     name: str, storage: str, namespace: EstateNamespace, parent: pulumi.Resource, workload: str | None = None
 ) -> PersistentVolumeClaim:
-    """Declare a claim. It goes with its namespace alone: where the program no longer names it, it stays in the cluster.
+    """Declare a claim. It is deleted only with its namespace: if the program no longer declares it, it stays in the cluster.
 
     Args:
-        name: of the claim.
+        name: name of the claim.
         storage: size of the volume, a Kubernetes quantity.
-        namespace: where it is.
+        namespace: namespace of the claim.
         parent: the component that it belongs to.
-        workload: whose labels it has; absent: those by its own name.
+        workload: workload whose labels it has; absent: labels from its own name.
     """
-    # Where volumes are made for the first pod, it waits for that; Pulumi must not.
+    # If volumes are created for the first pod, the claim waits for that pod; Pulumi must not.
     late = {"annotations": {"pulumi.com/skipAwait": "true"}}
     return PersistentVolumeClaim(
         name,
@@ -70,5 +70,5 @@ def volume_claim(
 
 
 def claimed(storage: str) -> dict[str, Any]:
-    """A volume for one node at a time."""
+    """Return the spec of a volume for one node at a time."""
     return {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": storage}}}

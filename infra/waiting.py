@@ -1,4 +1,4 @@
-"""How long Pulumi waits for what it creates: longer than a slow pull, shorter than anybody's patience."""
+"""Timeouts of Pulumi's operations: longer than a slow image pull, short enough to fail fast."""
 
 import pulumi
 

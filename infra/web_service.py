@@ -1,7 +1,7 @@
-"""One of our services: its pods, how they are probed and replaced, and its address in the cluster."""
+"""One of our services: its Deployment with probes and update strategy, and its address in the cluster."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import pulumi
@@ -26,7 +26,7 @@ from infra.pods import (
     selector,
     unnamed,
 )
-from infra.services import DeclarationError
+from infra.services import DeclarationError, secret_variable
 from infra.settings import Outside, Scaling, ServiceSettings
 from infra.token_clients import TokenClients
 from infra.token_keys import TokenKeys
@@ -37,65 +37,83 @@ UID = 10001
 PORT = 8080
 SECRETS_FOLDER = "/run/secrets/app"
 DRAIN_S = 5
-"""Between a pod's leaving the endpoints and SIGTERM: proxies still send to it for a moment."""
+"""Seconds between a pod's removal from the endpoints and SIGTERM: proxies still send to it for a moment."""
 
 
 class Dependency(Protocol):
-    """What a service can need."""
+    """A dependency of a service."""
 
     @property
     def endpoint(self) -> Endpoint:
-        """Where it listens."""
+        """Return the endpoint at which it listens."""
         ...
 
     @property
     def calls_back(self) -> bool:
-        """Whether it connects to what needs it, too."""
+        """Return whether it also connects to the services that need it."""
         ...
 
     environment: dict[str, str]
 
     def secrets_of(self, app: str, /) -> dict[str, pulumi.Output[str]]:
-        """Files that a service has mounted for it."""
+        """Return the files that a service needs mounted, contents by name."""
         ...
 
 
 @dataclass(frozen=True)
 class App:
-    """What a service's pods are made of; its migration runs in the same."""
+    """The contents of a service's pods, and of its migration's."""
 
     name: str
     image: pulumi.Output[str]
     """Reference by digest."""
     needs: tuple[Dependency, ...]
-    """What it connects to, and has in its environment."""
+    """Dependencies that it connects to, with variables for its environment."""
     token_keys: TokenKeys | None = None
-    """Mounted in token_keys.FOLDER; another content reaches the pods as they are."""
+    """Token keys, mounted in token_keys.FOLDER; changed content reaches running pods."""
     clients: TokenClients | None = None
-    """Mounted in token_clients.FOLDER; likewise."""
+    """Clients, mounted in token_clients.FOLDER; likewise."""
     routes: GatewayRoutes | None = None
-    """Mounted in gateway_routes.FOLDER; likewise."""
+    """Routes, mounted in gateway_routes.FOLDER; likewise."""
     tracing: Tracing | None = None
-    """Where its spans go; None: nowhere."""
+    """Receiver of its spans; None: there is none."""
     variables: Mapping[str, str] = field(default_factory=dict[str, str])
-    """More of its environment, by names that nothing else here has."""
+    """Further environment variables, with names that nothing else here uses."""
+    own_secrets: Mapping[str, pulumi.Output[str]] = field(default_factory=dict[str, pulumi.Output[str]])
+    """Further secrets, by name; a variable names the file of each."""
     outside: Mapping[str, Outside] = field(default_factory=dict[str, Outside])
-    """What it connects to outside the estate, by name."""
+    """Destinations outside the estate that it connects to, by name."""
+
+    def of(self, workload: str) -> "App":
+        """Return the app for another workload of the service, which no caller reaches: it verifies no tokens, and does not register."""
+        needs = tuple(need for need in self.needs if not need.calls_back)
+        return replace(self, name=workload, needs=needs, token_keys=None)
 
     @property
     def environment(self) -> dict[str, str]:
-        """What its parts put into its environment."""
+        """Return the environment variables from its parts."""
         parts = (*self.needs, self.token_keys, self.clients, self.routes, self.tracing)
         return {name: value for part in parts if part for name, value in part.environment.items()}
 
     @property
-    def secrets(self) -> dict[str, pulumi.Output[str]]:
-        """Files in SECRETS_FOLDER: name and content; another content rolls the pods."""
+    def own(self) -> dict[str, str]:
+        """Return its own environment variables."""
+        files = {f"{secret_variable(name)}_FILE": f"{SECRETS_FOLDER}/{name}" for name in self.own_secrets}
+        return {**self.variables, **files}
+
+    @property
+    def needed_secrets(self) -> dict[str, pulumi.Output[str]]:
+        """Return the files that its dependencies need in SECRETS_FOLDER, contents by name."""
         return {name: content for need in self.needs for name, content in need.secrets_of(self.name).items()}
+
+    @property
+    def secrets(self) -> dict[str, pulumi.Output[str]]:
+        """Return the files in SECRETS_FOLDER, contents by name; changed content rolls the pods."""
+        return {**self.needed_secrets, **self.own_secrets}
 
 
 class WebService(pulumi.ComponentResource):
-    """A service that answers HTTP."""
+    """A service that serves HTTP."""
 
     endpoint: Endpoint
     service: Service
@@ -110,10 +128,10 @@ class WebService(pulumi.ComponentResource):
         """Create the service.
 
         Args:
-            app: what runs.
-            settings: how much of it.
-            namespace: where.
-            depends_on: what has to be there before.
+            app: contents of the pods.
+            settings: the service's settings.
+            namespace: the stack's namespace.
+            depends_on: resources that have to exist first.
         """
         super().__init__(
             "estate:web_service:WebService",
@@ -153,7 +171,7 @@ class WebService(pulumi.ComponentResource):
 def deployment(
     app: App, settings: ServiceSettings, secret: Secret | None, account: pulumi.Input[str]
 ) -> dict[str, Any]:
-    """The service's Deployment; how many replicas there are is the autoscaler's to say where there is one."""
+    """Return the service's Deployment; if there is an autoscaler, it decides the number of replicas."""
     return {
         **({} if settings.scaling else {"replicas": settings.replicas}),
         "selector": {"matchLabels": selector(app.name)},
@@ -166,7 +184,7 @@ def deployment(
 
 
 def scaled(name: str, scaling: Scaling) -> dict[str, Any]:
-    """The service's HorizontalPodAutoscaler: by CPU, and slow to take replicas away."""
+    """Return the service's HorizontalPodAutoscaler, which scales by CPU and is slow to remove replicas."""
     utilization = {"type": "Utilization", "averageUtilization": scaling.cpu_percent}
     return {
         "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
@@ -177,7 +195,7 @@ def scaled(name: str, scaling: Scaling) -> dict[str, Any]:
 
 
 def spread(name: str) -> list[dict[str, Any]]:
-    """Over zones and nodes, where there are any; each version by itself, so that a rollout does not count the old pods."""
+    """Return constraints that spread pods over zones and nodes, each version by itself, so that a rollout does not count the old pods."""
     return [
         {
             "topologyKey": key,
@@ -191,13 +209,13 @@ def spread(name: str) -> list[dict[str, Any]]:
 
 
 def flows(name: str, app: App, namespace: EstateNamespace, parent: pulumi.Resource) -> list[pulumi.Resource]:
-    """What the app's needs and routes let it connect to, and let connect to it.
+    """Create the network policies, in both directions, that follow from the app's dependencies and routes.
 
     Args:
-        name: of the workload that runs the app.
-        app: what runs.
-        namespace: where.
-        parent: of the policies.
+        name: name of the workload that runs the app.
+        app: contents of the pods.
+        namespace: the stack's namespace.
+        parent: parent of the policies.
     """
     routed = [Endpoint(service, PORT) for service in app.routes.services] if app.routes else []
     inside = [*(need.endpoint for need in app.needs), *routed]
@@ -217,7 +235,7 @@ def flows(name: str, app: App, namespace: EstateNamespace, parent: pulumi.Resour
 
 
 def app_secret(name: str, app: App, namespace: EstateNamespace, parent: pulumi.Resource) -> Secret | None:
-    """The Secret that the app's pods mount; another content is another name, so that the pods roll."""
+    """Create the Secret that the app's pods mount, if any. Changed content gives it another name, so that the pods roll."""
     if not app.secrets:
         return None
     opts = pulumi.ResourceOptions(parent=parent)
@@ -226,7 +244,7 @@ def app_secret(name: str, app: App, namespace: EstateNamespace, parent: pulumi.R
 
 
 def pod(app: App, settings: ServiceSettings, secret: Secret | None, account: pulumi.Input[str]) -> dict[str, Any]:
-    """The service's pod. The probes' times are the reference's; liveness asks the process alone."""
+    """Return the service's pod, with the reference system's probe times; liveness checks only the process."""
     serving = container(app, secret) | {
         "ports": [{"name": "http", "containerPort": PORT}],
         "startupProbe": {"httpGet": {"path": "/livez", "port": "http"}, "periodSeconds": 1, "failureThreshold": 60},
@@ -246,7 +264,7 @@ def pod(app: App, settings: ServiceSettings, secret: Secret | None, account: pul
 
 
 def container(app: App, secret: Secret | None) -> dict[str, Any]:
-    """The app's container, without what tells serving from migrating."""
+    """Return the app's container, without the parts that differ between serving and migrating."""
     pod_ip: dict[str, Any] = {"name": "APP_SERVICE_ADDRESS", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
     fixed = {"APP_SERVER_PORT": str(PORT), "APP_SERVICE_NAME": app.name} | app.environment
     refuse_set(app, {pod_ip["name"], *fixed})
@@ -256,7 +274,7 @@ def container(app: App, secret: Secret | None) -> dict[str, Any]:
         "image": app.image,
         "env": [
             pod_ip,
-            *({"name": name, "value": value} for name, value in sorted({**fixed, **app.variables}.items())),
+            *({"name": name, "value": value} for name, value in sorted({**fixed, **app.own}.items())),
         ],
         "securityContext": container_security(),
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, *mounts],  # noqa: S108 - the pod's own
@@ -264,21 +282,24 @@ def container(app: App, secret: Secret | None) -> dict[str, Any]:
 
 
 def refuse_set(app: App, names: set[str]) -> None:
-    """Refuse variables of an app's own that would take the place of what is set for it.
+    """Refuse an app's own variables and secrets that would override those set for it.
 
     Raises:
-        DeclarationError: with which.
+        DeclarationError: there is one; the message names it.
     """
-    for name in app.variables:
-        # A value goes before the file that is named for it.
-        if {name, f"{name}_FILE", name.removesuffix("_FILE")} & names:
+    own = {name: f"the variable {name}" for name in app.variables}
+    own |= {secret_variable(name): f"the secret {name}" for name in app.own_secrets}
+    taken = names | {secret_variable(name) for name in app.needed_secrets}
+    for name, said in own.items():
+        # A value takes precedence over the file that is named for it.
+        if {name, f"{name}_FILE", name.removesuffix("_FILE")} & taken:
             raise DeclarationError(
-                f"service {app.name} in infra/services.py has the variable {name}, which follows from what it needs or calls: take it out"
+                f"service {app.name} in infra/services.py has {said}, which follows from what it needs or calls: take it out"
             )
 
 
 def pod_of(only: dict[str, Any], app: App, secret: Secret | None) -> dict[str, Any]:
-    """A pod of one container of ours."""
+    """Return a pod of one of our containers."""
     volumes = [{"name": name} | source for name, _, source in mounted(app, secret)]
     return {
         **restricted_pod(UID),
@@ -288,7 +309,7 @@ def pod_of(only: dict[str, Any], app: App, secret: Secret | None) -> dict[str, A
 
 
 def mounted(app: App, secret: Secret | None) -> list[tuple[str, str, dict[str, Any]]]:
-    """Name, folder and source of each volume with files of the app's."""
+    """Return name, folder and source of each volume with the app's files."""
 
     def of(name: str, folder: str, content: Secret) -> tuple[str, str, dict[str, Any]]:
         return name, folder, {"secret": {"secretName": content.metadata.name, "defaultMode": 0o440}}

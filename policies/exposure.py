@@ -1,4 +1,4 @@
-"""Rules about what can be reached from where."""
+"""Rules about network exposure, through Services and Ingresses."""
 
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
@@ -14,7 +14,7 @@ def internal_services(
     resource: Resource,
     public: Annotated[Sequence[str], "Names of the Services that are meant to be reached from outside"] = (),
 ) -> Iterator[str]:
-    """A Service of type NodePort or LoadBalancer is public past the Ingress: no TLS, no rules, no log of it (https://kubernetes.io/docs/concepts/services-networking/service/#publishing-services-service-types)."""
+    """Forbid Services of type NodePort or LoadBalancer, which are public without the Ingress: no TLS, no rules, no log of them (https://kubernetes.io/docs/concepts/services-networking/service/#publishing-services-service-types)."""
     if resource.type != SERVICE:
         return
     opened = at(resource.properties, "spec", "type")
@@ -24,7 +24,7 @@ def internal_services(
 
 
 def ingress_over_tls(resource: Resource) -> Iterator[str]:
-    """Without TLS, everybody on the way reads and changes what is said (https://kubernetes.io/docs/concepts/services-networking/ingress/#tls)."""
+    """Require TLS for the hosts of an Ingress: without it, everyone on the path can read and change the traffic (https://kubernetes.io/docs/concepts/services-networking/ingress/#tls)."""
     if resource.type != INGRESS:
         return
     tls = at(resource.properties, "spec", "tls")
@@ -42,16 +42,19 @@ def ingress_over_tls(resource: Resource) -> Iterator[str]:
 
 
 def covers(given: str, host: str) -> bool:
-    """Whether the host of a certificate is a host; `*.` stands for one label."""
+    """Return whether the host of a certificate covers a host; `*.` stands for one label."""
     return given == host or (given.startswith("*.") and given[2:] == host.partition(".")[2])
 
 
 def private_backends(
     resource: Resource,
-    services: Annotated[Sequence[str], "Patterns of the Services that are nobody's outside"] = ("consul*", "postgres*"),
-    ports: Annotated[Sequence[int], "Ports that are nobody's outside"] = (5432, 8500, 8501),
+    services: Annotated[Sequence[str], "Patterns of the Services that nothing outside may reach"] = (
+        "consul*",
+        "postgres*",
+    ),
+    ports: Annotated[Sequence[int], "Ports that nothing outside may reach"] = (5432, 8500, 8501),
 ) -> Iterator[str]:
-    """Whoever reaches the registry can move traffic, and whoever reaches the database can try passwords (https://developer.hashicorp.com/consul/docs/security/security-models/core)."""
+    """Forbid Ingresses to the registry and the database: whoever reaches them can move traffic, or try passwords (https://developer.hashicorp.com/consul/docs/security/security-models/core)."""
     if resource.type != INGRESS:
         return
     for backend in backends(resource):
@@ -63,7 +66,7 @@ def private_backends(
 
 
 def backends(resource: Resource) -> Iterator[Any]:
-    """Everything that an Ingress sends requests to."""
+    """Yield every backend that an Ingress sends requests to."""
     if (default := at(resource.properties, "spec", "defaultBackend")) is not None:
         yield default
     for rule in each(resource.properties, "spec", "rules"):

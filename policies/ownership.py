@@ -1,4 +1,4 @@
-"""Rules about whose a resource is, and that it stays."""
+"""Rules about the ownership of resources and their protection from deletion."""
 
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
@@ -18,7 +18,7 @@ def no_default_namespace(
     resource: Resource,
     clusterwide: Annotated[Sequence[str], "Further kinds that are in no namespace"] = ("ClusterIssuer",),
 ) -> Iterator[str]:
-    """What lands in `default` is nobody's: no quota, no network policy, no Pod Security level guards it (CIS Kubernetes Benchmark 5.7.4)."""
+    """Forbid the namespace `default`: no owner, quota, network policy or Pod Security level guards it (CIS Kubernetes Benchmark 5.7.4)."""
     namespaced = resource.is_object and resource.kind not in CLUSTER_WIDE.union(clusterwide)
     if namespaced and resource.namespace in (None, "default"):
         yield "is in the default namespace: set metadata.namespace"
@@ -31,7 +31,7 @@ def owner_labels(
         "app.kubernetes.io/managed-by",
     ),
 ) -> Iterator[str]:
-    """Who finds an object has to find whose it is (https://kubernetes.io/docs/concepts/overview/working-with-objects/common-labels/)."""
+    """Require labels that name the owner, so that whoever finds an object finds its owner (https://kubernetes.io/docs/concepts/overview/working-with-objects/common-labels/)."""
     if not resource.is_object:
         return
     if missing := [label for label in labels if at(resource.properties, "metadata", "labels", label) in (None, "")]:
@@ -47,6 +47,6 @@ def protected_state(
         "kubernetes:postgresql.cnpg.io/v*:Cluster",
     ),
 ) -> Iterator[str]:
-    """What a mistake in a program deletes is gone, and with a namespace all that is in it (https://www.pulumi.com/docs/iac/concepts/resources/options/protect/)."""
+    """Require protection of resources that hold data: those that a mistake in a program deletes are gone, and with a namespace everything in it (https://www.pulumi.com/docs/iac/concepts/resources/options/protect/)."""
     if any(fnmatch(resource.type, pattern) for pattern in types) and not resource.protected:
         yield "holds data and can be deleted: give it the resource option protect=True"

@@ -1,4 +1,4 @@
-"""The rules as CrossGuard has them."""
+"""The rules as CrossGuard policies."""
 
 import inspect
 import typing
@@ -28,17 +28,17 @@ SCHEMAS: dict[Any, dict[str, Any]] = {
 
 
 def policies() -> list[Policy]:
-    """Every rule as a policy."""
+    """Return every rule as a policy."""
     return [*map(of_resource, RESOURCE_RULES), *map(of_stack, STACK_RULES)]
 
 
 def name_of(rule: Callable[..., Any]) -> str:
-    """A rule's name in a file of levels."""
+    """Return a rule's name in a file of levels."""
     return rule.__name__.replace("_", "-")
 
 
 def of_resource(rule: Callable[..., Any]) -> ResourceValidationPolicy:
-    """A rule about each resource."""
+    """Return the policy for a rule about each resource."""
 
     def validate(args: ResourceValidationArgs, report: ReportViolation) -> None:
         for problem in rule(resource(args), **given(rule, args.get_config())):
@@ -48,7 +48,7 @@ def of_resource(rule: Callable[..., Any]) -> ResourceValidationPolicy:
 
 
 def of_stack(rule: Callable[..., Any]) -> StackValidationPolicy:
-    """A rule about a whole stack."""
+    """Return the policy for a rule about a whole stack."""
 
     def validate(args: StackValidationArgs, report: ReportViolation) -> None:
         resources = [resource(of) for of in args.resources]
@@ -59,12 +59,12 @@ def of_stack(rule: Callable[..., Any]) -> StackValidationPolicy:
 
 
 def resource(args: ResourceValidationArgs | PolicyResource) -> Resource:
-    """A resource as rules see it."""
+    """Return a resource as rules see it."""
     return Resource(args.resource_type, args.name, args.props, args.opts.protect, args.urn)
 
 
 def given(rule: Callable[..., Any], config: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that a file of levels gives a rule.
+    """Return the options that a file of levels gives a rule.
 
     Raises:
         ValueError: the rule has no such option; Pulumi lets it through.
@@ -78,13 +78,13 @@ def given(rule: Callable[..., Any], config: Mapping[str, Any]) -> dict[str, Any]
 
 
 def described(rule: Callable[..., Any]) -> str:
-    """Why there is the rule."""
+    """Return the description of a rule: its docstring."""
     return inspect.getdoc(rule) or ""
 
 
 @cache
 def schema(rule: Callable[..., Any]) -> PolicyConfigSchema | None:
-    """The options of a rule: what it takes by keyword."""
+    """Return the schema of a rule's options, which are its parameters with defaults."""
     annotations = typing.get_type_hints(rule, include_extras=True)
     options: dict[str, dict[str, Any]] = {}
     for option in inspect.signature(rule).parameters.values():

@@ -1,4 +1,4 @@
-"""Rules about pods: what they may do, what they take, and what they run."""
+"""Rules about pods: their security context, resources, probes, images and secrets."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,19 +10,19 @@ from policies.resources import SERVERS, UNKNOWN, Resource, at, containers, each,
 
 @dataclass(frozen=True)
 class Setting:
-    """What a field may be under the Pod Security Standard `restricted`."""
+    """A field and its allowed values under the Pod Security Standard `restricted`."""
 
     path: str
     allowed: tuple[Any, ...]
     problem: str
-    """What the pod or container can do otherwise."""
+    """Description of a pod or container with another value."""
 
     def is_broken_by(self, value: Any) -> bool:
         return value is not UNKNOWN and value not in self.allowed
 
     @property
     def remedy(self) -> str:
-        """What to do; a field that may be absent is best left out."""
+        """Return the remedy; a field that may be absent is best left out."""
         if None in self.allowed:
             return f"take {self.path} out"
         return (
@@ -63,7 +63,7 @@ EITHER = (
     Setting("securityContext.seLinuxOptions.user", (None, ""), "has an SELinux user of its own"),
     Setting("securityContext.seLinuxOptions.role", (None, ""), "has an SELinux role of its own"),
 )
-"""Of a container, or of its pod for those that say nothing."""
+"""Settings of a container, or of its pod if the container does not set them."""
 VOLUMES = {
     "configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret",
 }  # fmt: skip
@@ -81,7 +81,7 @@ def restricted_pods(
     log_readers: Annotated[Sequence[str], "Names of the workloads that read their node's logs, as root"] = (),
     log_folders: Annotated[Sequence[str], "Patterns of the node's folders that these may read"] = ("/var/log/*",),
 ) -> Iterator[str]:
-    """Pod Security Standard `restricted` (https://kubernetes.io/docs/concepts/security/pod-security-standards/), and a root file system that is only read."""
+    """Require a read-only root file system, and Pod Security `restricted` (https://kubernetes.io/docs/concepts/security/pod-security-standards/)."""
     pod = at(template(resource), "spec")
     folders = log_folders if resource.name in log_readers else ()
     for setting in POD:
@@ -103,13 +103,13 @@ def restricted_pods(
 
 
 def may_be_read(volume: Any, folders: Sequence[str]) -> bool:
-    """Whether a volume is a folder of the node, and matches one of the patterns."""
+    """Return whether a volume is a folder of the node, and matches one of the patterns."""
     path = at(volume, "hostPath", "path")
     return bool(folders) and (path is UNKNOWN or is_like(path, folders))
 
 
 def writers(resource: Resource, volume: Any) -> Iterator[str]:
-    """Who may write a volume that is only for reading."""
+    """Yield a problem for each container that may write a volume which is only for reading."""
     for container in containers(resource):
         for mount in each(container, "volumeMounts"):
             if at(mount, "name") == volume and at(mount, "readOnly") not in (True, UNKNOWN):
@@ -117,7 +117,7 @@ def writers(resource: Resource, volume: Any) -> Iterator[str]:
 
 
 def container_problems(pod: Any, container: Any, *, may_be_root: bool) -> Iterator[str]:
-    """What a container may do under its pod's and its own security context, and should not."""
+    """Yield a problem for each thing that a container may do under its pod's and its own security context, and should not."""
     for setting in (*CONTAINER, *(one for one in EITHER if one is not NON_ROOT or not may_be_root)):
         path = setting.path.split(".")
         value = at(container, *path)
@@ -140,7 +140,7 @@ def container_problems(pod: Any, container: Any, *, may_be_root: bool) -> Iterat
 
 
 def bounded_resources(resource: Resource) -> Iterator[str]:
-    """A container without bounds takes its neighbours down with it."""
+    """Require requests and limits: a container without bounds takes its neighbours down with it."""
     for container in containers(resource):
         for bound in ("requests", "limits"):
             for quantity in ("cpu", "memory"):
@@ -149,7 +149,7 @@ def bounded_resources(resource: Resource) -> Iterator[str]:
 
 
 def probed_containers(resource: Resource) -> Iterator[str]:
-    """Without probes, requests go to what is not ready, and what hangs is never restarted (https://kubernetes.io/docs/concepts/configuration/liveness-readiness-startup-probes/)."""
+    """Require probes: without them, containers that are not ready get requests, and those that hang are never restarted (https://kubernetes.io/docs/concepts/configuration/liveness-readiness-startup-probes/)."""
     if resource.type not in SERVERS:
         return
     for container in each(template(resource), "spec", "containers"):
@@ -159,14 +159,14 @@ def probed_containers(resource: Resource) -> Iterator[str]:
 
 
 def no_token_by_default(resource: Resource) -> Iterator[str]:
-    """A token that nobody uses is one to steal (CIS Kubernetes Benchmark 5.1.6)."""
+    """Forbid tokens of the Kubernetes API by default: a token that is not used can still be stolen (CIS Kubernetes Benchmark 5.1.6)."""
     pod = at(template(resource), "spec")
     if pod is not None and at(pod, "automountServiceAccountToken") not in (False, UNKNOWN):
         yield "mounts a token of the Kubernetes API: set automountServiceAccountToken: false"
 
 
 def images_by_digest(resource: Resource) -> Iterator[str]:
-    """A tag names something else tomorrow; a digest is what was tried (CIS Kubernetes Benchmark 5.5.1, NIST SP 800-190 4.1.5)."""
+    """Require images by digest: a tag may move; a digest names what was tested (CIS Kubernetes Benchmark 5.5.1, NIST SP 800-190 4.1.5)."""
     for who, image in images(resource):
         if "@sha256:" not in image:
             yield f"{who} runs {image} by a tag: name it by digest, {image}@sha256:…"
@@ -181,14 +181,14 @@ def allowed_registries(
         "registry.k8s.io",
     ),
 ) -> Iterator[str]:
-    """What runs comes from where somebody looks after it (NIST SP 800-190 4.2.1)."""
+    """Require images from registries that are maintained (NIST SP 800-190 4.2.1)."""
     for who, image in images(resource):
         if not any(f"{repository(image)}/".startswith(f"{allowed}/") for allowed in registries):
             yield f"{who} runs {image} from elsewhere than {', '.join(registries)}: allow its registry in allowed-registries.registries, or take another image"
 
 
 def repository(image: str) -> str:
-    """Of a reference, in full: `redis:7` is docker.io/library/redis."""
+    """Return the full repository of a reference: `redis:7` is docker.io/library/redis."""
     named = image.partition("@")[0]
     path, _, tag = named.rpartition(":")
     named = path if path and "/" not in tag else named
@@ -198,19 +198,27 @@ def repository(image: str) -> str:
     return f"docker.io/{named}" if rest else f"docker.io/library/{named}"
 
 
+NO_SECRETS = ("", "true", "false")
+"""Values that are never secrets, whatever the name of their variable, such as a switch for passing tokens on."""
+
+
 def secrets_in_files(
     resource: Resource,
     names: Annotated[Sequence[str], "Patterns of variables that hold secrets"] = ("*PASSWORD*", "*SECRET*", "*TOKEN*"),
     harmless: Annotated[Sequence[str], "Patterns of those that only say where one is"] = ("*_FILE", "*_PATH", "*_URL"),
 ) -> Iterator[str]:
-    """The environment is told to every child, crash report and `kubectl describe`; files are not (CIS Kubernetes Benchmark 5.4.1)."""
+    """Forbid secrets in the environment, which every child, crash report and `kubectl describe` gets, unlike files (CIS Kubernetes Benchmark 5.4.1)."""
     for container in containers(resource):
         who = f"container {at(container, 'name')}"
         for entry in each(container, "env"):
             name = at(entry, "name")
             if at(entry, "valueFrom", "secretKeyRef") not in (None, UNKNOWN):
                 yield f"{who} has a Secret in its environment as {name}: mount the Secret as a file"
-            elif at(entry, "value") not in (None, "", UNKNOWN) and is_like(name, names) and not is_like(name, harmless):
+            elif (
+                at(entry, "value") not in (None, UNKNOWN, *NO_SECRETS)
+                and is_like(name, names)
+                and not is_like(name, harmless)
+            ):
                 yield f"{who} has what looks like a secret in its environment as {name}: mount a Secret as a file"
         for source in each(container, "envFrom"):
             if at(source, "secretRef") not in (None, UNKNOWN):
@@ -218,5 +226,5 @@ def secrets_in_files(
 
 
 def is_like(name: Any, patterns: Sequence[str]) -> bool:
-    """Whether a name matches one of the patterns, in whatever case."""
+    """Return whether a name matches one of the patterns, in whatever case."""
     return isinstance(name, str) and any(fnmatch(name.upper(), pattern.upper()) for pattern in patterns)

@@ -1,4 +1,4 @@
-"""What the rules look at: a resource, and what its properties say as far as they are known."""
+"""Resources as the rules see them, with their properties as far as they are known."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from pulumi_policy.proxy import UnknownValueError
 Properties = Mapping[str, Any]
 
 UNKNOWN = object()
-"""A value that a preview cannot know. No rule finds fault with it: the update looks again, with the value."""
+"""A value that a preview cannot know. No rule reports it: the update checks again, with the value."""
 
 SERVERS = frozenset(f"kubernetes:apps/v1:{kind}" for kind in ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet"))
-"""Workloads whose pods are to run on and on."""
+"""Workloads whose pods run permanently."""
 WORKLOADS = SERVERS | {"kubernetes:batch/v1:Job", "kubernetes:batch/v1:CronJob", "kubernetes:core/v1:Pod"}
 POSTGRES_CLUSTER = "kubernetes:postgresql.cnpg.io/v1:Cluster"
 
@@ -26,32 +26,32 @@ class Resource:
     name: str
     inputs: Properties
     protected: bool = False
-    """Whether Pulumi refuses to delete it."""
+    """Protection from deletion by Pulumi."""
     urn: str = ""
 
     @cached_property
     def properties(self) -> dict[str, Any]:
-        """The inputs as plain tables and lists, with UNKNOWN in them."""
+        """Return the inputs as plain tables and lists, with UNKNOWN in them."""
         return plain(self.inputs)
 
     @property
     def kind(self) -> str:
-        """As Kubernetes calls it."""
+        """Return its kind in Kubernetes."""
         return self.type.rpartition(":")[2]
 
     @property
     def is_object(self) -> bool:
-        """Whether it is something in Kubernetes; a provider or a component is not."""
+        """Return whether it is an object in Kubernetes; a provider or a component is not."""
         return self.type.startswith("kubernetes:") and "metadata" in self.properties
 
     @property
     def namespace(self) -> Any:
-        """Where it is."""
+        """Return its namespace."""
         return at(self.properties, "metadata", "namespace")
 
 
 def plain(value: Any) -> Any:
-    """A value without Pulumi's proxies, which raise at what is unknown."""
+    """Return a value without Pulumi's proxies, which raise at unknown values."""
     if isinstance(value, Mapping):
         table = cast("Mapping[str, Any]", value)
         return {key: known(table, key) for key in table}
@@ -62,7 +62,7 @@ def plain(value: Any) -> Any:
 
 
 def known(container: Any, key: Any) -> Any:
-    """What a table or list has at a key, plain."""
+    """Return the plain value of a table or list at a key."""
     try:
         return plain(container[key])
     except UnknownValueError:
@@ -70,7 +70,7 @@ def known(container: Any, key: Any) -> Any:
 
 
 def at(value: Any, *path: str) -> Any:
-    """What is at a path: None where nothing is, UNKNOWN where that cannot be known yet."""
+    """Return the value at a path: None if there is none, UNKNOWN if it cannot be known yet."""
     for part in path:
         if value is UNKNOWN:
             return UNKNOWN
@@ -79,13 +79,13 @@ def at(value: Any, *path: str) -> Any:
 
 
 def each(value: Any, *path: str) -> list[Any]:
-    """What the list at a path holds, as far as it is known."""
+    """Return the items of the list at a path, as far as they are known."""
     found = at(value, *path)
     return [item for item in cast("list[Any]", found) if item is not UNKNOWN] if isinstance(found, list) else []
 
 
 def is_known(value: Any) -> bool:
-    """Whether nothing in a value is unknown."""
+    """Return whether nothing in a value is unknown."""
     if isinstance(value, dict):
         return all(is_known(item) for item in cast("Properties", value).values())
     if isinstance(value, list):
@@ -94,7 +94,7 @@ def is_known(value: Any) -> bool:
 
 
 def template(resource: Resource) -> Any:
-    """The template of a workload's pods, or the pod itself; None for anything else."""
+    """Return the template of a workload's pods, or the pod itself; None for anything else."""
     if resource.type not in WORKLOADS:
         return None
     if resource.kind == "Pod":
@@ -104,14 +104,14 @@ def template(resource: Resource) -> Any:
 
 
 def containers(resource: Resource) -> Iterator[Any]:
-    """Every container of a workload's pods, those that only prepare them included."""
+    """Yield every container of a workload's pods, including init containers."""
     pod = at(template(resource), "spec")
     yield from each(pod, "initContainers")
     yield from each(pod, "containers")
 
 
 def images(resource: Resource) -> Iterator[tuple[str, str]]:
-    """Who runs which image."""
+    """Yield each container, or database instance, with the image that it runs."""
     named = ((f"container {at(container, 'name')}", at(container, "image")) for container in containers(resource))
     operated = (("each instance", at(resource.properties, "spec", "imageName")),)
     for who, image in operated if resource.type == POSTGRES_CLUSTER else named:

@@ -1,6 +1,6 @@
-"""Every rule. One looks at a resource, or at a whole stack, and says what is wrong and what to do.
+"""All rules. A rule checks a resource, or a whole stack, and says what is wrong and what to do.
 
-A rule is a plain function: its name is the rule's, its docstring says why, and what it takes by keyword are its options, with their defaults.
+A rule is a plain function: its name is the rule's, its docstring gives the reason, and its parameters with defaults are its options.
 """
 
 from policies.exposure import ingress_over_tls, internal_services, private_backends

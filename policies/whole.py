@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from policies.resources import POSTGRES_CLUSTER, UNKNOWN, WORKLOADS, Resource, at, each, is_known, template
 
 Found = tuple[Resource | None, str]
-"""A problem, and whose it is; None: the whole stack's."""
+"""A problem, with its resource; None: the whole stack."""
 REPLICATED = ("kubernetes:apps/v1:Deployment", "kubernetes:apps/v1:StatefulSet", "kubernetes:apps/v1:ReplicaSet")
 BUDGET, AUTOSCALER = "kubernetes:policy/v1:PodDisruptionBudget", "kubernetes:autoscaling/v2:HorizontalPodAutoscaler"
 UNITS = {
@@ -16,7 +16,7 @@ UNITS = {
 
 
 def disruption_budgets(resources: Sequence[Resource]) -> Iterator[Found]:
-    """Replicas are there so that one may go; only a budget keeps a drained node from taking all at once (https://kubernetes.io/docs/tasks/run-application/configure-pdb/)."""
+    """Require a PodDisruptionBudget for replicas: only a budget keeps a drained node from evicting all of them at once (https://kubernetes.io/docs/tasks/run-application/configure-pdb/)."""
     budgets = [resource for resource in resources if resource.type == BUDGET]
     for resource in resources:
         several = resource.type in REPLICATED and replicas(resource, resources, "minReplicas") > 1
@@ -28,7 +28,7 @@ def disruption_budgets(resources: Sequence[Resource]) -> Iterator[Found]:
 
 
 def guards(budget: Resource, workload: Resource) -> bool:
-    """Whether a budget selects a workload's pods, or may do so."""
+    """Return whether a budget selects a workload's pods, or may do so."""
     selector, labels = at(budget.properties, "spec", "selector"), at(template(workload), "metadata", "labels")
     if selector is None or (
         budget.namespace != workload.namespace and is_known([budget.namespace, workload.namespace])
@@ -42,7 +42,7 @@ def guards(budget: Resource, workload: Resource) -> bool:
 
 
 def is_met(expression: Any, labels: Any) -> bool:
-    """Whether labels are as an entry of matchExpressions has them."""
+    """Return whether labels meet an entry of matchExpressions."""
     value, values = at(labels, at(expression, "key")), each(expression, "values")
     met = {"In": value in values, "NotIn": value not in values, "Exists": value is not None}
     return met.get(at(expression, "operator"), value is None)
@@ -53,7 +53,7 @@ def cost_guard(
     cpu: Annotated[str, "What all pods may request together, a Kubernetes quantity"] = "16",
     memory: Annotated[str, "What all pods may request together, a Kubernetes quantity"] = "32Gi",
 ) -> Iterator[Found]:
-    """What is requested is paid for, used or not; an autoscaler counts with all that it may start, a DaemonSet as one pod, a suspended CronJob with none."""
+    """Limit requests, which cost money, used or not; autoscalers count with their maximum, DaemonSets as one pod, suspended CronJobs with none."""
     paid = [resource for resource in resources if resource.type in WORKLOADS | {POSTGRES_CLUSTER}]
     for quantity, limit in (("cpu", cpu), ("memory", memory)):
         total = sum(requested(resource, quantity) * pods(resource, resources) for resource in paid)
@@ -66,7 +66,7 @@ def cost_guard(
 
 
 def pods(resource: Resource, resources: Sequence[Resource]) -> int:
-    """How many pods of a workload there may be at once, as far as that is known."""
+    """Return the number of pods of a workload that there may be at once, as far as it is known."""
     spec = at(resource.properties, "spec")
     if resource.type == POSTGRES_CLUSTER:
         return number(at(spec, "instances"))
@@ -78,12 +78,12 @@ def pods(resource: Resource, resources: Sequence[Resource]) -> int:
 
 
 def replicas(resource: Resource, resources: Sequence[Resource], bound: str) -> int:
-    """How many replicas a workload has, as its autoscaler says if there is one.
+    """Return the number of a workload's replicas, from its autoscaler if there is one.
 
     Args:
         resource: the workload.
-        resources: of the stack.
-        bound: `minReplicas` or `maxReplicas`, of the autoscaler.
+        resources: resources of the stack.
+        bound: bound of the autoscaler, `minReplicas` or `maxReplicas`.
     """
     for scaler in resources:
         target = at(scaler.properties, "spec", "scaleTargetRef") if scaler.type == AUTOSCALER else None
@@ -98,12 +98,12 @@ def replicas(resource: Resource, resources: Sequence[Resource], bound: str) -> i
 
 
 def number(given: Any) -> int:
-    """A count; 1 where none is given, or it is not known yet."""
+    """Return a count; 1 if none is given, or it is not known yet."""
     return 1 if given in (None, UNKNOWN) else int(given)
 
 
 def requested(resource: Resource, quantity: str) -> float:
-    """What each pod of a workload requests: its containers together, or one that prepares it, if that is more."""
+    """Return the request of each pod of a workload: that of its containers together, or of one init container, if that is more."""
     if resource.type == POSTGRES_CLUSTER:
         return amount(at(resource.properties, "spec", "resources", "requests", quantity))
     pod = at(template(resource), "spec")
@@ -115,7 +115,7 @@ def requested(resource: Resource, quantity: str) -> float:
 
 
 def amount(quantity: Any) -> float:
-    """A Kubernetes quantity as a number: `250m` is 0.25; what is not given, or not known yet, is 0."""
+    """Return a Kubernetes quantity as a number: `250m` is 0.25; a quantity that is not given, or not known yet, is 0."""
     if quantity in (None, UNKNOWN):
         return 0
     text = str(quantity)

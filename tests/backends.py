@@ -57,13 +57,13 @@ def accepts(port: int) -> bool:
 
 
 class Server:
-    """A process that listens on a port of its own, and can be ended and started again.
+    """A process that listens on a port of its own, and can be stopped and started again.
 
     Args:
-        command: that runs it; `{port}` in a word is its port.
-        environment: that it has, and no other.
-        folder: it works in.
-        log: file that its output goes to.
+        command: the command line; `{port}` in a word is replaced with its port.
+        environment: the whole environment of the process.
+        folder: the working directory.
+        log: the file that receives its output.
     """
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], folder: Path, log: Path) -> None:
@@ -75,7 +75,7 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it; it may not listen yet."""
+        """Start the process; it may not listen yet."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self.command,
@@ -86,31 +86,31 @@ class Server:
             )
 
     def ready(self) -> bool:
-        """Return whether it serves; fail when it has ended."""
+        """Return whether the server accepts connections; fail when the process has ended."""
         assert self._process is not None
         assert self._process.poll() is None, self.log.read_text()[-4000:]
         return accepts(self.port)
 
     def await_ready(self) -> None:
-        """Return once it serves."""
+        """Return once the server is ready."""
         until(self.ready, f"{self.command[0]} serves")
 
     def stop(self, how: int = signal.SIGKILL) -> None:
-        """End it by a signal."""
+        """End the process with a signal."""
         if self._process is not None:
             self._process.send_signal(how)
             self._process.wait(DEADLINE_S)
             self._process = None
 
     def restart(self, how: int = signal.SIGKILL) -> None:
-        """End it by a signal, start it, and return once it serves."""
+        """End the process with a signal, start it, and return once it is ready."""
         self.stop(how)
         self.start()
         self.await_ready()
 
 
 def run(command: Sequence[str], folder: Path, given: str | None = None) -> str:
-    """Return the output of a program that ends well; fail with its error otherwise."""
+    """Return the output of a program that succeeds; fail with its error otherwise."""
     done = subprocess.run(
         command,
         cwd=folder,
@@ -128,13 +128,13 @@ class Postgres(Server):
     """A server with one empty database, and a role that owns it.
 
     Args:
-        folder: that is its own.
-        parameters: of its configuration.
+        folder: the folder of this server alone.
+        parameters: the configuration parameters.
     """
 
     def __init__(self, folder: Path, parameters: Mapping[str, str] | None = None) -> None:
         data = folder / "postgres"
-        text = ["-E", "UTF8", "--locale=C.UTF-8"]  # a locale that knows the small forms of all letters, as the estate's
+        text = ["-E", "UTF8", "--locale=C.UTF-8"]  # knows lower case of all letters, as the estate's
         run([*program("initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", *text, "--no-sync"], folder)
         given = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "fsync": "off"} | dict(
             parameters or {}
@@ -148,7 +148,7 @@ class Postgres(Server):
         self.ask(f"CREATE DATABASE {DATABASE} OWNER {OWNER}", "postgres", "postgres")
 
     def ready(self) -> bool:
-        """Return whether it answers: it listens before it does, while it recovers."""
+        """Return whether the server answers queries: during recovery it listens before it does."""
         if not super().ready():
             return False
         asking = [*self._psql("postgres", "postgres"), "--command=SELECT 1"]
@@ -158,12 +158,12 @@ class Postgres(Server):
         return [*program("psql"), "-qAtX", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", str(self.port), "-U", user, database]  # fmt: skip
 
     def ask(self, statements: str, user: str = OWNER, database: str = DATABASE) -> str:
-        """Return what statements give."""
+        """Return the output of SQL statements."""
         return run(self._psql(user, database), self.folder, statements).strip()
 
     @contextmanager
     def session(self, database: str = DATABASE) -> Generator["subprocess.Popen[str]"]:
-        """Give a session that reads statements from its standard input, and ends afterwards."""
+        """Yield a session that reads statements from its standard input, and end it afterwards."""
         command = self._psql(OWNER, database)
         with subprocess.Popen(
             command, cwd=self.folder, stdin=subprocess.PIPE, text=True, env=programs().environment
@@ -176,13 +176,13 @@ class Postgres(Server):
         run([*program("pg_dump"), *where, "--format=custom", f"--file={name}", database], self.folder)
 
     def restore(self, name: str, database: str = DATABASE) -> None:
-        """Put a dump in the place of what there is, in one transaction, as `make restore` does."""
+        """Replace the content of the database with a dump, in one transaction, as `make restore` does."""
         restored = run([*program("pg_restore"), "--no-owner", "--exit-on-error", "--file=-", name], self.folder)
         self.ask(f"BEGIN;\nDROP OWNED BY CURRENT_USER CASCADE;\n{restored}\nCOMMIT;", database=database)
 
 
 def redis(folder: Path) -> Server:
-    """Return a Redis that keeps nothing on disk, as the estate's."""
+    """Return a Redis without persistence, as the estate's."""
     words = ["--bind", "127.0.0.1", "--port", "{port}", "--save", "", "--appendonly", "no"]
     return Server(programs().command("redis-server", *words), programs().environment, folder, folder / "redis.log")
 
@@ -191,11 +191,11 @@ class Service(Server):
     """A process of user-service.
 
     Args:
-        name: of the process, in its folder.
-        folder: for its log.
-        database: port of Postgres.
-        cache: port of Redis; None for none.
-        environment: more settings.
+        name: the name of the process in its folder.
+        folder: the folder for its log.
+        database: the port of Postgres.
+        cache: the port of Redis; None for no Redis.
+        environment: further settings.
     """
 
     def __init__(
@@ -219,12 +219,12 @@ class Service(Server):
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30)
 
     def close(self) -> None:
-        """End it for good."""
+        """Stop the process and close its client."""
         self.stop()
         self.client.close()
 
     def migrate(self) -> None:
-        """Bring the schema to what the code wants."""
+        """Migrate the schema to the revision that the code requires."""
         command = [sys.executable, "-m", "user_service.migrate"]
         done = subprocess.run(command, env=self.environment, cwd=self.folder, capture_output=True, check=False)
         assert done.returncode == 0, done.stdout
@@ -232,6 +232,6 @@ class Service(Server):
 
 @pytest.fixture(scope="session")
 def folder() -> Iterator[Path]:
-    """A folder of the run."""
+    """Yield a folder for the test run."""
     with tempfile.TemporaryDirectory(prefix="backends-") as name:
         yield Path(name)

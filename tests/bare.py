@@ -1,7 +1,7 @@
 """`make test-bare`: run `make test-fast` on machines that have what the README asks for and nothing else.
 
-Each is a small Debian by debootstrap, kept in the cache. The home with the clone of the current commit is fresh each time, and the user
-is an ordinary, careful one (umask 077). Of this machine they have what leads to the package registries, and nothing of its environment.
+Each is a small Debian from debootstrap, kept in the cache. The home with the clone of the current commit is fresh each time, and the user
+is an ordinary, careful one (umask 077). From this machine they get only the access to the package registries, and nothing of its environment.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from toolchain.standins import machine_certificates
 BARE = CACHE / "bare"
 RELEASES = ("bookworm", "trixie")
 PACKAGES = ("ca-certificates", "git", "make", "python3-venv")
-"""What the README asks for, and Debian's smallest system lacks."""
+"""Packages that the README asks for and a minimal Debian lacks."""
 USER, UID = "tester", 1000
 HOME = f"/home/{USER}"
 ENVIRONMENT = {"HOME": HOME, "PATH": "/usr/local/bin:/usr/bin:/bin"}
@@ -29,10 +29,10 @@ PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY")
 REGISTRIES = (
     *PROXIES, *map(str.lower, PROXIES), "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST", "UV_DEFAULT_INDEX", "UV_INDEX"
 )  # fmt: skip
-"""Variables that name the registries of a machine."""
+"""Variables that name the package registries of a machine."""
 NAME_SERVERS, AUTHORITIES = "/etc/resolv.conf", "etc/ssl/certs/ca-certificates.crt"
 CONFIGURATIONS = ("/etc/pip.conf", "/etc/uv/uv.toml", "~/.config/pip/pip.conf", "~/.config/uv/uv.toml")
-"""Files that name them; ~ is the home there as here."""
+"""Files that configure the package registries; ~ is the home directory on both sides."""
 ENTER = f"""
 set -eu
 tree=$1 fresh=$2; shift 2
@@ -46,12 +46,14 @@ umask 077
 chroot --userspec={USER} "$tree" env --ignore-environment --chdir={HOME}/estate "$@"
 exit
 """
-"""In mount and process namespaces of its own, which end with it: nothing stays mounted or running, however it ends. The shell stays as their
-first process, for a change of user would take the signal away that ends it with its parent (prctl(2), PR_SET_PDEATHSIG)."""
+"""Script that enters mount and process namespaces of its own, which end with it: nothing stays mounted or running, however it ends.
+
+The shell stays their first process, because a change of user would discard the signal that ends it with its parent (prctl(2), PR_SET_PDEATHSIG).
+"""
 
 
 def tree(release: str) -> Path:
-    """Return the system of a release, which is made once.
+    """Return the root file system of a release, built on first use.
 
     Raises:
         ToolchainError: debootstrap failed.
@@ -72,7 +74,7 @@ def tree(release: str) -> Path:
 
 
 def connect_registries(root: Path, home: Path) -> None:
-    """Copy into a system what leads to the package registries from here, and take out what led there before."""
+    """Copy this machine's registry configuration into a system, replacing the earlier one."""
     (root / AUTHORITIES).write_bytes(machine_certificates())
     for name in (NAME_SERVERS, *CONFIGURATIONS):
         source = Path(name).expanduser()
@@ -84,12 +86,12 @@ def connect_registries(root: Path, home: Path) -> None:
 
 
 def environment_of(machine: Mapping[str, str]) -> dict[str, str]:
-    """Return the whole environment there: of this machine's, what leads to the registries."""
+    """Return the whole environment on the bare machine: the registry variables of this machine and nothing else of it."""
     return ENVIRONMENT | {name: machine[name] for name in REGISTRIES if name in machine}
 
 
 def remove_leftovers() -> None:
-    """Remove what this run has used, or one that was killed; but not the systems, which are kept."""
+    """Remove what this run, or one that was killed, has left behind; keep the root file systems."""
     for pattern in ("*.fresh", "*.unfinished"):
         for left in BARE.glob(pattern):
             remove(left)
@@ -101,7 +103,7 @@ def run_tests(release: str) -> int:
     root, fresh = tree(release), BARE / f"{release}.fresh"
     for folder in ("home", "tmp"):
         (fresh / folder).mkdir(parents=True)
-    # As a workflow's checkout has it: the commit alone.
+    # The commit alone, as in the checkout of a workflow.
     clone = ["git", "clone", "--quiet", "--depth=1", f"file://{PROJECT}", str(fresh / "home" / "estate")]
     run_logged(clone, BUILDS / "logs" / f"bare-{release}.log", "git clone")
     connect_registries(root, fresh / "home")

@@ -1,4 +1,4 @@
-"""What is broken in a stack so that somebody is told."""
+"""Faults that the tests inject into a stack so that alerts fire."""
 
 import json
 import subprocess
@@ -15,10 +15,10 @@ from tests.running import Kubectl
 NO_IMAGE = "localhost:5000/estate/there-is-no-such-image:1"
 LAST_WORDS = "this is why it ends"
 MEMORY_MI, HELD = 128, 122_000_000
-"""Of a container, in MiB; and in bytes, nine tenths of that with what Python itself has."""
+"""Memory limit of a container in MiB, and bytes that fill nine tenths of it together with Python itself."""
 DISK = "16m"
 CONNECTED = 82
-"""Sessions, in which more than four fifths of Postgres' hundred are in use."""
+"""Number of sessions that uses more than four fifths of Postgres' hundred connections."""
 CONNECT = f"""
 import asyncio, os, ssl, asyncpg
 
@@ -40,15 +40,15 @@ async def main():
 
 asyncio.run(main())
 """
-"""Run by user-service's Python."""
+"""Script that user-service's Python runs."""
 LOCK = "begin; lock table users; select pg_sleep(1.2); commit"
-"""Longer than what is promised of an answer, and shorter than a statement may take."""
+"""Statement that locks for longer than the latency objective, and for less than the statement timeout."""
 UNLOCK = "select pg_terminate_backend(pid) from pg_stat_activity where query like 'begin; lock%'"
 PYTHON = "/app/.venv/bin/python"
 
 
 def like_ours(kubectl: Kubectl, name: str, *command: str, **more: Any) -> dict[str, Any]:
-    """A pod like user-service's that runs something else, with other fields of the container."""
+    """Return a pod like user-service's that runs another command, with other fields of the container."""
     template = json.loads(kubectl("get", "deployment", "user-service", "-o", "json"))["spec"]["template"]["spec"]
     (container,) = template["containers"]
     kept = {key: container[key] for key in ("image", "resources", "securityContext")}
@@ -67,7 +67,7 @@ def like_ours(kubectl: Kubectl, name: str, *command: str, **more: Any) -> dict[s
 
 
 def at_once(kubectl: Kubectl) -> list[dict[str, Any]]:
-    """A pod that ends again and again, one that cannot start, one that answers no scrape, and a Job that fails."""
+    """Return a pod that crash-loops, one that cannot start, one that answers no scrape, and a Job that fails."""
     silent = like_ours(kubectl, "silent", "sleep", "3600")
     silent["metadata"]["annotations"] = {"prometheus.io/scrape": "true", "prometheus.io/port": "9"}
     failing = like_ours(kubectl, "failing", "false")["spec"] | {"restartPolicy": "Never"}
@@ -81,13 +81,15 @@ def at_once(kubectl: Kubectl) -> list[dict[str, Any]]:
 
 
 def for_minutes(kubectl: Kubectl, disk: Path, node: str) -> list[dict[str, Any]]:
-    """A pod that wants more CPU than it may, one that has nearly all of its memory, one that has filled its volume, and a
-    workload without its only pod; beside them one that is well, until it gets an image that there is not.
+    """Return manifests of workloads that fail after minutes.
+
+    A pod that wants more CPU than its limit, one that uses nearly all of its memory, one that has filled its volume, and a workload without
+    its only pod; also one that is healthy until it gets an image that does not exist.
 
     Args:
-        kubectl: in the namespace.
+        kubectl: kubectl in the namespace.
         disk: a folder of the node with little room.
-        node: its name.
+        node: the name of the node.
     """
     own = {"requests": {"cpu": "10m", "memory": "32Mi"}}
     little = own | {"limits": {"cpu": "50m", "memory": f"{MEMORY_MI}Mi"}}
@@ -107,9 +109,9 @@ def for_minutes(kubectl: Kubectl, disk: Path, node: str) -> list[dict[str, Any]]
 
 
 def workload(pod: dict[str, Any]) -> dict[str, Any]:
-    """A Deployment of a pod."""
+    """Return a Deployment of a pod."""
     template = {"metadata": {"labels": pod["metadata"]["labels"]}, "spec": pod["spec"]}
-    # What its only pod takes to end is not what is looked for.
+    # The grace period of its only pod is not under test.
     template["spec"].pop("terminationGracePeriodSeconds")
     return {
         "apiVersion": "apps/v1",
@@ -120,7 +122,7 @@ def workload(pod: dict[str, Any]) -> dict[str, Any]:
 
 
 def volume(kubectl: Kubectl, disk: Path, node: str) -> list[dict[str, Any]]:
-    """A folder of the node as a volume, and the claim `small` of it."""
+    """Return a folder of the node as a PersistentVolume, and its claim `small`."""
     namespace = json.loads(kubectl("get", "serviceaccount", "default", "-o", "json"))["metadata"]["namespace"]
     size = {"storage": DISK.upper() + "i"}
     on_node = {"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}
@@ -146,7 +148,7 @@ def volume(kubectl: Kubectl, disk: Path, node: str) -> list[dict[str, Any]]:
 
 @contextmanager
 def small_disk(folder: Path) -> Generator[Path]:
-    """A folder of this machine with little room."""
+    """Mount a small tmpfs at a folder of this machine for the time of the context."""
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK},mode=1777", "tests", str(folder)], check=True)
     try:
         yield folder
@@ -156,12 +158,12 @@ def small_disk(folder: Path) -> Generator[Path]:
 
 @contextmanager
 def applied(kubectl: Kubectl, objects: list[dict[str, Any]], file: Path) -> Generator[None]:
-    """Objects that are there for a while.
+    """Apply objects for the time of the context.
 
     Args:
-        kubectl: in the namespace.
+        kubectl: kubectl in the namespace.
         objects: whole manifests.
-        file: is written.
+        file: the file to write the manifests to.
     """
     file.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
     kubectl("apply", "-f", str(file))
@@ -173,7 +175,7 @@ def applied(kubectl: Kubectl, objects: list[dict[str, Any]], file: Path) -> Gene
 
 @contextmanager
 def down(kubectl: Kubectl, workloads: Collection[str]) -> Generator[None]:
-    """Workloads of one pod have none for a while."""
+    """Scale workloads of one pod to zero for the time of the context."""
     for workload in workloads:
         kubectl("scale", workload, "--replicas=0")
     try:
@@ -185,12 +187,12 @@ def down(kubectl: Kubectl, workloads: Collection[str]) -> Generator[None]:
 
 @contextmanager
 def cut_off(kubectl: Kubectl, flow: str, file: Path) -> Generator[None]:
-    """Somebody may not connect to somebody else for a while.
+    """Remove a network policy for the time of the context.
 
     Args:
-        kubectl: in the namespace.
-        flow: name of the network policy that allows it.
-        file: is written.
+        kubectl: kubectl in the namespace.
+        flow: the name of the network policy that allows the flow.
+        file: the file to save the policy to.
     """
     file.write_text(kubectl("get", "networkpolicy", flow, "-o", "json"))
     kubectl("delete", "networkpolicy", flow)
@@ -201,10 +203,10 @@ def cut_off(kubectl: Kubectl, flow: str, file: Path) -> Generator[None]:
 
 
 def with_other_rules(kubectl: Kubectl) -> tuple[dict[str, Any], str]:
-    """The configuration of Prometheus with a rule more, which cannot be computed, and with certificates that end in days.
+    """Return Prometheus' configuration with one more rule, which cannot be evaluated, and with certificates that expire in days.
 
     Returns:
-        The ConfigMap, and a patch that gives it to the server.
+        The ConfigMap, and a patch that mounts it into the server.
     """
     server = json.loads(kubectl("get", "statefulset", "prometheus", "-o", "json"))
     volumes = server["spec"]["template"]["spec"]["volumes"]

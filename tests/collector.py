@@ -1,4 +1,4 @@
-"""A collector of spans and logs, as far as the tests want one: takes OTLP over HTTP, and keeps what it gets."""
+"""A collector of spans and logs, as far as the tests need one: it accepts OTLP over HTTP and keeps the data."""
 
 import gzip
 from collections.abc import Generator, Iterable
@@ -15,28 +15,28 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 
 class Collector:
-    """What has come, and where it is taken.
+    """The collected spans and logs, and the address of the collector.
 
     Args:
-        endpoint: its URL.
+        endpoint: the URL of the collector.
     """
 
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint
         self.spans: list[tuple[str, Span]] = []
-        """With the name of its service."""
+        """Spans, each with the name of its service."""
         self.logs: list[tuple[dict[str, str | int], LogRecord]] = []
-        """With what is said of where they are from."""
+        """Log records, each with the attributes of its resource."""
         self.refuses_logs = False
 
     def of(self, service: str) -> list[Span]:
-        """A service's spans, by when they began."""
+        """Return a service's spans, ordered by start time."""
         return sorted((span for name, span in self.spans if name == service), key=lambda s: s.start_time_unix_nano)
 
 
 @contextmanager
 def collecting(host: str = "127.0.0.1") -> Generator[Collector]:
-    """A collector at an address of this machine, on a port of its own."""
+    """Run a collector at an address of this machine, on a port of its own."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -51,7 +51,7 @@ def collecting(host: str = "127.0.0.1") -> Generator[Collector]:
             self.end_headers()
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's
-            """Nothing."""
+            """Log nothing."""
 
     with ThreadingHTTPServer((host, 0), Handler) as server:
         collector = Collector(f"http://{host}:{server.server_port}")
@@ -82,10 +82,10 @@ KEEPS = {"/v1/traces": keep_spans, "/v1/logs": keep_logs}
 
 
 def values(attributes: Iterable[KeyValue]) -> dict[str, str | int]:
-    """Attributes as a table."""
+    """Return attributes as a table."""
     return {pair.key: pair.value.string_value or pair.value.int_value for pair in attributes}
 
 
 def attributes(span: Span) -> dict[str, str | int]:
-    """Of a span."""
+    """Return the attributes of a span."""
     return values(span.attributes)

@@ -1,6 +1,7 @@
-"""What the tests of the running estate share."""
+"""Fixtures and hooks shared by the tests of the running estate."""
 
 import json
+import logging
 import os
 import signal
 import time
@@ -17,27 +18,29 @@ from toolchain.estate import new_token
 from toolchain.stack import Stack, load, outputs
 from toolchain.target import target
 
-# What holds in a test holds on every machine: neither it nor what it starts knows this one's Python, language or zone.
+# A test that passes here passes on every machine: neither it nor what it starts depends on this one's Python, language or time zone.
 for name in [name for name in os.environ if name.startswith(("PYTHON", "LANG", "LC_"))]:
     del os.environ[name]
-# Tests that were started in the background would ignore Ctrl-C, and so would what they start.
+# Tests that were started in the background would ignore Ctrl-C, and so would their child processes.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# An exporter of spans logs late, in the middle of another test; pytest captures loggers that do not propagate as well.
+logging.getLogger("opentelemetry").setLevel(logging.CRITICAL + 1)
 os.environ["TZ"] = "<+1345>-13:45"
 time.tzset()
-# A slow and busy machine generates slowly, and that is no error.
+# A slow or busy machine generates examples slowly, which is no error.
 settings.register_profile("estate", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("estate")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print the seed of the tests' order, which is in the header alone, and a quiet run has none."""
+    """Print the seed of the tests' order, which is otherwise in the header alone, and a quiet run has no header."""
     if config.pluginmanager.hasplugin("randomly"):
         terminalreporter.write_line(f"the same order again: pytest --randomly-seed={config.getoption('randomly_seed')}")
 
 
 @pytest.fixture(scope="session")
 def stack(request: pytest.FixtureRequest) -> Stack:
-    """The stack under test; a module of tests may name another by parametrizing this."""
+    """Return the stack under test; a test module may name another by parametrizing this."""
     name: str = getattr(request, "param", STACK)
     return Stack(name, load(name), target())
 
@@ -65,7 +68,7 @@ def kubectl(stack: Stack) -> Kubectl:
 
 @pytest.fixture
 def items(kubectl: Kubectl) -> Items:
-    """The objects that `kubectl get` finds."""
+    """Return a function that lists the objects that `kubectl get` finds."""
     return lambda *words: json.loads(kubectl("get", *words, "-o", "json"))["items"]
 
 

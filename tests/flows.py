@@ -1,4 +1,4 @@
-"""Who may connect to whom in stack `local`, written down by hand: the policies have to come to exactly this."""
+"""The connections allowed in stack `local`, written down by hand: the policies have to result in exactly these."""
 
 from infra.services import GATEWAY, NAMES, SERVICES
 
@@ -12,10 +12,16 @@ PORTS = {
     "redis-metrics": 9121,
     "alertmanager": 9093,
 } | dict.fromkeys(NAMES, 8080)
-"""The one port on which each workload is connected to."""
+"""The one port at which each workload accepts connections."""
 
 BEHIND = {service.name: {*service.needs, *service.calls} for service in SERVICES}
 REGISTERED = {GATEWAY, *(service.name for service in SERVICES if "consul" in service.needs)}
+WORK = {
+    service.workload(work): {*service.needs, *service.calls} - {"consul"}
+    for service in SERVICES
+    for work in (*service.jobs, *service.workers)
+}
+"""Flows of jobs and workers, which are not registered in Consul."""
 FLOWS: dict[str, set[str]] = {
     GATEWAY: {"consul", "redis", *BEHIND},
     **BEHIND,
@@ -27,13 +33,14 @@ FLOWS: dict[str, set[str]] = {
     "redis-metrics": {"redis"},
     "postgres": set(),
     "redis": set(),
+    **WORK,
 }
 MIGRATIONS = {f"{service.name}-migration" for service in SERVICES if service.migrates}
 PASSING = {(name, "postgres") for name in (*MIGRATIONS, "postgres-roles", "postgres-backup", "postgres-restore")} | {
     ("consul-snapshot", "consul"),
     ("consul-restore", "consul"),
 }
-"""The flows of what runs now and then, and ends."""
+"""Flows of workloads that run now and then, and end."""
 
 MACHINE = "10.213.0.1/32"
 API_SERVER = ("api-server", 6443)
@@ -41,7 +48,7 @@ OUTSIDE = {
     "prometheus": {API_SERVER, ("kubelet", 10250), ("ingress", 9911)},
     "kube-state-metrics": {API_SERVER},
 }
-"""What connects to the embedded cluster's machine: to what there, and to which port."""
+"""Flows to the embedded cluster's machine: target and port, by workload."""
 
 SERVERS_FLOWS = {
     ("consul", "consul-server"): {("TCP", 8300), ("TCP", 8301), ("UDP", 8301)},
@@ -56,7 +63,7 @@ SERVERS_FLOWS = {
     **{(name, "consul"): {("TCP", 8500)} for name in REGISTERED},
     **{("consul", name): {("TCP", 8080)} for name in REGISTERED},
 }
-"""All that Consul's servers and agents have to do with, in a stack of three servers: protocols and ports."""
+"""All flows of Consul's servers and agents in a stack of three servers: protocols and ports."""
 
 PUBLIC = {GATEWAY, "consul", "prometheus", "alertmanager"}
-"""To whom the Ingress controller connects."""
+"""Workloads that the Ingress controller connects to."""

@@ -1,4 +1,4 @@
-"""Users of the running estate, many at once: what they were promised, and whether it was kept."""
+"""Concurrent users of the running estate, and checks of the guarantees that they rely on."""
 
 import threading
 import time
@@ -16,12 +16,12 @@ from tests.running import version_in
 
 USERS = "/api/v1/users"
 WRITE_EVERY_S, READ_EVERY_S = 0.1, 0.04
-"""Often enough to meet every moment, and little enough for tests of several stacks at once."""
+"""Seconds between requests: short enough to meet every moment, and long enough for tests of several stacks at once."""
 
 
 @dataclass
 class Written:
-    """A user that one writer changes; each acknowledged change is another age."""
+    """A user that one writer changes; each acknowledged change sets another age."""
 
     id: int
     age: int
@@ -33,26 +33,26 @@ class Load:
     """Writers, each with a user of its own, and readers of all of them.
 
     Args:
-        client: of the gateway; each request is one that a user would see fail.
-        writers: threads that change, and now and then create.
-        readers: threads that read.
+        client: the client of the gateway; each request is one that a user would see fail.
+        writers: the number of threads that change users, and now and then create one.
+        readers: the number of threads that read.
     """
 
     client: httpx.Client
     writers: int = 4
     readers: int = 4
     answers: Counter[str] = field(default_factory=Counter[str])
-    """How often each outcome was met: `GET 200`, `PATCH 503 the database is away`, `GET ReadTimeout`."""
+    """Count of each outcome: `GET 200`, `PATCH 503 the database is away`, `GET ReadTimeout`."""
     stale: list[str] = field(default_factory=list[str])
     """Reads that were older than a change acknowledged before they began."""
     created: dict[int, str] = field(default_factory=dict[int, str])
     """E-mail address of every user whose creation was acknowledged, by id."""
     written: list[Written] = field(default_factory=list[Written])
     acknowledged: list[float] = field(default_factory=list[float])
-    """When changes were acknowledged, by the monotonic clock."""
+    """Times of acknowledged changes, by the monotonic clock."""
 
     def __enter__(self) -> Self:
-        """Start."""
+        """Start the threads."""
         self._end = threading.Event()
         self.written = [self._new() for _ in range(self.writers)]
         self._threads = ThreadPoolExecutor(self.writers + self.readers)
@@ -61,26 +61,26 @@ class Load:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Stop, and raise what a thread raised."""
+        """Stop the threads, and raise the error of a thread."""
         self._end.set()
         self._threads.shutdown()
         for thread in self._running:
             thread.result()
 
     def run(self, seconds: float) -> None:
-        """Go on for a while."""
+        """Keep the load up for a while."""
         self._end.wait(seconds)
 
     def longest_pause(self) -> float:
-        """Seconds in which no change was acknowledged."""
+        """Return the longest time without an acknowledged change, in seconds."""
         return max(after - before for before, after in pairwise(sorted(self.acknowledged)))
 
     def failures(self) -> dict[str, int]:
-        """Outcomes that no user should see."""
+        """Return the outcomes that no user should see."""
         return {outcome: n for outcome, n in self.answers.items() if outcome.split()[1] not in ("200", "201", "204")}
 
     def lost(self) -> list[str]:
-        """Acknowledged writes that are not there."""
+        """Return the acknowledged writes that are missing."""
         lost = [
             f"change of {user.id} to {user.age}, found {found['age']}"
             for user in self.written
@@ -93,7 +93,7 @@ class Load:
         ]
 
     def tidy(self) -> None:
-        """Delete what was created."""
+        """Delete the created users."""
         for number in self.created:
             self.client.delete(f"{USERS}/{number}", headers={"If-Match": "*"})
 
@@ -127,7 +127,7 @@ class Load:
                 self._new()
             age = (user.age + 1) % 150
             while not self._end.is_set():
-                # Repeated until acknowledged: setting the same age twice is as once.
+                # Repeated until acknowledged: setting the same age twice has the effect of once.
                 answer = self._ask("PATCH", f"{USERS}/{user.id}", json={"age": age}, headers={"If-Match": "*"})
                 if answer is not None and answer.status_code == 200:
                     user.age, user.version = age, version_in(answer)
@@ -138,7 +138,7 @@ class Load:
                 user.age = age if self._reads_back(user, age) else user.age
 
     def _reads_back(self, user: Written, age: int) -> bool:
-        """Whether a change that was never acknowledged was made after all."""
+        """Return whether a change that was never acknowledged was made after all."""
         answer = self._ask("GET", f"{USERS}/{user.id}")
         return answer is not None and answer.status_code == 200 and answer.json()["age"] == age
 

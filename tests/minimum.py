@@ -1,4 +1,4 @@
-"""The least that a stack has to say of itself."""
+"""The minimal settings of a stack."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The running estate as a user has it: through the Ingress, by its public name, trusting its CA."""
+"""Access to the running estate as a user has it: through the Ingress, by its public name, trusting its CA."""
 
 import json
 import os
@@ -14,13 +14,13 @@ from toolchain.cluster import layout
 from toolchain.stack import Stack
 
 STACK = os.environ.get("STACK", "local")
-"""As `make test STACK=…` has it."""
+"""Name of the stack, as `make test STACK=…` sets it."""
 Kubectl = Callable[..., str]
 Items = Callable[..., list[dict[str, Any]]]
 
 
 class ToIngress(httpx.HTTPTransport):
-    """Resolves every host to the Ingress on this machine, as `curl --resolve` does."""
+    """A transport that resolves every host to the Ingress on this machine, as `curl --resolve` does."""
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         host = request.url.host
@@ -33,9 +33,9 @@ def connect(url: str, token: str | None = None, address: str | None = None) -> h
     """Return a client of a public URL of the estate.
 
     Args:
-        url: where to.
-        token: sent with every request.
-        address: of this machine that the client has, such as one of 127.0.0.0/8.
+        url: the URL of the estate.
+        token: the token sent with every request.
+        address: the client's address on this machine, such as one of 127.0.0.0/8.
     """
     trust = ssl.create_default_context(cafile=str(layout.CA_CERTIFICATE))
     headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -45,7 +45,7 @@ def connect(url: str, token: str | None = None, address: str | None = None) -> h
 
 
 def kubectl_of(stack: Stack) -> Kubectl:
-    """Output of kubectl in a stack's namespace."""
+    """Return a function that runs kubectl in a stack's namespace and returns its output."""
 
     def run(*words: str) -> str:
         done = subprocess.run(
@@ -58,19 +58,19 @@ def kubectl_of(stack: Stack) -> Kubectl:
 
 
 def create(client: httpx.Client, user: dict[str, Any]) -> dict[str, Any]:
-    """A user that the API has stored."""
+    """Create a user, and return it as the API has stored it."""
     created = client.post("/api/v1/users", json=user)
     assert created.status_code == 201, created.text
     return created.json()
 
 
 def version_in(answer: httpx.Response) -> int:
-    """The version of the user in an answer, which its ETag begins with."""
+    """Return the version of the user in an answer, which its ETag begins with."""
     return int(answer.headers["etag"].strip('"').partition("-")[0])
 
 
 def reads_back(client: httpx.Client, user: dict[str, Any]) -> bool:
-    """Whether the API has a user as it was stored."""
+    """Return whether the API returns a user as it was stored."""
     try:
         found = client.get(f"/api/v1/users/{user['id']}")
     except httpx.TransportError:
@@ -87,9 +87,9 @@ def eventually(condition: Callable[[], bool], what: str, deadline_s: float) -> N
 
 
 def settle(kubectl: Kubectl) -> None:
-    """Return once every pod is ready or has come to its end, and none is about to end; fail with the names of those that are not.
+    """Return once every pod is ready or complete, and none is terminating; fail with the names of the others.
 
-    What a test before this one broke is whole then.
+    Afterwards, everything that an earlier test broke is repaired.
     """
 
     def settled(pod: dict[str, Any]) -> bool:
@@ -108,7 +108,7 @@ def settle(kubectl: Kubectl) -> None:
 
 
 def all_told(told: Callable[[], set[str]], wanted: set[str], deadline_s: float) -> None:
-    """Return once all that are wanted were told; fail, with those that were not, when they are not within `deadline_s` seconds."""
+    """Return once all wanted alerts were reported; fail with the missing ones after `deadline_s` seconds."""
     end = time.monotonic() + deadline_s
     while missing := wanted - told():
         assert time.monotonic() < end, f"of {wanted}, {missing} not told within {deadline_s} s"
@@ -116,6 +116,6 @@ def all_told(told: Callable[[], set[str]], wanted: set[str], deadline_s: float) 
 
 
 def alerts(kubectl: Kubectl, *which: str) -> set[str]:
-    """Names of the alerts that Alertmanager has heard of, and not of their end; `--inhibited`: those that it keeps to itself."""
+    """Return the names of the alerts that are active in Alertmanager; with `--inhibited`, of the inhibited ones."""
     query = ("amtool", "--alertmanager.url=http://localhost:9093", "alert", "query", "--output=json", *which)
     return {alert["labels"]["alertname"] for alert in json.loads(kubectl("exec", "alertmanager-0", "--", *query))}

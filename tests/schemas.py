@@ -1,4 +1,4 @@
-"""Kubernetes' own schemas in their strict form: the API server drops a field that it does not know without a word, here it is an error."""
+"""Kubernetes' own schemas in their strict form: the API server silently drops a field that it does not know, here it is an error."""
 
 import json
 import tomllib
@@ -21,11 +21,11 @@ SCHEMAS = Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema"
 
 
 CUSTOM = {"Cluster"}
-"""Kinds that an operator adds to Kubernetes: tests/score/test_custom_resources.py has its definition."""
+"""Kinds that an operator adds to Kubernetes: tests/score/test_custom_resources.py validates them."""
 
 
 def refused_of(resources: list[Registered]) -> dict[str, list[str]]:
-    """Return what Kubernetes refuses of the manifests that a program registers, by resource."""
+    """Return the errors in the manifests that a program registers, by resource."""
     refused = {f"{resource.type} {resource.name}": problems(resource.inputs) for resource in manifests(resources)}
     return {name: found for name, found in refused.items() if found}
 
@@ -37,19 +37,19 @@ def manifests(resources: list[Registered]) -> list[Registered]:
 
 
 def problems(manifest: Mapping[str, Any]) -> list[str]:
-    """Return what of a manifest Kubernetes does not know or does not accept, each by its path."""
+    """Return the unknown fields and invalid values of a manifest, each with its path."""
     return refused_by(built_in(manifest["apiVersion"], manifest["kind"]), manifest)
 
 
 def refused_by(validator: Draft202012Validator, manifest: Mapping[str, Any]) -> list[str]:
-    """Return what a schema refuses of a manifest, each by its path."""
+    """Return the errors of a schema on a manifest, each with its path."""
     errors = validator.iter_errors(open_secrets(manifest))  # pyright: ignore[reportUnknownMemberType]
     return [f"{error.json_path}: {error.message[:300]}" for error in errors]
 
 
 @cache
 def built_in(api_version: str, kind: str) -> Draft202012Validator:
-    """Return the schema of a kind of Kubernetes' own, in the version that the toolchain builds."""
+    """Return the schema of one of Kubernetes' own kinds, in the version that the toolchain builds."""
     folder = SCHEMAS / f"v{VERSION.rpartition('.')[0]}.0-local-strict"
     group, _, version = api_version.rpartition("/")
     name = "-".join([kind.lower(), *filter(None, [group.partition(".")[0]]), version])
@@ -59,7 +59,7 @@ def built_in(api_version: str, kind: str) -> Draft202012Validator:
 
 @cache
 def definitions(folder: Path) -> Registry[Any]:
-    """Return what the schemas of a folder refer to, by its own $id."""
+    """Return the registry of the definitions that the schemas of a folder refer to, by their own $id."""
     resource: Resource[Any] = DRAFT202012.create_resource(json.loads((folder / "_definitions.json").read_text()))
     return resource @ Registry[Any]()
 

@@ -1,4 +1,4 @@
-"""A receiver of alerts on this machine, and what it has received."""
+"""A receiver of alerts on this machine, and the alerts that it has received."""
 
 import json
 import threading
@@ -13,41 +13,41 @@ from toolchain.cluster import layout
 
 PORT = 19093
 NETWORK = f"{layout.NODE}/32"
-"""Where pods find the machine."""
+"""Network of the machine, as pods see it."""
 NAMES = ("sink", "dead-man")
 RECEIVERS: list[dict[str, Any]] = [
     {"name": name, "kind": "webhook", "networks": [NETWORK], "port": PORT, "watchdog": name == "dead-man"}
     for name in NAMES
 ]
-"""What a stack has as `receivers` that tells the sink of everything."""
+"""A stack's `receivers` setting that sends every alert to the sink."""
 SECRETS = {f"receiver-{name}": f"http://{layout.NODE}:{PORT}/{name}" for name in NAMES}
-"""Of those receivers."""
+"""Secrets of those receivers."""
 
 
 @dataclass(frozen=True)
 class Told:
-    """What Alertmanager said of one alert."""
+    """A notification of Alertmanager about one alert."""
 
     alertname: str
     status: str
-    """firing or resolved."""
+    """"firing" or "resolved"."""
     labels: dict[str, str]
     annotations: dict[str, str]
     receiver: str
     at: float
-    """When it came, as time.monotonic() has it."""
+    """Time of arrival, by time.monotonic()."""
 
 
 @dataclass
 class Sink:
-    """All that was told, in its order."""
+    """All notifications, in their order."""
 
     told: list[Told] = field(default_factory=list[Told])
     refused: set[str] = field(default_factory=set[str])
-    """Receivers that are answered as if their address were no more."""
+    """Receivers whose notifications are refused, as if their address no longer existed."""
 
     def of(self, alertname: str, status: str = "firing", **labels: str) -> list[Told]:
-        """What was told of an alert with these labels."""
+        """Return the notifications of an alert with these labels."""
         return [
             one
             for one in self.told
@@ -55,12 +55,12 @@ class Sink:
         ]
 
     def ringing(self, alertname: str) -> set[str]:
-        """The services of which an alert was told, and its end was not."""
+        """Return the services for which an alert fires: reported, and not yet resolved."""
         last = {one.labels["service"]: one.status for one in self.told if one.alertname == alertname}
         return {service for service, status in last.items() if status == "firing"}
 
     def take(self, body: dict[str, Any]) -> None:
-        """Keep what came, in Alertmanager's form of webhooks."""
+        """Store the alerts of a webhook request of Alertmanager."""
         now = time.monotonic()
         for alert in body["alerts"]:
             labels = alert["labels"]
@@ -70,7 +70,7 @@ class Sink:
 
 @contextmanager
 def listening() -> Generator[Sink]:
-    """A sink at the address that SECRETS names."""
+    """Yield a sink that listens at the address in SECRETS."""
     sink = Sink()
 
     class Handler(BaseHTTPRequestHandler):
@@ -83,7 +83,7 @@ def listening() -> Generator[Sink]:
             self.end_headers()
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as the base class has it
-            """Tests print what fails alone."""
+            """Log nothing: tests print failures alone."""
 
     with ThreadingHTTPServer((str(layout.NODE), PORT), Handler) as server:
         thread = threading.Thread(target=server.serve_forever)

@@ -1,4 +1,4 @@
-"""A stack beside `local`, in the same cluster, for the time of some tests."""
+"""A stack in the same cluster as `local`, for the time of some tests."""
 
 import json
 import subprocess
@@ -19,22 +19,22 @@ from toolchain.stack import OWN_STACKS, STACKS, Stack, ask, load, outputs, read_
 from toolchain.target import target
 
 LIGHT: dict[str, Any] = {"service": {"requests": {"cpu": "10m"}}}
-"""Stacks of several tests at once ask for no more CPU than two cores have."""
+"""Settings that let the stacks of several tests together request no more CPU than two cores have."""
 
 
 def make(goal: str, stack: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
-    """Run make, on a stack or with other settings of its own, as somebody would."""
+    """Run make as a user would, on a stack or with other settings."""
     given = [f"{name}={value}" for name, value in {**({"STACK": stack} if stack else {}), **settings}.items()]
     return subprocess.run(["make", goal, *given], cwd=PROJECT, capture_output=True, text=True, check=False)
 
 
 def local_images() -> dict[str, str]:
-    """The images of our services that stack `local` runs, by digest."""
+    """Return the images of our services that stack `local` runs, by digest."""
     return outputs(Stack(STACK, load(STACK), target()))["images"]
 
 
 def stack_file(name: str) -> Path:
-    """The file of a stack."""
+    """Return the file of a stack."""
     return STACKS / f"Pulumi.{name}.yaml"
 
 
@@ -42,9 +42,9 @@ def write_stack(name: str, of: str, **settings: Any) -> None:
     """Write the file of a stack that is like another.
 
     Args:
-        name: begins with `test-`, which git ignores.
-        of: whose file is taken.
-        settings: over those in it.
+        name: the name of the stack, which begins with `test-`, so that git ignores its file.
+        of: the stack whose file is the template.
+        settings: settings that override those in it.
     """
     content = read_yaml(stack_file(of))
     own: dict[str, Any] = content["config"]["estate:settings"]
@@ -54,7 +54,7 @@ def write_stack(name: str, of: str, **settings: Any) -> None:
 
 
 def variant(images: dict[str, str], folder: Path, name: str, *instructions: str) -> dict[str, str]:
-    """The images with another user-service: what was, with some instructions more, in the same registry."""
+    """Build a variant of user-service with further instructions, and return the images with it, in the same registry."""
     before = images["user-service"]
     repository = before.partition("@")[0].rpartition(":")[0]
     dockerfile, metadata = folder / "Dockerfile", folder / "metadata.json"
@@ -71,14 +71,14 @@ def variant(images: dict[str, str], folder: Path, name: str, *instructions: str)
 def beside_local(
     name: str, of: str, images: Mapping[str, str], secrets: Mapping[str, str] = MappingProxyType({}), **settings: Any
 ) -> Generator[Stack]:
-    """A stack like another, brought up with images that are there; in the end nothing of it is left.
+    """Yield a stack like another, brought up with existing images, and remove everything of it afterwards.
 
     Args:
-        name: begins with `test-`, which git ignores.
-        of: whose file is taken.
-        images: of our services, by digest.
-        secrets: to store, by name.
-        settings: over those of the other.
+        name: the name of the stack, which begins with `test-`, so that git ignores its file.
+        of: the stack whose file is the template.
+        images: the images of our services, by digest.
+        secrets: the secrets to store, by name.
+        settings: settings that override those of the other.
     """
     write_stack(name, of, build=False, digests=dict(images), **settings)
     try:
@@ -88,7 +88,7 @@ def beside_local(
             update(stack)
         yield stack
     finally:
-        gone = make("down", name, FORCE="1")  # as in prod, where what holds data is protected
+        gone = make("down", name, FORCE="1")  # as in prod, where stateful resources are protected
         removed = stack_of(name).pulumi("stack", "rm", "--yes", "--stack", name, cwd=OWN_STACKS)
         for file in (stack_file(name), *OWN_STACKS.glob(f"*{name}.*")):
             file.unlink(missing_ok=True)
@@ -98,7 +98,7 @@ def beside_local(
 
 
 def left_of(stack: Stack) -> list[str]:
-    """What of a stack is still in the cluster."""
+    """Return the objects of a stack that are still in the cluster."""
     claimed = '{range .items[*]}{.spec.claimRef.namespace}{"\\n"}{end}'
     words = ["get", "namespaces", "--output=name"], ["get", "persistentvolumes", f"--output=jsonpath={claimed}"]
     found = [name for command in words for name in ask(stack, *command).split()]
@@ -106,5 +106,5 @@ def left_of(stack: Stack) -> list[str]:
 
 
 def stack_of(name: str) -> Stack:
-    """A stack by its name."""
+    """Load a stack by its name."""
     return Stack(name, load(name), target())

@@ -1,4 +1,4 @@
-"""`make architecture`: what the program makes, drawn into docs/architecture.md: workloads, who connects to whom, components."""
+"""`make architecture`: generate the diagram of workloads and connections, and the table of components, in docs/architecture.md."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,7 +12,7 @@ BEGIN, END = "<!-- what follows is made by: make architecture -->\n", "<!-- up t
 STACK = "local"
 SHAPES = {"Deployment": '["{}"]', "StatefulSet": '[("{}")]', "Job": '{{{{"{}"}}}}', "CronJob": '{{{{"{}"}}}}'}
 DRAWN = ("estate:network_policy:Flow",)
-"""Components that are lines of the diagram."""
+"""Components that the diagram shows as edges."""
 WORLD = '  world(["clients"])'
 
 Labels = Mapping[str, str]
@@ -24,10 +24,10 @@ def main() -> None:
 
 
 def drawn(page: str, resources: list[Registered]) -> str:
-    """The page, with what is between its marks made anew.
+    """Return the page with the part between its markers regenerated.
 
     Raises:
-        ToolchainError: it has no marks.
+        ToolchainError: the page has no markers.
     """
     head, begin, rest = page.partition(BEGIN)
     _, end, tail = rest.partition(END)
@@ -39,7 +39,7 @@ def drawn(page: str, resources: list[Registered]) -> str:
 
 
 def diagram(resources: list[Registered]) -> str:
-    """Workloads and flows as a Mermaid flowchart."""
+    """Return the workloads and flows as a Mermaid flowchart."""
     pods = {resource.name: labels(resource) for resource in resources if kind(resource) in SHAPES}
     nodes = [
         f"  {resource.name}{SHAPES[kind(resource)].format(titled(resource))}"
@@ -52,7 +52,7 @@ def diagram(resources: list[Registered]) -> str:
 
 
 def components(resources: list[Registered]) -> str:
-    """Components and their files as a table."""
+    """Return the components and their files as a Markdown table."""
     made: dict[str, set[str]] = {}
     for resource in resources:
         project, _, module = resource.type.partition(":")
@@ -66,30 +66,30 @@ def components(resources: list[Registered]) -> str:
 
 
 def kind(resource: Registered) -> str:
-    """Of a Kubernetes object."""
+    """Return the kind of a Kubernetes object."""
     return resource.type.rpartition(":")[2]
 
 
 def labels(workload: Registered) -> Labels:
-    """Of its pods."""
+    """Return the labels of a workload's pods."""
     spec = workload.inputs["spec"]
     return spec.get("jobTemplate", {"spec": spec})["spec"]["template"]["metadata"]["labels"]
 
 
 def titled(resource: Registered) -> str:
-    """What a workload's node says."""
+    """Return the text of a workload's node."""
     replicas = resource.inputs["spec"].get("replicas")
     return f"{resource.name}<br>{kind(resource)}" + (f", {int(replicas)}" if replicas else "")
 
 
 def chosen(selector: Mapping[str, Any], pods: Mapping[str, Labels]) -> list[str]:
-    """Workloads whose pods a selector chooses."""
+    """Return the workloads with pods that match a selector."""
     wanted = selector.get("matchLabels", {})
     return [name for name, labels in pods.items() if wanted.items() <= labels.items()]
 
 
 def connections(resources: list[Registered], pods: Mapping[str, Labels]) -> Iterator[tuple[str, str, int]]:
-    """What network policies let pods connect to: workload, workload or what is outside, port. DNS, which all have, aside."""
+    """Yield the connections that network policies allow, except DNS: workload, target (a workload or an outside address), port."""
     for resource in resources:
         if kind(resource) != "NetworkPolicy" or resource.name == "default-deny":
             continue
@@ -105,7 +105,7 @@ def connections(resources: list[Registered], pods: Mapping[str, Labels]) -> Iter
 
 
 def entries(resources: list[Registered], pods: Mapping[str, Labels]) -> Iterator[tuple[str, str]]:
-    """What Ingresses lead to: host and workload."""
+    """Yield the host and the workload of each Ingress backend."""
     services = {r.inputs["metadata"]["name"]: r.inputs["spec"]["selector"] for r in resources if kind(r) == "Service"}
     for resource in resources:
         for rule in resource.inputs["spec"]["rules"] if kind(resource) == "Ingress" else ():

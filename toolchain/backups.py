@@ -1,4 +1,4 @@
-"""`make backup` and `make restore`: a dump of the database now, and a dump in the place of what is there."""
+"""`make backup` and `make restore`: dump the database now, and replace its contents with a dump."""
 
 import json
 import os
@@ -11,19 +11,20 @@ from infra.database_backups import NAME as BACKUP
 from infra.database_backups import RESTORE
 from toolchain.console import ToolchainError, confirm, run_command, say, step, timed, wait_until
 from toolchain.estate import opened
-from toolchain.stack import Stack, ask, load, outputs
+from toolchain.stack import OURS, Stack, ask, load, outputs
+from toolchain.starting import Starts
 from toolchain.target import target
 
 DEADLINE_S = 3600
 MIGRATION = "-migration"
-"""How the names of Jobs end that migrate a database."""
+"""Suffix of the names of Jobs that migrate a database."""
 
 
 def backup(name: str) -> None:
-    """Make a backup, and say what it is.
+    """Make a backup, and print the output of its Job.
 
     Raises:
-        ToolchainError: it failed; with its words.
+        ToolchainError: it failed; with its output.
     """
     stack = Stack(name, load(name), target())
     outputs(stack)  # a stack that is not up is refused
@@ -33,10 +34,10 @@ def backup(name: str) -> None:
 
 
 def restore(name: str) -> None:
-    """Put a backup, FROM or the newest, in the place of what the database holds.
+    """Replace the contents of the database with a backup: FROM, or the newest.
 
     Raises:
-        ToolchainError: nobody agreed; or it failed, and everything is as it was.
+        ToolchainError: the restore was not confirmed; or it failed, and nothing has changed.
     """
     chosen = os.environ.get("FROM", "")
     with opened(name) as stack:
@@ -55,29 +56,29 @@ def restore(name: str) -> None:
 
 
 def of_cron_job(stack: Stack, name: str) -> dict[str, Any]:
-    """A Job of a CronJob's kind, named by the time."""
+    """Return a Job from a CronJob's template, with the time in its name."""
     job = f"{name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
     return json.loads(ask(stack, "create", "job", job, f"--from=cronjob/{name}", "--dry-run=client", "-o", "json"))
 
 
 def with_environment(job: dict[str, Any], environment: dict[str, str]) -> dict[str, Any]:
-    """A Job whose containers have more in their environment."""
+    """Return a Job with variables added to the environment of its containers."""
     for container in job["spec"]["template"]["spec"]["containers"]:
         container["env"] += [{"name": name, "value": value} for name, value in environment.items()]
     return job
 
 
 def migrations(stack: Stack) -> list[dict[str, Any]]:
-    """The stack's migrating Jobs, to be run again: a backup may be older than the last of them."""
-    found = json.loads(ask(stack, "get", "jobs", "-o", "json"))["items"]
-    jobs = sorted(found, key=lambda job: job["metadata"]["creationTimestamp"])  # of several the newest counts
+    """Return copies of the stack's migration Jobs to run again: a backup may be older than the last migration."""
+    found = json.loads(ask(stack, "get", "jobs", OURS, "-o", "json"))["items"]
+    jobs = sorted(found, key=lambda job: job["metadata"]["creationTimestamp"])  # the newest of each name wins
     named = {job["metadata"]["labels"].get("app.kubernetes.io/name", ""): job for job in jobs}
     return [once_more(name, job) for name, job in named.items() if name.endswith(MIGRATION)]
 
 
 def once_more(name: str, job: dict[str, Any]) -> dict[str, Any]:
-    """A Job like one that has run."""
-    # Without those that the cluster has added, which say which Job a pod is of.
+    """Return a new Job with the spec of one that has run."""
+    # Without the labels that the cluster adds to assign a pod to its Job.
     labels = {key: value for key, value in job["metadata"]["labels"].items() if key.startswith("app.kubernetes.io/")}
     pod = job["spec"]["template"]["spec"]
     return {
@@ -93,24 +94,28 @@ def once_more(name: str, job: dict[str, Any]) -> dict[str, Any]:
 
 
 def run_job(stack: Stack, job: dict[str, Any]) -> str:
-    """Run a Job to its end; what it said.
+    """Run a Job to its end, and return its logs.
 
     Raises:
-        ToolchainError: it failed; with what it said.
+        ToolchainError: it failed; with its logs.
     """
     name = job["metadata"]["name"]
     ask(stack, "create", "--filename=-", given=json.dumps(job))
     state: dict[str, Any] = {}
+    starts = Starts(stack, name)
 
     def ended() -> bool:
         nonlocal state
+        if reason := starts.hopeless():
+            ask(stack, "delete", "job", name, "--wait=false")
+            raise ToolchainError(f"the Job {name} cannot start, and was deleted: {reason}")
         try:
             state = json.loads(ask(stack, "get", "job", name, "-o", "json"))["status"]
         except ToolchainError:
-            return False  # asked again: the Job goes on while the API server is away
+            return False  # retried: the Job continues while the API server is unavailable
         return bool(state.get("succeeded") or any(c["type"] == "Failed" for c in state.get("conditions", ())))
 
-    wait_until(ended, f"the end of the Job {name} (kubectl describe job {name} says why)", DEADLINE_S, every_s=1)
+    wait_until(ended, f"the end of the Job {name} (kubectl describe job {name} says why)", DEADLINE_S, every_s=2)
     said = ask(stack, "logs", f"job/{name}", "--all-containers").strip()
     if not state.get("succeeded"):
         raise ToolchainError(f"the Job {name} failed:\n{said}")

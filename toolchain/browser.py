@@ -1,4 +1,4 @@
-"""python -m toolchain.browser: install the browser that pages are tested in, where there is none."""
+"""python -m toolchain.browser: install the browser for tests of web pages, if there is none."""
 
 from pathlib import Path
 

@@ -1,7 +1,7 @@
-"""`make tools`: builds every tool that is missing, into a per-user cache keyed by the pins.
+"""`make tools`: build every missing tool, into a per-user cache keyed by the pins.
 
-A tool is built in a temporary folder and renamed into place, under a lock of its own, so an interrupted
-build leaves nothing that looks done, and two builds at once share the work.
+A tool is built in a temporary folder and renamed into place, under its own lock: an interrupted build
+leaves nothing that looks complete, and two concurrent builds share the work.
 """
 
 import fcntl
@@ -28,14 +28,14 @@ HERE = Path(__file__).parent
 BUILDS = CACHE / "tools"
 GO_CACHE = CACHE / "go"
 LAYOUT = "2"
-"""Of the folder with every program; counted up when `link` changes."""
+"""Version of the layout of the folder with every program; incremented when `link` changes."""
 NEEDED_BYTES = 20 * 2**30
-"""Modules, build cache and binaries of a cold build, at their largest together."""
+"""Peak size of the modules, build cache and binaries of a cold build together."""
 
 
 @dataclass(frozen=True)
 class Copied:
-    """Files of a Go module that are taken as they are."""
+    """Files that are copied unchanged from a Go module."""
 
     from_: str
     module: str
@@ -44,7 +44,7 @@ class Copied:
 
 @dataclass(frozen=True)
 class GoTool:
-    """One entry of tools.toml under [go]."""
+    """An entry of tools.toml under [go]."""
 
     name: str
     version: str
@@ -62,7 +62,7 @@ class GoTool:
 
     @cached_property
     def folder(self) -> Path:
-        """Where the built tool lives; another pin is another folder."""
+        """Return the folder of the built tool; each pin has its own."""
         digest = hashlib.sha256(repr((self.version, self.binaries, self.variables, self.copied, *self.tags)).encode())
         for path in sorted(p for p in self.source.rglob("*") if p.is_file()):
             digest.update(path.relative_to(self.source).as_posix().encode() + b"\0" + path.read_bytes())
@@ -118,13 +118,13 @@ class Toolbox:
 
     @property
     def path(self) -> str:
-        """A PATH with these tools first."""
+        """Return a PATH with these tools first."""
         own = [self.bin, *(self.debian / part for part in ("usr/bin", "usr/sbin"))]
         return os.pathsep.join([*map(str, own), "/usr/sbin", "/sbin", os.environ.get("PATH", os.defpath)])
 
 
 def toolbox() -> Toolbox:
-    """The tools of the current pins, whether they are built yet or not."""
+    """Return the tools of the current pins, whether built yet or not."""
     tools, debian = load()
     key = hashlib.sha256(
         "".join(sorted([LAYOUT, *(tool.folder.name for tool in tools), debian.folder.name])).encode()
@@ -134,7 +134,7 @@ def toolbox() -> Toolbox:
 
 @contextmanager
 def locked(name: str) -> Generator[None]:
-    """Hold the lock of one tool; says so when another process has it."""
+    """Hold the lock of one tool; report when another process holds it."""
     BUILDS.mkdir(parents=True, exist_ok=True)
     with (BUILDS / f"{name}.lock").open("w") as lock:
         try:
@@ -147,7 +147,7 @@ def locked(name: str) -> Generator[None]:
 
 
 def build_missing() -> Toolbox:
-    """Build and link whatever is not there yet.
+    """Build and link every missing tool.
 
     Raises:
         ToolchainError: a requirement is missing, or a build failed.
@@ -156,7 +156,7 @@ def build_missing() -> Toolbox:
     box = toolbox()
     delete_removed()
     if box.folder.exists() and debian.folder.exists():
-        remove_go_cache()  # which a build that was killed at its end has left
+        remove_go_cache()  # left by a build that was killed at its end
         return box
     missing = [tool for tool in tools if not tool.folder.exists()]
     check_requirements(missing)
@@ -176,7 +176,7 @@ def build_missing() -> Toolbox:
 
 
 def build_all(missing: list[GoTool], tools: list[GoTool]) -> None:
-    """Build one after another: each uses every core."""
+    """Build the missing tools one after another: each build uses every core."""
     for number, tool in enumerate(missing):
         left = sum(later.minutes for later in missing[number:])
         report(
@@ -188,7 +188,11 @@ def build_all(missing: list[GoTool], tools: list[GoTool]) -> None:
 
 
 def check_requirements(missing: list[GoTool]) -> None:
-    """Name everything that a build needs and that is not there."""
+    """Check that everything that a build needs is there.
+
+    Raises:
+        ToolchainError: names everything that is missing.
+    """
     problems: list[str] = []
     if platform.system() != "Linux":
         problems.append(
@@ -211,7 +215,7 @@ def check_requirements(missing: list[GoTool]) -> None:
 
 
 def go_is_new_enough() -> bool:
-    """Since 1.21, go fetches the toolchain that a go.mod asks for from the module proxy."""
+    """Return whether Go is 1.21 or newer: since then, go fetches the toolchain that a go.mod requires from the module proxy."""
     if not shutil.which("go"):
         return False
     version = subprocess.run(["go", "version"], capture_output=True, text=True, check=False).stdout
@@ -232,10 +236,10 @@ def go_environment() -> dict[str, str]:
 
 
 def build(tool: GoTool, tools: list[GoTool]) -> None:
-    """Build one tool into its folder, unless another process did meanwhile."""
+    """Build one tool into its folder, unless another process has built it meanwhile."""
     if tool.folder.exists():
         return
-    unfinished = BUILDS / f"{tool.name}.unfinished"  # of whatever pins: the next build of the tool removes it
+    unfinished = BUILDS / f"{tool.name}.unfinished"  # same name for all pins: the next build of the tool removes it
     remove(unfinished)
     unfinished.mkdir(parents=True)
     flags = " ".join(["-s -w", *(f"-X {name}={value}" for name, value in tool.variables.items())])
@@ -253,7 +257,10 @@ def build(tool: GoTool, tools: list[GoTool]) -> None:
 
 
 def copy_files(wanted: Copied, target: Path, tools: list[GoTool]) -> None:
-    """Copy files of a module, in the version that the tool `wanted.from_` pins; modules keep no modes, and some are scripts."""
+    """Copy files of a module, in the version that the tool `wanted.from_` pins.
+
+    Modules do not keep file modes, and some of the files are scripts: all become executable.
+    """
     pinned = next(tool for tool in tools if tool.name == wanted.from_)
     found = subprocess.run(
         ["go", "mod", "download", "-json", wanted.module],
@@ -269,7 +276,7 @@ def copy_files(wanted: Copied, target: Path, tools: list[GoTool]) -> None:
 
 
 def unpack_debian(debian: Debian) -> None:
-    """Download the packages by apt (which checks the release's signature) and unpack them side by side."""
+    """Download the packages with apt (which checks the release's signature), and unpack them side by side."""
     if debian.folder.exists():
         return
     logs = BUILDS / "logs"
@@ -291,7 +298,7 @@ def unpack_debian(debian: Debian) -> None:
 
 
 def link(box: Toolbox, tools: list[GoTool]) -> None:
-    """One folder with a link to every program, and the Pulumi plugins installed in a PULUMI_HOME of its own."""
+    """Create one folder with a link to every program, and a PULUMI_HOME with the Pulumi plugins installed."""
     if box.folder.exists():
         return
     unfinished = BUILDS / "all.unfinished"
@@ -300,7 +307,7 @@ def link(box: Toolbox, tools: list[GoTool]) -> None:
     for tool in tools:
         for program in tool.folder.iterdir():
             if not tool.plugin:  # a plugin on PATH would make Pulumi warn about it
-                # A hard link: Pulumi looks for its language host beside where its own links lead.
+                # A hard link: Pulumi resolves symbolic links to its own binary, and looks for its language host next to the target.
                 os.link(program, unfinished / "bin" / program.name)
     environment = os.environ | {
         "PULUMI_HOME": str(unfinished / "pulumi"),
@@ -316,11 +323,11 @@ def link(box: Toolbox, tools: list[GoTool]) -> None:
 
 
 def remove_go_cache() -> None:
-    """Remove the modules and the build cache (20 GB), which have served; the binaries are a fraction of that."""
+    """Remove the modules and the build cache (20 GB) after the builds; the binaries are a fraction of that."""
     with (BUILDS / "go.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:  # a build of other pins is at work in it, and removes it at its end
+        except BlockingIOError:  # a build of other pins uses the cache, and removes it at its end
             return
         remove(GO_CACHE)
 

@@ -1,4 +1,4 @@
-"""`make client`: a program that may ask for tokens. Its secret is shown once and kept nowhere; the stack file holds a hash."""
+"""`make client`: create a client that may request tokens. Its secret is shown once and stored nowhere; the stack file holds a hash."""
 
 import re
 import secrets
@@ -9,9 +9,9 @@ import yaml
 from pydantic import ValidationError
 
 from infra.mistakes import mistakes_of
-from infra.settings import ClientSettings
+from infra.settings import OPERATOR, ClientSettings
 from infra.stack_file import said
-from infra.token_clients import OPERATOR, hashed
+from infra.token_clients import hashed
 from toolchain.console import ToolchainError, run_command, say
 from toolchain.stack import load
 
@@ -19,15 +19,15 @@ USAGE = "make client ID=billing USERNAME=billing USER_ID=7 STACK=local"
 
 
 def new_client(client_id: str, username: str, user_id: str) -> tuple[ClientSettings, str]:
-    """A client and its secret.
+    """Create a client and its secret.
 
     Args:
-        client_id: what the program calls itself when it asks for a token.
-        username: whom its tokens name.
-        user_id: likewise.
+        client_id: the client's id in token requests.
+        username: the username in its tokens.
+        user_id: the user id in its tokens.
 
     Raises:
-        ToolchainError: one is missing or wrong; with which.
+        ToolchainError: an argument is missing or invalid; names it.
     """
     given = {"ID": client_id, "USERNAME": username, "USER_ID": user_id}
     if missing := [name for name, value in given.items() if not value.strip()]:
@@ -45,7 +45,7 @@ def new_client(client_id: str, username: str, user_id: str) -> tuple[ClientSetti
 
 
 def entry(client: ClientSettings) -> str:
-    """A client as the stack file lists it."""
+    """Return a client as an entry of the stack file."""
     values = client.model_dump(include={"id", "user_id", "username", "secret_hash"})
     return textwrap.indent(yaml.safe_dump([values], sort_keys=False, width=1000), " " * 6)
 

@@ -1,4 +1,4 @@
-"""What a person sees while the toolchain works: short lines with elapsed time, and one clear line on failure."""
+"""Console output of the toolchain: short lines with elapsed time, and one clear line on failure."""
 
 import os
 import signal
@@ -9,30 +9,31 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 HEARTBEAT_S = 15.0
-"""No step is silent for longer than this."""
+"""Seconds between the progress lines of a step."""
 DEVIATION = 3
-"""Exit code when what was asked about is not as it should be, as `systemctl status` has it; 1 is for what could not be asked."""
+"""Exit code of a check that found a deviation (as in `systemctl status`); 1 means that the check failed to run."""
 
 
 class ToolchainError(Exception):
-    """What happened, where, and the next step, in one message for a person."""
+    """Error with a message for the user: what happened, where, and the next step."""
 
 
 def say(message: str) -> None:
-    """Print what the command was run for, which may be captured: standard output."""
+    """Print the result of the command, which may be captured, to standard output."""
     print(message, flush=True)
 
 
 def report(message: str) -> None:
-    """Print how the command fares, its progress and its errors: standard error."""
+    """Print the progress and the errors of the command to standard error."""
     print(message, file=sys.stderr, flush=True)
 
 
 @contextmanager
 def step(name: str) -> Generator[None]:
-    """Announce `name` when it takes long, and its elapsed time when it is done.
+    """Report that `name` is in progress when it takes long, and its elapsed time when it is done.
 
     A failed step prints nothing more: the error says what happened.
     """
@@ -55,22 +56,22 @@ def step(name: str) -> Generator[None]:
 
 @contextmanager
 def timed() -> Generator[None]:
-    """Say in the end how long all of it took."""
+    """Report the total elapsed time at the end."""
     started = time.monotonic()
     yield
     report(f"({time.monotonic() - started:.1f} s)")
 
 
 def confirm(what: str, name: str, again: str) -> None:
-    """Return once somebody agrees: by FORCE=1, or by a name on a terminal.
+    """Require confirmation: FORCE=1, or a name typed on a terminal.
 
     Args:
-        what: will happen; whole sentences.
-        name: is to be typed.
-        again: the command that says that it is meant.
+        what: the consequences, in whole sentences.
+        name: the name to type.
+        again: the command that confirms.
 
     Raises:
-        ToolchainError: nobody agrees.
+        ToolchainError: not confirmed.
     """
     if os.environ.get("FORCE") == "1":
         return
@@ -82,7 +83,7 @@ def confirm(what: str, name: str, again: str) -> None:
 
 
 def wait_until(condition: Callable[[], bool], what: str, deadline_s: float, every_s: float = 0.25) -> None:
-    """Return once `condition()` is true.
+    """Wait until `condition()` is true.
 
     Raises:
         ToolchainError: `what` did not happen within `deadline_s` seconds.
@@ -100,7 +101,7 @@ def run_logged(
     """Run `command` with its output in `log`.
 
     Raises:
-        ToolchainError: it failed; the message ends with the last lines of the log.
+        ToolchainError: it failed; with the last lines of the log.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as output:
@@ -112,7 +113,7 @@ def run_logged(
 
 
 def last_lines(path: Path, count: int = 12) -> str:
-    """The last `count` lines of a log, indented, or a word on why there are none."""
+    """Return the last `count` lines of a log, indented, or the reason that there are none."""
     try:
         lines = path.read_text(errors="replace").splitlines()[-count:]
     except OSError as error:
@@ -129,12 +130,12 @@ def run_command(main: Callable[[], None]) -> None:
     signal.signal(signal.SIGTERM, end_with_143)
     before = signal.getsignal(signal.SIGINT)
     try:
-        if before is signal.SIG_DFL:  # as toolchain/__init__.py has left it
+        if before is signal.SIG_DFL:  # set by toolchain/__init__.py
             signal.signal(signal.SIGINT, signal.default_int_handler)
         main()
     except ToolchainError as error:
         fail(f"{error}")
-    except BrokenPipeError:  # whoever read our output has left
+    except BrokenPipeError:  # the reader of our output has closed it
         drop_output()
         sys.exit(141)
     except OSError as error:
@@ -151,13 +152,37 @@ def run_command(main: Callable[[], None]) -> None:
 
 
 def fail(message: str) -> None:
-    """End the command with an error."""
+    """Exit with an error."""
     report(f"error: {message}")
     sys.exit(1)
 
 
+@contextmanager
+def passed_on(lines: IO[str] | None) -> Generator[Callable[[], bool]]:
+    """Print the output lines of a program as they arrive; yield a function that returns whether our own output is still read.
+
+    Args:
+        lines: the program's output; None if the program prints it itself.
+    """
+    unread = threading.Event()
+
+    def copy() -> None:
+        for line in lines or ():
+            if not unread.is_set():
+                try:
+                    say(line.removesuffix("\n"))
+                except OSError:
+                    unread.set()
+                    drop_output()
+
+    copying = threading.Thread(target=copy, daemon=True)
+    copying.start()
+    yield lambda: not unread.is_set()
+    copying.join()
+
+
 def drop_output() -> None:
-    """Give up what standard output does not take: Python would try again at its end, and complain."""
+    """Discard output that standard output does not accept: Python would retry at exit, and print an error."""
     try:
         sys.stdout.flush()
     except OSError:

@@ -1,4 +1,4 @@
-"""`make dashboard`: the dashboards as one HTML page of the last minutes, without Grafana and without a network."""
+"""`make dashboard`: write the dashboards of the last minutes as one HTML page, which needs neither Grafana nor a network."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ from infra.dashboards.catalogue import dashboards
 from infra.dashboards.panels import RATE, Dashboard, Panel
 from toolchain.console import ToolchainError, run_command, say, step
 from toolchain.metrics import SCRAPED_S, Metrics, metrics, step_s
-from toolchain.paths import PROJECT
+from toolchain.paths import PROJECT, write_whole
 from toolchain.pictures import Series, colour, now, picture, series
 from toolchain.stack import Stack, load
 from toolchain.status import Status, share, slos, status_of
@@ -22,13 +22,13 @@ from toolchain.target import target
 STYLE = Path(__file__).with_suffix(".css")
 MINUTES = 30
 SCRAPES_IN_A_RATE = 4
-"""As Grafana has it: a rate is right though one scrape fails."""
+"""Scrapes in the window of a rate, as in Grafana: the rate stays correct if one scrape fails."""
 CHROMIUM = "/usr/bin/chromium"
 SIZE = {"width": 1440, "height": 1800}
 
 
 class Drawer:
-    """Draws panels of the same time."""
+    """Renderer of panels over the same time range."""
 
     def __init__(self, prometheus: Metrics, minutes: int) -> None:
         self._prometheus = prometheus
@@ -37,7 +37,7 @@ class Drawer:
         self.start = self.end - minutes * 60 // self._step * self._step
 
     def series(self, panel: Panel) -> list[Series]:
-        """All that a panel shows."""
+        """Return all series of a panel."""
         window = f"{max(SCRAPES_IN_A_RATE * SCRAPED_S, self._step + SCRAPED_S)}s"
         return [
             found
@@ -49,7 +49,7 @@ class Drawer:
         ]
 
     def figure(self, panel: Panel) -> str:
-        """A panel with its title and legend."""
+        """Return a panel with its title and legend as HTML."""
         drawn = self.series(panel)
         title = escape(panel.title)
         if not drawn:
@@ -63,7 +63,7 @@ class Drawer:
 
 
 def page(status: Status, drawer: Drawer, shown: tuple[Dashboard, ...]) -> str:
-    """The whole page."""
+    """Return the whole page as HTML."""
     health = "healthy" if status.healthy else "degraded"
     span = " to ".join(f"{datetime.fromtimestamp(at, UTC):%H:%M}" for at in (drawer.start, drawer.end))
     links = "".join(f'<a href="#{found.name}">{escape(found.title)}</a>' for found in shown)
@@ -84,7 +84,7 @@ def page(status: Status, drawer: Drawer, shown: tuple[Dashboard, ...]) -> str:
 
 
 def tiles(status: Status) -> Iterator[str]:
-    """The numbers at the top."""
+    """Yield the HTML of the key figures at the top."""
     ready, desired = sum(w.ready for w in status.workloads), sum(w.desired for w in status.workloads)
     yield '<div class="tiles">'
     yield tile(f"{ready} / {desired}", "pods ready", well=all(workload.well for workload in status.workloads))
@@ -96,12 +96,12 @@ def tiles(status: Status) -> Iterator[str]:
 
 
 def tile(value: str, name: str, *, well: bool) -> str:
-    """One of them."""
+    """Return the HTML of one key figure."""
     return f'<div class="card tile {"" if well else "ill"}"><b>{escape(value)}</b><span>{escape(name)}</span></div>'
 
 
 def firing(status: Status) -> Iterator[str]:
-    """The alerts that fire."""
+    """Yield the HTML of the firing alerts."""
     if status.alerts:
         yield '<ul class="alerts">'
         for alert in status.alerts:
@@ -110,7 +110,7 @@ def firing(status: Status) -> Iterator[str]:
 
 
 def section(shown: Dashboard, drawer: Drawer) -> Iterator[str]:
-    """One dashboard."""
+    """Yield the HTML of one dashboard."""
     yield f'<section id="{shown.name}"><h2>{escape(shown.title)}</h2>'
     for row in shown.rows:
         if row.title:
@@ -125,9 +125,9 @@ def write(stack: Stack, minutes: int, file: Path) -> None:
     """Write the page of a stack.
 
     Args:
-        stack: that is shown.
-        minutes: how many of the last ones.
-        file: where the page goes.
+        stack: the stack to show.
+        minutes: the length of the time range that ends now.
+        file: the path of the page.
 
     Raises:
         ToolchainError: the cluster or Prometheus does not answer.
@@ -136,14 +136,14 @@ def write(stack: Stack, minutes: int, file: Path) -> None:
     with metrics(stack) as prometheus:
         content = page(status, Drawer(prometheus, minutes), dashboards(slos(stack.settings)))
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(content)
+    write_whole(file, content)
 
 
 def photograph(file: Path, png: Path) -> None:
-    """Write the top of a page as a PNG, by the browser of the tests.
+    """Write the top of a page as a PNG, with the browser of the tests.
 
     Raises:
-        ToolchainError: it is not there.
+        ToolchainError: the browser is not installed.
     """
     if not Path(CHROMIUM).exists():
         raise ToolchainError(f"{CHROMIUM} is not there: make browser installs it, then the same command again")
@@ -158,10 +158,10 @@ def photograph(file: Path, png: Path) -> None:
 
 
 def minutes_asked() -> int:
-    """MINUTES of the environment.
+    """Return MINUTES from the environment, or the default.
 
     Raises:
-        ToolchainError: it is no number of minutes.
+        ToolchainError: it is not a positive number.
     """
     given = os.environ.get("MINUTES") or str(MINUTES)
     if not given.isdigit() or int(given) == 0:

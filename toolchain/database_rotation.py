@@ -1,8 +1,8 @@
-"""`make rotate-database-password`: the services go over to their other login, with a new password, without a failed request.
+"""`make rotate-database-password`: switch the services to their other login, with a new password, without a failed request.
 
-They have two logins and use one. The other gets a new password and is rolled out; pods that still have the old one go on with it until they are
-gone; then it gets a new password, which nothing uses. Passwords are in Pulumi's state, and what is there is rolled out first: the
-same command can be run again wherever it was interrupted.
+The services have two logins and use one. The other login gets a new password and is rolled out; old pods keep the old login until they are
+gone; then the old login gets a new password, which nothing uses. Passwords are in Pulumi's state, and the stored ones are rolled out first:
+the same command can be run again wherever it was interrupted.
 """
 
 import json
@@ -10,17 +10,17 @@ import sys
 from typing import Any
 
 from infra.generated_secrets import Step
-from infra.stack_secrets import DATABASE_LOGIN
+from infra.settings import DATABASE_LOGIN
 from toolchain.console import ToolchainError, run_command, say, step, timed, wait_until
 from toolchain.estate import opened, update
-from toolchain.stack import Stack, ask, generated, outputs, with_change
+from toolchain.stack import OURS, Stack, ask, generated, outputs, with_change
 
 OTHER = {"a": "b", "b": "a"}
 DRAIN_DEADLINE_S = 120
 
 
 def rotate(name: str) -> None:
-    """Give the services another password for the database.
+    """Rotate the database password that the services use.
 
     Raises:
         ToolchainError: an update failed, or pods with the old password do not end.
@@ -39,29 +39,29 @@ def rotate(name: str) -> None:
 
 
 def active(stack: Stack) -> str:
-    """Return which login the services use."""
+    """Return the login that the services use."""
     return generated(stack).get(DATABASE_LOGIN, "a")
 
 
 def password_of(login: str) -> str:
-    """The name of the secret that is a login's password."""
+    """Return the name of the secret with a login's password."""
     return f"databasePassword{login.upper()}"
 
 
 def roll_out(stack: Stack, *steps: Step) -> None:
-    """Update the stack, and wait until no pod has what it had before.
+    """Update the stack, and wait until no pod has the previous Secrets.
 
     Args:
-        stack: whose pods they are.
-        steps: what to change first.
+        stack: the stack to update.
+        steps: the changes of secrets to make first.
 
     Raises:
-        ToolchainError: some pod does not end.
+        ToolchainError: the update failed, or a pod does not end.
     """
     update(with_change(stack, *steps))
 
     def gone() -> bool:
-        found = json.loads(ask(stack, "get", "deployments,pods", "-o", "json"))["items"]
+        found = json.loads(ask(stack, "get", "deployments,pods", OURS, "-o", "json"))["items"]
         return not outdated(found)
 
     with step("no pod has the old password"):
@@ -70,10 +70,10 @@ def roll_out(stack: Stack, *steps: Step) -> None:
 
 
 def outdated(items: list[dict[str, Any]]) -> list[str]:
-    """Names of those pods that have other Secrets than their Deployment's next pod would.
+    """Return the names of the pods that mount other Secrets than their Deployment's pod template.
 
     Args:
-        items: Deployments and pods, as Kubernetes has them.
+        items: the Deployments and pods, as in the Kubernetes API.
     """
     wanted = {
         item["metadata"]["name"]: mounted(item["spec"]["template"]["spec"])
@@ -90,7 +90,7 @@ def outdated(items: list[dict[str, Any]]) -> list[str]:
 
 
 def mounted(pod: dict[str, Any]) -> set[str]:
-    """Names of the Secrets that a pod mounts."""
+    """Return the names of the Secrets that a pod mounts."""
     return {volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume}
 
 

@@ -1,6 +1,6 @@
-"""Programs of Debian that tests run next to ours: HAProxy, nginx, Postgres, Redis.
+"""Debian programs that tests run alongside ours: HAProxy, nginx, Postgres, Redis.
 
-They are unpacked into the cache by the first test that asks for them. Nothing is installed, so that no service starts.
+The first test that needs them unpacks them into the cache. Nothing is installed, so that no service starts.
 """
 
 import os
@@ -22,7 +22,7 @@ class DebianPrograms:
 
     @cached_property
     def environment(self) -> dict[str, str]:
-        """The environment of a process that runs them: their folders on PATH, their libraries where the loader looks."""
+        """Return the environment to run the programs in: their folders on PATH, their libraries on LD_LIBRARY_PATH."""
         folders = ["usr/bin", "usr/sbin", "usr/lib/postgresql/*/bin"]
         programs = [str(found) for folder in folders for found in self.root.glob(folder)]
         libraries = [str(found) for found in self.root.glob("usr/lib/*-linux-gnu")]
@@ -32,10 +32,10 @@ class DebianPrograms:
         }
 
     def command(self, program: str, *words: str) -> list[str]:
-        """Return the command that runs a program; give it `environment` too.
+        """Return the command that runs a program; run it with `environment`.
 
         Raises:
-            ToolchainError: no package of the table has it.
+            ToolchainError: no package of the table has the program.
         """
         found = shutil.which(program, path=self.environment["PATH"])
         if not found or not found.startswith(str(self.root)):
@@ -45,7 +45,7 @@ class DebianPrograms:
     def unprivileged_command(self, program: str, *words: str) -> list[str]:
         """Return the command for a program that refuses to run as root, as Postgres does.
 
-        In a user namespace the same user has another number, so it still reaches this cache, which others may not.
+        In a user namespace the same user has another id, so it can still read this cache, which other users may not.
         """
         command = self.command(program, *words)
         return (
@@ -54,7 +54,7 @@ class DebianPrograms:
 
 
 def debian_programs() -> DebianPrograms:
-    """Unpack the programs, unless they are there.
+    """Unpack the programs, unless that is done already.
 
     Raises:
         ToolchainError: a package cannot be downloaded.

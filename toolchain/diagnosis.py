@@ -1,4 +1,4 @@
-"""Why pods of a stack are not ready, in their own words."""
+"""Diagnosis of pods that are not ready, from their status and logs."""
 
 import subprocess
 from collections.abc import Iterator
@@ -7,13 +7,13 @@ from typing import Any
 from toolchain.stack import Stack
 
 TAIL = 5
-"""Lines of a pod's log that are shown."""
+"""Number of lines to show from a pod's log."""
 PODS = 5
-"""How many pods are shown; more would say the same."""
+"""Number of pods to show; more would say the same."""
 
 
 def explain(stack: Stack, pods: list[dict[str, Any]]) -> list[str]:
-    """Lines on the pods that are not ready: what the cluster says, and the end of their logs."""
+    """Return lines on the pods that are not ready: the reasons from their status, and the end of their logs."""
     lines: list[str] = []
     for pod in [pod for pod in pods if is_unready(pod)][:PODS]:
         name = pod["metadata"]["name"]
@@ -23,7 +23,7 @@ def explain(stack: Stack, pods: list[dict[str, Any]]) -> list[str]:
 
 
 def is_unready(pod: dict[str, Any]) -> bool:
-    """Whether a pod should be ready and is not, or has failed."""
+    """Return whether a pod should be ready and is not, or has failed."""
     if "deletionTimestamp" in pod["metadata"] or pod["status"]["phase"] == "Succeeded":
         return False
     conditions = {condition["type"]: condition["status"] for condition in pod["status"].get("conditions", ())}
@@ -31,7 +31,7 @@ def is_unready(pod: dict[str, Any]) -> bool:
 
 
 def reasons(pod: dict[str, Any]) -> Iterator[str]:
-    """What the cluster says of a pod: why it is not scheduled, not started, has ended or is not ready."""
+    """Yield the reasons in a pod's status: why it is not scheduled, not started, has ended or is not ready."""
     for condition in pod["status"].get("conditions", ()):
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
             yield condition.get("message", "not scheduled")
@@ -48,7 +48,7 @@ def reasons(pod: dict[str, Any]) -> Iterator[str]:
 
 
 def last_words(stack: Stack, pod: dict[str, Any]) -> list[str]:
-    """The end of the log of a pod's first container that is not ready; of its last run, when it starts again and again."""
+    """Return the end of the log of a pod's first container that is not ready; that of its previous run if it waits for a restart."""
     for container in pod["status"].get("containerStatuses", ()):
         if not container.get("ready"):
             previous = ["--previous"] if "waiting" in container.get("state", {}) and container["restartCount"] else []

@@ -21,14 +21,18 @@ from infra.generated_secrets import Step
 from infra.settings import GENERATED_SECRETS, nearest
 from infra.token_keys import kid
 from toolchain import releases
-from toolchain.additions import additions, take_out_additions
+from toolchain.additions import additions, leaving, take_out_additions
+from toolchain.capacity import refuse_too_large
 from toolchain.cluster import __main__ as cluster
 from toolchain.cluster import layout
 from toolchain.cluster.tools import at_hand
 from toolchain.console import ToolchainError, confirm, report, run_command, say, step, timed, wait_until
+from toolchain.deletion import Deletions, deleted_by
 from toolchain.diagnosis import explain
-from toolchain.events import RISKY, due, events, events_of, only_replaced, preview_of
+from toolchain.events import RISKY, due, events, events_of, only_replaced, preview_of, steps_of
+from toolchain.objects import declared_in, objects_of
 from toolchain.policies import policies
+from toolchain.postgres_version import refuse_other_major
 from toolchain.recovery import check_cluster, clear_unfinished, release_lock
 from toolchain.stack import (
     Stack,
@@ -40,21 +44,23 @@ from toolchain.stack import (
     only_one,
     open_stack,
     outputs,
+    refuse_missing_secrets,
     secret,
     state_of,
     store_secret,
     with_change,
 )
 from toolchain.standins import publish_missing
-from toolchain.target import target
+from toolchain.starting import Starts, refuse_missing
+from toolchain.target import embedded, target
 from toolchain.volumes import growing, refuse_sizes
 
 ANSWER_DEADLINE_S = 120
 TOKEN_S = 24 * 3600
 REPLACED = re.compile(r'unable to replace resource "(urn:pulumi:[^"]+)"')
-"""What Pulumi says of a resource that is protected."""
+"""Pattern of Pulumi's message about a protected resource."""
 REASONS = re.compile(r"^(?:Diagnostics|Policies):$.*", re.MULTILINE | re.DOTALL)
-"""What a preview prints below the list of resources."""
+"""Pattern of the sections that a preview prints below the list of resources."""
 ANEW = "only a stack that is made anew has another"
 IN_USE = {
     "tokenKey": "make rotate-keys",
@@ -63,12 +69,12 @@ IN_USE = {
     "authoritySeed": ANEW,
     "consulSeed": ANEW,
 }
-"""Secrets that running pods could not go over from to just any other, and what replaces them."""
+"""Secrets that cannot be replaced by an arbitrary value under running pods, and how each is replaced."""
 
 
 @contextmanager
 def opened(name: str) -> Generator[Stack]:
-    """A stack that nobody else on this machine works on."""
+    """Lock a stack against other commands on this machine, and yield it."""
     settings = load(name)
     with only_one(name):
         release_lock(name)
@@ -78,9 +84,9 @@ def opened(name: str) -> Generator[Stack]:
 
 
 def up(name: str) -> None:
-    """Bring the estate up, then say where it answers."""
-    load(name)  # a wrong stack is refused before anything is started
-    if os.environ.get("TOOLS", "embedded") == "embedded":
+    """Bring the estate up, then print its URLs."""
+    refuse_missing_secrets(name, load(name))  # an invalid stack is refused before anything is started
+    if embedded():
         cluster.start()
     with opened(name) as stack:
         update(stack)
@@ -88,15 +94,20 @@ def up(name: str) -> None:
 
 
 def update(stack: Stack) -> None:
-    """Make the cluster what the stack says, unless it is so already."""
+    """Update the cluster to the stack's program, unless it is up to date."""
+    refuse_other_major(stack)
     if stack.target.embedded:
         with step("third-party images"):
             publish_missing(at_hand(), stack.settings.image_references())
+    refuse_missing(stack)
     clear_unfinished(stack)
     expected = look_ahead(stack)
-    take_out_additions(stack)
+    there = objects_of(stack)
+    for line in leaving(there):
+        report(f"  {line}; once it is gone, make up makes it again")
+    take_out_additions(stack, there)
     if due(expected):
-        change(stack)
+        change(stack, expected)
     else:
         report("  everything is as the stack says")
     for volume in growing(stack):
@@ -107,12 +118,12 @@ def update(stack: Stack) -> None:
 
 
 def look_ahead(stack: Stack) -> list[dict[str, Any]]:
-    """Return the events of a preview that nothing speaks against.
+    """Preview the update, refuse it if it would fail, and return the events of the preview.
 
-    What an update would delete, or replace, although it holds data, is unprotected for it, once somebody agrees.
+    Protected resources that the update would delete or replace are unprotected for it, after confirmation.
 
     Raises:
-        ToolchainError: the update would be refused in its middle, or nobody agrees; nothing was changed.
+        ToolchainError: the update would fail midway, or was not confirmed; nothing was changed.
     """
     while True:
         with step("what is to be changed"):
@@ -122,6 +133,7 @@ def look_ahead(stack: Stack) -> list[dict[str, Any]]:
             break
         let_go(stack, lost)
     refuse_sizes(stack, told)
+    refuse_too_large(stack, told)
     if done.returncode != 0 and not only_replaced(told):
         reasons = REASONS.search(printed)
         raise ToolchainError(
@@ -130,23 +142,32 @@ def look_ahead(stack: Stack) -> list[dict[str, Any]]:
     return told
 
 
-def change(stack: Stack) -> None:
-    """Run the update, and where it fails, say what the pods know of the reason."""
+def change(stack: Stack, expected: list[dict[str, Any]]) -> None:
+    """Run the update; if it fails, report the reasons that the pods give.
+
+    Args:
+        stack: the stack to update.
+        expected: events of the preview.
+    """
     held = policies(stack.settings.stage)
+    starts, deletions = Starts(stack), Deletions(stack, deleted_by(expected))
     try:
-        stack.pulumi_shown("up", "--yes", "--skip-preview", "--suppress-outputs", *held, *on(stack))
+        stack.pulumi_shown(
+            "up", "--yes", "--skip-preview", "--suppress-outputs", *held, *on(stack),
+            hopeless=lambda: starts.hopeless() or deletions.hopeless(),
+        )  # fmt: skip
     except ToolchainError:
-        with suppress(ToolchainError):  # the reason is Pulumi's, whether or not the pods can be asked
+        with suppress(ToolchainError):  # Pulumi's error is raised, whether or not the pods can be listed
             for line in explain(stack, json.loads(ask(stack, "get", "pods", "-o", "json"))["items"]):
                 report(line)
         raise
 
 
 def let_go(stack: Stack, lost: list[str]) -> None:
-    """Unprotect what an update would delete, or replace, although it holds data; once somebody agrees.
+    """Unprotect the stateful resources that an update would delete or replace, after confirmation.
 
     Raises:
-        ToolchainError: nobody does; nothing was changed.
+        ToolchainError: not confirmed; nothing was changed.
     """
     what = ", ".join(map(short, lost))
     confirm(
@@ -158,20 +179,20 @@ def let_go(stack: Stack, lost: list[str]) -> None:
 
 
 def at_risk(kept: list[str], told: list[dict[str, Any]], printed: str) -> list[str]:
-    """Return URNs of what is protected and would not stay as it is, as far as a preview comes: it ends at a replacement.
+    """Return the URNs of the protected resources that an update would delete or replace, as far as the preview gets.
 
-    Of a deletion Pulumi would say so only in the middle of the update.
+    A preview ends at the replacement of a protected resource. A deletion of one Pulumi would refuse only midway through the update.
     """
-    steps = [event["resourcePreEvent"]["metadata"] for event in told if "resourcePreEvent" in event]
+    steps = steps_of(told)
     going = {metadata["urn"] for metadata in steps if metadata["op"] in RISKY}
     return sorted(going.intersection(kept).union(REPLACED.findall(printed)))
 
 
 def down(name: str) -> None:
-    """Remove everything of the stack, its generated secrets included; the cluster stays.
+    """Remove everything in the stack, its generated secrets included; the cluster stays.
 
     Raises:
-        ToolchainError: it holds data that is protected, and FORCE is not set; nothing was removed.
+        ToolchainError: the stack has protected resources, and FORCE is not set; nothing was removed.
     """
     with opened(name) as stack:
         if kept := protected(stack):
@@ -180,31 +201,32 @@ def down(name: str) -> None:
                     f"stack {name} is protected, and was left as it is ({', '.join(map(short, kept))}): "
                     f"make down STACK={name} FORCE=1 removes it with all its data"
                 )
-            # One by one Pulumi would refuse them, after it has deleted everything else.
+            # Otherwise Pulumi would refuse to delete them one by one, after it has deleted everything else.
             stack.pulumi_shown("state", "unprotect", "--all", "--yes", "--stack", name)
-        stack.pulumi_shown("destroy", "--yes", "--skip-preview", "--refresh", *on(stack))
+        words = ["destroy", "--yes", "--skip-preview", "--refresh", *on(stack)]
+        stack.pulumi_shown(*words, hopeless=Deletions(stack, declared_in(state_of(stack))).hopeless)
 
 
 def protected(stack: Stack) -> list[str]:
-    """URNs of what Pulumi refuses to delete or replace."""
+    """Return the URNs of the stack's protected resources."""
     return [one["urn"] for one in state_of(stack).get("resources", ()) if one.get("protect")]
 
 
 def short(urn: str) -> str:
-    """A resource's kind and name."""
+    """Return a resource's kind and name."""
     path, _, name = urn.rpartition("::")
     return f"{path.rpartition(':')[2]} {name}"
 
 
 def preview(name: str) -> None:
-    """Show what up would do, and in the end, where a reader of a terminal is, what of it is risky."""
+    """Show the changes that `up` would make, and last, where it is visible in a terminal, the risky ones."""
     with opened(name) as stack, tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "events"
         stack.pulumi_shown("preview", "--diff", "--event-log", str(log), *policies(stack.settings.stage), *on(stack))
         for change in preview_of(events(log)).risky:
             say(f"{'May lose data' if change.loses_data else 'Note'}: {change}")
-        for addition in additions(stack):
-            say(f"Note: {addition} by hand: make up takes it out")
+        for addition in additions(objects_of(stack)):
+            say(f"Note: {addition} outside of an update that ended: make up takes it out")
 
 
 def url(name: str, of: str) -> None:
@@ -216,25 +238,25 @@ def url(name: str, of: str) -> None:
 
 
 def token(name: str) -> None:
-    """Print a token for trying things out, good for a day."""
+    """Print a token for experiments, valid for a day."""
     say(new_token(Stack(name, load(name), target())))
 
 
 def operator_secret(name: str) -> None:
-    """Print the secret by which the client operator gets tokens."""
+    """Print the secret with which the client `operator` gets tokens."""
     say(secret(Stack(name, load(name), target()), "operatorSecret"))
 
 
 def give_secret(name: str, key: str) -> None:
-    """Store one of the stack's secrets as it is given: on a terminal unseen, otherwise by standard input.
+    """Store a value for one of the stack's secrets, from a hidden prompt on a terminal, otherwise from standard input.
 
-    One that was generated already is replaced by an update at once.
+    A secret that was generated already is replaced at once, by an update.
 
     Raises:
-        ToolchainError: there is no such secret, or nothing was given, or it is in use.
+        ToolchainError: there is no such secret, or no value, or the secret is in use.
     """
     settings = load(name)
-    known = (*GENERATED_SECRETS, *settings.receiver_secrets)
+    known = {*GENERATED_SECRETS, *settings.given_secrets}
     if key not in known:
         raise ToolchainError(f"there is no secret {key!r}: {nearest(key, known)}")
     value = getpass.getpass(f"{key} of stack {name}: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
@@ -253,7 +275,7 @@ def give_secret(name: str, key: str) -> None:
 
 
 def new_token(stack: Stack) -> str:
-    """A token that the stack's services accept: signed by its key, as the gateway would."""
+    """Return a token that the stack's services accept, signed with the stack's key, as the gateway would sign it."""
     ingress, now = stack.settings.ingress, int(time.time())
     claims = {
         "iss": ingress.url(ingress.host),
@@ -269,7 +291,7 @@ def new_token(stack: Stack) -> str:
 
 
 def show_urls(stack: Stack) -> None:
-    """Print the URLs and a line to paste, once the estate answers through the Ingress."""
+    """Wait until the estate answers through the Ingress, and print the URLs and a command to paste."""
     found = outputs(stack)["urls"]
     gateway = httpx.URL(found["gateway"])
     resolve = trust = ""
@@ -291,7 +313,7 @@ def show_urls(stack: Stack) -> None:
 
 
 def answers_through_ingress(gateway: httpx.URL) -> bool:
-    """Whether the gateway's health answers 200 by its public name on this machine's loopback."""
+    """Return whether the gateway's /health answers 200 to its public host name on this machine's loopback."""
     request: dict[str, Any] = {"headers": {"Host": gateway.host}, "extensions": {"sni_hostname": gateway.host}}
     address = gateway.copy_with(host="127.0.0.1", path="/health")
     try:

@@ -1,6 +1,6 @@
-"""What Pulumi's event log says of a preview or a refresh.
+"""Parser of Pulumi's event log of a preview or a refresh.
 
-`preview --json` says nothing of policies. Secrets are masked in the log, and values of a Secret are not told at all.
+`preview --json` does not report policies. Secrets are masked in the log, and the values of a Secret are never shown.
 """
 
 import json
@@ -16,40 +16,40 @@ from toolchain.markdown import code
 from toolchain.stack import Stack, on
 
 STATEFUL = {"Cluster", "Namespace", "PersistentVolume", "PersistentVolumeClaim", "Secret", "StatefulSet"}
-"""Kinds that hold, or decide over, what cannot be made again."""
+"""Kinds that hold data that cannot be recreated, or whose deletion deletes such data."""
 RISKY = ("delete", "replace")
 PASSED_OVER = {"same", "read", "refresh", "create-replacement", "delete-replaced"}
-"""Operations that change nothing, or are part of another: a replacement."""
+"""Operations that change nothing, or are part of a replacement."""
 COMPONENTS = ("estate:", "pulumi:pulumi:", "pulumi:providers:pulumi-python")
-"""Types of what only groups resources, and of the provider of generated secrets, which is given every setting and needs none."""
+"""Type prefixes of resources that only group others, and of the provider of generated secrets, which receives every setting but uses none."""
 KEPT_BY = ("parent", "protect", "retainOnDelete")
-"""How a resource is kept, which may change alone; Pulumi calls that no change."""
+"""Options of a resource that may change on their own; Pulumi does not report that as a change."""
 LOOKED_AT = ("read", "refresh")
 STACK = "pulumi:pulumi:Stack"
 FAILED = "preview failed\n"
-"""What Pulumi says in the end of every preview that failed."""
+"""Last message of Pulumi in every failed preview."""
 CLAIM = "kubernetes:core/v1:PersistentVolumeClaim"
 SHOWN = 60
-"""Characters of a value."""
+"""Maximum characters of a value."""
 PROPERTIES = 20
-"""Of a resource, at the most."""
+"""Maximum number of properties of a resource."""
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
-"""What Pulumi has in the place of what only an update tells."""
-SECRET = "4dabf18193072939515e22adb298388d"  # noqa: S105 - the key by which Pulumi marks a value as a secret
+"""Pulumi's placeholder for a value that is only known after an update."""
+SECRET = "4dabf18193072939515e22adb298388d"  # noqa: S105 - the key with which Pulumi marks a value as a secret
 STEP = re.compile(r'\["((?:[^"\\]|\\.)*)"\]|\[(\d+)\]|([^.\[\]]+)')
-"""One of a property's path: ["key"], [0] or key."""
+"""Pattern of one step of a property path: ["key"], [0] or key."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """What would become of a resource."""
+    """Change of a resource."""
 
     op: str
     kind: str
     name: str
-    """With its kind, as Markdown."""
+    """Kind and name, as Markdown."""
     properties: tuple[str, ...]
-    """Path, old value and new one."""
+    """Changed properties: path, old value and new value of each."""
 
     @property
     def risky(self) -> bool:
@@ -66,22 +66,22 @@ class Change:
 
 @dataclass(frozen=True)
 class Preview:
-    """What Pulumi would do, and why it may not."""
+    """Result of a preview: the changes, the findings of policies, and the errors."""
 
     changes: list[Change]
     refused: list[str]
-    """Mandatory policies that are not kept."""
+    """Violations of mandatory policies."""
     advised: list[str]
     errors: list[str]
 
     @property
     def risky(self) -> list[Change]:
-        """Deletions and replacements, those of what holds data first."""
+        """Return the deletions and replacements, those that lose data first."""
         return sorted((change for change in self.changes if change.risky), key=lambda change: not change.loses_data)
 
 
 def events_of(stack: Stack, *words: str) -> tuple[CompletedProcess[str], list[dict[str, Any]]]:
-    """Run pulumi on a stack; what it printed, and the events it told."""
+    """Run pulumi on a stack; return the completed process, and the events in its log."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "events"
         done = stack.pulumi(*words, "--event-log", str(log), *on(stack))
@@ -89,12 +89,12 @@ def events_of(stack: Stack, *words: str) -> tuple[CompletedProcess[str], list[di
 
 
 def events(log: Path) -> list[dict[str, Any]]:
-    """What an event log of Pulumi's holds; nothing where it did not come to write one."""
+    """Return the events in a log of Pulumi; an empty list if no log was written."""
     return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
 
 
 def preview_of(told_events: Iterable[dict[str, Any]]) -> Preview:
-    """The preview that events tell."""
+    """Return the preview that events describe."""
     preview = Preview([], [], [], [])
     for event in told_events:
         if step := event.get("resourcePreEvent"):
@@ -110,29 +110,34 @@ def preview_of(told_events: Iterable[dict[str, Any]]) -> Preview:
 
 
 def due(told_events: Iterable[dict[str, Any]]) -> bool:
-    """Whether an update would change anything: a resource, how one is kept, or the stack's outputs."""
+    """Return whether an update would change anything: a resource, its options in KEPT_BY, or the stack's outputs."""
     return any(differs(event) for event in told_events)
 
 
 def differs(event: dict[str, Any]) -> bool:
-    """Whether an event of a preview tells a change."""
+    """Return whether an event of a preview describes a change."""
     told = event.get("resourcePreEvent") or event.get("resOutputsEvent")
     if not told or told["metadata"]["op"] in LOOKED_AT:
         return False
     metadata: dict[str, Any] = told["metadata"]
     old: dict[str, Any] = metadata.get("old") or {}
     new: dict[str, Any] = metadata.get("new") or {}
-    if "resOutputsEvent" in event:  # of other resources they are known after an update alone
+    if "resOutputsEvent" in event:  # outputs of other resources are known only after an update
         return metadata["type"] == STACK and old.get("outputs") != new.get("outputs")
     return metadata["op"] != "same" or any(old.get(key) != new.get(key) for key in KEPT_BY)
 
 
-def only_replaced(told_events: Sequence[dict[str, Any]]) -> bool:
-    """Whether a preview failed for nothing but what is replaced: the API server is asked to change in place what an update deletes first.
+def steps_of(told_events: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the metadata of each step that an update would take, from the events of its preview."""
+    return [event["resourcePreEvent"]["metadata"] for event in told_events if "resourcePreEvent" in event]
 
-    A claim it does not delete.
+
+def only_replaced(told_events: Sequence[dict[str, Any]]) -> bool:
+    """Return whether a preview failed only for replaced resources: it asks the API server to change in place what an update deletes first.
+
+    An update does not delete a PersistentVolumeClaim first.
     """
-    steps = [event["resourcePreEvent"]["metadata"] for event in told_events if "resourcePreEvent" in event]
+    steps = steps_of(told_events)
     replaced = {step["urn"] for step in steps if step["op"] == "replace" and step["type"] != CLAIM}
     said = [event["diagnosticEvent"] for event in told_events if "diagnosticEvent" in event]
     of = {one.get("urn", "") for one in said if one["severity"] == "error" and one["message"] != FAILED}
@@ -141,18 +146,18 @@ def only_replaced(told_events: Sequence[dict[str, Any]]) -> bool:
 
 
 def named(urn: str) -> str:
-    """A resource's kind and name."""
+    """Return a resource's kind and name, as Markdown."""
     path, _, name = urn.rpartition("::")
     return f"{path.rpartition(':')[2]} {code(name)}"
 
 
 def last_line(message: str) -> str:
-    """Of what Pulumi says: what went wrong is below the traceback, or the policy's description."""
+    """Return the last line of a message of Pulumi: the error is below the traceback, or below the policy's description."""
     return code((message.strip().splitlines() or [""])[-1])
 
 
 def change(metadata: dict[str, Any]) -> Change:
-    """What an event says of a resource."""
+    """Return the change in an event's metadata."""
     kind = metadata["type"].rpartition(":")[2]
     paths = list(metadata.get("detailedDiff") or metadata.get("diffs") or ()) if metadata["op"] != "delete" else []
     old, new = (inputs(metadata, state) for state in ("old", "new"))
@@ -161,13 +166,13 @@ def change(metadata: dict[str, Any]) -> Change:
 
 
 def inputs(metadata: dict[str, Any], state: str) -> dict[str, Any]:
-    """What the program gave a resource, or gives it now."""
+    """Return the inputs of a resource in a state, `old` or `new`."""
     of_state: dict[str, Any] = metadata.get(state) or {}
     return of_state.get("inputs") or {}
 
 
 def at(value: Any, path: str) -> Any:
-    """The value at a path in another; None where there is none."""
+    """Return the value at a path in a value; None if there is none."""
     for key, index, word in STEP.findall(path):
         try:
             value = value[int(index)] if index else value[key or word]
@@ -177,12 +182,12 @@ def at(value: Any, path: str) -> Any:
 
 
 def differing(path: str, old: Any, new: Any) -> str:
-    """A property and what becomes of it, where the program says that."""
+    """Return a property's path, with its old and new values if the program declares them."""
     return path if old is None and new is None else f"{path} {shown(old)} → {shown(new)}"
 
 
 def shown(value: Any) -> str:
-    """A value; its ends where it is long, for an image's digest is at its end."""
+    """Return a value as text; a long one is cut in the middle, because an image's digest is at its end."""
     if value is None:
         return "(none)"
     if value == UNKNOWN:

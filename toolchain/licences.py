@@ -1,4 +1,4 @@
-"""`make licences`: list the licences of the packages in our images in docs/licences.md, by the packages' own word."""
+"""`make licences`: list the licences of the packages in our images in docs/licences.md, from the packages' metadata."""
 
 import os
 import re
@@ -13,14 +13,14 @@ from toolchain.console import ToolchainError, run_command, say
 from toolchain.paths import PROJECT
 
 HEAD_LINES = 2
-"""Of a table in Markdown."""
+"""Number of header lines of a Markdown table."""
 PAGE = PROJECT / "docs" / "licences.md"
 HEAD = """# Licences
 
 What our images hold beside our own code, by the packages' own word. This page is made by `make licences`, and a test holds it to the lock file.
 
 """
-# By its option --python it would split the paths that it looks in where they have spaces.
+# Instead of the option --python of pip-licenses, which splits paths at spaces.
 LIST = """
 import sys
 from importlib import metadata
@@ -36,7 +36,7 @@ def output(*words: str) -> str:
     """Return what a command prints.
 
     Raises:
-        ToolchainError: it failed; with its words.
+        ToolchainError: it failed; with its error output.
     """
     done = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -45,13 +45,13 @@ def output(*words: str) -> str:
 
 
 def locked(uv: str) -> str:
-    """Return the packages of others that the lock file puts into our images, as requirements: one with a marker is in some of them."""
+    """Return the third-party packages that the lock file puts into our images, as requirements; one with a marker is only in some images."""
     services = [word for name in NAMES for word in ("--package", name)]
     return output(uv, "export", "--quiet", "--frozen", "--no-dev", "--no-emit-workspace", "--no-annotate", *services)
 
 
 def install_for_images(uv: str, folder: Path) -> Path:
-    """Install the packages as for the images' Python, whichever runs here, and return the folder that they are in."""
+    """Install the packages for the images' Python, whichever version runs here, and return their folder."""
     requirements, packages = folder / "requirements.txt", folder / "packages"
     requirements.write_text(locked(uv))
     output(
@@ -62,7 +62,7 @@ def install_for_images(uv: str, folder: Path) -> Path:
 
 
 def image_python() -> str:
-    """Return the version of Python in our images. Their base's tag names a minor version: its first patch has the most packages."""
+    """Return the version of Python in our images. The base image's tag names a minor version: its first patch release has the most packages."""
     return Images().python.rpartition(":")[2].partition("-")[0]
 
 

@@ -1,4 +1,4 @@
-"""`make logs`: follow an app, or find one request in all of them."""
+"""`make logs`: follow the logs of an app, or find one request in the logs of all services."""
 
 import json
 import os
@@ -15,11 +15,11 @@ from toolchain.stack import Stack, ask, load
 from toolchain.target import target
 
 SINCE = "1h"
-"""How far back a request is looked for."""
+"""Period of the logs to search for a request."""
 LABEL = "app.kubernetes.io/name"
 IDS = ("request_id", "client_request_id", "trace_id")
 HEADER = ("time", "level", "logger", "message", "service", "request_id", "method", "url")
-"""Fields that are shown before all others, or for all lines together."""
+"""Fields that are shown before all others, or are the same in all lines of a request."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Line:
     fields: dict[str, Any]
 
     def __str__(self) -> str:
-        """For a person."""
+        """Return the line in human-readable form."""
         said = {name: printable(value) for name, value in self.fields.items()}
         words = [said["time"], f"{self.pod:<34}", f"{said['level']:<7}", said["message"]]
         words += [said[name] for name in ("method", "url") if name in said]
@@ -39,7 +39,7 @@ class Line:
 
 
 def printable(value: Any) -> str:
-    """Return a value as text, its control characters escaped: they are a client's, and a terminal would obey them (CWE-150)."""
+    """Return a value as text with escaped control characters: a client may have sent them, and a terminal would obey them (CWE-150)."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(value))
 
 
@@ -47,7 +47,7 @@ def follow(stack: Stack, app: str) -> None:
     """Follow the logs of every pod of an app, until Ctrl-C.
 
     Raises:
-        ToolchainError: the stack runs no such app; names the nearest.
+        ToolchainError: the stack runs no such app; names the closest match.
     """
     check_app(stack, app)
     words = ("--follow", "--tail=100", "--max-log-requests=20", f"--selector={LABEL}={app}")
@@ -55,10 +55,10 @@ def follow(stack: Stack, app: str) -> None:
 
 
 def check_app(stack: Stack, app: str) -> None:
-    """Refuse the name of an app that has no pod in the stack: kubectl would print nothing, and succeed.
+    """Refuse the name of an app without a pod in the stack: kubectl would print nothing, and succeed.
 
     Raises:
-        ToolchainError: names the apps that there are, and the nearest.
+        ToolchainError: names the running apps, or the closest match.
     """
     pods = json.loads(ask(stack, "get", "pods", "-o", "json"))["items"]
     running = sorted({name for pod in pods if (name := pod["metadata"].get("labels", {}).get(LABEL))})
@@ -69,22 +69,22 @@ def check_app(stack: Stack, app: str) -> None:
 
 
 def find(stack: Stack, request: str) -> list[Line]:
-    """All that our services have said of a request in the last hour, by time.
+    """Return the log lines of our services about a request in the last hour, by time.
 
     Args:
-        stack: whose services.
-        request: its id, the client's own, or its trace's.
+        stack: the stack of the services.
+        request: the request's id, the client's own id for it, or its trace id.
 
     Raises:
-        ToolchainError: the cluster does not answer, or there is nothing.
+        ToolchainError: the cluster does not answer, or there is no such line.
     """
-    # One after the other, and not held in memory: an hour of a busy service is a lot. A pod that is just starting has no log.
+    # Streamed, not held in memory: an hour of a busy service is a lot. --ignore-errors: a pod that is just starting has no log.
     words = ("--prefix", "--ignore-errors", "--tail=-1", f"--since={SINCE}")
     command = stack.kubectl("logs", *words, f"--selector={LABEL} in ({','.join(NAMES)})")
     with subprocess.Popen(
         command, env=stack.target.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace"
     ) as kubectl:  # fmt: skip
-        assert kubectl.stdout  # noqa: S101 - as it was asked for
+        assert kubectl.stdout  # noqa: S101 - stdout is PIPE
         assert kubectl.stderr  # noqa: S101
         found = of_request(kubectl.stdout, request)
         problem = kubectl.stderr.read().strip()
@@ -99,21 +99,21 @@ def find(stack: Stack, request: str) -> list[Line]:
 
 
 def of_request(lines: Iterable[str], request: str) -> list[Line]:
-    """The lines about a request, by time; from what kubectl prints of several pods.
+    """Return the lines about a request in kubectl's output of several pods, by time.
 
     Args:
-        lines: each with the pod's name in front, as `--prefix` has it.
-        request: its id, the client's own, or its trace's.
+        lines: the lines, each with the pod's name in front (`--prefix`).
+        request: the request's id, the client's own id for it, or its trace id.
     """
     found: list[Line] = []
     quoted = json.dumps(request)
     for text in lines:
-        if quoted not in text:  # nearly all of them, and quickly told
+        if quoted not in text:  # a cheap test that excludes nearly all lines
             continue
         prefix, _, rest = text.partition("] ")
         try:
             fields = json.loads(rest)
-        except ValueError:  # what no logger has written
+        except ValueError:  # not written by our logger
             continue
         if isinstance(fields, dict):
             known = cast("dict[str, Any]", fields)

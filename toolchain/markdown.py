@@ -1,17 +1,18 @@
-"""What the commands tell a pull request or an issue: Markdown in one comment that is edited in place."""
+"""Markdown comments on pull requests and issues; each is edited in place."""
 
 from pathlib import Path
 
 from toolchain.console import say
+from toolchain.paths import write_whole
 
 LIMIT = 60_000
-"""Characters: GitHub takes 65,536 in a comment."""
+"""Maximum characters of a comment: GitHub accepts 65,536."""
 
 
 def marked(about: str, *parts: str) -> str:
-    """A comment: its first line, which nobody sees, says what it is about and so which comment it replaces.
+    """Return a comment with an invisible first line that identifies its subject, and so the comment that it replaces.
 
-    What is longer than a comment may be is cut, and says so.
+    A text that is too long for a comment is cut, with a note.
     """
     text = "\n\n".join([f"<!-- estate: {about} -->", *filter(None, parts)])
     if len(text) > LIMIT:
@@ -20,24 +21,24 @@ def marked(about: str, *parts: str) -> str:
 
 
 def write(file: Path, comment: str) -> None:
-    """Leave a comment in a file for whoever posts it, and show it."""
+    """Write a comment to a file, to be posted by a later step, and print it."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(comment)
+    write_whole(file, comment)
     say(comment)
 
 
 def listed(title: str, entries: list[str]) -> str:
-    """A list with a title; nothing where it is empty."""
+    """Return a list with a title; an empty text if there are no entries."""
     return "\n".join([f"**{title}**", "", *(f"- {entry}" for entry in entries)]) if entries else ""
 
 
 def folded(title: str, entries: list[str]) -> str:
-    """A list that opens at a click; nothing where it is empty."""
+    """Return a collapsed list with a title; an empty text if there are no entries."""
     items = "\n".join(f"- {entry}" for entry in entries)
     return f"<details><summary>{title}</summary>\n\n{items}\n\n</details>" if entries else ""
 
 
 def code(text: str) -> str:
-    """A text as it is, on one line."""
+    """Return a text as inline code, on one line."""
     line = " ".join(text.split()).replace("`", "'")
     return f"`{line}`"

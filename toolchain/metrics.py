@@ -1,4 +1,4 @@
-"""A stack's Prometheus, asked from this machine: through a forwarded port, which network policies and a missing console do not stop."""
+"""Client of a stack's Prometheus, through a forwarded port: it works despite network policies, and without a console."""
 
 import re
 import subprocess
@@ -13,26 +13,26 @@ from toolchain.console import ToolchainError
 from toolchain.stack import Stack
 
 POINTS, SCRAPED_S = 120, 15
-"""How many points a picture has at the most, and how far samples are from one another."""
+"""Maximum points of a chart, and seconds between two samples."""
 
 
 class Metrics:
-    """Answers of Prometheus' HTTP API."""
+    """Client of Prometheus' HTTP API."""
 
     def __init__(self, client: httpx.Client) -> None:
         self._client = client
 
     def now(self, expression: str) -> list[dict[str, Any]]:
-        """The series of an expression, each with its `value` now."""
+        """Return the series of an expression, each with its current `value`."""
         return self._ask("query", {"query": expression})["result"]
 
     def over(self, expression: str, start: float, end: float, step: int) -> list[dict[str, Any]]:
-        """The series of an expression over a time, each with its `values`, a step from one another."""
+        """Return the series of an expression over a time range, each with its `values`, one per step."""
         given = {"query": expression, "start": start, "end": end, "step": step}
         return self._ask("query_range", given)["result"]
 
     def alerts(self) -> list[dict[str, Any]]:
-        """The alerts that fire."""
+        """Return the firing alerts."""
         return [alert for alert in self._ask("alerts", {})["alerts"] if alert["state"] == "firing"]
 
     def _ask(self, path: str, parameters: Mapping[str, Any]) -> Any:
@@ -46,16 +46,16 @@ class Metrics:
 
 
 def step_s(minutes: int) -> int:
-    """How far the points of a picture are from one another."""
+    """Return the seconds between two points of a chart."""
     return max(SCRAPED_S, minutes * 60 // POINTS)
 
 
 @contextmanager
 def metrics(stack: Stack) -> Generator[Metrics]:
-    """The Prometheus of a stack.
+    """Forward a port to the Prometheus of a stack, and yield a client.
 
     Raises:
-        ToolchainError: it cannot be reached; with kubectl's words.
+        ToolchainError: Prometheus cannot be reached; with kubectl's error output.
     """
     words = ("port-forward", "--pod-running-timeout=10s", f"service/{prometheus.NAME}", f":{prometheus.PORT}")
     command = stack.kubectl(*words)

@@ -1,4 +1,4 @@
-"""Where the toolchain keeps what it builds (a cache) and what it runs (state), by the XDG rules."""
+"""Folders of the toolchain, by the XDG rules: a cache for builds, and state for what it runs."""
 
 from pathlib import Path
 
@@ -7,7 +7,18 @@ import platformdirs
 PROJECT = Path(__file__).resolve().parent.parent
 
 CACHE = platformdirs.user_cache_path("estate")
-"""Tools and downloads: may be deleted at any time, `make tools` brings them back."""
+"""Folder of tools and downloads: may be deleted at any time, `make tools` restores it."""
 
 STATE = platformdirs.user_state_path("estate")
-"""The embedded cluster, and the Pulumi state of the stacks that use the local backend."""
+"""Folder of the embedded cluster, and of the Pulumi state of stacks with the local backend."""
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Write a file atomically."""
+    new = file.with_name(f"{file.name}.new")
+    try:
+        new.write_text(text)
+        new.replace(file)
+    except OSError:
+        new.unlink(missing_ok=True)
+        raise

@@ -1,4 +1,4 @@
-"""Panels as pictures: SVG by Vega-Lite, whose colours are the page's."""
+"""Charts of panels as SVG, rendered with Vega-Lite in the page's colours."""
 
 import math
 import re
@@ -11,9 +11,9 @@ import vl_convert
 from infra.dashboards.panels import Panel, Unit
 
 COLOURS = 10
-"""How many the page has, as --series-0 and so on; then they begin anew."""
+"""Number of the page's series colours (--series-0 and so on); further series start over at the first."""
 WIDTH, HEIGHT, LABELS = 440, 170, 52
-"""Of a picture, and of the numbers beside it, which are as wide everywhere so that all begin at one line."""
+"""Pixels: width and height of a chart, and width of its axis labels, which is fixed so that all charts align."""
 LABEL_OF: dict[Unit, str] = {
     "short": "datum.value < 1 ? format(datum.value, '.2~g') : format(datum.value, '~s')",
     "reqps": "(datum.value < 1 ? format(datum.value, '.2~g') : format(datum.value, '~s')) + '/s'",
@@ -22,38 +22,38 @@ LABEL_OF: dict[Unit, str] = {
     "decbytes": "format(datum.value, '~s') + 'B'",
     "percentunit": "format(datum.value, '.2~%')",
 }
-"""Numbers of an axis, as Vega has expressions."""
+"""Vega expressions of axis labels, by unit."""
 PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 @dataclass(frozen=True)
 class Series:
-    """One line of a picture."""
+    """One line of a chart."""
 
     name: str
     values: dict[float, float]
-    """By time in seconds."""
+    """Values by time in seconds."""
 
 
 def series(legend: str, result: dict[str, Any]) -> Series | None:
-    """One of the series that Prometheus answers, where it has a number at all."""
+    """Return a series of a Prometheus response; None if it has no finite value."""
     name = re.sub(r"\{\{(\w+)\}\}", lambda found: result["metric"].get(found[1], ""), legend)
     values = {at: float(value) for at, value in result["values"] if math.isfinite(float(value))}
     return Series(name, values) if values else None
 
 
 def picture(panel: Panel, drawn: Sequence[Series], start: float, end: float, step: int) -> str:
-    """The SVG of a panel.
+    """Return the SVG of a panel.
 
     Args:
-        panel: what is drawn.
-        drawn: its series; never empty.
-        start: of the time that is shown, in seconds; one of the times at which there are values.
-        end: of it.
-        step: how far the values are from one another.
+        panel: the panel to draw.
+        drawn: the panel's series; never empty.
+        start: the start of the time range in seconds, at the time of a value.
+        end: the end of the time range in seconds.
+        step: the seconds between two values.
     """
     times = [start + step * number for number in range(int((end - start) / step) + 1)]
-    # A value that is missing breaks the line.
+    # A missing value interrupts the line.
     rows = [
         {"at": at * 1000, "value": one.values.get(at), "series": str(number)}
         for number, one in enumerate(drawn)
@@ -122,17 +122,17 @@ def picture(panel: Panel, drawn: Sequence[Series], start: float, end: float, ste
 
 
 def colour(number: int) -> str:
-    """Of a series."""
+    """Return the colour of a series."""
     return f"var(--series-{number % COLOURS})"
 
 
 def now(one: Series, end: float, unit: Unit) -> str:
-    """The value of a series at the end, where it has one."""
+    """Return the value of a series at the end of the time range; a dash if it has none."""
     return shown(one.values[end], unit) if end in one.values else "-"
 
 
 def shown(value: float, unit: Unit) -> str:
-    """A value for a person."""
+    """Return a value in human-readable form."""
     if unit == "percentunit":
         return f"{value * 100:.3g} %"
     if unit == "s" and value < 1:

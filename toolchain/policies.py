@@ -1,6 +1,5 @@
-"""`make policies`: what the policies say of a stack, or of an exported state, without a cluster."""
+"""`make policies`: check a stack, or an exported state, against the policies, without a cluster."""
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -13,24 +12,25 @@ from toolchain.console import ToolchainError, run_command
 from toolchain.paths import PROJECT
 from toolchain.render import DIGEST, rendering, rendering_environment
 from toolchain.stack import load
+from toolchain.target import embedded
 
 PACK = "policies"
 
 
 def policies(stage: Stage) -> list[str]:
-    """Options that hold a stack to the policies, at the levels of its stage."""
+    """Return the Pulumi options that enforce the policies at the levels of a stage."""
     return ["--policy-pack", PACK, "--policy-pack-config", f"{PACK}/{stage}.json"]
 
 
 def check(name: str, state: Path | None) -> None:
-    """Say what the policies find in a stack as it is to be, or in a state of it.
+    """Print the policy violations in a rendered stack, or in an exported state.
 
     Args:
-        name: of the stack, whose stage has the levels.
-        state: by `pulumi stack export`; None: what the stack renders.
+        name: the stack, whose stage sets the enforcement levels.
+        state: the output of `pulumi stack export`; None for the rendered stack.
 
     Raises:
-        ToolchainError: there is no such stack, or something mandatory is broken.
+        ToolchainError: there is no such stack, or a mandatory policy is violated.
     """
     settings = load(name)
     with tempfile.TemporaryDirectory() as temporary:
@@ -48,8 +48,8 @@ def check(name: str, state: Path | None) -> None:
 
 
 def as_deployed(images: Images) -> dict[str, Any]:
-    """Settings by which third-party images have a digest where `make up` would give them one."""
-    if os.environ.get("TOOLS", "embedded") != "embedded":
+    """Return settings that give third-party images a digest where `make up` would."""
+    if not embedded():
         return {}
     named: dict[str, str] = images.model_dump(exclude_none=True)
     return {"images": {name: image if "@" in image else f"{image}@{DIGEST}" for name, image in named.items()}}

@@ -1,4 +1,4 @@
-"""`make preview-summary`: a preview as a comment for a pull request: what may lose data first, the rest folded."""
+"""`make preview-summary`: write a preview as a comment for a pull request, with possible data loss first and harmless changes collapsed."""
 
 import sys
 from collections import Counter
@@ -11,7 +11,7 @@ from toolchain.paths import PROJECT
 
 
 def markdown(name: str, preview: Preview) -> str:
-    """The comment: why it cannot be, what is risky, and the rest folded."""
+    """Return the comment: errors and violated policies, the risky changes, and the rest collapsed."""
     counts = ", ".join(f"{count} to {op}" for op, count in sorted(Counter(c.op for c in preview.changes).items()))
     losing = [str(change) for change in preview.risky if change.loses_data]
     risky = [str(change) for change in preview.risky if not change.loses_data]

@@ -1,4 +1,4 @@
-"""The whole program of a stack, run once against mocks: every resource that it registers."""
+"""Runner of a stack's whole program against mocks, which records every registered resource."""
 
 import asyncio
 import importlib
@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from contextvars import copy_context
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, cast
@@ -16,16 +17,16 @@ import pulumi.runtime
 import yaml
 from pulumi.runtime.mocks import MockMonitor
 
-from infra import generated_secrets
+from infra import generated_secrets, services
 from infra.services import NAMES
 from toolchain.paths import PROJECT
 
 OURS = {*NAMES}
 CANARY = "canary-of-a-secret"
 LOOP = asyncio.new_event_loop()
-"""One for every run: Pulumi's mocks open another in each thread of its executor, and never close them."""
+"""Event loop of all runs: Pulumi's mocks open another in each thread of its executor, and never close them."""
 GIVEN = ("postgresPassword",)
-"""Secrets of the configuration, besides those of receivers."""
+"""Secrets in the configuration, in addition to those of receivers and services."""
 DIGEST = "sha256:" + "0" * 64
 UID = "00000000-0000-4000-8000-000000000000"
 """Uid of every object in the mocked cluster."""
@@ -39,22 +40,22 @@ class Registered:
     name: str
     inputs: dict[str, Any]
     protected: bool = False
-    """Whether it may not be deleted."""
+    """Pulumi's option `protect`: the resource may not be deleted."""
     retained: bool = False
-    """Whether it stays where the program no longer has it."""
+    """Pulumi's option `retainOnDelete`: the object stays when the program no longer declares it."""
     ignored: tuple[str, ...] = ()
-    """Properties that stay as they were made."""
+    """Pulumi's option `ignoreChanges`: properties that keep their first value."""
 
 
 class Recorder(pulumi.runtime.Mocks):
-    """Answers as the providers would, and keeps what it was asked for."""
+    """Mocks that respond as the providers would, and record the requested resources."""
 
     def __init__(self) -> None:
         self.registered: list[Registered] = []
         self.kept: dict[tuple[str, str], dict[str, Any]] = {}
 
     def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
-        if args.resource_id:  # read, and none of the program's
+        if args.resource_id:  # read, not created by the program
             return args.resource_id, {"metadata": {"name": args.resource_id, "uid": UID}}
         inputs = cast("dict[str, Any]", args.inputs)  # pyright: ignore[reportUnknownMemberType]
         self.registered.append(Registered(args.typ, args.name, inputs, **self.kept[args.typ, args.name]))
@@ -72,7 +73,7 @@ class Recorder(pulumi.runtime.Mocks):
 
 
 class Monitor(MockMonitor):
-    """Keeps what mocks are not told."""
+    """Monitor that records the resource options that mocks do not receive."""
 
     def __init__(self, recorder: Recorder) -> None:
         super().__init__(recorder)
@@ -89,20 +90,21 @@ class Monitor(MockMonitor):
 
 @cache
 def run_program(stack: str) -> list[Registered]:
-    """What the program registers for a stack; where that does not build, with images by some digest."""
+    """Return the resources that the program registers for a stack; a file without digests gets placeholder digests."""
     return run_with(stack, settings_of(stack))
 
 
 def settings_of(stack: str) -> dict[str, Any]:
-    """The settings in a stack's file."""
+    """Return the settings in a stack's file."""
     return yaml.safe_load((PROJECT / "stacks" / f"Pulumi.{stack}.yaml").read_text())["config"]["estate:settings"]
 
 
 def run_with(stack: str, content: dict[str, Any]) -> list[Registered]:
-    """What the program registers for a stack of other settings than in its file."""
+    """Return the resources that the program registers for a stack with the given settings instead of those in its file."""
     settings = {"digests": {name: f"registry/{name}@{DIGEST}" for name in OURS}} | content
     receivers = [f"receiver-{receiver['name']}" for receiver in content.get("receivers", ())]
-    secrets = {f"estate:{name}": CANARY for name in (*GIVEN, *receivers)}
+    own = [service.secret_key(name) for service in services.SERVICES for name in service.secrets]
+    secrets = {f"estate:{name}": CANARY for name in (*GIVEN, *receivers, *own)}
     return against_mocks("infra.__main__", "estate", stack, {"estate:settings": json.dumps(settings)}, secrets)
 
 
@@ -113,19 +115,26 @@ def against_mocks(
     config: dict[str, str] | None = None,
     secrets: dict[str, str] | None = None,
 ) -> list[Registered]:
-    """What a program registers.
+    """Return the resources that a program registers. No state of the run, its configuration in particular, affects later runs.
 
     Args:
         program: a module, imported afresh, or a function.
-        project: whose it is.
-        stack: that it is run for.
-        config: its configuration.
-        secrets: what of it is secret.
+        project: the name of the Pulumi project.
+        stack: the name of the stack.
+        config: the plain configuration.
+        secrets: the secret configuration.
     """
+    return copy_context().run(registered, program, project, stack, config or {}, secrets or {})
+
+
+def registered(
+    program: str | Callable[[], object], project: str, stack: str, config: dict[str, str], secrets: dict[str, str]
+) -> list[Registered]:
+    """Return the resources that a program registers; Pulumi's runtime in this context keeps the state of the run."""
     recorder = Recorder()
     asyncio.set_event_loop(LOOP)
     pulumi.runtime.set_mocks(recorder, project=project, stack=stack, preview=False, monitor=Monitor(recorder))
-    pulumi.runtime.set_all_config((config or {}) | (secrets or {}), list(secrets or ()))
+    pulumi.runtime.set_all_config(config | secrets, list(secrets))
 
     @pulumi.runtime.test  # pyright: ignore[reportUnknownMemberType, reportUntypedFunctionDecorator]
     def run() -> None:

@@ -1,6 +1,6 @@
-"""`make promote`: what one stack runs goes into the file of another, by the same digests, as a change to be reviewed.
+"""`make promote`: write the digests that one stack runs into the file of another, as a change to review.
 
-Nothing is built, and no tag is followed. Where the other stack has a registry of its own, the images are copied there.
+Nothing is built, and no tag is resolved. If the other stack has its own registry, the images are copied there.
 """
 
 import difflib
@@ -16,21 +16,21 @@ from ruamel.yaml import YAML
 
 from toolchain import releases
 from toolchain.console import ToolchainError, run_command, say, step
-from toolchain.paths import PROJECT
+from toolchain.paths import PROJECT, write_whole
 from toolchain.releases import DIRTY, Release
-from toolchain.stack import Stack, ask, load, outputs
+from toolchain.stack import OURS, Stack, ask, load, outputs
 from toolchain.status import Status, status_of
 from toolchain.target import target
 
 UNUSED = {"python"}
-"""Images that only a stack that builds has a use for."""
+"""Images that only a stack that builds its own images needs."""
 
 
 def promote(source: str, to: str) -> None:
-    """Write what stack `source` runs into the file of stack `to`.
+    """Write the images that stack `source` runs into the file of stack `to`.
 
     Raises:
-        ToolchainError: the stacks do not fit, the source is not well, or an image is not there; nothing was changed.
+        ToolchainError: `to` cannot take the release, `source` is unhealthy, or an image is missing; nothing was changed.
     """
     giving, taking = (Stack(name, load(name), target()) for name in (source, to))
     if source == to or taking.settings.build:
@@ -49,9 +49,7 @@ def promote(source: str, to: str) -> None:
     if after == before:
         say(f"stack {to} names the release of {source} already: nothing is to be promoted")
         return
-    new = taking.file.with_suffix(".new")
-    new.write_text(after)
-    new.replace(taking.file)
+    write_whole(taking.file, after)
     name = str(taking.file.relative_to(PROJECT))
     say(
         "".join(
@@ -62,10 +60,10 @@ def promote(source: str, to: str) -> None:
 
 
 def must_be_committed(source: str, release: Release) -> None:
-    """Return where somebody can find again what a release was built from.
+    """Refuse a release that was built from uncommitted changes.
 
     Raises:
-        ToolchainError: nobody can.
+        ToolchainError: no commit has the source of the release.
     """
     if release.commit.endswith(DIRTY):
         raise ToolchainError(
@@ -75,15 +73,16 @@ def must_be_committed(source: str, release: Release) -> None:
 
 
 def healthy_release(stack: Stack, images: dict[str, str]) -> Release:
-    """The newest release of a stack that is well.
+    """Return the newest release of a healthy stack.
 
     Raises:
-        ToolchainError: its last update did not end well, something is not ready, runs another image, or rings.
+        ToolchainError: the last update failed, a workload is not ready or runs another image, a critical alert fires, or
+            Prometheus does not answer.
     """
     newest = next(iter(releases.known(stack)), None)
     if newest is None or newest.images != images:
         raise ToolchainError(f"the last update of stack {stack.name} did not come up: make up STACK={stack.name} first")
-    deployments = json.loads(ask(stack, "get", "deployments", "-o", "json"))["items"]
+    deployments = json.loads(ask(stack, "get", "deployments", OURS, "-o", "json"))["items"]
     if ill := [*unwell(status_of(stack)), *other_images(deployments, images)]:
         raise ToolchainError(
             f"stack {stack.name} is not well, so it is not promoted (make status STACK={stack.name}): {'; '.join(ill)}"
@@ -92,7 +91,7 @@ def healthy_release(stack: Stack, images: dict[str, str]) -> Release:
 
 
 def unwell(status: Status) -> list[str]:
-    """What keeps a stack from being promoted: what is not ready, what rings, and that nobody knows what rings."""
+    """Return the reasons not to promote a stack: workloads that are not ready, critical alerts, or no answer from Prometheus."""
     return [
         *(f"{found.name} has {found.ready} of {found.desired} ready" for found in status.workloads if not found.well),
         *(f"{alert.name} rings: {alert.summary}" for alert in status.alerts if alert.severity == "critical"),
@@ -101,7 +100,7 @@ def unwell(status: Status) -> list[str]:
 
 
 def other_images(deployments: list[dict[str, Any]], images: dict[str, str]) -> list[str]:
-    """Those of our services that run something else than the stack's last update has put there."""
+    """Return a line for each of our services that runs another image than that of the stack's last update."""
     running = {
         item["metadata"]["name"]: item["spec"]["template"]["spec"]["containers"][0]["image"] for item in deployments
     }
@@ -111,16 +110,16 @@ def other_images(deployments: list[dict[str, Any]], images: dict[str, str]) -> l
 
 
 def carry(to: Stack, name: str, image: str) -> str:
-    """The reference of an image in the registry of a stack, by the same digest; copied there where it was not.
+    """Return the reference of an image in the registry of a stack, by the same digest; copy it there if it is missing.
 
     Raises:
-        ToolchainError: it cannot be read or copied, or became another on the way.
+        ToolchainError: the image cannot be read or copied, or has another digest after the copy.
     """
     _, _, digest = image.partition("@")
     repository = f"{to.settings.registry}/{name}"
     reference = f"{repository}@{digest}"
     if not is_there(to, reference):
-        tag = f"{repository}:{digest.removeprefix('sha256:')[:12]}"  # without one, registries collect it as garbage
+        tag = f"{repository}:{digest.removeprefix('sha256:')[:12]}"  # registries garbage-collect untagged images
         imagetools(to, "create", "--prefer-index=false", "--tag", tag, image)
         if not is_there(to, reference):
             raise ToolchainError(f"{image} became another in {repository}: that registry does not keep digests")
@@ -128,7 +127,7 @@ def carry(to: Stack, name: str, image: str) -> str:
 
 
 def is_there(stack: Stack, reference: str) -> bool:
-    """Whether a registry has what a reference by digest names."""
+    """Return whether a registry has the image of a reference by digest."""
     try:
         imagetools(stack, "inspect", reference)
     except ToolchainError:
@@ -137,10 +136,10 @@ def is_there(stack: Stack, reference: str) -> bool:
 
 
 def imagetools(stack: Stack, *words: str) -> str:
-    """Output of `docker buildx imagetools`.
+    """Run `docker buildx imagetools`, and return its output.
 
     Raises:
-        ToolchainError: it failed; with its words.
+        ToolchainError: it failed; with its error output.
     """
     buildx = ["docker-buildx"] if stack.target.embedded else ["docker", "buildx"]
     command = [*buildx, "imagetools", *words]
@@ -151,7 +150,7 @@ def imagetools(stack: Stack, *words: str) -> str:
 
 
 def provenance(source: str, release: Release) -> dict[str, str]:
-    """Where a release comes from, who takes it on, and when."""
+    """Return the source stack and commit of a release, and the user and time of the promotion."""
     mail = subprocess.run(
         ["git", "config", "user.email"], cwd=PROJECT, capture_output=True, text=True, check=False
     ).stdout.strip()
@@ -160,7 +159,7 @@ def provenance(source: str, release: Release) -> dict[str, str]:
 
 
 def with_release(text: str, digests: dict[str, str], third_party: dict[str, str], promoted: dict[str, str]) -> str:
-    """The text of a stack file with another release, and its comments as they were; unchanged where it has it already."""
+    """Return the text of a stack file with another release, comments preserved; unchanged if it names the release already."""
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 4096

@@ -1,4 +1,4 @@
-"""What a run of Pulumi that was killed has left behind, and how the next one goes on from there."""
+"""Recovery from a Pulumi run that was killed, so that the next one can continue."""
 
 import json
 import os
@@ -8,14 +8,16 @@ from typing import Any
 
 from toolchain.build import BUILDS
 from toolchain.console import ToolchainError, report
+from toolchain.events import STACK
+from toolchain.objects import kubectl_kind
 from toolchain.paths import STATE
 from toolchain.stack import NotUpError, Stack, ask, on, read, state_of
 
 
 def release_lock(name: str) -> None:
-    """Remove the lock of a Pulumi run that was killed on this machine; another's stays.
+    """Remove the lock of a Pulumi run that was killed on this machine; the locks of other machines and of live processes stay.
 
-    Our own lock is held here, so a lock by a process of this machine that is gone is nobody's.
+    The caller holds the stack's lock on this machine, so a Pulumi lock of a process that no longer runs here is stale.
     """
     locks = STATE / "pulumi" / ".pulumi" / "locks" / "organization" / "estate" / name
     for file in locks.glob("*.json"):
@@ -27,7 +29,7 @@ def release_lock(name: str) -> None:
 
 
 def runs(process: int) -> bool:
-    """Whether a process still runs a program: one that was killed stays in /proc until its parent has asked for it."""
+    """Return whether a process is alive: a killed one stays in /proc as a zombie until its parent has waited for it."""
     try:
         Path(f"/proc/{process}/exe").readlink()
     except FileNotFoundError:
@@ -36,29 +38,46 @@ def runs(process: int) -> bool:
 
 
 def end_orphans() -> None:
-    """End the plugins that a killed Pulumi of our tools left behind; those that still have theirs go on."""
+    """Terminate the plugins that a killed Pulumi of our tools left behind; those with a live Pulumi continue."""
     for process in Path("/proc").iterdir():
         try:
             program = (process / "exe").readlink()
             parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
             orphan = Path(f"/proc/{parent}/comm").read_text().strip() != "pulumi"
-        except OSError:  # no process, or no longer one
+        except OSError:  # not a process, or one that has ended
             continue
         is_plugin = "plugins" in program.parts or program.name == "pulumi-language-python"
         if program.is_relative_to(BUILDS) and is_plugin and orphan:
             os.kill(int(process.name), signal.SIGTERM)
 
 
+def refuse_locked(stack: Stack) -> None:
+    """Refuse to continue while an update of the stack runs, on this or another machine: its new resources are not in the state yet.
+
+    The check is a Pulumi refresh of only the stack resource itself: it takes the lock, fails at once if it is held, and changes nothing.
+
+    Raises:
+        ToolchainError: an update runs, or the backend refuses; with Pulumi's error output.
+    """
+    itself = f"urn:pulumi:{stack.name}::estate::{STACK}::estate-{stack.name}"
+    done = stack.pulumi("refresh", "--yes", "--skip-preview", "--skip-pending-creates", "--target", itself, *on(stack))
+    if done.returncode != 0:
+        raise ToolchainError(
+            f"stack {stack.name} cannot be changed now, and was not: {(done.stderr or done.stdout).strip()}"
+        )
+
+
 def clear_unfinished(stack: Stack) -> None:
-    """Delete what a killed run was about to create, and clear it from the state.
+    """Delete the objects that a killed run was about to create, and clear them from the state.
 
     Pulumi does not know whether such an object exists; if it does, creating it again fails. Each was new, so nothing
-    is lost with it. A claim may have been there before, with its data: it stays, and is taken over.
+    is lost with it. A PersistentVolumeClaim may have existed before, with its data: it stays, and is adopted.
     """
     state = state_of(stack)
     pending = [p["resource"] for p in state.get("pending_operations", ()) if p["type"] == "creating"]
     if not pending:
         return
+    refuse_locked(stack)
     report(f"  {len(pending)} resources of a run that was killed are unfinished: they are created again")
     finished = {resource["urn"] for resource in state.get("resources", ())}
     for resource in pending:
@@ -69,37 +88,30 @@ def clear_unfinished(stack: Stack) -> None:
 
 
 def removable(resource_type: str) -> bool:
-    """Return whether an object can be deleted to be made again, without a loss."""
+    """Return whether an object can be deleted and recreated without loss of data."""
     return resource_type.startswith("kubernetes:") and not resource_type.endswith(":PersistentVolumeClaim")
 
 
 def delete_object(stack: Stack, resource_type: str, inputs: dict[str, Any]) -> None:
-    """Delete the object of a Kubernetes resource, if it is there.
+    """Delete the object of a Kubernetes resource, if it exists.
 
     Args:
-        stack: on whose cluster.
-        resource_type: kubernetes:<group/version>:<kind>, as Pulumi calls it.
-        inputs: of the resource.
+        stack: the stack on the object's cluster.
+        resource_type: the Pulumi type, kubernetes:<group/version>:<kind>.
+        inputs: the inputs of the resource.
     """
     metadata = inputs["metadata"]
     within = [f"--namespace={metadata['namespace']}"] if "namespace" in metadata else []
     ask(stack, "delete", kubectl_kind(resource_type), metadata["name"], "--ignore-not-found", *within, limit_s=120)
 
 
-def kubectl_kind(resource_type: str) -> str:
-    """Return what kubectl calls a resource's kind: with its version and group, for names of kinds are not unique."""
-    _, group_version, kind = resource_type.split(":")
-    group, _, version = group_version.rpartition("/")
-    return f"{kind}.{version}.{group.removeprefix('core')}".lower()
-
-
 def check_cluster(stack: Stack) -> None:
-    """Refuse to work on another cluster than the one that the stack is in.
+    """Refuse to work on another cluster than the stack's.
 
-    The embedded cluster may have been reset, and be another one since.
+    The embedded cluster is exempt: after a reset it is a new cluster.
 
     Raises:
-        ToolchainError: it is another one, or does not answer; or the stack cannot be read.
+        ToolchainError: it is another cluster, or does not answer; or the stack cannot be read.
     """
     try:
         known: dict[str, str] = json.loads(read(stack, "output", "--json")).get("cluster", {})
@@ -117,9 +129,9 @@ def check_cluster(stack: Stack) -> None:
 
 
 def cluster_identity(stack: Stack) -> str:
-    """An id that a cluster has for life.
+    """Return an id that a cluster keeps for its lifetime.
 
     Raises:
-        ToolchainError: it does not answer.
+        ToolchainError: the cluster does not answer.
     """
     return ask(stack, "get", "namespace", "kube-system", "-o", "jsonpath={.metadata.uid}")

@@ -1,4 +1,4 @@
-"""The releases that a stack has had, newest first, kept in its namespace: what `make rollback` goes back to, and `make promote` takes on."""
+"""Release history of a stack, newest first, stored in its namespace: the source for `make rollback` and `make promote`."""
 
 import json
 import subprocess
@@ -10,23 +10,23 @@ from toolchain.stack import Stack, ask
 
 NAME, KEPT = "releases", 10
 DIRTY = "-dirty"
-"""Ends a commit whose files were changed."""
+"""Suffix of a commit with uncommitted changes in the working tree."""
 
 
 @dataclass(frozen=True)
 class Release:
-    """Images that came up together."""
+    """Images that were deployed together."""
 
     images: dict[str, str]
-    """Of our services, by digest."""
+    """Images of our services, by digest."""
     commit: str
-    """What they were built from; ends with `-dirty` where the working tree had changes."""
+    """Commit that the images were built from; ends with `-dirty` if the working tree had changes."""
     at: str
-    """When, as RFC 3339 has it."""
+    """Time of the release, in RFC 3339 format."""
 
 
 def known(stack: Stack) -> list[Release]:
-    """The releases of a stack."""
+    """Return the releases of a stack."""
     found = ask(stack, "get", "configmap", NAME, "--ignore-not-found", "-o", "jsonpath={.data.releases}")
     return [Release(**release) for release in json.loads(found or "[]")]
 
@@ -35,7 +35,7 @@ def keep(stack: Stack, releases: list[Release]) -> None:
     """Store releases, the newest first.
 
     Raises:
-        ToolchainError: the cluster does not take them.
+        ToolchainError: the cluster does not accept them.
     """
     config_map = {
         "apiVersion": "v1",
@@ -47,19 +47,19 @@ def keep(stack: Stack, releases: list[Release]) -> None:
 
 
 def with_newest(releases: list[Release], newest: Release) -> list[Release]:
-    """The releases after one more; one that is there already is the newest again, as what it was."""
+    """Return the releases with one more at the head; a known one is moved there unchanged."""
     same = [release for release in releases if release.images == newest.images]
     return [*(same or [newest]), *(release for release in releases if release.images != newest.images)]
 
 
 def of(stack: Stack, images: dict[str, str]) -> Release:
-    """The release that has just come up."""
+    """Return the release that was just deployed."""
     promoted = stack.settings.promoted
     commit = promoted.commit if promoted and not stack.settings.build else working_tree()
     return Release(images, commit, datetime.now(UTC).isoformat(timespec="seconds"))
 
 
 def working_tree() -> str:
-    """The commit that is checked out; with DIRTY, where files differ from it."""
+    """Return the commit that is checked out, with the suffix DIRTY if the working tree differs from it."""
     command = ["git", "describe", "--always", f"--dirty={DIRTY}", "--abbrev=40", "--exclude=*"]
     return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False).stdout.strip() or "unknown"

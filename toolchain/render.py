@@ -1,7 +1,7 @@
-"""`make render`: the manifests of a stack as files, made by its own program and without a cluster.
+"""`make render`: write the manifests of a stack to files, with its own program and without a cluster.
 
-Nothing is left behind but the files: state, passphrase and secrets are thrown away with a temporary folder. Our images are named by a
-digest of nothing where the stack builds them.
+Only the files remain: state, passphrase and secrets are discarded with a temporary folder. If the stack builds our images, they are named
+by a placeholder digest.
 """
 
 import json
@@ -22,23 +22,23 @@ from toolchain.build import build_missing
 from toolchain.console import ToolchainError, run_command, say
 from toolchain.paths import PROJECT
 from toolchain.stack import STACKS, load, read_yaml
-from toolchain.target import KEEP_BYTECODE, with_uv
+from toolchain.target import KEEP_BYTECODE, embedded, with_uv
 
 PLACEHOLDER = "rendered-without-secrets"
 DIGEST = "sha256:" + "0" * 64
 OUTSIDE = ("ESTATE_KUBE_CONTEXT", "KUBECONFIG", "PULUMI_CONFIG_PASSPHRASE_FILE")
-"""What a program that renders shall not know."""
+"""Environment variables that are hidden from a rendering program."""
 
 
 def render(name: str, folder: Path) -> None:
     """Write the manifests of a stack.
 
     Args:
-        name: of the stack.
-        folder: for the manifests; what it holds is removed first.
+        name: the name of the stack.
+        folder: the folder for the manifests; its content is removed first.
 
     Raises:
-        ToolchainError: there is no such stack, or its program failed; with Pulumi's words.
+        ToolchainError: there is no such stack, or its program failed; with Pulumi's error output.
     """
     with rendering(name, folder) as on:
         shutil.rmtree(folder, ignore_errors=True)
@@ -48,34 +48,34 @@ def render(name: str, folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Rendering:
-    """A stack whose state is in a temporary folder, and whose cluster is another one."""
+    """A stack with its state in a temporary folder, and a folder of manifests instead of a cluster."""
 
     name: str
     environment: dict[str, str]
     file: Path
-    """With its configuration."""
+    """Stack file with the configuration."""
 
     def run(self, *words: str) -> str:
-        """Run the program, and give what Pulumi prints.
+        """Run a Pulumi command on the stack, and return its output.
 
         Raises:
-            ToolchainError: it failed; with Pulumi's words.
+            ToolchainError: it failed; with Pulumi's error output.
         """
         return run([*words, "--stack", self.name, "--config-file", str(self.file)], self.environment, PROJECT)
 
     def state(self) -> str:
-        """Its state, as Pulumi exports it."""
+        """Return the stack's state, as Pulumi exports it."""
         return run(["stack", "export", "--stack", self.name], self.environment, PROJECT)
 
 
 @contextmanager
 def rendering(name: str, folder: Path, **overrides: Any) -> Generator[Rendering]:
-    """A stack that touches nothing but folders.
+    """Yield a stack that writes only to folders.
 
     Args:
-        name: of the stack.
-        folder: for the manifests.
-        overrides: settings over those in the stack's file.
+        name: the name of the stack.
+        folder: the folder for the manifests.
+        overrides: the settings that override those in the stack's file.
 
     Raises:
         ToolchainError: there is no such stack.
@@ -93,21 +93,21 @@ def rendering(name: str, folder: Path, **overrides: Any) -> Generator[Rendering]
 
 
 def configuration(name: str, settings: StackSettings, **overrides: Any) -> dict[str, Any]:
-    """The stack's configuration, with nothing that is secret and nothing to build."""
+    """Return the stack's configuration, with placeholders for secrets and with building disabled."""
     config: dict[str, Any] = read_yaml(STACKS / f"Pulumi.{name}.yaml")["config"]
     digests = {app: f"{settings.registry}/{app}@{DIGEST}" for app in NAMES} | settings.digests
     changed = {"estate:settings": config["estate:settings"] | {"build": False, "digests": digests} | overrides}
-    secrets = {f"estate:{secret}": PLACEHOLDER for secret in (*GENERATED_SECRETS, *settings.receiver_secrets)}
-    # What is encrypted is a table; everything else that is not a setting is a plain value.
+    secrets = {f"estate:{secret}": PLACEHOLDER for secret in (*GENERATED_SECRETS, *settings.given_secrets)}
+    # Encrypted values are tables; everything else except the settings is a plain value.
     known: dict[str, Any] = {key: value for key, value in config.items() if not isinstance(value, dict)}
     return known | changed | secrets
 
 
 def rendering_environment(home: Path, folder: Path) -> dict[str, str]:
-    """What Pulumi has to know to render into a folder, with its state in another one."""
+    """Return the environment in which Pulumi renders into a folder, with its state in another one."""
     inherited = {key: value for key, value in os.environ.items() if key not in OUTSIDE}
     tools: dict[str, str] = {}
-    if os.environ.get("TOOLS", "embedded") == "embedded":
+    if embedded():
         box = build_missing()
         tools = {"PATH": box.path, "PULUMI_HOME": str(box.pulumi_home)}
     return with_uv(
@@ -124,10 +124,10 @@ def rendering_environment(home: Path, folder: Path) -> dict[str, str]:
 
 
 def run(words: list[str], environment: dict[str, str], cwd: Path) -> str:
-    """Run Pulumi, and give what it prints.
+    """Run Pulumi, and return its output.
 
     Raises:
-        ToolchainError: it failed; with its words.
+        ToolchainError: it failed; with its output.
     """
     command = ["pulumi", "--non-interactive", *words]
     done = subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, check=False)

@@ -1,6 +1,6 @@
-"""`make render-diff`: what a change makes of the manifests, without a cluster and without a secret: for pull requests from forks.
+"""`make render-diff`: show how a change affects the manifests, without a cluster and without secrets: for pull requests from forks.
 
-The base is rendered by its own program, in a git worktree with its own dependencies.
+The base is rendered with its own program, in a git worktree with its own dependencies.
 """
 
 import os
@@ -9,9 +9,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from toolchain.console import ToolchainError, run_command
 from toolchain.markdown import marked, write
@@ -24,12 +25,12 @@ FILE = PROJECT / "build" / "render-diff.md"
 
 @contextmanager
 def worktree(revision: str, folder: Path) -> Generator[None]:
-    """A revision of the project in a folder, for the time.
+    """Check out a revision of the project in a folder, and remove it at the end.
 
     Raises:
-        ToolchainError: there is no such revision here.
+        ToolchainError: there is no such revision in this clone.
     """
-    if revision.startswith("-"):  # an option to git
+    if revision.startswith("-"):  # git would take it for an option
         raise ToolchainError(
             f"BASE={revision} is no revision: it names a branch, a tag or a commit, such as BASE=origin/main"
         )
@@ -47,7 +48,7 @@ def git(*words: str) -> str:
     """Run git in the project.
 
     Raises:
-        ToolchainError: it failed; with its words.
+        ToolchainError: it failed; with its error output.
     """
     done = subprocess.run(("git", *words), cwd=PROJECT, capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -56,10 +57,10 @@ def git(*words: str) -> str:
 
 
 def rendered(project: Path, stack: str, to: Path) -> None:
-    """Bring the manifests of a stack, made by `make render` of a project, to a folder; none where it has no such stack.
+    """Render a stack with `make render` of a project, and move the manifests to a folder; none if the project has no such stack.
 
     Raises:
-        ToolchainError: it fails; with its words.
+        ToolchainError: rendering failed; with its output.
     """
     to.mkdir(parents=True)
     if not (project / "stacks" / f"Pulumi.{stack}.yaml").exists():
@@ -75,7 +76,7 @@ def rendered(project: Path, stack: str, to: Path) -> None:
 
 
 def without_random_names(folder: Path) -> None:
-    """Take Pulumi's random suffixes out of manifests and their files' names: they differ in every rendering."""
+    """Remove Pulumi's random suffixes from manifests and their file names: they differ in every rendering."""
     files = sorted(folder.rglob("*.yaml"))
     named = [text for text in (file.read_text() for file in files) if "pulumi.com/autonamed" in text]
     random = sorted({found for text in named for found in AUTONAMED.findall(text)})
@@ -88,7 +89,7 @@ def without_random_names(folder: Path) -> None:
 
 
 def difference(before: Path, after: Path) -> str:
-    """The unified diff of two folders beside each other, with their manifests' own paths in it."""
+    """Return the unified diff of two sibling folders, with paths that begin with the folders' names."""
     words = [
         "git",
         "diff",
@@ -109,8 +110,15 @@ def difference(before: Path, after: Path) -> str:
     )
 
 
-def markdown(differences: dict[str, str], base: str) -> str:
-    """The comment: stacks without a change on one line, the others' diffs folded."""
+def markdown(differences: dict[str, str], base: str, failures: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Return the comment: unchanged stacks on one line, then the failures, then the collapsed diffs of the other stacks.
+
+    Args:
+        differences: the unified diff of each rendered stack.
+        base: the revision to compare with.
+        failures: the error of each stack that could not be rendered.
+    """
+    failed = [f"Stack {stack} cannot be rendered:\n\n{fenced(words)}" for stack, words in failures.items()]
     same = [stack for stack, diff in differences.items() if not diff]
     changed = [
         f"<details><summary>Stack {stack}: +{count(diff, '+')} -{count(diff, '-')} lines</summary>\n\n{fenced(diff)}\n\n</details>"
@@ -118,16 +126,16 @@ def markdown(differences: dict[str, str], base: str) -> str:
         if diff
     ]
     title = f"### Manifests, since {base}"
-    return marked("rendered manifests", title, f"Unchanged: {', '.join(same)}" if same else "", *changed)
+    return marked("rendered manifests", title, f"Unchanged: {', '.join(same)}" if same else "", *failed, *changed)
 
 
 def fenced(diff: str) -> str:
-    """A diff as a block; a longer fence than any in it."""
+    """Return a diff as a code block, with a longer fence than any in the diff."""
     return f"`````diff\n{diff.replace('`````', '````')}\n`````"
 
 
 def count(diff: str, sign: str) -> int:
-    """How many lines were added or removed."""
+    """Return the number of added or removed lines."""
     return sum(line.startswith(sign) and not line.startswith(sign * 3) for line in diff.splitlines())
 
 
@@ -141,13 +149,20 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         differences: dict[str, str] = {}
+        failures: dict[str, str] = {}
         with worktree(base, folder / "base"):
             for stack in known if wanted == "all" else [wanted]:
                 before, after = folder / f"{stack}-before", folder / stack
-                rendered(folder / "base", stack, before)
-                rendered(PROJECT, stack, after)
-                differences[stack] = difference(before, after)
-    write(FILE, markdown(differences, base))
+                try:
+                    rendered(folder / "base", stack, before)
+                    rendered(PROJECT, stack, after)
+                except ToolchainError as error:  # the other stacks are still compared
+                    failures[stack] = str(error)
+                else:
+                    differences[stack] = difference(before, after)
+    write(FILE, markdown(differences, base, failures))
+    if failures:
+        raise ToolchainError("\n".join(failures.values()))
 
 
 if __name__ == "__main__":

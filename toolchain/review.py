@@ -1,4 +1,4 @@
-"""`make review-stack`: the file of the stack that a pull request is reviewed on: stack dev under a name and a host of its own."""
+"""`make review-stack`: write the stack file of a pull request's review environment: stack dev with another name and host."""
 
 import json
 import re
@@ -13,10 +13,10 @@ NUMBER = re.compile(r"[1-9][0-9]{0,9}")
 
 
 def review_stack(number: str) -> str:
-    """Write the stack file of a pull request; return the stack's name.
+    """Write the stack file of a pull request, and return the stack's name.
 
     Raises:
-        ToolchainError: there is no pull request of this number; nothing was written.
+        ToolchainError: this is not a valid number of a pull request; nothing was written.
     """
     if not NUMBER.fullmatch(number):
         raise ToolchainError(

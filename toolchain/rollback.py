@@ -1,4 +1,4 @@
-"""`make rollback`: our services as they were in the release before, by the digests that the stack's namespace remembers."""
+"""`make rollback`: redeploy our services from the previous release, by the digests stored in the stack's namespace."""
 
 import json
 import sys
@@ -9,36 +9,36 @@ from toolchain import releases
 from toolchain.console import ToolchainError, run_command, say
 from toolchain.estate import opened, show_urls, update
 from toolchain.releases import Release
-from toolchain.stack import Stack, ask, with_images
+from toolchain.stack import OURS, Stack, ask, outputs, with_images
 
 
 def running(stack: Stack) -> dict[str, str]:
-    """The image of each of our services, ready or not."""
-    found = json.loads(ask(stack, "get", "deployments", "-o", "json"))["items"]
+    """Return the image of each of our services, ready or not."""
+    found = json.loads(ask(stack, "get", "deployments", OURS, "-o", "json"))["items"]
     images = {item["metadata"]["name"]: item["spec"]["template"]["spec"]["containers"][0]["image"] for item in found}
     return {name: image for name, image in images.items() if name in NAMES}
 
 
 def remaining(past: list[Release], now: dict[str, str]) -> list[Release]:
-    """The releases from the one on that a rollback goes to.
+    """Return the releases from the rollback's target on.
 
-    What runs is no release where it never came up, or where a rollback was interrupted: then it is the newest one.
+    If the running images are no release (an update failed, or a rollback was interrupted), the target is the newest release.
 
     Args:
         past: the releases, newest first.
-        now: the images that run.
+        now: the running images.
 
     Raises:
-        ToolchainError: there is none before.
+        ToolchainError: there is no earlier release.
     """
     left = list(dropwhile(lambda release: restored(release, now) == now, past))
     if not left:
-        raise ToolchainError("there is no release before this one: the stack remembers no other that came up")
+        raise ToolchainError("there is no release before this one: the stack has no other that came up")
     return left
 
 
 def restored(release: Release, now: dict[str, str]) -> dict[str, str]:
-    """Return the images after a rollback to a release; of a service that it does not know, what runs now."""
+    """Return the images after a rollback to a release; a service that is not in the release keeps its running image."""
     return now | {name: image for name, image in release.images.items() if name in NAMES}
 
 
@@ -46,6 +46,7 @@ def main() -> None:
     if len(sys.argv) != 2:
         raise ToolchainError("usage: python -m toolchain.rollback STACK")
     with opened(sys.argv[1]) as stack:
+        outputs(stack)  # refuses a stack that was never up
         now = running(stack)
         left = remaining(releases.known(stack), now)
         images = restored(left[0], now)
@@ -53,7 +54,7 @@ def main() -> None:
             raise ToolchainError(
                 f"{', '.join(absent)} never ran in stack {stack.name}, and has no image to go back to: make up STACK={stack.name} first"
             )
-        releases.keep(stack, left)  # first: where this is interrupted, the same command goes on from here
+        releases.keep(stack, left)  # first: after an interruption the same command continues from here
         for name, image in sorted(images.items()):
             say(f"  {name} " + ("stays as it is" if now.get(name) == image else f"goes back to {image}"))
         back = with_images(stack, images)

@@ -1,8 +1,8 @@
-"""`make rotate-keys` and `make retire-key`: another key for tokens, without a moment in which a good token is refused.
+"""`make rotate-keys` and `make retire-key`: replace the signing key of tokens, without ever refusing a valid token.
 
-A pod gets another content of a Secret when its kubelet comes by, each at its own time. So the new key is accepted everywhere before the first
-pod signs with it, and the old one goes on being accepted until it is retired. The keys are in Pulumi's state, where each update changes them at once,
-and the announced key stays there until the end: the same command goes on from wherever it was interrupted.
+A pod gets the new content of a Secret when its kubelet syncs it, each at a different time. So every pod accepts the new key before the first
+pod signs with it, and the old one is accepted until it is retired. The keys are in Pulumi's state, where each update changes them atomically,
+and the announced key stays there until the end: the same command continues from wherever it was interrupted.
 """
 
 import json
@@ -12,14 +12,14 @@ from typing import Any
 
 from infra import token_keys
 from infra.generated_secrets import Step
-from infra.stack_secrets import TOKEN_KEYS
+from infra.settings import TOKEN_KEYS
 from toolchain.console import ToolchainError, run_command, say, step, timed, wait_until
 from toolchain.estate import opened, update
-from toolchain.stack import Stack, ask, generated, outputs, with_change
+from toolchain.stack import OURS, Stack, ask, generated, outputs, with_change
 
 CURRENT, NEXT, PREVIOUS = TOKEN_KEYS
 PODS_DEADLINE_S = 300
-"""A kubelet comes by every 60 to 90 s."""
+"""Deadline until every pod has the keys, in seconds: a kubelet syncs Secrets every 60 to 90 s."""
 READ_KIDS = (
     f"import json; print(*(key['kid'] for key in json.load(open('{token_keys.FOLDER}/{token_keys.FILE}'))['keys']))"
 )
@@ -27,37 +27,37 @@ READ_KIDS = (
 
 @dataclass(frozen=True)
 class Keys:
-    """The keys that a stack has stored."""
+    """Token keys in a stack's state."""
 
     current: str
-    """Signs."""
+    """Key that signs tokens now."""
     next: str | None = None
-    """Will sign."""
+    """Announced key: accepted, and the next to sign."""
     previous: str | None = None
-    """Has signed."""
+    """Previous signing key: still accepted until it is retired."""
 
     @property
     def kids(self) -> list[str]:
-        """Their names, as pods that have them list them."""
+        """Return the key ids, in the order of the pods' key file."""
         stored = (self.current, self.next, self.previous)
         return [token_keys.kid(key) for key in dict.fromkeys(stored) if key]
 
     @property
     def taken_over(self) -> bool:
-        """Whether the key that was announced is the one that signs, and only has to reach the pods."""
+        """Return whether the announced key is the signing key already, and only has to reach the pods."""
         return self.next == self.current
 
     @property
     def unretired(self) -> bool:
-        """Whether a rotation that has ended left a key that is still accepted."""
+        """Return whether a completed rotation left a previous key that is still accepted."""
         return self.previous not in (None, self.current) and not self.taken_over
 
 
 def rotate(name: str) -> None:
-    """Sign tokens by a new key.
+    """Switch the signing of tokens to a new key.
 
     Raises:
-        ToolchainError: the key before is not retired yet, or some pod does not get the keys.
+        ToolchainError: the previous key is not retired yet, or a pod does not get the keys.
     """
     with opened(name) as stack:
         outputs(stack)  # a stack that is not up is refused before anything is changed
@@ -79,10 +79,10 @@ def rotate(name: str) -> None:
 
 
 def retire(name: str) -> None:
-    """Accept tokens by the old key no more.
+    """Stop accepting tokens that were signed with the previous key.
 
     Raises:
-        ToolchainError: a rotation is under way, or some pod does not get the keys.
+        ToolchainError: a rotation is in progress, or a pod does not get the keys.
     """
     with opened(name) as stack:
         outputs(stack)
@@ -94,22 +94,22 @@ def retire(name: str) -> None:
 
 
 def stored(stack: Stack) -> Keys:
-    """Return the keys that a stack's state has."""
+    """Return the keys in a stack's state."""
     values = generated(stack)
     return Keys(values[CURRENT], values.get(NEXT), values.get(PREVIOUS))
 
 
 def roll_out(stack: Stack, *steps: Step) -> None:
-    """Update the stack, and wait until every pod has the keys that are stored.
+    """Update the stack, and wait until every pod has the stored keys.
 
-    A service looks at its file every two seconds: it has them before another update could bring others.
+    A service checks its file every two seconds, so it has loaded them before another update could bring others.
 
     Args:
-        stack: whose pods they are.
-        steps: what to change first.
+        stack: the stack to update.
+        steps: the changes of secrets to make first.
 
     Raises:
-        ToolchainError: some pod does not get them.
+        ToolchainError: the update failed, or a pod does not get the keys.
     """
     update(with_change(stack, *steps))
     wanted = stored(stack).kids
@@ -117,7 +117,7 @@ def roll_out(stack: Stack, *steps: Step) -> None:
 
     def everywhere() -> bool:
         nonlocal shown
-        pods = mounting(json.loads(ask(stack, "get", "pods", "-o", "json"))["items"])
+        pods = mounting(json.loads(ask(stack, "get", "pods", OURS, "-o", "json"))["items"])
         if not pods:
             raise ToolchainError(f"no pod has the Secret {token_keys.NAME}: make up STACK={stack.name}")
         having = sum(kids_in(stack, pod) == wanted for pod in pods)
@@ -132,7 +132,7 @@ def roll_out(stack: Stack, *steps: Step) -> None:
 
 
 def mounting(pods: list[dict[str, Any]]) -> list[str]:
-    """Names of those pods that have the keys mounted and are neither done nor about to go."""
+    """Return the names of the pods that mount the keys and are neither finished nor being deleted."""
     return [
         pod["metadata"]["name"]
         for pod in pods
@@ -143,7 +143,7 @@ def mounting(pods: list[dict[str, Any]]) -> list[str]:
 
 
 def kids_in(stack: Stack, pod: str) -> list[str]:
-    """Names of the keys in a pod's file; none of a pod that cannot be asked now."""
+    """Return the ids of the keys in a pod's file; an empty list for a pod in which the command fails."""
     try:
         return ask(stack, "exec", pod, "--", "/app/.venv/bin/python", "-c", READ_KIDS).split()
     except ToolchainError:

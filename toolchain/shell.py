@@ -1,4 +1,4 @@
-"""`eval "$(make env)"`: kubectl and pulumi in this shell are those of the estate, and work on it."""
+"""`eval "$(make env)"`: set up this shell to use the estate's kubectl and pulumi on the estate."""
 
 import os
 import shlex
@@ -11,12 +11,12 @@ from toolchain.target import UV_OPTIONS, Target, target
 
 
 def exports(of: Target, folders: list[Path], own: Mapping[str, str]) -> list[str]:
-    """Lines for a shell.
+    """Return export commands for a shell.
 
     Args:
-        of: where the estate runs.
-        folders: of programs, put before those that the shell finds.
-        own: the environment of make; what the shell has given it is left out.
+        of: the target of the estate.
+        folders: the folders of programs to prepend to PATH.
+        own: the environment of make; variables with the same value in it are omitted.
     """
     given = {name: value for name, value in own.items() if name not in UV_OPTIONS}  # make itself sets those
     differing = {

@@ -2,11 +2,13 @@
 
 import fcntl
 import json
+import re
 import signal
 import subprocess
+import sys
 import uuid
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,18 +18,30 @@ import yaml
 from infra import generated_secrets
 from infra.generated_secrets import Step
 from infra.settings import STAND_INS, SettingsError, StackSettings, load_stack
+from infra.stack_secrets import refuse_missing
 from infra.values import stack_name
 from toolchain import standins
 from toolchain.cluster.pki import write_private
-from toolchain.console import ToolchainError
+from toolchain.console import ToolchainError, passed_on
 from toolchain.paths import PROJECT, STATE
 from toolchain.target import Target, target
 
 STACKS = PROJECT / "stacks"
 OWN_STACKS = STATE / "stacks"
-"""Folder with what this machine adds to stack files: the salt of its passphrase, and secrets that were given, encrypted."""
+"""Folder with this machine's additions to stack files: the salt of its passphrase, and user-supplied secrets, encrypted."""
 NO_STACK = "no stack named"
-"""Pulumi's word for a stack that its backend does not have."""
+"""Part of Pulumi's error message for a stack that its backend does not have."""
+LOOK_EVERY_S = 5.0
+REFUSED = re.compile(r"^Error from server|^The [A-Za-z]+ \"", re.MULTILINE)
+"""Matches what kubectl says where the API server has answered."""
+OURS = "--selector=app.kubernetes.io/part-of=estate"
+"""Option of kubectl that leaves out what others have put into a stack's namespace."""
+MADE_BY = {"up": "up", "destroy": "down"}
+"""Targets of make, by the Pulumi commands that wait for the cluster."""
+HEARD_S = 15.0
+"""Seconds for pulumi to exit after a Ctrl-C in the terminal."""
+END_S = 60.0
+"""Seconds for pulumi to finish the operations in progress after a SIGINT."""
 SECRETS_PROVIDER_KEYS = ("encryptionsalt", "encryptedkey", "secretsprovider")
 
 
@@ -39,7 +53,7 @@ class Stack:
     settings: StackSettings
     target: Target
     overrides: dict[str, Any] = field(default_factory=dict[str, Any])
-    """Settings for this run, over those in the stack file."""
+    """Settings for this run that override those in the stack file."""
 
     @property
     def file(self) -> Path:
@@ -50,42 +64,74 @@ class Stack:
         return f"estate-{self.name}"
 
     def pulumi(self, *words: str, cwd: Path = PROJECT, given: str | None = None) -> subprocess.CompletedProcess[str]:
-        """Run pulumi and keep what it prints.
+        """Run pulumi and capture its output.
 
         Args:
-            words: of the command.
-            cwd: where it runs.
-            given: its standard input.
+            words: the words of the command.
+            cwd: the working directory.
+            given: the standard input.
         """
         command = ["pulumi", "--non-interactive", *words]
-        return subprocess.run(
-            command, input=given, env=self.target.environment, cwd=cwd, capture_output=True, text=True, check=False
-        )
+        with subprocess.Popen(
+            command,
+            env=self.target.environment,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL if given is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            try:
+                said, complained = process.communicate(given)
+            except BaseException as error:
+                end(process, interrupted=isinstance(error, KeyboardInterrupt))
+                raise
+        return subprocess.CompletedProcess(command, process.returncode, said, complained)
 
-    def pulumi_shown(self, *words: str) -> None:
-        """Run pulumi with its output for all to see; Ctrl-C reaches it, and it ends by itself.
+    def pulumi_shown(self, *words: str, hopeless: Callable[[], str | None] | None = None) -> None:
+        """Run pulumi and show its output; on Ctrl-C it ends by itself.
+
+        Args:
+            words: the words of the command.
+            hopeless: a function called every few seconds; it returns the reason to stop waiting, and the command is then interrupted.
 
         Raises:
             KeyboardInterrupt: Ctrl-C has ended it.
-            ToolchainError: it failed; it has said why.
+            BrokenPipeError: the reader closed its output early; the command ran to its end all the same.
+            ToolchainError: it failed, and has printed why; or it was hopeless.
         """
         command = ["pulumi", "--non-interactive", *words]
+        # Through a pipe of our own: with a closed standard output Pulumi would die midway.
+        output = None if sys.stdout.isatty() else subprocess.PIPE
         interrupts: list[int] = []
-        # Ctrl-C reaches the whole group: Pulumi ends by itself, and is waited for.
+        # Ctrl-C reaches the whole process group: Pulumi ends by itself, and this process waits for it.
         before = signal.signal(signal.SIGINT, lambda number, _frame: interrupts.append(number))
         try:
-            code = subprocess.Popen(command, env=self.target.environment, cwd=PROJECT).wait()
+            with (
+                subprocess.Popen(
+                    command, env=self.target.environment, cwd=PROJECT, stdout=output, text=True
+                ) as process,
+                passed_on(process.stdout) as read,
+            ):
+                reason = awaited(process, hopeless) if hopeless else None
+                code = process.wait()
         finally:
             signal.signal(signal.SIGINT, before)
+        if reason and code != 0:
+            raise ToolchainError(
+                f"{reason}\nIt was ended there; make {MADE_BY[words[0]]} STACK={self.name} goes on once that is put right"
+            )
         if code != 0 and interrupts:
             raise KeyboardInterrupt
+        if not read():
+            raise BrokenPipeError
         if code != 0:
             raise ToolchainError(
                 f"pulumi {words[0]} failed (exit {code}): the lines above say why; the same command goes on from there"
             )
 
     def kubectl(self, *words: str) -> list[str]:
-        """The command line of kubectl on the target."""
+        """Return the command line of kubectl on the target."""
         return [
             "kubectl",
             f"--kubeconfig={self.target.kubeconfig}",
@@ -95,18 +141,53 @@ class Stack:
         ]
 
 
+def end(process: subprocess.Popen[str], *, interrupted: bool) -> None:
+    """Wait for a Pulumi process to end, and kill it only as a last resort: its plugins would then never stop.
+
+    Args:
+        process: the Pulumi process.
+        interrupted: True if Ctrl-C ended the wait; the process has received it too, and a second one would kill the host of its plugins.
+    """
+    for wait_s in (HEARD_S, END_S) if interrupted else (0.0, END_S):
+        try:
+            process.communicate(timeout=wait_s)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGINT)
+        else:
+            return
+    process.kill()
+
+
+def awaited(process: subprocess.Popen[str], hopeless: Callable[[], str | None]) -> str | None:
+    """Wait for a Pulumi process to end; return None, or the reason for which it was interrupted.
+
+    The interrupt is SIGINT, on which Pulumi finishes the operations in progress.
+
+    Args:
+        process: the Pulumi process.
+        hopeless: a function called every LOOK_EVERY_S; it returns the reason to stop waiting.
+    """
+    while True:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(LOOK_EVERY_S)
+            return None
+        if reason := hopeless():
+            process.send_signal(signal.SIGINT)
+            return reason
+
+
 class NotUpError(ToolchainError):
-    """A stack that was never brought up, or is not there any more."""
+    """Error for a stack that was never brought up, or no longer exists."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"stack {name} is not up: make up STACK={name}")
 
 
 def load(name: str) -> StackSettings:
-    """The settings of a stack of this project.
+    """Return the settings of a stack of this project.
 
     Raises:
-        ToolchainError: there is no such stack, or its file is wrong; with what to do.
+        ToolchainError: there is no such stack, or its file is invalid; with what to do.
     """
     try:
         stack_name(name)
@@ -140,10 +221,10 @@ def only_one(name: str) -> Generator[None]:
 
 
 def open_stack(name: str, settings: StackSettings) -> Stack:
-    """The stack, made in the backend with its secrets when it is not there.
+    """Return the stack; create it in the backend, with its secrets provider, if it does not exist.
 
     Raises:
-        ToolchainError: the backend refuses; with Pulumi's words.
+        ToolchainError: the backend refuses; with Pulumi's error output.
     """
     stack = Stack(name, settings, target())
     own_project = OWN_STACKS / "Pulumi.yaml"
@@ -159,32 +240,32 @@ def open_stack(name: str, settings: StackSettings) -> Stack:
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
-    """The table in a YAML file; an empty file is an empty table."""
+    """Return the mapping in a YAML file; an empty mapping for an empty file."""
     return yaml.safe_load(file.read_text()) or {}
 
 
 def has_own_secrets_provider(file: Path) -> bool:
-    """Whether a stack file brings its own encryption (a team's stack does)."""
+    """Return whether a stack file configures its own encryption (a team's stack does)."""
     return any(key in read_yaml(file) for key in SECRETS_PROVIDER_KEYS)
 
 
 def store_secret(stack: Stack, key: str, value: str) -> None:
-    """Store a secret that is given in the stack's configuration, encrypted.
+    """Store a user-supplied secret in the stack's configuration, encrypted.
 
     Raises:
-        ToolchainError: Pulumi refuses; with its words.
+        ToolchainError: Pulumi refuses; with its error output.
     """
-    # By standard input: arguments are for everybody to see.
+    # Through standard input: arguments are visible to every user of the machine.
     done = stack.pulumi("config", "set", "--secret", f"estate:{key}", "--stack", stack.name, given=value)
     if done.returncode != 0:
         raise ToolchainError(f"the secret {key} could not be stored in {stack.file}: {done.stderr.strip()}")
 
 
 def secret(stack: Stack, key: str) -> str:
-    """Return one of the stack's secrets: generated, or given.
+    """Return one of the stack's secrets, generated or user-supplied.
 
     Raises:
-        ToolchainError: it has none of this name, or it cannot be decrypted here.
+        ToolchainError: the stack has no secret of this name, or it cannot be decrypted here.
     """
     if key not in stack.settings.given_secrets and (value := generated(stack).get(key)):
         return value
@@ -195,10 +276,10 @@ def secret(stack: Stack, key: str) -> str:
 
 
 def generated(stack: Stack) -> dict[str, str]:
-    """Return the secrets that the program has generated, by name; none before the first update.
+    """Return the secrets that the program has generated, by name; empty before the first update.
 
     Raises:
-        ToolchainError: the state cannot be read, or decrypted here; with Pulumi's words.
+        ToolchainError: the state cannot be read, or decrypted here; with Pulumi's error output.
     """
     resources = state_of(stack, "--show-secrets").get("resources", ())
     found = [one["outputs"]["values"] for one in resources if one["type"] == generated_secrets.TYPE]
@@ -209,17 +290,17 @@ def state_of(stack: Stack, *options: str) -> dict[str, Any]:
     """Return the stack's state, which is empty before its first update.
 
     Raises:
-        ToolchainError: there is no such stack, or its state cannot be read; with Pulumi's words.
+        ToolchainError: there is no such stack, or its state cannot be read; with Pulumi's error output.
     """
     return json.loads(read(stack, "export", *options))["deployment"] or {}
 
 
 def read(stack: Stack, *words: str) -> str:
-    """Return what `pulumi stack` prints of a stack that the backend has.
+    """Return the output of a `pulumi stack` command on an existing stack.
 
     Raises:
-        NotUpError: it has none of this name.
-        ToolchainError: it cannot be read; with Pulumi's words.
+        NotUpError: the backend has no stack of this name.
+        ToolchainError: the stack cannot be read; with Pulumi's error output.
     """
     done = stack.pulumi("stack", *words, "--stack", stack.name)
     if done.returncode == 0:
@@ -230,28 +311,50 @@ def read(stack: Stack, *words: str) -> str:
 
 
 def with_change(stack: Stack, *steps: Step) -> Stack:
-    """Return the stack with a change of its generated secrets, which its next update makes."""
+    """Return the stack with a change of its generated secrets that its next update makes."""
     change = {generated_secrets.CHANGE: json.dumps({"id": str(uuid.uuid4()), "steps": steps})} if steps else {}
     return replace(stack, target=replace(stack.target, environment=stack.target.environment | change))
 
 
+def added_to(file: Path) -> dict[str, Any]:
+    """Return this machine's additions to a stack file; empty if the file configures its own encryption."""
+    own_file = OWN_STACKS / file.name
+    return read_yaml(own_file) if own_file.exists() and not has_own_secrets_provider(file) else {}
+
+
+def refuse_missing_secrets(name: str, settings: StackSettings) -> None:
+    """Refuse a stack whose configuration lacks required user-supplied secrets, as far as that is known without Pulumi.
+
+    Raises:
+        ToolchainError: secrets are missing; with the command to supply each.
+    """
+    file = STACKS / f"Pulumi.{name}.yaml"
+    common = read_yaml(file)
+    if "environment" in common:  # only Pulumi knows the contents of a Pulumi ESC environment
+        return
+    config = {**common.get("config", {}), **added_to(file).get("config", {})}
+    try:
+        refuse_missing(name, (key for key in settings.given_secrets if f"estate:{key}" not in config))
+    except SettingsError as error:
+        raise ToolchainError(str(error)) from error
+
+
 def effective_file(stack: Stack) -> Path:
-    """Return the stack file for Pulumi: the project's, with what this machine adds: its salt, and settings for this run."""
-    own_file = OWN_STACKS / f"Pulumi.{stack.name}.yaml"
-    own = read_yaml(own_file) if own_file.exists() and not has_own_secrets_provider(stack.file) else {}
+    """Return the stack file for Pulumi: the project's with this machine's additions, and the settings for this run."""
+    own = added_to(stack.file)
     if not own and not stack.overrides:
         return stack.file
     common = read_yaml(stack.file)
     config: dict[str, Any] = common.get("config", {}) | own.get("config", {})
     config["estate:settings"] = config["estate:settings"] | stack.overrides
     file = OWN_STACKS / f"{stack.name}.yaml"
-    # JSON is YAML that readers do not differ on: PyYAML takes the quotes from texts that are numbers to Pulumi.
+    # JSON is YAML that all parsers read alike: PyYAML would write some strings without quotes that Pulumi reads as numbers.
     write_private(file, json.dumps(common | own | {"config": config}))
     return file
 
 
 def forget_taken_over(stack: Stack) -> None:
-    """Take out of this machine's file what the state has taken over from it: secrets that make generated, once."""
+    """Remove from this machine's file the secrets that earlier versions of make generated, and that are now in the state."""
     file = OWN_STACKS / f"Pulumi.{stack.name}.yaml"
     own = read_yaml(file) if file.exists() else {}
     taken = {f"estate:{name}" for name in stack.settings.generated_secrets}
@@ -261,7 +364,7 @@ def forget_taken_over(stack: Stack) -> None:
 
 
 def write_stand_ins(stack: Stack) -> None:
-    """Give the program the images that this machine has in place of the stack's third-party ones."""
+    """Write the file from which the program reads this machine's replacements of the stack's third-party images."""
     if stack.target.embedded:
         file = Path(stack.target.environment[STAND_INS])
         known: dict[str, str] = json.loads(file.read_text()) if file.exists() else {}
@@ -270,23 +373,23 @@ def write_stand_ins(stack: Stack) -> None:
 
 
 def with_images(stack: Stack, digests: dict[str, str]) -> Stack:
-    """The stack with our services by these images, whatever its file says."""
+    """Return the stack with these images of our services, overriding its file."""
     settings = stack.settings.model_copy(update={"build": False, "digests": digests})
     return replace(stack, settings=settings, overrides={"build": False, "digests": digests})
 
 
 def on(stack: Stack) -> list[str]:
-    """Return options that name the stack and its configuration."""
+    """Return Pulumi's options for the stack and its configuration file."""
     write_stand_ins(stack)
     return ["--stack", stack.name, "--config-file", str(effective_file(stack))]
 
 
 def outputs(stack: Stack) -> dict[str, Any]:
-    """Return the outputs of the stack's last up.
+    """Return the outputs of the stack's last update.
 
     Raises:
         NotUpError: there was none.
-        ToolchainError: they cannot be read; with Pulumi's words.
+        ToolchainError: they cannot be read; with Pulumi's error output.
     """
     found: dict[str, Any] = json.loads(read(stack, "output", "--json"))
     if "urls" not in found:
@@ -295,23 +398,27 @@ def outputs(stack: Stack) -> dict[str, Any]:
 
 
 def ask(stack: Stack, *words: str, limit_s: int = 10, given: str | None = None) -> str:
-    """Output of kubectl on the stack's cluster.
+    """Run kubectl on the stack's cluster, in its namespace, and return its output.
 
     Args:
-        stack: whose cluster and namespace.
-        words: of the command.
-        limit_s: seconds that a request may take; 0 is no limit.
-        given: its standard input, for `--filename=-`.
+        stack: the stack with the cluster and the namespace.
+        words: the words of the command.
+        limit_s: the timeout of a request in seconds; 0 is no limit.
+        given: the standard input, for `--filename=-`.
 
     Raises:
-        ToolchainError: it does not answer.
+        ToolchainError: the command failed; with kubectl's error output.
     """
     command = stack.kubectl(f"--request-timeout={limit_s}s", *words)
     done = subprocess.run(
         command, input=given, env=stack.target.environment, capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
-        raise ToolchainError(
-            f"the cluster does not answer (make cluster starts the embedded one): {done.stderr.strip()}"
+        said = done.stderr.strip()
+        refused = (
+            "the cluster refuses"
+            if REFUSED.search(said)
+            else "the cluster does not answer (make cluster starts the embedded one)"
         )
+        raise ToolchainError(f"{refused}: {said}")
     return done.stdout

@@ -1,4 +1,4 @@
-"""`make stack-schema`: write stacks/stack.schema.json, with which editors complete and check stack files, from the model of the settings."""
+"""`make stack-schema`: write stacks/stack.schema.json, with which editors complete and validate stack files, from the model of the settings."""
 
 import json
 from typing import Any, cast
@@ -43,19 +43,19 @@ def schema() -> dict[str, Any]:
 
 
 def forget_defaults(table: dict[str, Any]) -> None:
-    """Take out the defaults that are tables, which have their own, and versions, which change by themselves."""
+    """Remove defaults that are tables, whose keys have their own, and defaults of versions, which change independently."""
     for field in table["properties"].values():
         if isinstance(field.get("default"), dict) or "@" in str(field.get("pattern")):
             field.pop("default", None)
 
 
 def make_optional(kind: Any, defaults: Values, tables: dict[str, Any]) -> None:
-    """Take out of what a file has to hold the keys for which a stage has a default, in the tables below too.
+    """Make the keys optional for which a stage has a default, in nested tables too.
 
     Args:
-        kind: type of the table.
-        defaults: of a stage for it.
-        tables: of the schema, by the names of their types.
+        kind: the type of the table.
+        defaults: the stage's defaults for the table.
+        tables: the tables of the schema, by the names of their types.
     """
     known = mistakes.fields(kind)
     table = tables.get(getattr(mistakes.bare(kind), "__name__", ""), {})
@@ -68,7 +68,7 @@ def make_optional(kind: Any, defaults: Values, tables: dict[str, Any]) -> None:
 
 
 def text() -> str:
-    """Return the file."""
+    """Return the text of the schema file."""
     return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
 
 

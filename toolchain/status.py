@@ -1,4 +1,4 @@
-"""`make status`: what runs and how well, on one screen or as JSON."""
+"""`make status`: show the health of a stack, on one screen or as JSON."""
 
 import json
 import math
@@ -15,66 +15,68 @@ from infra.dashboards.catalogue import WINDOW
 from infra.services import NAMES
 from infra.settings import Slo, StackSettings
 from toolchain import releases
+from toolchain.additions import deviations
 from toolchain.console import DEVIATION, ToolchainError, run_command, say
 from toolchain.metrics import Metrics, metrics
-from toolchain.stack import Stack, ask, load, outputs
+from toolchain.objects import objects_of
+from toolchain.stack import OURS, Stack, ask, load, outputs
 from toolchain.target import target
 
 KINDS = ("statefulsets", "deployments", "daemonsets")
 CLUSTERS = "clusters.postgresql.cnpg.io"
 WELL, WARNED, ILL = "✓", "!", "✗"
-"""Marks at the head of a line; a stack is healthy when none is ill."""
+"""Marks at the start of a line; a stack is healthy if no line is marked ILL."""
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86400
 
 
 class Report(BaseModel):
-    """What JSON=1 prints has these names."""
+    """Base of the models that JSON=1 prints: their names are the keys of the JSON."""
 
     model_config = ConfigDict(frozen=True)
 
 
 class Workload(Report):
-    """Pods of one name."""
+    """A workload and its pods."""
 
     name: str
     kind: str
     ready: int
     desired: int
     restarts: int
-    """Of the containers of the pods that there are."""
+    """Restarts of the containers in the current pods."""
     image: str
-    """Without registry and path; by the first digits of its digest where it is named by digest."""
+    """Image without registry and path; with the first digits of its digest if it is named by digest."""
     age_s: int
-    """Since its youngest pod was made."""
+    """Seconds since the creation of the youngest pod."""
 
     @property
     def well(self) -> bool:
-        """Whether as many are ready as should be."""
+        """Return whether all desired pods are ready."""
         return self.ready >= self.desired
 
 
 class Objective(Report):
-    """What is promised of a service, and whether it was kept."""
+    """Service level objective of a service, and its result."""
 
     service: str
     what: Literal["answered", "in time"]
-    """Without a failure of the service, or as fast as is promised."""
+    """Kind of the objective: requests answered without a failure of the service, or within the promised time."""
     promised: float
-    """Share of the requests."""
+    """Promised share of the requests."""
     kept: float | None
-    """Likewise, over `window`; null: there were no requests."""
+    """Actual share of the requests over `window`; null if there were none."""
     budget_left: float | None
-    """Share of the failures that are allowed in `window`; negative: there were more."""
+    """Remaining share of the error budget of `window`; negative if it is exceeded."""
     window: str
 
     @property
     def well(self) -> bool:
-        """Whether it was kept."""
+        """Return whether the objective was kept."""
         return self.kept is None or self.kept >= self.promised
 
 
 class Alert(Report):
-    """One that fires."""
+    """A firing alert."""
 
     name: str
     severity: str
@@ -85,42 +87,45 @@ class Alert(Report):
 
     @property
     def well(self) -> bool:
-        """Return whether it is a warning, which says what may go wrong, and not what has."""
+        """Return whether the alert is only a warning, not critical: it says what may go wrong, not what has."""
         return self.severity != "critical"
 
 
 class Status(Report):
-    """A stack as it is now."""
+    """Current status of a stack."""
 
     stack: str
     at: datetime
     workloads: list[Workload]
     objectives: list[Objective]
     alerts: list[Alert]
+    deviations: list[str]
+    """Objects of the stack that are missing, being deleted or scaled, and additions to its objects."""
     unanswered: str | None
-    """Why Prometheus did not answer; then `alerts` and `objectives` say nothing."""
+    """Reason that Prometheus did not answer; `alerts` and `objectives` are then unknown."""
     release: dict[str, str]
-    """Image of each of our services, as `make up` last had it."""
+    """Images of our services in the last `make up`."""
     releases: int
-    """How many `make rollback` knows."""
+    """Number of releases that `make rollback` knows."""
     versions: dict[str, str]
-    """Images of everybody else's."""
+    """Third-party images."""
     urls: dict[str, str]
 
     @computed_field
     @property
     def healthy(self) -> bool:
-        """Return whether every workload is ready, Prometheus answers, every objective is kept, and no critical alert fires."""
+        """Return whether the stack has no faults: workloads ready and as declared, objectives kept, no critical alert, Prometheus answers."""
         return not self.faults
 
     @property
     def faults(self) -> list[str]:
-        """Return what is not as it should be, counted."""
+        """Return the faults by kind, with their numbers."""
         unready, missed, critical = (
             sum(not found.well for found in kind) for kind in (self.workloads, self.objectives, self.alerts)
         )
         counted = (
             (not self.workloads, "nothing runs"),
+            (self.deviations, f"not as declared: {len(self.deviations)}"),
             (unready, f"workloads not ready: {unready} of {len(self.workloads)}"),
             (missed, f"objectives missed: {missed} of {len(self.objectives)}"),
             (critical, f"critical alerts: {critical}"),
@@ -130,7 +135,7 @@ class Status(Report):
 
 
 def status_of(stack: Stack) -> Status:
-    """Ask the cluster and Prometheus.
+    """Return the status of a stack, from the cluster and Prometheus.
 
     Raises:
         ToolchainError: the cluster does not answer, or the stack is not up.
@@ -147,7 +152,7 @@ def status_of(stack: Stack) -> Status:
             promises = [
                 promise
                 for name, slo in slos(stack.settings).items()
-                if name in running  # a service that was declared since the last update has none yet
+                if name in running  # a service that was declared since the last update has no objectives yet
                 for promise in objectives(prometheus, name, slo)
             ]
     except ToolchainError as error:
@@ -158,6 +163,7 @@ def status_of(stack: Stack) -> Status:
         workloads=found,
         objectives=promises,
         alerts=firing,
+        deviations=deviations(objects_of(stack)),
         unanswered=unanswered,
         release=known["images"],
         releases=len(releases.known(stack)),
@@ -167,16 +173,16 @@ def status_of(stack: Stack) -> Status:
 
 
 def workloads(stack: Stack, now: datetime) -> Iterator[Workload]:
-    """Everything that should be running all the time."""
+    """Yield the workloads that should run all the time."""
     kinds = (*KINDS, CLUSTERS) if stack.settings.postgres.kind == "cluster" else KINDS
-    items = json.loads(ask(stack, "get", f"{','.join(kinds)},pods", "-o", "json"))["items"]
+    items = json.loads(ask(stack, "get", f"{','.join(kinds)},pods", OURS, "-o", "json"))["items"]
     pods = [item for item in items if item["kind"] == "Pod"]
     for item in sorted((item for item in items if item["kind"] != "Pod"), key=lambda item: item["metadata"]["name"]):
         yield workload(item, [pod for pod in pods if belongs(pod, item)], now)
 
 
 def belongs(pod: dict[str, Any], item: dict[str, Any]) -> bool:
-    """Whether a pod is of a workload; an operator's pods are of its cluster."""
+    """Return whether a pod belongs to a workload; CloudNativePG's pods belong to their Cluster."""
     labels = pod["metadata"].get("labels", {})
     if item["kind"] == "Cluster":
         return labels.get("cnpg.io/cluster") == item["metadata"]["name"]
@@ -184,7 +190,7 @@ def belongs(pod: dict[str, Any], item: dict[str, Any]) -> bool:
 
 
 def workload(item: dict[str, Any], pods: Sequence[dict[str, Any]], now: datetime) -> Workload:
-    """One, from what the cluster has of it and its pods."""
+    """Return the status of a workload from its object and pods."""
     spec, state = item["spec"], item["status"]
     if item["kind"] == "DaemonSet":
         ready, desired = state.get("numberReady", 0), state.get("desiredNumberScheduled", 0)
@@ -207,18 +213,18 @@ def workload(item: dict[str, Any], pods: Sequence[dict[str, Any]], now: datetime
 
 
 def short(image: str) -> str:
-    """An image without its registry, with as much of its digest as tells it from others."""
+    """Return an image without its registry, with the first digits of its digest."""
     name, _, digest = image.rpartition("/")[2].partition("@sha256:")
     return f"{name}@{digest[:12]}" if digest else name
 
 
 def slos(settings: StackSettings) -> dict[str, Slo]:
-    """What is promised of each service."""
+    """Return the service level objectives of each service."""
     return {name: settings.of(name).slo for name in NAMES}
 
 
 def objectives(prometheus: Metrics, service: str, slo: Slo) -> Iterator[Objective]:
-    """The two of a service, by what Prometheus has recorded, or where it has not yet, by what it has seen."""
+    """Yield the two objectives of a service, from the recorded series, or if there are none yet, from the recording rules' expressions."""
     rules = {rule["record"]: rule["expr"] for rule in recorded(service, slo, WINDOW)}
     kinds: tuple[tuple[Literal["answered", "in time"], str, float], ...] = (
         ("answered", "errors", slo.availability_percent),
@@ -239,7 +245,7 @@ def objectives(prometheus: Metrics, service: str, slo: Slo) -> Iterator[Objectiv
 
 
 def alerts(prometheus: Metrics) -> list[Alert]:
-    """Those that fire, the critical ones first."""
+    """Return the firing alerts, the critical ones first."""
     found = [
         Alert(
             name=alert["labels"]["alertname"],
@@ -250,13 +256,13 @@ def alerts(prometheus: Metrics) -> list[Alert]:
             since=alert["activeAt"],
         )
         for alert in prometheus.alerts()
-        if alert["labels"].get("severity") != "none"  # which always fires, for who listens to hear something
+        if alert["labels"].get("severity") != "none"  # the watchdog always fires, so that its absence is noticed
     ]
     return sorted(found, key=lambda alert: (alert.severity, alert.name, alert.service))
 
 
 def screen(status: Status) -> Iterator[str]:
-    """Lines for a person."""
+    """Yield the lines of the human-readable status."""
     faults = f"degraded ({'; '.join(status.faults)})"
     yield f"{mark(status.healthy)} stack {status.stack} is {'healthy' if status.healthy else faults}"
     yield ""
@@ -275,6 +281,10 @@ def screen(status: Status) -> Iterator[str]:
             for found in status.workloads
         ],
     )
+    if status.deviations:
+        yield ""
+        yield from (f"{ILL} {deviation}" for deviation in status.deviations)
+        yield f"  make up STACK={status.stack} makes it as it is declared"
     if status.objectives:
         yield ""
         yield from table(
@@ -303,7 +313,7 @@ def screen(status: Status) -> Iterator[str]:
 
 
 def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    """Columns as wide as what is in them."""
+    """Yield the lines of a table with aligned columns."""
     lines = [(f"  {head[0]}", *head[1:]), *rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     for line in lines:
@@ -311,18 +321,18 @@ def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterator[st
 
 
 def share(value: float | None, digits: int = 5) -> str:
-    """A share for a person; what is less than nothing is nothing."""
-    # Rounded first: of two digits alone, 99.5 would be written as 1e+02.
+    """Return a share as a percentage; a negative one is shown as zero."""
+    # Rounded first: with only two digits, 99.5 would be formatted as 1e+02.
     return "-" if value is None else f"{float(f'{max(value, 0) * 100:.{digits}g}'):g} %"
 
 
-def mark(well: bool) -> str:  # noqa: FBT001 - what it is about
-    """At the head of a line."""
+def mark(well: bool) -> str:  # noqa: FBT001 - the subject of the function
+    """Return the mark at the start of a line."""
     return WELL if well else ILL
 
 
 def span(seconds: int) -> str:
-    """A time in its largest unit."""
+    """Return a duration in its largest unit."""
     for unit, size in (("d", DAY_S), ("h", HOUR_S), ("m", MINUTE_S)):
         if seconds >= size:
             return f"{seconds // size}{unit}"

@@ -1,4 +1,4 @@
-"""Which tools, state and Kubernetes the commands work with: the embedded ones, or the machine's own."""
+"""Selection of the tools, state and Kubernetes that the commands use: the embedded ones, or the machine's own."""
 
 import os
 import secrets
@@ -15,14 +15,15 @@ from toolchain.paths import STATE
 
 PASSPHRASE = STATE / "passphrase"
 UV_OPTIONS = {"UV_PYTHON_DOWNLOADS": "never", "UV_SYSTEM_CERTS": "true"}
-"""Options of uv, as the Makefile has them: Python is the machine's, and so are the authorities it trusts. Pulumi runs uv, too."""
+"""Options of uv, the same as in the Makefile: use the machine's Python and trusted certificate authorities. Pulumi runs uv, too."""
 KEEP_BYTECODE = {"PYTHONDONTWRITEBYTECODE": ""}
-"""Where the machine says not to, every run of the program and the policies compiles Pulumi's SDKs anew: seconds of each preview."""
+"""Environment variable that enables bytecode caching: without it, on a machine that disables it, every run of the program and the policies
+recompiles Pulumi's SDKs, which adds seconds to each preview."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """Which Kubernetes, and the environment in which the tools work on it."""
+    """A Kubernetes cluster, and the environment of the tools that work on it."""
 
     kubeconfig: Path
     context: str
@@ -31,11 +32,25 @@ class Target:
 
 
 def target() -> Target:
-    """The embedded tools and cluster, or with TOOLS=system those that the machine has."""
+    """Return the embedded tools and cluster, or with TOOLS=system the machine's own."""
+    return embedded_target() if embedded() else system_target()
+
+
+def embedded() -> bool:
+    """Return whether to use the embedded tools, not the machine's own.
+
+    Raises:
+        ToolchainError: TOOLS has an unknown value, or KUBE_CONTEXT is set with the embedded tools.
+    """
     wanted = os.environ.get("TOOLS", "embedded")
+    if wanted == "embedded" and os.environ.get("KUBE_CONTEXT"):
+        raise ToolchainError(
+            f"KUBE_CONTEXT={os.environ['KUBE_CONTEXT']} names a context, and the embedded tools work on their own cluster alone: "
+            "say TOOLS=system too, or leave KUBE_CONTEXT out"
+        )
     if wanted not in ("embedded", "system"):
         raise ToolchainError(f"TOOLS={wanted} is not known: leave it out, or say TOOLS=system KUBE_CONTEXT=<context>")
-    return embedded_target() if wanted == "embedded" else system_target()
+    return wanted == "embedded"
 
 
 def embedded_target() -> Target:
@@ -75,27 +90,27 @@ def system_target() -> Target:
 
 
 def with_uv(environment: dict[str, str]) -> dict[str, str]:
-    """The environment in which Pulumi finds uv: on PATH, where a machine without it has none; `uv run` says where its own is."""
+    """Return the environment with uv on PATH for Pulumi; `uv run` sets UV to its own path, for machines without uv on PATH."""
     uv = os.environ.get("UV")
     return environment | {"PATH": f"{environment['PATH']}:{Path(uv).parent}"} if uv else environment
 
 
 def pulumi_environment(kubeconfig: Path, context: str) -> dict[str, str]:
-    """What Pulumi has to know of state, passphrase and cluster."""
+    """Return the environment variables with Pulumi's state backend, passphrase and cluster."""
     own = {
         "KUBECONFIG": str(kubeconfig),
         "ESTATE_KUBE_CONTEXT": context,
         **KEEP_BYTECODE,
         **UV_OPTIONS,
-        "PULUMI_FALLBACK_TO_STATE_SECRETS_MANAGER": "true",  # a stack file without a salt means the one of the state, not another
+        "PULUMI_FALLBACK_TO_STATE_SECRETS_MANAGER": "true",  # a stack file without a salt uses that of the state, not a new one
         "PULUMI_SKIP_UPDATE_CHECK": "true",
-        "PULUMI_DEBUG_COMMANDS": "true",  # the option --event-log is known only then; the Automation API does the same
+        "PULUMI_DEBUG_COMMANDS": "true",  # required for the option --event-log; the Automation API does the same
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "false",
     }
     backend = os.environ.get("BACKEND") or os.environ.get("PULUMI_BACKEND_URL")
     if not backend:
         (STATE / "pulumi").mkdir(parents=True, exist_ok=True, mode=0o700)
-        # Without side files of metadata: a run that was killed left one empty, and the state unreadable.
+        # Without metadata files: a run that was killed left one empty, which made the state unreadable.
         backend = f"file://{STATE / 'pulumi'}?metadata=skip"
     if "PULUMI_CONFIG_PASSPHRASE" not in os.environ and "PULUMI_CONFIG_PASSPHRASE_FILE" not in os.environ:
         if not PASSPHRASE.exists():

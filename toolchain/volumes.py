@@ -1,7 +1,7 @@
-"""Sizes of volumes: whether the claims that are there can become what a preview makes of them, and which of them are on their way.
+"""Volume sizes: check that existing PersistentVolumeClaims can be resized as a preview declares, and list those that are still growing.
 
-The API server is asked itself, by changes that it only tries. A preview asks it too, but passes over what is forbidden: that a storage
-class lets no volume grow.
+The check asks the API server with dry-run patches. A preview does so too, but ignores that a change is forbidden, as when a storage class
+does not allow volumes to grow.
 """
 
 import json
@@ -16,20 +16,20 @@ from toolchain.stack import Stack, ask
 CLUSTER = "kubernetes:postgresql.cnpg.io/v1:Cluster"
 SIZE = {CLAIM: "spec.resources.requests.storage", CLUSTER: "spec.storage.size"}
 MEMBER_OF = "cnpg.io/cluster"
-"""Label of the claims that CloudNativePG makes. It would try again and again to change them, and do nothing else for the database."""
+"""Label of the claims that CloudNativePG creates. It would retry a forbidden resize forever, and do nothing else for the database."""
 
 
-def refuse_sizes(stack: Stack, told: Iterable[dict[str, Any]]) -> None:
-    """Return where every claim that is there can have the size that a preview gives it.
+def refuse_sizes(stack: Stack, events: Iterable[dict[str, Any]]) -> None:
+    """Refuse an update that would resize an existing claim in a way that the API server forbids.
 
     Args:
-        stack: whose claims.
-        told: events of the preview.
+        stack: the stack to update.
+        events: the events of the preview.
 
     Raises:
-        ToolchainError: one cannot; with the reason. Nothing was changed.
+        ToolchainError: a claim cannot be resized; with the reason. Nothing was changed.
     """
-    given = wanted(told)
+    given = wanted(events)
     refused: list[str] = []
     for claim in claims(stack) if given else ():
         name, size = claim["metadata"]["name"], at(claim, SIZE[CLAIM])
@@ -45,10 +45,10 @@ def refuse_sizes(stack: Stack, told: Iterable[dict[str, Any]]) -> None:
         )
 
 
-def wanted(told: Iterable[dict[str, Any]]) -> dict[tuple[str, str | None], str]:
-    """Return the sizes that a preview gives, by type and name: of claims, and of the volumes of databases by CloudNativePG."""
+def wanted(events: Iterable[dict[str, Any]]) -> dict[tuple[str, str | None], str]:
+    """Return the declared sizes in a preview, by type and name, of claims and of CloudNativePG's volumes."""
     sizes: dict[tuple[str, str | None], str] = {}
-    for event in told:
+    for event in events:
         metadata: dict[str, Any] = event.get("resourcePreEvent", {}).get("metadata", {})
         new: dict[str, Any] = metadata.get("new") or {}
         declared = new.get("inputs")
@@ -59,7 +59,7 @@ def wanted(told: Iterable[dict[str, Any]]) -> dict[tuple[str, str | None], str]:
 
 
 def refusal(stack: Stack, claim: dict[str, Any], size: str) -> str | None:
-    """Return why a claim cannot have a size, in the API server's words; None where it can."""
+    """Return why a claim cannot have a size, as the API server reports it; None if it can."""
     name = claim["metadata"]["name"]
     if claim["status"]["phase"] == "Pending":
         return f"it has no volume yet, so it holds nothing: kubectl delete pvc/{name} --namespace={stack.namespace}, and the next make up makes it of this size"
@@ -72,7 +72,7 @@ def refusal(stack: Stack, claim: dict[str, Any], size: str) -> str | None:
 
 
 def growing(stack: Stack) -> list[str]:
-    """Return the claims that Kubernetes has let grow, but whose volumes have not yet grown, a line each."""
+    """Return a line for each claim that was resized, but whose volume has not yet grown."""
     bound = [(claim, at(claim, "status.capacity.storage"), at(claim, SIZE[CLAIM])) for claim in claims(stack)]
     return [
         f"the volume of {claim['metadata']['name']} has {now} of {then}: kubectl describe pvc/{claim['metadata']['name']} "

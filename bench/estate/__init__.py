@@ -1,1 +1,1 @@
-"""What the estate's program takes: alone, as preview and as update, beside kubectl, as it grows, and while a service is replaced: `make bench-estate`."""
+"""Benchmark of the estate's program: alone, in previews and updates, against kubectl, as it grows, and in a rollout: `make bench-estate`."""

@@ -1,6 +1,6 @@
 """python -m bench.estate STACK: measure, and print tables for docs/benchmarks.md. The stack has to be up, from this clone.
 
-What is compared runs in turn, so that a noisy minute hits all alike; figures are medians, and a ratio is the median of the rounds'.
+The compared commands run in turn, so that a noisy minute affects all equally. Figures are medians; a ratio is the median of the rounds' ratios.
 """
 
 import sys
@@ -11,7 +11,7 @@ from toolchain.estate import opened
 
 
 def main() -> None:
-    """Measure, and print each table as soon as it is there.
+    """Measure, and print each table as soon as it is complete.
 
     Raises:
         ToolchainError: there is no such stack, or it is not up.

@@ -1,4 +1,4 @@
-"""Commands that are timed, and the memory of all that they start."""
+"""Timed commands, and the memory of their process trees."""
 
 import subprocess
 import threading
@@ -20,12 +20,12 @@ PARTS = {
     "pulumi-language-python": "language host",
     "pulumi": "engine",
 }
-"""What a process is, by the first of these that is in its command line."""
+"""Names of the parts of Pulumi, by the first key that occurs in a process's command line."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """Of a command: how long it took, and the most memory that each of its parts had, in megabytes."""
+    """Duration of a command, and the peak memory of each of its parts in megabytes."""
 
     took_s: float
     peaks_mb: Mapping[str, float]
@@ -35,7 +35,7 @@ def timed(command: list[str], environment: Mapping[str, str], cwd: Path) -> Run:
     """Run a command to its end.
 
     Raises:
-        ToolchainError: it failed; with the last of what it said.
+        ToolchainError: it failed; with the end of its output.
     """
     peaks_mb: dict[str, float] = {}
     ended = threading.Event()
@@ -55,19 +55,19 @@ def timed(command: list[str], environment: Mapping[str, str], cwd: Path) -> Run:
 
 
 def watch(pid: int, peaks_mb: dict[str, float], ended: threading.Event) -> None:
-    """Keep the highest peak of each part of a process and its descendants, until it has ended."""
+    """Record the peak memory of each part of a process and its descendants, until the process has ended."""
     while not ended.wait(EVERY_S):
         for each in descendants(pid):
-            with suppress(OSError, StopIteration):  # it has just ended
+            with suppress(OSError, StopIteration):  # the process has just ended
                 command = Path(f"/proc/{each}/cmdline").read_bytes().decode(errors="replace")
                 part = next((part for name, part in PARTS.items() if name in command), "others")
                 peaks_mb[part] = max(peaks_mb.get(part, 0), peak_mb(each))
 
 
 def descendants(pid: int) -> list[int]:
-    """A process and all that it has started."""
+    """Return a process and all its descendants."""
     children: list[int] = []
-    with suppress(OSError):  # it has just ended
+    with suppress(OSError):  # the process has just ended
         for task in Path(f"/proc/{pid}/task").iterdir():
             children += map(int, (task / "children").read_text().split())
     return [pid, *(each for child in children for each in descendants(child))]

@@ -1,6 +1,6 @@
-"""An estate of N services: how its program, its preview and its updates grow with N.
+"""Growth of an estate of N services: duration of its program, its preview and its updates by N.
 
-Updates write manifests in place of starting hundreds of pods on this machine; previews ask the cluster, and change nothing there.
+Updates write manifests instead of starting hundreds of pods on this machine; previews query the cluster, and change nothing there.
 """
 
 import statistics
@@ -29,7 +29,7 @@ WHAT = (
 
 
 def measure(target: Target) -> str:
-    """All sizes, in rounds; in Markdown."""
+    """Measure all sizes in rounds, and return a Markdown table."""
     took_s: dict[tuple[str, int], list[float]] = {}
     for number in range(ROUNDS):
         say(f"  growth: round {number + 1} of {ROUNDS}")
@@ -48,7 +48,7 @@ def measure(target: Target) -> str:
 
 
 def one_round(size: int, target: Target) -> dict[str, float]:
-    """Seconds of each thing that is done with so many services."""
+    """Return the seconds that each operation takes with `size` services."""
     with tempfile.TemporaryDirectory() as temporary:
         home = Path(temporary)
         rendering = rendering_environment(home, home / "manifests")
@@ -73,5 +73,5 @@ def one_round(size: int, target: Target) -> dict[str, float]:
 
 
 def pulumi(*words: str) -> list[str]:
-    """Its command line."""
+    """Return a Pulumi command line."""
     return ["pulumi", "--non-interactive", *words]

@@ -1,4 +1,4 @@
-"""python -m bench.estate.mocked [SERVICES]: the program of stack `local`, or of so many services, run against mocks in this process."""
+"""python -m bench.estate.mocked [SERVICES]: run the program of stack `local`, or of SERVICES services, against mocks in this process."""
 
 import sys
 
@@ -6,7 +6,7 @@ from toolchain.program import against_mocks, run_program
 
 
 def main() -> None:
-    """Run the program, and wait for what it registers."""
+    """Run the program, and wait for the resources that it registers."""
     if services := sys.argv[1:]:
         against_mocks("bench.estate.synthetic.__main__", "synthetic", "local", {"synthetic:services": services[0]})
     else:

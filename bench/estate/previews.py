@@ -1,4 +1,4 @@
-"""Preview and update of a stack that is up, beside kubectl, and by how much they do at once."""
+"""Duration of a preview and an update of a stack that is up, against kubectl, and by their parallelism."""
 
 import statistics
 import tempfile
@@ -24,7 +24,7 @@ SMALLEST = {
 
 
 def pulumi(stack: Stack, words: tuple[str, ...], *options: str) -> Run:
-    """Pulumi as make runs it, on what is up already.
+    """Run Pulumi as make runs it, on a stack that is up.
 
     Raises:
         ToolchainError: it failed, or there is something to change.
@@ -35,10 +35,10 @@ def pulumi(stack: Stack, words: tuple[str, ...], *options: str) -> Run:
 
 
 def measure(stack: Stack) -> str:
-    """Preview and kubectl in turn, then updates with nothing to change; the tables.
+    """Measure previews and kubectl in turn, then updates with nothing to change; return the tables.
 
     Raises:
-        ToolchainError: the stack is not what this clone would make.
+        ToolchainError: the stack differs from this clone's program.
     """
     try:
         pulumi(stack, PREVIEW)
@@ -61,7 +61,7 @@ def measure(stack: Stack) -> str:
 
 
 def make_smallest(folder: Path, stack: Stack) -> Mapping[str, str]:
-    """A project of one resource, with a stack; the environment to preview it in."""
+    """Create a project of one resource with a stack, and return the environment to preview it in."""
     environment = {
         **stack.target.environment,
         "PULUMI_BACKEND_URL": folder.as_uri(),
@@ -74,7 +74,7 @@ def make_smallest(folder: Path, stack: Stack) -> Mapping[str, str]:
 
 
 def times(previews: list[Run], applies: list[Run], smallests: list[Run], updates: list[Run]) -> str:
-    """Of each, in Markdown; a ratio is the median of the rounds'."""
+    """Return the duration of each command as a Markdown table; a ratio is the median of the rounds' ratios."""
     ratio, floor = (
         statistics.median(one.took_s / apply.took_s for one, apply in zip(runs, applies, strict=True))
         for runs in (previews, smallests)
@@ -97,7 +97,7 @@ def times(previews: list[Run], applies: list[Run], smallests: list[Run], updates
 
 
 def memory(previews: list[Run]) -> str:
-    """Of the parts of a preview, in Markdown."""
+    """Return the peak memory of each part of a preview as a Markdown table."""
     parts = {part for run in previews for part in run.peaks_mb if part != "others"}
     peaks = {part: max(run.peaks_mb.get(part, 0) for run in previews) for part in parts}
     lines = ["| part of a preview | most memory resident |", "|---|---|"]
@@ -106,7 +106,7 @@ def memory(previews: list[Run]) -> str:
 
 
 def parallel(stack: Stack) -> str:
-    """Preview and update with so many resources at once, in turn, in Markdown."""
+    """Measure previews and updates at each parallelism in turn, and return a Markdown table."""
     took_s: dict[tuple[str, int], list[float]] = {}
     for number in range(UPDATES):
         say(f"  parallel: round {number + 1} of {UPDATES}")

@@ -1,4 +1,4 @@
-"""The program alone, against mocks and each time in a process of its own: of the estate, and of as many services as one likes."""
+"""Duration and memory of a program alone, against mocks, each time in a fresh process: the estate's, or that of any number of services."""
 
 import os
 import statistics
@@ -13,13 +13,13 @@ ROUNDS = 5
 
 
 def mocked(services: int | None = None) -> Run:
-    """The program of stack `local`, or of so many services."""
+    """Run the program of stack `local`, or of the given number of services."""
     words = [] if services is None else [str(services)]
     return timed([sys.executable, "-m", "bench.estate.mocked", *words], os.environ | KEEP_BYTECODE, PROJECT)
 
 
 def measure() -> str:
-    """The estate's, in Markdown."""
+    """Measure the estate's program, and return a Markdown table."""
     say("  the program alone")
     runs = [mocked() for _ in range(ROUNDS)]
     median_s = statistics.median(run.took_s for run in runs)

@@ -1,4 +1,4 @@
-"""user-service replaced while it is asked: how long that takes, and how many requests fail."""
+"""Rollout of user-service under load: its duration, and the number of failed requests."""
 
 import json
 import os
@@ -27,14 +27,16 @@ DEPLOYMENT = "deployment/user-service"
 
 
 def build() -> None:
-    """The client."""
+    """Build the client."""
     BINARIES.mkdir(parents=True, exist_ok=True)
     command = ["go", "build", "-mod=readonly", "-o", f"{BINARIES}/", "github.com/tsenart/vegeta/v12"]
     subprocess.run(command, cwd=PROJECT / "bench" / "peers", env=os.environ | {"CGO_ENABLED": "0"}, check=True)
 
 
 def measure(stack: Stack) -> str:
-    """One rollout under load through the Ingress, in Markdown: four reads for each change, which nobody repeats for the client.
+    """Measure one rollout under load through the Ingress, and return a Markdown table.
+
+    The load is four reads for each change; no request is retried on the client's behalf.
 
     Raises:
         ToolchainError: the rollout did not end, or the client did not keep the rate.
@@ -53,12 +55,12 @@ def measure(stack: Stack) -> str:
 
 
 def new_user() -> dict[str, Any]:
-    """One that nobody has yet."""
+    """Return a user with a unique email address."""
     return {"name": "Bench", "email": f"bench-{uuid.uuid4().hex}@example.com", "age": 36}
 
 
 def attack(url: str, users: list[dict[str, Any]], folder: Path) -> str:
-    """What the client asks, in turn."""
+    """Return the requests that the client sends in turn, in vegeta's HTTP format."""
     body = folder / "change.json"
     body.write_text(json.dumps({"age": 37}))
     reads = [f"GET {url}/api/v1/users/{user['id']}" for user in users]
@@ -67,7 +69,7 @@ def attack(url: str, users: list[dict[str, Any]], folder: Path) -> str:
 
 
 def replaced(stack: Stack, targets: str, token: str) -> tuple[float, dict[str, Any]]:
-    """Restart the service's pods amid the client's requests: seconds until all are new, and the client's report."""
+    """Restart the service's pods under load; return the seconds until all are replaced, and the client's report."""
     gateway = httpx.URL(outputs(stack)["urls"]["gateway"])
     vegeta = str(BINARIES / "vegeta")
     words = [vegeta, "attack", f"-rate={RPS}/s", f"-duration={DURATION_S}s", "-timeout=30s"]
@@ -91,10 +93,10 @@ def replaced(stack: Stack, targets: str, token: str) -> tuple[float, dict[str, A
 
 
 def restart(stack: Stack) -> float:
-    """Seconds until every pod of the service is new and ready.
+    """Restart the service, and return the seconds until every pod is replaced and ready.
 
     Raises:
-        ToolchainError: that was not within DEADLINE_S.
+        ToolchainError: the rollout did not complete within DEADLINE_S.
     """
     started = time.monotonic()
     for words in (("restart", DEPLOYMENT), ("status", DEPLOYMENT, f"--timeout={DEADLINE_S}s")):
@@ -107,7 +109,7 @@ def restart(stack: Stack) -> float:
 
 
 def table(took_s: float, report: Mapping[str, Any]) -> str:
-    """What came of it."""
+    """Return the result as a Markdown table."""
     if report["rate"] < RPS * 0.99:
         raise ToolchainError(f"the client kept {report['rate']:.0f} of {RPS} requests/s only: free the CPU, try again")
     answered = ", ".join(f"{count} with {status}" for status, count in sorted(report["status_codes"].items()))

@@ -1,1 +1,1 @@
-"""How fast api-gateway forwards, beside nginx and other gateways on the same core: `make bench-gateway`."""
+"""Benchmark of api-gateway against nginx and other gateways on the same core: `make bench-gateway`."""

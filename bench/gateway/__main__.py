@@ -1,7 +1,7 @@
 """Measure, and print tables for docs/benchmarks.md.
 
-All are pinned to one CPU and run in turn; what they forward to, and the client, have the other one. Rounds are interleaved, so that
-a noisy minute hits all alike; a ratio or a difference is the median of the rounds'.
+All gateways are pinned to one CPU and run in turn; their upstreams and the client have the other one. Rounds are interleaved, so that
+a noisy minute affects all equally; a ratio or a difference is the median over the rounds.
 """
 
 import json
@@ -35,16 +35,16 @@ NEEDED = {
     "go": "golang",
     "taskset": "util-linux",
 }
-"""Programs, and the Debian packages that have them."""
+"""Required programs, and the Debian packages that contain them."""
 GO = {".": ("./gateway", "./sink", "github.com/tsenart/vegeta/v12"), "fabio": ("github.com/fabiolb/fabio",)}
-"""What is built, by its module under bench/peers."""
+"""Go packages to build, by their module under bench/peers."""
 
 
 def check_requirements() -> None:
-    """Name everything that is missing.
+    """Check that every required program is installed.
 
     Raises:
-        ToolchainError: something is.
+        ToolchainError: programs are missing; names them all.
     """
     if missing := [tool for tool in NEEDED if not shutil.which(tool)]:
         packages = " ".join(NEEDED[tool] for tool in missing)
@@ -52,7 +52,7 @@ def check_requirements() -> None:
 
 
 def build() -> None:
-    """The Go peers and the client."""
+    """Build the Go peers and the client."""
     BINARIES.mkdir(parents=True, exist_ok=True)
     for module, packages in GO.items():
         command = ["go", "build", "-mod=readonly", "-o", f"{BINARIES}/", *packages]
@@ -61,7 +61,7 @@ def build() -> None:
 
 
 def signed(keys: Path) -> str:
-    """A token, whose key is written to a file."""
+    """Return a signed token, and write its key to a file."""
     key, now = secrets.token_bytes(32), int(time.time())
     claims = {"iss": "estate", "aud": "estate", "sub": "bench", "iat": now, "exp": now + 3600}
     jwk = {"kty": "oct", "alg": "HS256", "kid": "1", "k": base64url_encode(key).decode()}
@@ -70,7 +70,7 @@ def signed(keys: Path) -> str:
 
 
 def answers(port: int, token: str) -> bool:
-    """Whether the answer is the upstream's."""
+    """Return whether a request is answered with the upstream's response."""
     try:
         found = httpx.get(f"http://127.0.0.1:{port}{PATH}", headers={"Authorization": f"Bearer {token}"}, timeout=1)
     except httpx.TransportError:
@@ -79,7 +79,7 @@ def answers(port: int, token: str) -> bool:
 
 
 def started(stack: ExitStack, folder: Path, peers: Sequence[Peer], token: str) -> dict[Peer, int]:
-    """Peers that answer, with their process ids, and what they forward to."""
+    """Start the peers and their upstreams; return the process ids of the peers once all of them answer."""
     stack.enter_context(running(answering(folder), CLIENT_CPU, {}))
     stack.enter_context(running([str(BINARIES / "sink")], CLIENT_CPU, {"LISTEN": f"127.0.0.1:{SINK_PORT}"}))
     redis = ["redis-server", "--bind", "127.0.0.1", "--port", str(REDIS_PORT), "--save", ""]

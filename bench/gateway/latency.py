@@ -1,4 +1,4 @@
-"""What a gateway adds to the latency, at a rate that leaves it time: requests start when they are due, however slow the answers are."""
+"""Latency that a gateway adds at a rate below its capacity, with an open-loop client: requests start on schedule, however slow the responses."""
 
 import json
 import os
@@ -24,11 +24,11 @@ class Round:
 
 
 def measure(ports: Mapping[str, int], token: str) -> str:
-    """All of them, in rounds.
+    """Measure all gateways in rounds, and return a Markdown table.
 
     Args:
-        ports: by name; DIRECT is what the others are compared with.
-        token: that they are shown.
+        ports: the ports by name; DIRECT is the baseline.
+        token: the bearer token of the requests.
     """
     measured: dict[str, list[Round]] = {}
     for number in range(ROUNDS):
@@ -39,7 +39,7 @@ def measure(ports: Mapping[str, int], token: str) -> str:
 
 
 def ask(name: str, port: int, token: str) -> Round:
-    """One round."""
+    """Run one round."""
     vegeta = ["taskset", "-c", CLIENT_CPU, str(BINARIES / "vegeta")]
     attack = [*vegeta, "attack", f"-rate={RPS}/s", f"-duration={ROUND_S}s", f"-connections={CONNECTIONS}"]
     attack += ["-header", f"Authorization: Bearer {token}"]
@@ -56,7 +56,7 @@ def ask(name: str, port: int, token: str) -> Round:
 
 
 def table(measured: dict[str, list[Round]]) -> str:
-    """All figures, in Markdown."""
+    """Return all figures as a Markdown table."""
     lines = [f"| at {RPS} requests/s | p50 | p99 | added to p50 | added to p99 |", "|---|---|---|---|---|"]
     for name, rounds in measured.items():
         figures = [statistics.median(getattr(r, key) for r in rounds) for key in ("p50_ms", "p99_ms")]

@@ -1,4 +1,4 @@
-"""What is compared, and what it forwards to."""
+"""Gateways under comparison, and their upstreams."""
 
 import json
 import shutil
@@ -21,7 +21,7 @@ LARGE_MB, MB = 100, 10**6
 
 @dataclass(frozen=True, eq=False)
 class Peer:
-    """One of those that are compared."""
+    """A gateway under comparison."""
 
     name: str
     port: int
@@ -31,7 +31,7 @@ class Peer:
 
 @dataclass(frozen=True)
 class Service:
-    """One that the stand-in for Consul knows."""
+    """A service in the Consul stand-in."""
 
     name: str
     prefix: str
@@ -42,7 +42,7 @@ SERVICES = (Service("user-service", "/api/v1/users", UPSTREAM_PORT), Service("si
 
 
 def peers(folder: Path, keys: Path) -> list[Peer]:
-    """All of them; the gateway first."""
+    """Return all gateways to compare, api-gateway first."""
     upstream = f"http://127.0.0.1:{UPSTREAM_PORT}"
     ours = [sys.executable, "-m", "api_gateway"]
     go = [str(BINARIES / "gateway")]
@@ -69,14 +69,14 @@ def peers(folder: Path, keys: Path) -> list[Peer]:
 
 
 def every_feature(folder: Path, keys: Path, port: int) -> dict[str, str]:
-    """Environment of the gateway with all that it can do: whatever it learns to do is turned on here."""
+    """Return the environment of the gateway with every feature on: turn on each new feature here."""
     route: dict[str, object] = {"auth": "required", "rate_limit": {"requests": 10**9, "per_s": 60}}
     environment = {"APP_CACHE_HOST": "127.0.0.1", "APP_CACHE_PORT": str(REDIS_PORT)}
     return gateway(folder, keys, port, route) | environment
 
 
 def gateway(folder: Path, keys: Path, port: int, route: dict[str, object]) -> dict[str, str]:
-    """Environment of the gateway, and its routes, each with the keys of `route`."""
+    """Write the gateway's routes, each with the keys of `route`, and return its environment."""
     file = folder / f"routes-{port}.json"
     file.write_text(json.dumps({"routes": [{"prefix": s.prefix, "service": s.name} | route for s in SERVICES]}))
     return {
@@ -89,7 +89,7 @@ def gateway(folder: Path, keys: Path, port: int, route: dict[str, object]) -> di
 
 
 def nginx(folder: Path, name: str, server: str) -> list[str]:
-    """The command of an nginx with one server."""
+    """Return the command of an nginx with one server block."""
     file = folder / f"{name}.conf"
     temporary = "".join(
         f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -103,9 +103,9 @@ def nginx(folder: Path, name: str, server: str) -> list[str]:
 
 
 def nginx_proxy(port: int) -> str:
-    """A server that forwards; bodies pass through it as they come, as they do through the gateway, and not by its disk.
+    """Return an nginx server block that forwards and streams bodies, as the gateway does, without spooling them to disk.
 
-    Its own buffers, of one page, would halve its speed with large bodies.
+    nginx's default buffers, of one page, would halve its speed with large bodies.
     """
     upstreams = "".join(
         f"upstream {s.name} {{ server 127.0.0.1:{s.port}; keepalive 64; keepalive_requests 100000000; }}\n"
@@ -120,7 +120,7 @@ def nginx_proxy(port: int) -> str:
 
 
 def haproxy(folder: Path, port: int) -> list[str]:
-    """The command of an haproxy that forwards."""
+    """Return the command of an haproxy that forwards."""
     file = folder / "haproxy.cfg"
     file.write_text(
         "global\n nbthread 1\ndefaults\n mode http\n timeout connect 1s\n timeout client 30s\n timeout server 30s\n"
@@ -130,7 +130,7 @@ def haproxy(folder: Path, port: int) -> list[str]:
 
 
 def fabio(port: int, ui_port: int) -> list[str]:
-    """The command of a fabio that finds its routes in Consul."""
+    """Return the command of a fabio that finds its routes in Consul."""
     options = {
         "proxy.addr": f"127.0.0.1:{port}",
         "ui.addr": f"127.0.0.1:{ui_port}",
@@ -142,7 +142,7 @@ def fabio(port: int, ui_port: int) -> list[str]:
 
 
 def answering(folder: Path) -> list[str]:
-    """What is forwarded to: it answers as user-service would, and as Consul would when asked where the services are."""
+    """Return the command of the upstream: it answers as user-service would, and as Consul would to service discovery requests."""
     with (folder / "large").open("wb") as file:
         file.truncate(LARGE_MB * MB)
     return nginx(
@@ -154,7 +154,7 @@ def answering(folder: Path) -> list[str]:
 
 
 def consul() -> str:
-    """A server that answers what the gateway and fabio ask Consul."""
+    """Return an nginx server block that answers the Consul requests of the gateway and fabio."""
     checks = [
         {
             "Node": "n",
@@ -190,7 +190,7 @@ def consul() -> str:
     locations = "".join(
         f"location = {path} {{ return 200 '{json.dumps(answer)}'; }}\n" for path, answer in answers.items()
     )
-    # An empty list of keys would have fabio ask again at once, on the core that is measured; after an error it waits a second.
+    # After an empty list of keys fabio would poll again at once, on the measured core; after an error it waits a second.
     return (
         f"server {{ listen 127.0.0.1:{CONSUL_PORT}; default_type application/json; add_header X-Consul-Index 1;"
         f" location / {{ return 200 '{{}}'; }} location /v1/kv/ {{ return 500; }}\n{locations} }}"

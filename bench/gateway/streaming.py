@@ -1,4 +1,4 @@
-"""Large bodies, in answers and in requests: how fast they pass, and how much memory the gateway takes for them."""
+"""Throughput and memory of the gateway with large bodies, in responses and in requests."""
 
 import os
 import statistics
@@ -19,19 +19,19 @@ AT_ONCE = (1, 4)
 
 @dataclass(frozen=True)
 class Round:
-    """Megabytes a second, and the most memory that the process had meanwhile, in megabytes over what it had before all rounds."""
+    """Megabytes a second, and the growth of the process's peak memory, in megabytes over its peak before all rounds."""
 
     mb_per_s: float
     grown_mb: float
 
 
 def measure(compared: Mapping[Peer, int], file: Path, token: str) -> str:
-    """The gateway and nginx, in rounds.
+    """Measure the gateway and nginx in rounds, and return a Markdown table.
 
     Args:
         compared: the peers, with their process ids.
-        file: a body to send.
-        token: that they are shown.
+        file: the file with the request body.
+        token: the bearer token of the requests.
     """
     measured: dict[tuple[str, int, str], list[Round]] = {}
     for pid in compared.values():
@@ -51,7 +51,7 @@ def measure(compared: Mapping[Peer, int], file: Path, token: str) -> str:
 
 
 def carry(peer: Peer, at_once: int, sent: Path | None, token: str) -> float:
-    """Have TRANSFERS bodies carried, over kept connections; megabytes a second."""
+    """Transfer TRANSFERS bodies over persistent connections, and return the megabytes a second."""
     path = SINK_PATH if sent else LARGE_PATH
     one = [*(["-T", str(sent)] if sent else []), "-o", os.devnull, f"http://127.0.0.1:{peer.port}{path}"]
     words = ["taskset", "-c", CLIENT_CPU, "curl", "-sS", "--fail", "--max-time", "60", "-H", "Expect:"]
@@ -67,7 +67,7 @@ def carry(peer: Peer, at_once: int, sent: Path | None, token: str) -> float:
 
 
 def table(measured: dict[tuple[str, int, str], list[Round]]) -> str:
-    """All figures, in Markdown."""
+    """Return all figures as a Markdown table."""
     lines = [
         f"| {LARGE_MB} MB as | at once | api-gateway | nginx | api-gateway to nginx | api-gateway's memory grew by |",
         "|---|---|---|---|---|---|",

@@ -1,4 +1,4 @@
-"""Answers a second of each, with as many requests at once as there are connections."""
+"""Throughput of each gateway with a closed-loop client: one request at a time on each connection."""
 
 import re
 import statistics
@@ -16,7 +16,7 @@ ROUNDS, ROUND_S = 7, 3
 
 @dataclass(frozen=True)
 class Round:
-    """Answers a second, CPU time of each in microseconds, and the 99th percentile of the latencies in milliseconds."""
+    """Responses per second, CPU time per response in microseconds, and the 99th percentile of the latencies in milliseconds."""
 
     rps: float
     cpu_us: float
@@ -24,11 +24,11 @@ class Round:
 
 
 def measure(compared: Mapping[Peer, int], token: str) -> str:
-    """All of them, in rounds.
+    """Measure all gateways in rounds, and return a Markdown table.
 
     Args:
         compared: the peers, with their process ids.
-        token: that they are shown.
+        token: the bearer token of the requests.
     """
     measured: dict[str, list[Round]] = {}
     for number in range(ROUNDS):
@@ -39,7 +39,7 @@ def measure(compared: Mapping[Peer, int], token: str) -> str:
 
 
 def ask(peer: Peer, pid: int, token: str) -> Round:
-    """One round."""
+    """Run one round."""
     before = cpu_s(pid)
     words = ["taskset", "-c", CLIENT_CPU, "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{ROUND_S}s", "--latency"]
     words += ["-H", f"Authorization: Bearer {token}", f"http://127.0.0.1:{peer.port}{PATH}"]
@@ -57,7 +57,7 @@ def ask(peer: Peer, pid: int, token: str) -> Round:
 
 
 def table(measured: dict[str, list[Round]]) -> str:
-    """All figures, in Markdown."""
+    """Return all figures as a Markdown table."""
     lines = ["| gateway | requests/s | p99 | CPU per request | api-gateway to it |", "|---|---|---|---|---|"]
     for name, rounds in measured.items():
         rps, p99, cpu = (statistics.median(getattr(r, key) for r in rounds) for key in ("rps", "p99_ms", "cpu_us"))

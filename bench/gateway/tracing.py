@@ -1,6 +1,6 @@
-"""What spans cost the gateway: `python -m bench.gateway.tracing [FOLDER]`, where FOLDER is another clone's, to be compared with it.
+"""Cost of tracing in the gateway: `python -m bench.gateway.tracing [FOLDER]`, where FOLDER is another clone to compare with.
 
-As in `bench.gateway`; the collector takes everything, and has the other CPU.
+The method is that of `bench.gateway`; the collector accepts everything, and runs on the other CPU.
 """
 
 import statistics
@@ -19,11 +19,11 @@ ROUNDS = 7
 NONE = "none"
 ENDPOINT = {"APP_TRACING_ENDPOINT": f"http://127.0.0.1:{SINK_PORT}"}
 AWAY = {"APP_TRACING_ENDPOINT": "http://127.0.0.1:9"}
-"""Nobody listens there."""
+"""Endpoint on which no collector listens."""
 
 
 def compared(folder: Path, keys: Path, before: str | None) -> list[Peer]:
-    """The gateway, with spans and without."""
+    """Return the gateway with and without spans, as peers."""
     kinds: dict[str, dict[str, str]] = {
         NONE: {},
         "of 1 % of the requests": ENDPOINT | {"APP_TRACING_RATIO": "0.01"},
@@ -42,7 +42,7 @@ def compared(folder: Path, keys: Path, before: str | None) -> list[Peer]:
 
 
 def table(cpu_us: dict[str, list[float]], peaks_mb: dict[str, float]) -> str:
-    """All figures, in Markdown. The least is what a round took that nobody disturbed."""
+    """Return all figures as a Markdown table; the least is that of an undisturbed round."""
     lines = ["| spans | CPU per request, median | least | to none | memory at the most |", "|---|---|---|---|---|"]
     for name, rounds in cpu_us.items():
         ratio = statistics.median(r / none for none, r in zip(cpu_us[NONE], rounds, strict=True))

@@ -1,4 +1,4 @@
-"""What Prometheus computes and rings for: recording rules and alerts, all from the declaration of the services."""
+"""Prometheus' recording rules and alerts, all derived from the declarations of the services."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,14 +11,14 @@ from infra.settings import Slo
 
 FILE = "rules.yml"
 NONE = frozenset({"Watchdog"})
-"""Alerts that tell of nothing."""
+"""Alerts that report no problem."""
 
 
 def rules(slos: Mapping[str, Slo], backup_too_old_h: int, runbooks: str | None) -> str:
     """Return the rule file.
 
     Args:
-        slos: what is promised of each service, by its name.
+        slos: objectives of each service, by its name.
         backup_too_old_h: age of the newest dump of the database past which an alert fires.
         runbooks: URL of the folder with the runbooks' pages, if they have one.
     """

@@ -1,10 +1,10 @@
-"""What is about to be too little."""
+"""Capacity alerts: connections, requests in progress, memory, CPU and disk near their limits."""
 
 from infra.alerts.rule import SERVICE_OF_CONTAINER, Alert
 
 SERVICE_OF_JOB = {"service": "{{ $labels.job }}"}
 SHED = 10
-"""Requests in two minutes: a client that is refused now and then tries again."""
+"""Refused requests in two minutes at which the alert fires: a client that is refused now and then tries again."""
 
 ALERTS = (
     Alert(
@@ -18,7 +18,7 @@ ALERTS = (
     ),
     Alert(
         "RequestsShed",
-        # Not of a client beyond its share: any client could make it fire, and no other one is hindered.
+        # Not for a client beyond its share: any client could make the alert fire, and no other one is affected.
         f'sum by (job, reason) (increase(gateway_shed_total{{reason!="client"}}[2m])) >= {SHED}',
         "warning",
         "the gateway refuses requests: {{ $labels.reason }}",
@@ -37,10 +37,10 @@ ALERTS = (
     ),
     Alert(
         "CpuThrottled",
-        # Of the pod as a whole, which every kubelet knows; where it knows its containers, too, they are left out.
+        # For the pod as a whole, which every kubelet reports; series of its containers, if there are any, are left out.
         'sum by (pod) (rate(container_cpu_cfs_throttled_periods_total{container=""}[5m]))'
         ' / sum by (pod) (rate(container_cpu_cfs_periods_total{container=""}[5m])) > 0.5'
-        # One period is 0.1 s: what runs for less than a tenth of the time has no trouble.
+        # One period is 0.1 s: a pod that runs in less than a tenth of the periods is not affected.
         ' and sum by (pod) (rate(container_cpu_cfs_periods_total{container=""}[5m])) > 1',
         "warning",
         "{{ $labels.pod }} is held back by its CPU limit",

@@ -1,18 +1,18 @@
-"""What Kubernetes tells of workloads and Jobs, through kube-state-metrics."""
+"""Alerts about workloads and Jobs, from kube-state-metrics."""
 
 from infra.alerts.rule import SERVICE_OF_CONTAINER, Alert
 
 CANNOT_START = "ImagePullBackOff|ErrImagePull|InvalidImageName|CreateContainerConfigError|CreateContainerError"
 SNAPSHOT_TOO_OLD_H = 3
-"""Consul's are made every hour."""
+"""Hours after which Consul's newest snapshot is too old; one is made every hour."""
 REHEARSED_D = 90
 
 
 def alerts(backup_too_old_h: int) -> list[Alert]:
-    """All of them.
+    """Return the alerts about workloads and Jobs.
 
     Args:
-        backup_too_old_h: age of the newest dump of the database.
+        backup_too_old_h: age of the newest dump of the database, in hours, past which an alert fires.
     """
     deployment = {"service": "{{ $labels.deployment }}"}
     return [
@@ -57,8 +57,8 @@ def alerts(backup_too_old_h: int) -> list[Alert]:
         ),
         Alert(
             "JobFailed",
-            # Who asks for a restore sees how it ends.
-            'kube_job_failed{condition="true",job_name!~".*-restore-.*"} == 1',
+            # Whoever requests a restore sees how it ends.
+            'kube_job_failed{condition="true",job_name!~"(postgres|consul)-restore-.*"} == 1',
             "warning",
             "the Job {{ $labels.job_name }} failed",
             "None of its pods ended well ({{ $value }}).",
@@ -80,7 +80,7 @@ def alerts(backup_too_old_h: int) -> list[Alert]:
 
 
 def too_old(cronjob: str, hours: int, service: str) -> Alert:
-    """Rings when a CronJob that makes backups has not succeeded for hours."""
+    """Return the alert that fires when a CronJob that makes backups has not succeeded for hours."""
     return Alert(
         "BackupTooOld",
         since_success(cronjob, hours * 3600),
@@ -93,7 +93,7 @@ def too_old(cronjob: str, hours: int, service: str) -> Alert:
 
 
 def since_success(cronjob: str, seconds: int) -> str:
-    """Seconds since a CronJob last succeeded, or since it was made if it never did; true above some."""
+    """Return an expression for the seconds since a CronJob last succeeded, or was created if it never did; true above a threshold."""
     of = f'{{cronjob="{cronjob}"}}'
     last = f"max by (cronjob) (kube_cronjob_status_last_successful_time{of})"
     return f"time() - ({last} or max by (cronjob) (kube_cronjob_created{of})) > {seconds}"

@@ -1,4 +1,4 @@
-"""Service level objectives: how fast their error budget is spent (Google's SRE workbook, chapter 5)."""
+"""Alerts about service level objectives, by the burn rate of their error budgets (Google's SRE workbook, chapter 5)."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,18 +9,18 @@ from infra.settings import Slo
 SECONDS = {"2m": 120, "5m": 300, "30m": 1800, "1h": 3600, "2h": 7200, "6h": 21600, "1d": 86400, "3d": 259200}
 SHORT, LONG = ("2m", "5m", "30m", "1h"), ("2h", "6h", "1d", "3d")
 PROBES = "/livez|/readyz|/health|/metrics"
-"""Endpoints that no user asks."""
+"""Pattern of endpoints that no user requests."""
 CLIENT_CLOSED = "499"
-"""The client left before it was answered: the service has neither kept its promise nor broken it."""
+"""Status of a request whose client left before the answer: the service has neither met its objective nor missed it."""
 FEWEST = 10
-"""Requests that have to have gone wrong before a share of them means anything."""
+"""Minimum number of requests that went wrong for a ratio of them to be meaningful."""
 FAILING = 0.1
-"""The share of requests that fail at which nobody waits for a budget."""
+"""Ratio of failed requests that alerts immediately, whatever is left of the budget."""
 
 
 @dataclass(frozen=True)
 class Burn:
-    """A budget is spent `rate` times as fast as it may, in both windows."""
+    """A burn rate: in both windows, a budget is spent `rate` times as fast as it may be."""
 
     rate: float
     long: str
@@ -32,7 +32,7 @@ TICKET = (Burn(3, "1d", "2h"), Burn(1, "3d", "6h"))
 
 
 def groups(service: str, slo: Slo, runbooks: str | None) -> list[dict[str, Any]]:
-    """The recording rules and alerts of a service; windows of hours are computed less often."""
+    """Return the recording rules and alerts of a service; windows of hours are computed less often."""
     return [
         {"name": f"{service}: short windows", "rules": [r for window in SHORT for r in recorded(service, slo, window)]},
         {
@@ -45,7 +45,7 @@ def groups(service: str, slo: Slo, runbooks: str | None) -> list[dict[str, Any]]
 
 
 def recorded(service: str, slo: Slo, window: str) -> list[dict[str, Any]]:
-    """Requests by the second, and the shares of them that failed and that were slow, over a window."""
+    """Return recording rules for requests per second, and for the ratios of them that failed and that were slow, over a window."""
 
     def by_s(metric: str, *more: str) -> str:
         asked = [f'job="{service}"', f'endpoint!~"{PROBES}"', f'status_code!="{CLIENT_CLOSED}"']
@@ -64,7 +64,7 @@ def recorded(service: str, slo: Slo, window: str) -> list[dict[str, Any]]:
 
 
 def alerts(service: str, slo: Slo) -> list[Alert]:
-    """What rings when the promises of a service are about to be broken."""
+    """Return the alerts that fire when the objectives of a service are about to be missed."""
     of = f'{{service="{service}"}}'
     too_slow = f"answered in more than {slo.latency_s} s"
     return [
@@ -82,15 +82,15 @@ def alerts(service: str, slo: Slo) -> list[Alert]:
 
 
 def burning(kind: str, what: str, of: str, budget: float, summary: str, happened: str) -> list[Alert]:
-    """The two alerts of one objective: somebody is woken, or looks in the morning.
+    """Return the two alerts of one objective: one pages immediately, the other can wait until the morning.
 
     Args:
-        kind: of the objective, in the alerts' names.
-        what: went wrong, in the recorded series' names.
+        kind: name of the objective, in the alerts' names.
+        what: name of the failure, in the recorded series' names.
         of: selector of the service.
         budget: share of the requests that may go wrong.
-        summary: what is the matter.
-        happened: to the requests that went wrong.
+        summary: summary of the problem.
+        happened: description of the requests that went wrong.
     """
     share = f"{{{{ $value | humanizePercentage }}}} of the requests {happened}"
     promise = f"{budget:.3g} of them may"
@@ -101,7 +101,7 @@ def burning(kind: str, what: str, of: str, budget: float, summary: str, happened
             "critical",
             f"{summary}: at this rate, a month's budget is gone within days",
             f"{share}; {promise}.",
-            lasting="0s",  # the windows are what it lasts
+            lasting="0s",  # the windows already cover a duration
         ),
         Alert(
             f"{kind}BudgetBurnsSlowly",
@@ -115,7 +115,7 @@ def burning(kind: str, what: str, of: str, budget: float, summary: str, happened
 
 
 def spent(burns: tuple[Burn, ...], what: str, of: str, budget: float) -> str:
-    """True where a budget is spent too fast over any of the pairs of windows."""
+    """Return an expression that is true if a budget is spent too fast over any of the pairs of windows."""
     return " or ".join(
         f"(slo:{what}:ratio_rate{burn.long}{of} > {burn.rate * budget:.6g}"
         f" and slo:{what}:ratio_rate{burn.short}{of} > {burn.rate * budget:.6g}"
@@ -125,5 +125,5 @@ def spent(burns: tuple[Burn, ...], what: str, of: str, budget: float) -> str:
 
 
 def enough(what: str, window: str, of: str) -> str:
-    """True where at least FEWEST requests went wrong in a window."""
+    """Return an expression that is true if at least FEWEST requests went wrong in a window."""
     return f"slo:{what}:ratio_rate{window}{of} * slo:requests:rate{window}{of} * {SECONDS[window]} >= {FEWEST}"

@@ -1,10 +1,10 @@
-"""What the services stand on."""
+"""Alerts for Postgres, Redis, Consul, the Ingress controller and certificates."""
 
 from infra.alerts.rule import Alert
 from infra.authority import NOT_AFTER
 
 RENEWED_D = 30
-"""How long before its end a certificate should have been replaced."""
+"""Days before its expiry by which a certificate should have been replaced."""
 
 ALERTS = (
     Alert(
@@ -36,7 +36,7 @@ ALERTS = (
     ),
     Alert(
         "ConsulHasNoLeader",
-        # The host's name is in the metric's, but where Consul's telemetry is told otherwise.
+        # The host's name is in the metric's name, unless Consul's telemetry is configured otherwise.
         'max({job="consul",__name__=~"consul_(.+_)?server_isLeader"}) == 0',
         "critical",
         "Consul has no leader: nothing can register",

@@ -1,4 +1,4 @@
-"""An alert, and how Prometheus has it."""
+"""Alerts, and their form in Prometheus' rule file."""
 
 import re
 from collections.abc import Iterable
@@ -6,33 +6,33 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 RUNBOOKS = "docs/runbooks"
-"""Folder of their pages in the repository."""
+"""Folder of the runbooks' pages in the repository."""
 SERVICE_OF_CONTAINER = {"service": "{{ $labels.container }}"}
-"""Our containers have the names of their workloads."""
+"""Label of an alert about a container: our containers have the names of their workloads."""
 
 
 @dataclass(frozen=True)
 class Alert:
-    """What rings, when, and what it says then."""
+    """An alert: its condition and its texts."""
 
     name: str
     expr: str
     severity: Literal["critical", "warning", "none"]
     summary: str
     description: str
-    """With the value."""
+    """Description, which includes the value."""
     lasting: str = "1m"
-    """How long it has to be true."""
+    """Duration for which the expression has to be true."""
     labels: dict[str, str] = field(default_factory=dict[str, str])
-    """`service`, where the expression does not say it."""
+    """Label `service`, if the expression does not provide it."""
 
     @property
     def runbook(self) -> str:
-        """Of the page in docs/runbooks."""
+        """Return the name of its page in docs/runbooks, without .md."""
         return re.sub(r"(?<!^)(?=[A-Z])", "-", self.name).lower()
 
     def link(self, runbooks: str | None) -> dict[str, str]:
-        """Return the annotation that leads to the page: a URL below `runbooks`, or without one the file in the repository."""
+        """Return the annotation that leads to the page: a URL below `runbooks`, or the file in the repository if that is None."""
         page = f"{self.runbook}.md"
         return {"runbook_url": f"{runbooks}/{page}"} if runbooks else {"runbook": f"{RUNBOOKS}/{page}"}
 

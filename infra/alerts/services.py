@@ -1,10 +1,10 @@
-"""The same of every service, from its name alone."""
+"""Alerts that every service has, derived from its name alone."""
 
 from infra.alerts.rule import Alert
 
 
 def alerts(service: str) -> list[Alert]:
-    """What rings for a service beside its objectives."""
+    """Return the alerts of a service other than those of its objectives."""
     own = {"service": service}
     registered = f'(sum(service_registered{{job="{service}"}}) or vector(0))'
     return [

@@ -1,4 +1,4 @@
-"""Whether who watches is awake."""
+"""Alerts about the monitoring itself."""
 
 from infra.alerts.rule import Alert
 

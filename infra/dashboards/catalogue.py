@@ -1,4 +1,4 @@
-"""The estate's dashboards. What is about services follows from infra/services.py."""
+"""The estate's dashboards. The parts about services are derived from infra/services.py."""
 
 from collections.abc import Mapping
 
@@ -9,13 +9,13 @@ from infra.settings import Slo
 
 QUANTILES = (0.5, 0.95, 0.99)
 OF_CLIENTS = f'endpoint!~"{PROBES}"'
-"""Requests that are not the estate's own."""
+"""Matcher of requests that are not the estate's own."""
 WINDOW = LONG[-1]
-"""The longest over which budgets are recorded."""
+"""Longest window over which budgets are recorded."""
 
 
 def dashboards(slos: Mapping[str, Slo]) -> tuple[Dashboard, ...]:
-    """All of them, for what is promised of each service."""
+    """Return all dashboards, for the objectives of each service."""
     return (
         Dashboard("estate", "Estate", (Row("", estate()),)),
         Dashboard("services", "Services", tuple(Row(name, service(name)) for name in slos)),
@@ -28,18 +28,18 @@ def dashboards(slos: Mapping[str, Slo]) -> tuple[Dashboard, ...]:
 
 
 def answers(service: str, more: str = "") -> str:
-    """The counter of a service's answers to clients."""
+    """Return the counter of a service's answers to clients."""
     return f'http_request_duration_seconds_count{{job="{service}",{OF_CLIENTS}{more}}}'
 
 
 def failures(service: str) -> Panel:
-    """The share of answers that are the service's own failures."""
+    """Return the panel with the ratio of answers that are the service's own failures."""
     failed = rate(answers(service, ',status_code=~"5.."'))
     return panel("Failures", "percentunit", (share(or_zero(failed), or_zero(rate(answers(service)))), "5xx"))
 
 
 def latency(service: str) -> Panel:
-    """Quantiles of the time to the end of an answer."""
+    """Return the panel with quantiles of the time to the end of an answer."""
     buckets = rate(f'http_request_duration_seconds_bucket{{job="{service}",{OF_CLIENTS}}}', by="le")
     return panel(
         "Latency",
@@ -49,12 +49,12 @@ def latency(service: str) -> Panel:
 
 
 def requests(service: str) -> Panel:
-    """Answers a second."""
+    """Return the panel with answers per second."""
     return panel("Requests", "reqps", (rate(answers(service), by="status_code"), "{{status_code}}"), stacked=True)
 
 
 def estate() -> tuple[Panel, ...]:
-    """What is looked at first: what clients see at the gateway, and whether all of it runs."""
+    """Return the panels of the overview: requests, failures and latency at the gateway, and the state of all workloads."""
     container = 'container!=""'
     return (
         requests(GATEWAY),
@@ -98,7 +98,7 @@ def estate() -> tuple[Panel, ...]:
 
 
 def service(name: str) -> tuple[Panel, ...]:
-    """Rate, errors and duration of a service, and what it takes."""
+    """Return the panels of a service: rate, errors, duration and resource usage."""
     return (
         requests(name),
         failures(name),
@@ -110,7 +110,7 @@ def service(name: str) -> tuple[Panel, ...]:
 
 
 def objectives(name: str, slo: Slo) -> tuple[Panel, ...]:
-    """What is promised of a service, how far it is kept, and what is left of the budget."""
+    """Return the panels of a service's objectives: how far they are met, and the budget that is left."""
     budgets = {"errors": 1 - slo.availability_percent / 100, "slow": 1 - slo.latency_percent / 100}
     titles = {"errors": "Requests that failed", "slow": f"Requests that took more than {slo.latency_s:g} s"}
     of = f'{{service="{name}"}}'
@@ -138,7 +138,7 @@ def objectives(name: str, slo: Slo) -> tuple[Panel, ...]:
 
 
 def gateway() -> tuple[Panel, ...]:
-    """How the gateway does with the services behind it."""
+    """Return the panels of the gateway and the services behind it."""
     return (
         panel(
             "Instances",
@@ -169,7 +169,7 @@ def gateway() -> tuple[Panel, ...]:
 
 
 def postgres() -> tuple[Panel, ...]:
-    """The database, as it and its clients see it."""
+    """Return the panels of the database, as it and its clients see it."""
     blocks = [rate(f"pg_stat_database_blks_{kind}") for kind in ("hit", "read")]
     return (
         panel(
@@ -197,7 +197,7 @@ def postgres() -> tuple[Panel, ...]:
 
 
 def redis() -> tuple[Panel, ...]:
-    """The cache, as it and its clients see it."""
+    """Return the panels of the cache, as it and its clients see it."""
     hits, misses = rate("redis_keyspace_hits_total"), rate("redis_keyspace_misses_total")
     return (
         panel("Commands", "ops", (rate("redis_commands_processed_total"), "commands")),
@@ -222,8 +222,8 @@ def redis() -> tuple[Panel, ...]:
 
 
 def consul() -> tuple[Panel, ...]:
-    """The registry."""
-    # The host's name is in some metrics' names, but where Consul's telemetry is told otherwise.
+    """Return the panels of the registry."""
+    # The host's name is in some metrics' names, unless Consul's telemetry is configured otherwise.
     instances, healthy = (
         f'max({{job="consul",__name__=~"consul_(.+_)?{name}"}})'
         for name in ("state_service_instances", "autopilot_healthy")

@@ -1,4 +1,4 @@
-"""The dashboards in Grafana's own form."""
+"""The dashboards as Grafana's JSON."""
 
 from string import ascii_uppercase
 
@@ -17,11 +17,11 @@ from infra.dashboards.panels import Dashboard, Panel
 
 SOURCE = DataSourceRef(type_val="prometheus", uid="prometheus")
 COLUMNS, HEIGHT = 3, 8
-"""Of panels beside one another, and of each in Grafana's grid, which is 24 wide."""
+"""Number of panels next to one another, and height of each, in Grafana's grid, which is 24 wide."""
 
 
 def file_of(drawn: Dashboard) -> str:
-    """A dashboard's JSON, as Grafana provisions it."""
+    """Return a dashboard's JSON, as Grafana provisions it."""
     builder = (
         dashboard.Dashboard(drawn.title)
         .uid(f"estate-{drawn.name}")
@@ -40,7 +40,7 @@ def file_of(drawn: Dashboard) -> str:
 
 
 def picture(panel: Panel) -> timeseries.Panel:
-    """One panel: lines from zero, or areas upon one another."""
+    """Return one panel: lines from zero, or stacked areas."""
     builder = (
         timeseries.Panel()
         .title(panel.title)

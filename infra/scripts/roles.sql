@@ -13,7 +13,7 @@ FROM pg_roles, LATERAL (VALUES
   ('SUPERUSER', rolsuper), ('CREATEDB', rolcreatedb), ('CREATEROLE', rolcreaterole),
   ('REPLICATION', rolreplication), ('BYPASSRLS', rolbypassrls)
 ) AS might(attribute, had)
-WHERE had AND rolname IN ('myuser', 'myuser_owner', 'myuser_a', 'myuser_b', 'backup', 'metrics') \gexec
+WHERE had AND (rolname IN ('myuser', 'myuser_owner', 'myuser_a', 'myuser_b', 'backup', 'metrics') OR rolname LIKE 'svc\_%') \gexec
 
 -- myuser is what its logins have in common.
 ALTER ROLE myuser NOLOGIN;
@@ -49,6 +49,10 @@ WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO myuser;
 GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO myuser;
-ALTER DEFAULT PRIVILEGES FOR ROLE myuser_owner GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO myuser;
-ALTER DEFAULT PRIVILEGES FOR ROLE myuser_owner GRANT USAGE, SELECT ON SEQUENCES TO myuser;
+-- Of no schema but this one: the other services have theirs.
+ALTER DEFAULT PRIVILEGES FOR ROLE myuser_owner REVOKE ALL ON TABLES FROM myuser;
+ALTER DEFAULT PRIVILEGES FOR ROLE myuser_owner REVOKE ALL ON SEQUENCES FROM myuser;
+ALTER DEFAULT PRIVILEGES FOR ROLE myuser_owner IN SCHEMA public GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO myuser;
+ALTER DEFAULT PRIVILEGES FOR ROLE myuser_owner IN SCHEMA public GRANT USAGE, SELECT ON SEQUENCES TO myuser;
+\ir services.sql
 COMMIT;

@@ -1,4 +1,4 @@
-"""Losses of the running estate, in any order."""
+"""Faults injected into the running estate, in any order."""
 
 import pytest
 
@@ -9,11 +9,11 @@ from toolchain.stack import Stack
 
 @pytest.fixture(autouse=True)
 def settled(kubectl: Kubectl) -> None:
-    """Begin with an estate that is whole."""
+    """Start each test with a healthy estate."""
     settle(kubectl)
 
 
 @pytest.fixture
 def token(stack: Stack) -> str:
-    """A token by the key of the moment, which a test here replaces."""
+    """Return a token signed with the current key, which a test here replaces."""
     return new_token(stack)

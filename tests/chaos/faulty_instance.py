@@ -1,4 +1,4 @@
-"""An instance of user-service that says that it is healthy, and fails in the way that FAULT names; run in the image of user-service."""
+"""An instance of user-service that reports itself healthy, and fails in the way that FAULT names; run in the image of user-service."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ async def hang(_: asyncio.StreamWriter) -> None:
 
 
 async def reset(writer: asyncio.StreamWriter) -> None:
-    # Closed without lingering, it is a reset and no end.
+    # Closed without lingering, the connection is reset instead of ended.
     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
 

@@ -1,4 +1,4 @@
-"""The embedded cluster loses everything at once, as at a power cut, and stops without a trace."""
+"""The embedded cluster loses everything at once, as in a power cut, and stops without a trace."""
 
 import subprocess
 from contextlib import suppress
@@ -19,7 +19,7 @@ def make(target: str) -> str:
 
 
 def traces() -> list[str]:
-    """What of the cluster is on the machine: processes, mounts, links, routes, rules, address sets."""
+    """Return the traces of the cluster on the machine: processes, mounts, links, routes, rules, address sets."""
     commands = ["iptables-save"], ["ipset", "list", "-name"], ["ip", "route", "show", "root", str(layout.OWN)]
     rules, sets, routes = (
         subprocess.run(command, capture_output=True, text=True, check=True).stdout for command in commands
@@ -39,16 +39,16 @@ def traces() -> list[str]:
 
 
 def has_metrics(kubectl: Kubectl) -> bool:
-    """Whether the API server has them from where they are; it refuses while they are not there."""
+    """Return whether the API server serves the metrics API; it refuses while the backend is not there."""
     with suppress(AssertionError):
         return "NodeMetricsList" in kubectl("get", "--raw", "/apis/metrics.k8s.io/v1beta1/nodes")
     return False
 
 
 def start_again(client: httpx.Client, user: dict[str, Any], kubectl: Kubectl) -> None:
-    """Start the cluster; return once the user is there and every workload is whole."""
+    """Start the cluster; return once the user can be read and every workload is ready."""
     make("cluster")
-    # Through the API server, which may have connected while no pod was there: otherwise no namespace can be deleted.
+    # Through the API server, which may have connected while there was no pod: until it reconnects, no namespace can be deleted.
     eventually(lambda: has_metrics(kubectl), "metrics", 120)
     eventually(lambda: reads_back(client, user), "the user is read back", 180)
     for workload in kubectl("get", "deployments,statefulsets", "--output=name").split():

@@ -1,4 +1,4 @@
-"""The password for the database is replaced, with users at work all the while; and what was interrupted is run again."""
+"""Rotation of the database password under load, and a repeated run after an interruption."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ import time
 import httpx
 import pytest
 
-from infra.database import DATABASE, LOGINS
+from infra.database_names import DATABASE, PUBLIC
 from tests.load import Load
 from tests.running import STACK
 from toolchain.database_rotation import active, password_of
@@ -23,7 +23,7 @@ LOG_IN = (
 
 
 def accepted(stack: Stack, login: str, password: str) -> bool:
-    """Whether Postgres lets a login in by a password, and to the users."""
+    """Return whether Postgres accepts a login with a password, and lets it read the users."""
     command = stack.kubectl("exec", "--stdin", "statefulset/postgres", "--", "sh", "-c", LOG_IN, login)
     done = subprocess.run(
         command, input=password + "\n", env=stack.target.environment, capture_output=True, text=True, check=False
@@ -33,9 +33,9 @@ def accepted(stack: Stack, login: str, password: str) -> bool:
 
 
 def in_use(stack: Stack) -> tuple[str, str]:
-    """Login and password of the services."""
+    """Return the login and password that the services use."""
     login = active(stack)
-    return LOGINS[login], secret(stack, password_of(login))
+    return PUBLIC.logins[login], secret(stack, password_of(login))
 
 
 def rotate() -> None:

@@ -1,4 +1,4 @@
-"""What the services do without what they depend on, with users at work all the while."""
+"""The behaviour of the services without their dependencies, under load."""
 
 from collections.abc import Iterator
 
@@ -20,7 +20,7 @@ def load(client: httpx.Client) -> Iterator[Load]:
 
 
 def kill(kubectl: Kubectl, app: str) -> None:
-    """End an app's pod without a word of warning."""
+    """Kill an app's pod without a grace period."""
     kubectl("delete", "pod", f"--selector=app.kubernetes.io/name={app}", "--grace-period=0", "--force")
 
 

@@ -1,4 +1,4 @@
-"""What the gateway makes of instances that fail, of a registry that is away for long, and of new routes, with users at work all the while."""
+"""The gateway's handling of failing instances, of a registry that is away for long, and of new routes, under load."""
 
 import json
 from collections import Counter
@@ -29,9 +29,9 @@ def scale(kubectl: Kubectl, workload: str, replicas: int) -> None:
 
 @pytest.fixture
 def faulty(kubectl: Kubectl, urls: dict[str, str], tmp_path: Path) -> Iterator[Callable[[str], None]]:
-    """Starts an instance that fails in some way; returns once Consul believes it, and two others only.
+    """Yield a function that starts an instance with a fault; it returns once Consul lists that instance and two others only.
 
-    The third is in maintenance: were its registration taken away, it would register again at once.
+    The third is in maintenance: if its registration were removed, it would register again at once.
     """
     spared = ""
 
@@ -74,7 +74,7 @@ def faulty(kubectl: Kubectl, urls: dict[str, str], tmp_path: Path) -> Iterator[C
 
 
 def read(url: str, token: str, path: str) -> Counter[str]:
-    """Outcomes of REQUESTS reads by READERS at once."""
+    """Return the outcomes of REQUESTS reads by READERS at once."""
 
     def some() -> Counter[str]:
         outcomes: Counter[str] = Counter()
@@ -93,7 +93,7 @@ def read(url: str, token: str, path: str) -> Counter[str]:
 
 @pytest.fixture
 def user(client: httpx.Client, new_user: dict[str, Any]) -> Iterator[str]:
-    """Path of a user."""
+    """Yield the path of a user."""
     path = f"/api/v1/users/{create(client, new_user)['id']}"
     yield path
     client.delete(path, headers={"If-Match": "*"})
@@ -110,13 +110,13 @@ def test_one_instance_of_three_that_fails_costs_nobody_an_answer(
         outcomes.update(read(urls["gateway"], token, user))
         return ejections(client) > 0
 
-    # It had its share of the requests, or the outcomes would say nothing. Of two gateways, each finds out for itself.
+    # It had its share of the requests, otherwise the outcomes would prove nothing. Each of two gateways detects failures for itself.
     eventually(left_out, "the instance that fails is left out", 120)
     assert outcomes["200"] >= 0.999 * outcomes.total(), outcomes
 
 
 def ejections(client: httpx.Client) -> int:
-    """Return how often one of the gateways has left out the instance that fails; it may have let it in again since."""
+    """Return how often one of the gateways has ejected the failing instance; it may have readmitted it since."""
     instances = client.get("/health/details").json()["upstreams"]["user-service"]["instances"]
     return sum(instance["ejections"] for instance in instances if instance["id"] == FAULTY)
 
@@ -150,11 +150,11 @@ def test_consul_away_for_two_minutes_costs_nothing(load: Load, kubectl: Kubectl,
 
 @pytest.fixture
 def reload(kubectl: Kubectl, tmp_path: Path) -> Iterator[Change]:
-    """Gives the gateways another file of routes; returns once every one has it."""
+    """Yield a function that gives the gateways another routes file, and returns once every one has loaded it."""
     found = json.loads(kubectl("get", "configmap", ROUTES, "-o", "json", "--show-managed-fields"))
     before = found["data"]["routes.json"]
     metadata = {key: found["metadata"][key] for key in ("name", "namespace", "labels")}
-    # In the name of Pulumi, or it would find its field to be somebody else's at the next update.
+    # With Pulumi's field manager, otherwise the next update would find a conflict over the field.
     (manager,) = {entry["manager"] for entry in found["metadata"]["managedFields"] if entry["operation"] == "Apply"}
     number = 0
 
@@ -166,7 +166,7 @@ def reload(kubectl: Kubectl, tmp_path: Path) -> Iterator[Change]:
         file.write_text(json.dumps(wanted))
         kubectl("apply", "--server-side", f"--field-manager={manager}", "--force-conflicts", "-f", str(file))
         names = kubectl("get", "pods", "--selector=app.kubernetes.io/name=api-gateway", "--output=name").split()
-        for name in names:  # a pod that changes gets its files anew, without waiting for the kubelet to come by
+        for name in names:  # a changed pod gets its files again without waiting for the kubelet's sync period
             kubectl("annotate", name, f"estate/reload={number}", "--overwrite")
         show = "print(open('/etc/app/routes/routes.json').read(), end='')"
         for name in names:
@@ -178,7 +178,7 @@ def reload(kubectl: Kubectl, tmp_path: Path) -> Iterator[Change]:
 
 
 def reloads(kubectl: Kubectl, result: str) -> list[int]:
-    """How often each gateway took over, or refused, a file."""
+    """Return how often each gateway has loaded, or refused, a routes file."""
     ask = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8080/metrics').read().decode())"
     found: list[int] = []
     for name in kubectl("get", "pods", "--selector=app.kubernetes.io/name=api-gateway", "--output=name").split():
@@ -210,7 +210,7 @@ def test_new_routes_cost_nothing_and_wrong_ones_are_refused(load: Load, kubectl:
 
 LIMIT, WINDOW_S, CLIENTS = 100, 20, 6
 BEYOND = 30
-"""What may pass beyond the limit: what arrives at the other replica before it has heard (limits.py), which is little."""
+"""Requests that may pass beyond the limit: those at the other replica before the counts are exchanged (limits.py), which are few."""
 
 
 def test_a_limit_holds_for_all_replicas_together(

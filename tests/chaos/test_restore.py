@@ -1,4 +1,4 @@
-"""The database is lost, in part and as a whole, and comes back from a backup."""
+"""The database is lost, in part and as a whole, and is restored from a backup."""
 
 import subprocess
 import time
@@ -22,7 +22,7 @@ SELECT format(
 ) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' ORDER BY relname \\gexec
 SELECT sequencename, last_value FROM pg_sequences ORDER BY sequencename;
 """
-"""Name, rows and checksum of every table, and where every sequence is."""
+"""Query for the name, row count and checksum of every table, and the position of every sequence."""
 NEW_USERS = 50
 
 
@@ -36,7 +36,7 @@ def make(target: str, *words: str) -> str:
 
 
 def psql(kubectl: Kubectl, statements: str) -> str:
-    """What the superuser is answered, inside the pod."""
+    """Return the output of psql as superuser, inside the pod."""
     shell = 'psql -qAtX -v ON_ERROR_STOP=1 --dbname=myapp <<"SQL"\n' + statements + "\nSQL"
     return kubectl("exec", "statefulset/postgres", "--", "sh", "-c", shell)
 
@@ -49,7 +49,7 @@ def users(client: httpx.Client) -> list[dict[str, Any]]:
 
 
 def last_restore(kubectl: Kubectl) -> str:
-    """When the cluster saw one succeed, as kube-state-metrics tells it; empty: never."""
+    """Return the time of the last successful restore, as kube-state-metrics reports it; empty for never."""
     return kubectl("get", "cronjob", RESTORE, "--output=jsonpath={.status.lastSuccessfulTime}")
 
 
@@ -74,7 +74,7 @@ def lose_volume(kubectl: Kubectl) -> None:
 def test_what_was_lost_comes_back_from_the_newest_backup(client: httpx.Client, kubectl: Kubectl, lose: Any) -> None:
     kept = users(client)
     found = [client.get(f"/api/v1/users/{user['id']}").json() for user in kept]
-    assert found == kept  # Redis remembers them
+    assert found == kept  # Redis caches them
     make("backup")
     before = psql(kubectl, SUMS)
     late = create(client, {"name": "Late", "email": f"late-{uuid.uuid4().hex}@example.com", "age": 1})
@@ -97,7 +97,7 @@ def test_what_was_lost_comes_back_from_the_newest_backup(client: httpx.Client, k
 
 @pytest.fixture(scope="module")
 def backup() -> None:
-    """At least one backup."""
+    """Ensure that there is a backup."""
     make("backup")
 
 
@@ -110,7 +110,7 @@ sed s/$newest/20000101T000000Z.dump/ $newest.sha256 >20000101T000000Z.dump.sha25
 cp 20000101T000000Z.dump 20000102T000000Z.dump
 sha256sum 20000102T000000Z.dump >20000102T000000Z.dump.sha256
 """
-"""Two that end too soon: the one's checksum says so, the other's does not."""
+"""Script that makes two truncated dumps: the checksum of one does not match, that of the other does."""
 
 
 @pytest.mark.timeout(300)

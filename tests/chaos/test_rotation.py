@@ -1,4 +1,4 @@
-"""The keys of tokens are replaced, with users at work all the while: some whose token is old, some who ask for a new one again and again."""
+"""Rotation of the token keys under load: some clients keep an old token, some request a new one again and again."""
 
 import subprocess
 import threading
@@ -18,20 +18,20 @@ from toolchain.rotation import stored
 from toolchain.stack import Stack, secret
 
 RENEW_S = 5.0
-"""Twelve in a minute: the gateway lets one address have thirty."""
+"""Seconds between two tokens, twelve in a minute: the gateway allows thirty for one address."""
 AFTER_S = 10.0
 ROW = 30
 """Requests in a row, so that every pod has answered some."""
 
 
 class Renewed(httpx.Auth):
-    """Tokens by POST /auth/token, another one every RENEW_S."""
+    """Tokens from POST /auth/token, a new one every RENEW_S."""
 
     def __init__(self, gateway: httpx.Client, operator_secret: str) -> None:
         self.gateway = gateway
         self.secret = operator_secret
         self.kids: list[str] = []
-        """Names of the keys that signed them, in order."""
+        """IDs of the keys that signed them, in order."""
         self._one = threading.Lock()
         self._token, self._until = "", 0.0
 
@@ -68,7 +68,7 @@ def statuses(client: httpx.Client) -> set[int]:
     return {client.get("/api/v1/users?limit=1").status_code for _ in range(ROW)}
 
 
-@pytest.mark.timeout(1800)  # a kubelet takes its time, three times
+@pytest.mark.timeout(1800)  # the kubelet may need its sync period three times
 def test_keys_are_replaced_without_a_refusal_until_the_old_one_is_retired(
     stack: Stack, urls: dict[str, str], renewed: Renewed
 ) -> None:

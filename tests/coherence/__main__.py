@@ -1,4 +1,4 @@
-"""Try the cache's promise for as long as wanted: `python -m tests.coherence --minutes 30 [--seed 1]`."""
+"""Explore the cache's consistency for a given time: `python -m tests.coherence --minutes 30 [--seed 1]`."""
 
 import argparse
 import secrets
@@ -12,7 +12,7 @@ EXAMPLES, STEPS = 10, 40
 
 
 def main() -> None:
-    """Explore with one seed after another, each printed, until the time is up or a promise is broken."""
+    """Explore with one seed after another, each printed, until the time is up or the consistency is violated."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--seed", type=int, default=secrets.randbits(32))

@@ -1,4 +1,4 @@
-"""TCP forwarders whose connections can be cut, stalled and let through again."""
+"""TCP forwarders whose connections can be cut, stalled and unblocked."""
 
 import asyncio
 import threading
@@ -17,19 +17,19 @@ class Network:
         self._thread.start()
         self._links: list[Link] = []
 
-    def link(self, target: int) -> "Link":
-        """Return a new link to a port of loopback."""
-        link = Link(self, target)
+    def link(self, target: int, host: str = "127.0.0.1") -> "Link":
+        """Return a new link to a port."""
+        link = Link(self, target, host)
         self.run(link.listen())
         self._links.append(link)
         return link
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
-        """Return once the loop has done some work."""
+        """Run a coroutine in the loop, and return once it is done."""
         asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 
     def close(self) -> None:
-        """End the links and the thread."""
+        """Close the links and end the thread."""
         for link in self._links:
             self.run(link.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -38,16 +38,18 @@ class Network:
 
 
 class Link:
-    """A way to one port, for one client.
+    """A link to one port, for one client.
 
     Args:
-        network: that it is a part of.
-        target: port of loopback that it leads to.
+        network: the network that runs it.
+        target: the port that it forwards to.
+        host: the host of that port.
     """
 
-    def __init__(self, network: Network, target: int) -> None:
+    def __init__(self, network: Network, target: int, host: str) -> None:
         self.network = network
         self.target = target
+        self.host = host
         self.port = 0
         self._open = True
         self._flows = asyncio.Event()
@@ -61,15 +63,15 @@ class Link:
         self.port = self._server.sockets[0].getsockname()[1]
 
     def cut(self) -> None:
-        """Reset every connection, with what is held, and refuse new ones."""
+        """Reset every connection, discard buffered data, and refuse new ones."""
         self.network.run(self._set(is_open=False, flows=True))
 
     def stall(self) -> None:
-        """Hold everything that comes, and answer nothing."""
+        """Hold all incoming data, and answer nothing."""
         self.network.run(self._set(is_open=True, flows=False))
 
     def heal(self) -> None:
-        """Let through what is held, and all that comes."""
+        """Forward the held data, and all that follows."""
         self.network.run(self._set(is_open=True, flows=True))
 
     async def close(self) -> None:
@@ -100,7 +102,7 @@ class Link:
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            there, back = await asyncio.open_connection("127.0.0.1", self.target)
+            there, back = await asyncio.open_connection(self.host, self.target)
         except OSError:
             return
         self._writers.add(back)

@@ -1,4 +1,4 @@
-"""Two processes of user-service, a Postgres, a Redis and the four links between them, at the mercy of a state machine."""
+"""Two processes of user-service, a Postgres, a Redis and the four links between them, driven by a state machine."""
 
 import secrets
 import signal
@@ -24,18 +24,18 @@ PRISTINE, KEPT = "pristine.dump", "kept.dump"
 USERS = "/api/v1/users"
 READERS = 4
 LEARNT_S = 10.0
-"""Within which every process has learnt of a restore; it takes it less than a second."""
+"""Seconds within which every process has learnt of a restore; it needs less than one."""
 TIMES = {"APP_DATABASE_CONNECT_TIMEOUT_S": "0.5", "APP_DATABASE_STATEMENT_TIMEOUT_S": "1"}
-"""Shorter than usual: what waits for a stalled link waits for nothing."""
+"""Shorter timeouts than usual: waiting for a stalled link is pointless."""
 steps = Counter[str]()
-"""What was done, for a line at the end: a machine that does nothing finds nothing."""
+"""Counts of the steps done, for a summary line: a machine that does nothing finds nothing."""
 
 
 class World:
     """Servers, processes and links that the machine works on; started once, since they take seconds to start.
 
     Args:
-        folder: of its own.
+        folder: the folder of this world alone.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -66,12 +66,12 @@ class World:
             until(lambda service=service: service.ready() and answers(service.client, f"{USERS}?limit=1"), "it serves")
 
     def heal(self) -> None:
-        """Let all links through."""
+        """Unblock all links."""
         for link in self.links.values():
             link.heal()
 
     def drop_held(self) -> None:
-        """Cut all links and let them through again: nothing that was held arrives any more."""
+        """Cut all links and unblock them: held data never arrives."""
         for link in self.links.values():
             link.cut()
             link.heal()
@@ -84,7 +84,7 @@ class World:
             client.flushall()  # pyright: ignore[reportUnknownMemberType]
 
     def close(self) -> None:
-        """End everything."""
+        """Stop everything."""
         self.readers.shutdown()
         for service in self.services.values():
             service.close()
@@ -103,22 +103,22 @@ def answers(client: httpx.Client, path: str) -> bool:
 
 @dataclass
 class Promised:
-    """Bounds that reads of a user have to keep, after what was acknowledged."""
+    """Bounds that reads of a user have to keep after acknowledged writes."""
 
     least: int
-    """Version that no read which begins now may be before."""
+    """Lowest version that a read which begins now may return."""
     ages: dict[int, int] = field(default_factory=dict[int, int])
-    """By acknowledged version."""
+    """Ages by acknowledged version."""
     gone: bool = False
     perhaps_gone: bool = False
-    """A deletion was sent and not answered: it may be done, or still arrive."""
+    """A flag for a deletion that was sent and not answered: it may be done, or still arrive."""
 
     def broken_by(self, answer: httpx.Response) -> str | None:
-        """Return how an answer to a read that began after this breaks it."""
+        """Return how an answer to a read that began after these writes violates the bounds; None where it does not."""
         if answer.status_code == 404:
             return None if self.gone or self.perhaps_gone else "is not found"
         if answer.status_code != 200:
-            return None  # no answer is no stale one
+            return None  # an answer without a user is not stale
         version, age = int(answer.headers["etag"].strip('"').partition("-")[0]), answer.json()["age"]
         if self.gone:
             return f"is read in version {version} after its deletion"
@@ -143,14 +143,14 @@ disturbances: st.SearchStrategy[Disturbance] = st.one_of(
     st.sampled_from([("heal_all",), ("dump",), ("restore",)]),
     st.tuples(st.just("restart"), st.sampled_from(["flush", "flush", "redis", "postgres", *NAMES])),
 )
-"""What happens before a write: a method of the machine, and its arguments."""
+"""Disturbances before a write: a method of the machine, and its arguments."""
 
 
 class Coherence(RuleBasedStateMachine):
-    """No read that begins after an acknowledged write returns less than it.
+    """A state machine that checks that no read which begins after an acknowledged write returns an older version.
 
     Args:
-        world: that it works on.
+        world: the world that it works on.
     """
 
     def __init__(self, world: World) -> None:
@@ -161,7 +161,7 @@ class Coherence(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        """Put a fresh database, of which no generation was ever advanced, in the place of what there is."""
+        """Restore a fresh database, in which no generation was ever advanced."""
         self.world.drop_held()
         self.world.postgres.restore(PRISTINE)
         self.world.flush()
@@ -179,14 +179,14 @@ class Coherence(RuleBasedStateMachine):
         return sorted(self.users)[number % len(self.users)]
 
     def create(self, name: str) -> None:
-        """Make a user; it counts once it is acknowledged."""
+        """Create a user; it counts once it is acknowledged."""
         new = {"name": "Ada", "email": f"{secrets.token_hex(8)}@example.com", "age": 0}
         answer = sent(lambda: self.client(name).post(USERS, json=new))
         if answer is not None and answer.status_code == 201:
             self.users[answer.json()["id"]] = Promised(1, {1: 0})
 
     def look(self, name: str, user: int, promised: Promised) -> None:
-        """Read a user, of which something was promised before."""
+        """Read a user that has bounds."""
         answer = sent(lambda: self.client(name).get(f"{USERS}/{user}"))
         broken = answer is not None and promised.broken_by(answer)
         assert not broken, f"user {user} {broken} at {name}; promised: {promised}"
@@ -213,14 +213,14 @@ class Coherence(RuleBasedStateMachine):
     def write(self, disturb: Disturbance, name: str, number: int, age: int, readers: int, deletes: bool) -> None:  # noqa: FBT001 - drawn
         """Write what both processes have just read, perhaps amid a fault and other readers, and read it then.
 
-        One rule, since hypothesis leaves rules out of examples: one without writes finds nothing.
+        It is one rule because hypothesis leaves rules out of examples: an example without writes finds nothing.
         """
         user = self.pick(number)
         self.look_everywhere({user: self.users[user]})
         self.look_everywhere({user: self.users[user]})  # from Redis
         if disturb:
             getattr(self, disturb[0])(*disturb[1:])
-        user = self.pick(number)  # a restore leaves others
+        user = self.pick(number)  # a restore leaves other users
         before = deepcopy(self.users[user])
         before.perhaps_gone |= deletes
         reading = [
@@ -237,7 +237,7 @@ class Coherence(RuleBasedStateMachine):
             self.create(name)
 
     def patch(self, name: str, user: int, age: int) -> None:
-        """Change a user, and note what is promised then."""
+        """Change a user, and update its bounds."""
         promised = self.users[user]
         change = {"json": {"age": age}, "headers": {"If-Match": "*"}}
         answer = sent(lambda: self.client(name).patch(f"{USERS}/{user}", **change))  # pyright: ignore[reportArgumentType]
@@ -252,7 +252,7 @@ class Coherence(RuleBasedStateMachine):
             promised.ages[promised.least] = age
 
     def delete(self, name: str, user: int) -> None:
-        """Delete a user, and note what is promised then."""
+        """Delete a user, and update its bounds."""
         promised = self.users[user]
         answer = sent(lambda: self.client(name).delete(f"{USERS}/{user}", headers={"If-Match": "*"}))
         if answer is not None and answer.status_code in (204, 404):
@@ -267,15 +267,15 @@ class Coherence(RuleBasedStateMachine):
         getattr(self.world.links[name, server], how)()
 
     def heal(self, name: str, server: str) -> None:
-        """Let one link through."""
+        """Unblock one link."""
         self.world.links[name, server].heal()
 
     def heal_all(self) -> None:
-        """Let all links through."""
+        """Unblock all links."""
         self.world.heal()
 
     def restart(self, what: str) -> None:
-        """Kill a process, and start it; or empty Redis."""
+        """Kill a process and start it; or flush Redis."""
         if what == "flush":
             self.world.flush()
         elif what == "redis":
@@ -291,7 +291,7 @@ class Coherence(RuleBasedStateMachine):
         self.kept = deepcopy(self.users)
 
     def restore(self) -> None:
-        """Put the backup, if there is one, in the place of what there is; Redis keeps what it has."""
+        """Restore the backup, if there is one; Redis keeps its content."""
         if self.kept is None:
             self.dump()
         self.world.drop_held()
@@ -303,7 +303,7 @@ class Coherence(RuleBasedStateMachine):
         steps["restores"] += 1
 
     def shows_restored(self, name: str) -> bool:
-        """Return whether a process shows what was restored, and no more."""
+        """Return whether a process shows the restored users, and no others."""
         for user, promised in self.users.items():
             answer = sent(lambda user=user: self.client(name).get(f"{USERS}/{user}"))
             if answer is None or answer.status_code == 503 or promised.broken_by(answer):
@@ -311,7 +311,7 @@ class Coherence(RuleBasedStateMachine):
         return True
 
     def teardown(self) -> None:
-        """Let everything through: then everything is answered, and still as promised."""
+        """Unblock all links: then everything is answered, and still within the bounds."""
         self.world.heal()
         self.world.await_services()
         self.look_everywhere(self.users)
@@ -326,13 +326,13 @@ def sent(send: Callable[[], httpx.Response]) -> httpx.Response | None:
 
 
 def explore(world: World, number: int, examples: int, steps_each: int) -> None:
-    """Try some examples.
+    """Run some examples.
 
     Args:
-        world: to try them on.
-        number: seed of the examples.
-        examples: how many.
-        steps_each: steps of each, at the most.
+        world: the world to run them on.
+        number: the seed of the examples.
+        examples: the number of examples.
+        steps_each: the maximum number of steps of each.
     """
 
     def machine() -> Coherence:

@@ -1,4 +1,4 @@
-"""The cache against its promise, on real processes whose links fail.
+"""The cache's consistency, on real processes whose links fail.
 
 A longer run, with other seeds until the time is up: `python -m tests.coherence --minutes 30`.
 """
@@ -16,7 +16,7 @@ from tests.coherence.machine import World, explore, steps
 __all__ = ["folder"]
 ROUNDS, EXAMPLES, STEPS = 3, 5, 10
 BUDGET_S = 60.0
-"""After which no further round is begun: on a slow machine it is fewer."""
+"""Seconds after which no further round begins: a slow machine does fewer."""
 
 
 @pytest.fixture

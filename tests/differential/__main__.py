@@ -10,11 +10,11 @@ from tests.differential.mutations import Failure, search
 from tests.differential.targets import OURS
 
 ROUND = 200
-"""Mutations between two looks at the clock."""
+"""Mutations between two checks of the clock."""
 
 
 def main() -> None:
-    """Search until the time is over; every kind of failure is reported once, shrunk."""
+    """Search until the time is over; report every kind of failure once, shrunk."""
     parser = argparse.ArgumentParser(prog="python -m tests.differential", description=__doc__)
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))

@@ -1,4 +1,4 @@
-"""The answers in the bytes that came back to a client, read strictly."""
+"""Strict reading of the answers in the bytes that a client received."""
 
 import re
 from dataclasses import dataclass, field
@@ -19,35 +19,35 @@ class Answer:
     whole: bool = False
 
     def value(self, name: bytes) -> bytes:
-        """The value of a field, or nothing."""
+        """Return the value of a field, or an empty one."""
         return next((value for key, value in self.headers if key == name), b"")
 
     @property
     def recorded(self) -> int | None:
-        """The number of the request that the service answered by it; None where it is a proxy's own answer."""
+        """Return the number of the request that the service answered with it; None for a proxy's own answer."""
         number = self.value(b"x-recorded")
         return int(number) if re.fullmatch(rb"[0-9]{1,9}", number) else None
 
     @property
     def closes(self) -> bool:
-        """Whether it says that the connection ends."""
+        """Return whether the answer ends the connection."""
         return b"close" in self.value(b"connection").lower()
 
 
 @dataclass
 class Answers:
-    """What came back on a connection."""
+    """The answers on a connection."""
 
     finals: list[Answer] = field(default_factory=list[Answer])
     rest: bytes = b""
     """Bytes that belong to no answer."""
     flaws: list[str] = field(default_factory=list[str])
     switched: bool = False
-    """Whether the connection has become another protocol's."""
+    """A flag: the connection has switched to another protocol."""
 
     @property
     def whole(self) -> list[Answer]:
-        """Those that came whole."""
+        """Return the complete answers."""
         return [answer for answer in self.finals if answer.whole]
 
 
@@ -55,8 +55,8 @@ def read_answers(raw: bytes, methods: list[bytes], *, ended: bool) -> Answers:
     """Read the answers to requests of these methods, in their order.
 
     Args:
-        raw: all that came.
-        methods: of the requests; answers to those beyond them are read as answers to GET.
+        raw: all received bytes.
+        methods: the methods of the requests; further answers are read as answers to GET.
         ended: whether the proxy has closed its side.
     """
     answers = Answers(rest=raw)
@@ -73,7 +73,7 @@ def read_answers(raw: bytes, methods: list[bytes], *, ended: bool) -> Answers:
 
 
 def read_one(answers: Answers, method: bytes, *, ended: bool) -> bool:
-    """Read one final answer off the rest; return whether it came whole."""
+    """Read one final answer from the rest; return whether it is complete."""
     parser = h11.Connection(h11.CLIENT)
     parser.send(h11.Request(method=method, target="/", headers=[("host", "x")]))
     parser.send(h11.EndOfMessage())
@@ -102,7 +102,7 @@ def read_one(answers: Answers, method: bytes, *, ended: bool) -> bool:
 
 
 def check_framing(answers: Answers, answer: Answer) -> None:
-    """Note framing that clients could read in more than one way (RFC 9112, section 6.3)."""
+    """Record framing that clients could read in more than one way (RFC 9112, section 6.3)."""
     lengths = [value for name, value in answer.headers if name == b"content-length"]
     codings = [value for name, value in answer.headers if name == b"transfer-encoding"]
     if len(lengths) + len(codings) > 1:

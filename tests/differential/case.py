@@ -1,4 +1,4 @@
-"""A case: the bytes that a client sends, and how the service behind the proxies answers."""
+"""A case: the bytes that a client sends, and the answers of the service behind the proxies."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -19,11 +19,11 @@ class When(StrEnum):
 
 @dataclass(frozen=True)
 class Script:
-    """How the service answers; `{number}` in the answer becomes the number of the request that it received.
+    """The service's answer to a request; `{number}` in the answer becomes the number of the received request.
 
     Args:
-        answer: bytes that are sent.
-        when: after the whole request, or after its head already.
+        answer: the bytes to send.
+        when: the moment of the answer: after the whole request, or after its head already.
         close: whether the service closes the connection after its answer.
     """
 
@@ -42,11 +42,11 @@ class Case:
     """One connection of a client.
 
     Args:
-        name: unique, `group/what`.
+        name: a unique name, `group/what`.
         pieces: bytes, each sent as a segment of its own.
-        script: how the service answers each of the requests.
+        script: the service's answers to the requests.
         half_close: whether the client ends its side of the connection after the last piece.
-        compared: whether the references make the same of it every time, so that it says something to differ from them.
+        compared: whether the references treat it alike every time, so that a difference from them is meaningful.
     """
 
     name: str
@@ -57,15 +57,15 @@ class Case:
 
     @property
     def raw(self) -> bytes:
-        """All that the client sends."""
+        """Return all bytes that the client sends."""
         return b"".join(self.pieces)
 
     def split(self, at: int) -> "Case":
-        """The same bytes in two segments."""
+        """Return the case with the same bytes in two segments."""
         return replace(self, name=f"{self.name}@{at}", pieces=(self.raw[:at], self.raw[at:]))
 
     def dripped(self) -> "Case":
-        """The same bytes in segments of one byte."""
+        """Return the case with the same bytes in segments of one byte."""
         raw = self.raw
         return replace(self, name=f"{self.name}@each", pieces=tuple(raw[i : i + 1] for i in range(len(raw))))
 
@@ -74,7 +74,7 @@ Fields = Iterable[bytes]
 
 
 def head(start: bytes, *fields: bytes, host: bytes | None = HOST, token: bytes | None = SENDER) -> bytes:
-    """The head of a request from its start line and whole field lines; with a Host and the sender's token."""
+    """Return the head of a request with a start line and whole field lines, a Host and the sender's token."""
     lines = [start]
     if host is not None:
         lines.append(b"Host: " + host)
@@ -84,27 +84,27 @@ def head(start: bytes, *fields: bytes, host: bytes | None = HOST, token: bytes |
 
 
 def get(*fields: bytes, target: bytes = b"/s/a", method: bytes = b"GET") -> bytes:
-    """A request without a body."""
+    """Return a request without a body."""
     return head(method + b" " + target + b" HTTP/1.1", *fields)
 
 
 def post(*fields: bytes, body: bytes = b"hello", target: bytes = b"/s/a", method: bytes = b"POST") -> bytes:
-    """A request with a body of a declared length."""
+    """Return a request with a body of a declared length."""
     return head(method + b" " + target + b" HTTP/1.1", *fields, b"Content-Length: %d" % len(body)) + body
 
 
 def chunks(*parts: bytes, trailers: Fields = (), last: bytes = b"0") -> bytes:
-    """A body in chunks, with its last chunk and trailers."""
+    """Return a chunked body with its last chunk and trailers."""
     body = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts)
     return body + last + CRLF + b"".join(line + CRLF for line in trailers) + CRLF
 
 
 def chunked(*fields: bytes, body: bytes | None = None, target: bytes = b"/s/a", method: bytes = b"POST") -> bytes:
-    """A request with a chunked body, given as it is sent."""
+    """Return a request with a chunked body, given as it is sent."""
     start = method + b" " + target + b" HTTP/1.1"
     return head(start, *fields, b"Transfer-Encoding: chunked") + (chunks(b"hello") if body is None else body)
 
 
 def letter_cases(name: bytes) -> dict[str, bytes]:
-    """A field's name in the letter cases that matter to a careless comparison."""
+    """Return a field's name in the letter cases that matter to a careless comparison."""
     return {"lower": name.lower(), "title": name.title(), "upper": name.upper(), "swapped": name.title().swapcase()}

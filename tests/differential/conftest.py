@@ -1,4 +1,4 @@
-"""The lane's fixtures: the proxies, and what was seen of every case on each."""
+"""The lane's fixtures: the proxies, and the observation of every case on each."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from tests.differential.lane import Lane, Observations, lane
 from tests.differential.targets import OURS, REFERENCES
 
 COUNTS: list[str] = []
-"""What the lane did, for its last lines."""
+"""Lines of the lane's summary."""
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +26,6 @@ def seen(proxies: Lane) -> Observations:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print how much was tried."""
+    """Print the number of cases that were tried."""
     for line in COUNTS:
         terminalreporter.write_line(f"differential: {line}")

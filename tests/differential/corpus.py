@@ -17,7 +17,7 @@ from tests.differential.case import (
 )
 
 SMUGGLED = b"DELETE /s/smuggled HTTP/1.1\r\nHost: api.test\r\nContent-Length: 100\r\n\r\n"
-"""A request as a body: it must never be taken for one."""
+"""A request as a body: it must never be parsed as a request."""
 NAMED = {
     b"content-length": b"",
     b"transfer-encoding": b"",
@@ -41,17 +41,17 @@ NAMED = {
     b"if-match": b'If-Match: "1"',
     b"x-own": b"X-Own: 1",
 }
-"""Fields that Connection may name, with a line of each where the request does not have it anyway."""
+"""Fields that Connection may name, each with a line to add where the request does not have it anyway."""
 
 
 def slug(value: bytes) -> str:
-    """A value as a part of a case's name."""
+    """Return a value as a part of a case's name."""
     text = "".join(chr(b) if chr(b).isalnum() or chr(b) in "-_.+" else f"%{b:02x}" for b in value)
     return text if len(text) <= 60 else f"{text[:40]}..{len(text)}"
 
 
 def named_in_connection() -> Iterator[Case]:
-    """Every field of framing, routing and identity, named as if it were for one hop."""
+    """Yield cases that name every field of framing, routing and identity in Connection, as if it were hop-by-hop."""
     for name, line in NAMED.items():
         fields = (line,) if line else ()
         for style, written in letter_cases(name).items():
@@ -98,7 +98,7 @@ CODING_NAMES = (
 
 
 def transfer_encodings() -> Iterator[Case]:
-    """Transfer codings that one parser takes for chunked and another does not, alone and with a length."""
+    """Yield transfer codings that one parser takes for chunked and another does not, alone and with a length."""
     body = chunks(b"hello")
     start = b"POST /s/a HTTP/1.1"
     for coding in CODINGS:
@@ -144,7 +144,7 @@ LENGTHS = (
 
 
 def lengths() -> Iterator[Case]:
-    """Lengths that are none, that are more than one, and that overflow."""
+    """Yield lengths that are invalid, repeated, or that overflow."""
     start = b"POST /s/a HTTP/1.1"
     for value in LENGTHS:
         yield Case(f"length/value/{slug(value)}", (head(start, b"Content-Length: " + value) + b"hello",))
@@ -196,7 +196,7 @@ CHUNK_SIZES = (
 
 
 def chunk_framing() -> Iterator[Case]:
-    """Chunks with a size, an end or trailers that one parser takes and another does not."""
+    """Yield chunks with a size, an end or trailers that one parser takes and another does not."""
     for size in CHUNK_SIZES:
         yield Case(f"chunk/size/{slug(size)}", (chunked(body=size + CRLF + b"hello\r\n0\r\n\r\n"),))
     for size in (b"0", b"00", b"0" * 20, b"0;x", b"0 ", b" 0", b"+0", b"-0", b"0x0", b""):
@@ -245,7 +245,7 @@ def chunk_framing() -> Iterator[Case]:
     )  # fmt: skip
     for trailer in trailers:
         raw = chunked(b"Trailer: x-sum", body=chunks(b"hello", trailers=(trailer,)))
-        # What haproxy makes of a malformed trailer depends on when it reads it.
+        # haproxy's result for a malformed trailer depends on when it reads it.
         yield Case(f"chunk/trailer/{slug(trailer)}", (raw,), compared=trailer not in (b"bad : x", b" fold: x"))
     yield Case("chunk/trailer/authorization-alone", (head(b"POST /s/a HTTP/1.1", b"Transfer-Encoding: chunked", token=None)
                + chunks(b"hello", trailers=(b"Authorization: " + SENDER,)),))  # fmt: skip
@@ -259,7 +259,7 @@ CONTROLS = (*(byte for byte in range(32) if byte not in b"\r\n"), 127, 128, 160,
 
 
 def control_bytes() -> Iterator[Case]:
-    """Bytes that belong nowhere, in each part of a head."""
+    """Yield control bytes in each part of a head."""
     start = b"GET /s/a HTTP/1.1"
     for byte in CONTROLS:
         raw = bytes([byte])
@@ -276,7 +276,7 @@ def control_bytes() -> Iterator[Case]:
 
 
 def line_ends() -> Iterator[Case]:
-    """Ends of lines that are not CRLF, and lines that are no fields."""
+    """Yield line ends other than CRLF, and lines that are not fields."""
     whole = post()
     start = b"GET /s/a HTTP/1.1"
     yield Case("line/lf-everywhere", (get().replace(CRLF, b"\n"),))
@@ -378,7 +378,7 @@ TARGETS = (
 
 
 def request_targets() -> Iterator[Case]:
-    """Targets in every form, and paths that have more than one meaning."""
+    """Yield targets in every form, and paths that have more than one meaning."""
     for target in TARGETS:
         yield Case(f"target/{slug(target)}", (get(target=target),))
     for target in (b"http://api.test/s/a", b"*", b"//evil.test/s/a", b"/s/a#b", b"/s/a/../b", b"http://evil.test/s/a"):
@@ -386,6 +386,8 @@ def request_targets() -> Iterator[Case]:
     yield Case("target/options-asterisk", (get(target=b"*", method=b"OPTIONS"),))
     yield Case("target/connect-authority", (get(target=b"api.test:80", method=b"CONNECT"),))
     yield Case("target/absolute-and-other-host", (head(b"GET http://api.test/s/a HTTP/1.1", host=b"evil.test"),))
+    for user in (b"u:p", b"u", b""):  # without a token of the client's, from which a proxy may derive credentials
+        yield Case(f"target/user/{slug(user)}", (head(b"GET http://" + user + b"@api.test/s/a HTTP/1.1"),))
     yield Case("target/absolute-no-host", (head(b"GET http://api.test/s/a HTTP/1.1", host=None),))
 
 
@@ -398,7 +400,7 @@ METHODS = (
 
 
 def methods() -> Iterator[Case]:
-    """Methods of all kinds, with and without a body."""
+    """Yield methods of all kinds, with and without a body."""
     for method in METHODS:
         yield Case(f"method/{slug(method)}", (get(method=method),))
     for method in (b"GET", b"HEAD", b"TRACE", b"CONNECT", b"PRI", b"FOO", b"get", b"QUERY"):
@@ -417,7 +419,7 @@ VERSIONS = (
 
 
 def versions() -> Iterator[Case]:
-    """Versions of HTTP that are, were, will be and never were."""
+    """Yield current, past, future and invalid versions of HTTP."""
     for version in VERSIONS:
         yield Case(f"version/{slug(version)}", (head(b"GET /s/a " + version),))
         yield Case(f"version/post/{slug(version)}", (head(b"POST /s/a " + version, b"Content-Length: 5") + b"hello",))
@@ -447,7 +449,7 @@ HOSTS = (
 
 
 def hosts() -> Iterator[Case]:
-    """Hosts that are missing, repeated, and none."""
+    """Yield missing, repeated and invalid hosts."""
     start = b"GET /s/a HTTP/1.1"
     for host in HOSTS:
         yield Case(f"host/{slug(host)}", (head(start, host=host),))
@@ -463,7 +465,7 @@ def hosts() -> Iterator[Case]:
 
 
 def upgrades() -> Iterator[Case]:
-    """Requests for other protocols, with and without bodies (RFC 9110, section 7.8)."""
+    """Yield requests for other protocols, with and without bodies (RFC 9110, section 7.8)."""
     key = (b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", b"Sec-WebSocket-Version: 13")
     protocols = {
         "h2c": (b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAAQAAP__"),
@@ -504,13 +506,13 @@ def upgrades() -> Iterator[Case]:
 
 
 def answer(status: bytes, *lines: bytes, body: bytes = b"", when: When = When.END, close: bool = False) -> Script:
-    """An answer of the service."""
+    """Return an answer of the service."""
     fields = [b"HTTP/1.1 " + status, b"x-recorded: {number}", *lines]
     return Script(CRLF.join(fields) + CRLF + CRLF + body, when, close)
 
 
 def expectations() -> Iterator[Case]:
-    """Expect, and services that answer before they have the body (RFC 9110, sections 10.1.1 and 15.5)."""
+    """Yield requests with Expect, and services that answer before they have the body (RFC 9110, sections 10.1.1 and 15.5)."""
     for value in (
         b"100-continue",
         b"100-Continue",
@@ -558,7 +560,7 @@ def expectations() -> Iterator[Case]:
 
 
 def connections() -> Iterator[Case]:
-    """Pipelines, with what is wrong in their middle, and clients that close their side."""
+    """Yield pipelines with an error in the middle, and clients that close their side."""
     one, two, three = get(target=b"/s/1"), post(target=b"/s/2"), get(target=b"/s/3")
     yield Case("pipeline/two", (one + two,))
     yield Case("pipeline/three", (one + two + three,))
@@ -615,7 +617,7 @@ def connections() -> Iterator[Case]:
     }.items():
         yield Case(
             f"half-close/{name}", (raw,), half_close=True, compared=False
-        )  # nginx takes it for a client that leaves
+        )  # nginx takes it for a client that disconnects
     for name, raw in {
         "head": two[:20],
         "fields": two[:-20],
@@ -655,7 +657,7 @@ OK = b"HTTP/1.1 200 OK\r\nx-recorded: {number}\r\n"
 
 
 def service_answers() -> Iterator[Case]:
-    """Answers of the service: interim, without a body, with a body where there is none, framed in every way."""
+    """Yield answers of the service: interim, without a body, with a body where none is allowed, framed in every way."""
     end = b"content-length: 2\r\n\r\nok"
     for status in FINALS:
         code = status[:3].decode()
@@ -748,7 +750,7 @@ def service_answers() -> Iterator[Case]:
         yield Case(f"answer/raw-closes/{name}", (get(),), Script(script, close=True))
         if name in HEADED:
             yield Case(f"answer/raw-head/{name}", (get(method=b"HEAD"),), Script(script))
-    # Of every size at which a proxy may stop to read ahead, so that it does not see the service close the connection.
+    # Every size at which a proxy may stop reading ahead, so that it does not see the service close the connection.
     for size in (60_000, 66_000, 70_000, 100_000, 140_000, 200_000, 270_000, 600_000):
         large = OK + b"content-length: %d\r\n\r\n" % size + b"a" * size
         yield Case(f"answer/size-closes/{size}", (get(),), Script(large, close=True))
@@ -775,7 +777,7 @@ HEADED = (
 
 
 def splits() -> Iterator[Case]:
-    """The same bytes in other segments."""
+    """Yield cases whose bytes are sent in other segments."""
     whole = chunked(b"Connection: x-own", b"X-Own: 1", body=chunks(b"hi", trailers=(b"x: y",))) + get(target=b"/s/b")
     case = Case("split/chunked-and-get", (whole,))
     for at in range(1, len(whole)):
@@ -797,7 +799,7 @@ GROUPS = (
 
 
 def corpus() -> list[Case]:
-    """All cases, by name."""
+    """Return all cases, sorted by name."""
     cases: dict[str, Case] = {}
     for group in GROUPS:
         for case in group():

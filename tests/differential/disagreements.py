@@ -1,4 +1,4 @@
-"""Where a proxy of ours and both references make different things of a case: the reviewed list, and what is really so."""
+"""Disagreements between a proxy of ours and both references: the reviewed list, and those that were observed."""
 
 import re
 from collections.abc import Iterable
@@ -18,12 +18,12 @@ FILE = Path(__file__).with_name("disagreements.yaml")
 
 @dataclass(frozen=True)
 class Reviewed:
-    """Cases that proxies of ours treat otherwise than both references, and why that is right.
+    """Cases that proxies of ours treat differently from both references, with the reason why that is right.
 
     Args:
         of: the proxies of ours.
-        cases: patterns of their names; every case that one matches disagrees.
-        reason: why, with its source.
+        cases: patterns of the cases' names; every matching case disagrees.
+        reason: the reason, with its source.
     """
 
     of: tuple[str, ...]
@@ -31,12 +31,12 @@ class Reviewed:
     reason: str
 
     def covers(self, name: str) -> bool:
-        """Whether a case is one of them."""
+        """Return whether the entry covers a case."""
         return any(fnmatchcase(name, pattern) for pattern in self.cases)
 
 
 def reviewed(of: str) -> list[Reviewed]:
-    """Read those of a proxy of ours."""
+    """Read the entries of a proxy of ours."""
     entries: list[dict[str, Any]] = yaml.safe_load(FILE.read_text())
     found = [
         Reviewed(tuple(entry["of"]), tuple(p for case in entry["cases"] for p in expanded(case)), entry["reason"])
@@ -46,7 +46,7 @@ def reviewed(of: str) -> list[Reviewed]:
 
 
 def expanded(pattern: str) -> list[str]:
-    """The patterns that one with alternatives in braces, as a shell has them, stands for."""
+    """Return the patterns that a pattern with alternatives in braces expands to, as in a shell."""
     braces = re.search(r"\{([^{}]*)\}", pattern)
     if braces is None:
         return [pattern]
@@ -55,7 +55,7 @@ def expanded(pattern: str) -> list[str]:
 
 
 def disagreements(of: str, seen: Observations) -> dict[str, str]:
-    """The cases that a proxy of ours treats otherwise than each of the references, with what each makes of it."""
+    """Return the cases that a proxy of ours treats differently from each of the references, with the outcome on each proxy."""
     found: dict[str, str] = {}
     for name, observation in seen[of].items():
         if not observation.case.compared:
@@ -68,14 +68,14 @@ def disagreements(of: str, seen: Observations) -> dict[str, str]:
 
 
 def unlisted(of: str, seen: Observations) -> dict[str, str]:
-    """Disagreements that are not in the list."""
+    """Return the disagreements that are not in the list."""
     entries = reviewed(of)
     found = disagreements(of, seen)
     return {name: what for name, what in found.items() if not any(entry.covers(name) for entry in entries)}
 
 
 def settled(of: str, seen: Observations) -> dict[str, str]:
-    """Cases in the list that agree."""
+    """Return the cases in the list that agree."""
     found = disagreements(of, seen)
     return {
         name: f"agrees, though listed: {entry.reason}"
@@ -86,6 +86,6 @@ def settled(of: str, seen: Observations) -> dict[str, str]:
 
 
 def unmatched(of: str, names: Iterable[str]) -> list[str]:
-    """Patterns in the list that match no case."""
+    """Return the patterns in the list that match no case."""
     patterns = [pattern for entry in reviewed(of) for pattern in entry.cases]
     return [pattern for pattern in patterns if not any(fnmatchcase(name, pattern) for name in names)]

@@ -1,20 +1,24 @@
-"""What our own proxies do that an invariant forbids, and that we cannot change: each with its reason, as narrow as it can be said."""
+"""Violations of invariants by our own proxies that we cannot change: each with its reason, and as narrow as possible."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.differential.reading import Message
+from tests.differential.reading import MalformedError, Message, length_of, words_of
 from tests.differential.targets import INGRESS
+
+CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+"""Pattern of the bytes that no field value may hold (RFC 9110, section 5.5)."""
 
 
 @dataclass(frozen=True)
 class Excepted:
-    """A kind of requests for which a proxy of ours is not held to the invariants.
+    """A kind of request that exempts a proxy of ours from the invariants.
 
     Args:
         of: the proxy.
-        reason: why, with its source.
-        applies: whether a request is one of them.
+        reason: the reason, with its source.
+        applies: a function that returns whether a request is of this kind.
     """
 
     of: str
@@ -23,23 +27,34 @@ class Excepted:
 
 
 def two_framings(message: Message) -> bool:
-    """Whether a request has a length and is chunked."""
+    """Return whether a request has a length and is chunked."""
     return bool(message.values(b"content-length") and message.values(b"transfer-encoding"))
 
 
 def old_and_chunked(message: Message) -> bool:
-    """Whether a request of HTTP/1.0 is chunked."""
+    """Return whether a request of HTTP/1.0 is chunked."""
     return message.version == b"HTTP/1.0" and bool(message.values(b"transfer-encoding"))
 
 
 def kept_and_closed(message: Message) -> bool:
-    """Whether a request of HTTP/1.0 both keeps and closes its connection."""
+    """Return whether a request of HTTP/1.0 both keeps and closes its connection."""
     return message.version == b"HTTP/1.0" and {b"keep-alive", b"close"} <= message.words
 
 
 def refused_head(message: Message) -> bool:
-    """Whether a HEAD has a Host for which it is refused."""
-    return message.method == b"HEAD" and bool(message.refused)
+    """Return whether a HEAD has a Host, a framing or a field for which it is refused."""
+    odd = any(CONTROL.search(value) for _, value in message.headers)
+    return message.method == b"HEAD" and (bool(message.refused) or odd or without_length(message))
+
+
+def without_length(message: Message) -> bool:
+    """Return whether the end of a request is unknown: its lengths are invalid or differ, or its coding is not chunked alone."""
+    codings = [word.lower() for word in words_of(message.values(b"transfer-encoding"))]
+    try:
+        length_of(message.values(b"content-length"))
+    except MalformedError:
+        return True
+    return codings not in ([], [b"chunked"])
 
 
 EXCEPTED = (
@@ -61,12 +76,13 @@ EXCEPTED = (
     ),
     Excepted(
         INGRESS,
-        "net/http refuses a HEAD with a wrong Host by an answer with a body, where RFC 9110, section 9.3.2 has none, and closes the connection.",
+        "net/http refuses a HEAD with a wrong Host, framing or field by an answer with a body, where RFC 9110, section 9.3.2 has none, and closes the "
+        "connection.",
         refused_head,
     ),
 )
 
 
 def excepted(of: str, messages: list[Message]) -> list[Excepted]:
-    """The exceptions for a proxy that apply to a client's requests."""
+    """Return the exceptions for a proxy that apply to a client's requests."""
     return [entry for entry in EXCEPTED if entry.of == of and any(map(entry.applies, messages))]

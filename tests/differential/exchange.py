@@ -1,4 +1,4 @@
-"""One case on one proxy: what the client got, what the service received, and what became of another client meanwhile."""
+"""One case on one proxy: the client's answers, the requests that the service received, and the result of another client meanwhile."""
 
 import asyncio
 import itertools
@@ -13,12 +13,12 @@ from tests.differential.recorder import CANARY, Received
 from tests.differential.targets import Target
 
 QUIET_S = 0.15
-"""Without an answer for so long, while the proxy serves others, it waits for more of the request. Whatever it answers later is read too."""
+"""Seconds without an answer, while the proxy serves others, after which it counts as waiting for more of the request. A later answer is read too."""
 OWED_S = 0.6
-"""The same where a whole request has no answer yet."""
+"""Seconds of the same wait where a whole request has no answer yet."""
 DEADLINE_S = 20.0
 SEGMENT_S = 0.002
-"""Between two segments, so that they arrive as two; nothing is wrong where they do not."""
+"""Seconds between two segments, so that they arrive as two; nothing is wrong where they do not."""
 PROBE = b"GET /s/canary/probe HTTP/1.1\r\nHost: api.test\r\nAuthorization: Bearer probe\r\n\r\n"
 _numbers = itertools.count()
 
@@ -30,13 +30,13 @@ class Canary:
     target: bytes
     token: bytes
     answered: bool = False
-    """Whether its own answer came back to it, whole and alone."""
+    """A flag: its own answer came back to it, whole and alone."""
     detail: str = ""
 
 
 @dataclass
 class Observation:
-    """What was seen of a case."""
+    """The observations of a case."""
 
     case: Case
     target: str
@@ -44,17 +44,17 @@ class Observation:
     raw_answers: bytes = b""
     answers: Answers = field(default_factory=Answers)
     closed: bool = False
-    """Whether the proxy closed the connection before the client did."""
+    """A flag: the proxy closed the connection before the client did."""
     endless: bool = False
-    """Whether it did not even after the client had."""
+    """A flag: the proxy kept the connection open even after the client had closed its side."""
     probed: bool = False
-    """Whether another request was sent on the connection, which it had left open."""
+    """A flag: another request was sent on the connection, which the proxy had left open."""
     received: list[Received] = field(default_factory=list[Received])
-    """All that reached the service, without the canaries."""
+    """All requests that reached the service, without the canaries."""
     canaries: list[Canary] = field(default_factory=list[Canary])
     seen_canaries: list[Received] = field(default_factory=list[Received])
     shared: bool = False
-    """Whether a canary came over a connection on which a request of the case had come."""
+    """A flag: a canary came over a connection that had carried a request of the case."""
 
 
 class Client:
@@ -83,7 +83,7 @@ class Client:
                 await self._writer.drain()
 
     def end(self) -> bool:
-        """Send no more; return whether that can be said, as over TLS it cannot without the end of both sides."""
+        """End the sending side; return whether that is possible: over TLS, one side cannot be closed alone."""
         can = self._writer.can_write_eof()
         if can:
             with suppress(OSError, RuntimeError):
@@ -95,10 +95,10 @@ class Client:
         self._task.cancel()
         with suppress(asyncio.CancelledError):
             await self._task
-        self._writer.transport.abort()  # a close of TLS would wait for that of the other side
+        self._writer.transport.abort()  # a TLS close would wait for the other side's
 
     async def wait_until_quiet(self, wait_s: float) -> bool:
-        """Return whether something came within a time."""
+        """Return whether data arrived within a time."""
         if self.ended:
             return False
         self.changed.clear()
@@ -119,8 +119,10 @@ class Client:
 
 
 async def observe(target: Target, case: Case) -> Observation:
-    """Send a case to a proxy, and a canary of another client right after it, and once more when its connection has ended in any way but in
-    order."""
+    """Send a case to a proxy, and a canary of another client right after it.
+
+    Send a second canary once the case is over, unless another request has shown that its connection is still in order.
+    """
     seen = Observation(case, target.name, read(case.raw))
     recorder = target.recorder
     first, recorder.script = len(recorder.received), case.script
@@ -133,7 +135,7 @@ async def observe(target: Target, case: Case) -> Observation:
     seen.canaries.append(await send_canary(target))
     owed = len(seen.reading.whole) > len(seen.answers.whole)
     await settle(client, seen, OWED_S if owed else QUIET_S)
-    if seen.answers.finals and seen.answers.finals[-1].closes:  # a proxy may linger for what a client still sends
+    if seen.answers.finals and seen.answers.finals[-1].closes:  # a proxy may linger to read what a client still sends
         await until_ended(client)
     seen.closed = client.ended
     if not client.ended and reusable(seen):
@@ -157,7 +159,7 @@ async def observe(target: Target, case: Case) -> Observation:
 
 
 async def until_ended(client: Client) -> None:
-    """Return when the proxy has closed the connection, or a deadline is over."""
+    """Return when the proxy has closed the connection, or after a deadline."""
     with suppress(TimeoutError):
         async with asyncio.timeout(DEADLINE_S):
             while not client.ended:
@@ -165,7 +167,7 @@ async def until_ended(client: Client) -> None:
 
 
 async def settle(client: Client, seen: Observation, quiet_s: float) -> None:
-    """Return when all answers are there that the case can have, when the connection has ended, or when nothing came for a time."""
+    """Return when all possible answers have arrived, the connection has ended, or nothing has arrived for a time."""
     wanted = expected(seen)
     while not client.ended:
         note_answers(client, seen)
@@ -177,7 +179,7 @@ async def settle(client: Client, seen: Observation, quiet_s: float) -> None:
 
 
 def note_answers(client: Client, seen: Observation) -> None:
-    """Read what has come."""
+    """Parse the bytes received so far."""
     seen.raw_answers = client.raw
     for methods in possible_methods(seen.reading, seen.case.raw):
         seen.answers = read_answers(client.raw, methods, ended=client.ended)
@@ -186,8 +188,11 @@ def note_answers(client: Client, seen: Observation) -> None:
 
 
 def possible_methods(reading: Reading, raw: bytes) -> list[list[bytes]]:
-    """The methods of a client's requests. What is no request has none, so that its refusal may have a body or, as to HEAD, none; and
-    empty lines before a request may be skipped or not (RFC 9112, section 2.2)."""
+    """Return the possible lists of methods of a client's requests.
+
+    Malformed bytes have no method, so that their refusal may have a body or, as for HEAD, none; empty lines before a request may be skipped
+    or not (RFC 9112, section 2.2).
+    """
     methods = [message.method for message in reading.messages]
     possible = [methods]
     if reading.malformed.startswith(b"HEAD") and len(reading.whole) == len(methods):
@@ -198,13 +203,13 @@ def possible_methods(reading: Reading, raw: bytes) -> list[list[bytes]]:
 
 
 def expected(seen: Observation) -> int:
-    """How many answers a client may wait for."""
+    """Return the number of answers that a client may wait for."""
     reading = seen.reading
     return len(reading.whole) + (reading.end is End.ERROR) + seen.probed
 
 
 def reusable(seen: Observation) -> bool:
-    """Whether another request may follow on the connection."""
+    """Return whether another request may follow on the connection."""
     reading, answers = seen.reading, seen.answers
     if reading.end is not End.WHOLE or seen.case.half_close or answers.rest or answers.switched:
         return False
@@ -212,7 +217,7 @@ def reusable(seen: Observation) -> bool:
 
 
 async def send_canary(target: Target) -> Canary:
-    """Send a request of another client; its answer has to come, and to be its own."""
+    """Send a request of another client; an answer has to arrive, and to be its own."""
     number = next(_numbers)
     canary = Canary(CANARY + b"%d" % number, b"Bearer canary-%d" % number)
     client = Client()
@@ -240,6 +245,6 @@ async def send_canary(target: Target) -> Canary:
 
 
 def shown(raw: bytes, limit: int = 400) -> str:
-    """Bytes for a person."""
+    """Return bytes in a readable form."""
     text = re.sub(rb"(.)\1{40,}", lambda m: m[0][:8] + b"...%d..." % len(m[0]), raw)
     return repr(text[:limit])[1:]

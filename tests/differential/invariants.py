@@ -1,4 +1,4 @@
-"""What holds for every case on every proxy of ours."""
+"""Invariants that hold for every case on every proxy of ours."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -24,7 +24,7 @@ HOP_BY_HOP = frozenset(
         b"upgrade",
     }
 )
-"""Fields for the next hop alone (RFC 9110, section 7.6.1), next to Transfer-Encoding, which every hop sets as it frames."""
+"""Fields for the next hop alone (RFC 9110, section 7.6.1), next to Transfer-Encoding, which every hop sets for its own framing."""
 FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 GATEWAYS_OWN = frozenset(
     {
@@ -36,14 +36,14 @@ GATEWAYS_OWN = frozenset(
         b"x-forwarded-proto",
     }
 )
-"""Fields that the gateway alone sets, each once."""
+"""Fields that only the gateway sets, each once."""
 REMOVED = frozenset({b"forwarded", b"expect", b"tracestate"})
-"""Fields that it takes out: a client could claim anything, and Expect is answered by its own server."""
+"""Fields that the gateway removes: a client could claim anything, and the gateway's own server answers Expect."""
 CLAIMS = re.compile(
     rb"x-(?:forwarded-.*|client-ip|cluster-client-ip|http-method|http-method-override|method-override|original-(?:host|url)|real-ip|rewrite-url)"
     rb"|true-client-ip"
 )
-"""Fields that the Ingress controller takes out, too, with - or _."""
+"""Fields that the Ingress controller removes as well, with - or _."""
 ADDED = frozenset({b"x-forwarded-port"})
 """Fields that the Ingress controller adds, and the gateway passes on."""
 UNKNOWN = (501, 505)
@@ -54,7 +54,7 @@ Invariant = Callable[[Observation], Iterator[str]]
 
 
 def one_in_at_most_one_out(seen: Observation) -> Iterator[str]:
-    """Every request at the service is one of the client's, in their order, with its method, target, body and token."""
+    """Check that every request at the service is one of the client's, in their order, with its method, target, body and token."""
     left = list(seen.reading.messages)
     previous: Message | None = None
     for received in seen.received:
@@ -74,7 +74,7 @@ def one_in_at_most_one_out(seen: Observation) -> Iterator[str]:
 
 
 def matched(seen: Observation) -> list[tuple[Received, Message]]:
-    """The requests at the service with those of the client that they are."""
+    """Return the requests at the service, each with the client's request that it matches."""
     pairs: list[tuple[Received, Message]] = []
     left = list(seen.reading.messages)
     for received in seen.received:
@@ -86,7 +86,7 @@ def matched(seen: Observation) -> list[tuple[Received, Message]]:
 
 
 def explain(received: Received, sent: Message) -> str:
-    """In what a request at the service differs from one that the client sent; empty where it is that one."""
+    """Return the difference between a request at the service and one that the client sent; empty where they match."""
     if sent.refused:
         return f"the client's is to be refused: {sent.refused}"
     if received.method != sent.method:
@@ -103,23 +103,23 @@ def explain(received: Received, sent: Message) -> str:
 
 
 def repeats(received: Received, previous: Message, seen: Observation) -> bool:
-    """Whether an idempotent request comes once more because the service did not answer it (RFC 9110, section 9.2.2)."""
+    """Return whether an idempotent request is repeated because the service did not answer it (RFC 9110, section 9.2.2)."""
     unanswered = not seen.case.script.answer or not seen.case.script.answer.startswith(b"HTTP/1.1 ")
     return unanswered and previous.method in IDEMPOTENT and not explain(received, previous)
 
 
 def forwarded_without_flaw(seen: Observation) -> Iterator[str]:
-    """What reaches the service can be read in one way only."""
+    """Check that every request that reaches the service can be read in one way only."""
     for received in seen.received:
         for flaw in received.flaws:
             yield f"the service got {flaw}: {shown(bytes(received.raw))}"
 
 
 def only_the_gateway_says_who_asks(seen: Observation) -> Iterator[str]:
-    """The fields that only the gateway sets reach the service once each, whatever the client says."""
+    """Check that the fields that only the gateway sets reach the service once each, whatever the client sends."""
     for received, sent in matched(seen):
         for name in GATEWAYS_OWN:
-            # A WebSocket has no time to answer within.
+            # A WebSocket has no deadline for an answer.
             if len(received.values(name)) != 1 and not (sent.websocket and name == b"x-request-timeout-ms"):
                 yield f"{name.decode()}: {received.values(name)!r} at the service"
         said = [received.values(name) for name in (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host")]
@@ -131,7 +131,7 @@ def only_the_gateway_says_who_asks(seen: Observation) -> Iterator[str]:
 
 
 def fields_pass_once(seen: Observation) -> Iterator[str]:
-    """End-to-end fields reach the service as they were sent, and those of one hop do not."""
+    """Check that end-to-end fields reach the service as they were sent, and hop-by-hop fields do not."""
     for received, sent in matched(seen):
         hop_by_hop = HOP_BY_HOP - ({b"connection", b"upgrade"} if sent.websocket else set[bytes]())
         if hops := {name for name, _ in received.headers} & (hop_by_hop | REMOVED):
@@ -147,12 +147,12 @@ def fields_pass_once(seen: Observation) -> Iterator[str]:
 
 
 def taken_out(seen: Observation, name: bytes) -> bool:
-    """Whether a field is one that the Ingress controller takes out."""
+    """Return whether the Ingress controller removes a field."""
     return seen.target == INGRESS and CLAIMS.fullmatch(name.replace(b"_", b"-")) is not None
 
 
 def waits_for_body(seen: Observation, status: int) -> bool:
-    """Return whether the Ingress controller still reads the body of a request of which it does not know the expectation.
+    """Return whether the Ingress controller still reads the body of a request with an expectation that it does not know.
 
     Go's server answers it before any handler is called, and has only the time limit of whole requests for it (docs/clusters.md).
     """
@@ -160,7 +160,10 @@ def waits_for_body(seen: Observation, status: int) -> bool:
 
 
 def answers_are_whole(seen: Observation) -> Iterator[str]:
-    """What the client gets is answers, as many as requests at the most, with no byte left over; the connection says whether it goes on."""
+    """Check that the client gets complete answers, at most one for each request, with no byte left over.
+
+    No answer follows one that closes the connection, and the connection then ends.
+    """
     answers = seen.answers
     yield from answers.flaws
     most = max(len(seen.reading.messages) + (seen.reading.end is not End.WHOLE), 1) + seen.probed
@@ -181,7 +184,7 @@ def answers_are_whole(seen: Observation) -> Iterator[str]:
 
 
 def broken_by_service(seen: Observation, answer: Answer) -> bool:
-    """Whether an answer is cut off because the service's own was, or could not be read."""
+    """Return whether an answer is cut off because the service's own was, or could not be read."""
     script = seen.case.script
     given = read_answers(script.answer.replace(b"{number}", b"0"), [], ended=script.close)
     good = bool(given.whole) and not given.flaws and not given.rest
@@ -189,7 +192,7 @@ def broken_by_service(seen: Observation, answer: Answer) -> bool:
 
 
 def clients_are_at_fault_for_what_they_send(seen: Observation) -> Iterator[str]:
-    """Before a service that answers all that it gets, a proxy has no 5xx of its own: whatever a client sends, it would count against the service."""
+    """Check that a proxy sends no 5xx of its own while the service answers everything it gets: a client must not make the service look faulty."""
     if seen.case.script != ECHO or any(message.websocket for message in seen.reading.messages):
         return
     for answer in seen.answers.finals:
@@ -198,7 +201,7 @@ def clients_are_at_fault_for_what_they_send(seen: Observation) -> Iterator[str]:
 
 
 def answers_are_its_own(seen: Observation) -> Iterator[str]:
-    """An answer of the service goes to the client that asked, and in the order of its requests."""
+    """Check that an answer of the service goes to the client that asked, in the order of its requests."""
     own = [r.number for r in seen.received]
     probes = [r.number for r in seen.seen_canaries if r.values(b"authorization") == [b"Bearer probe"]]
     got = [answer.recorded for answer in seen.answers.finals if answer.recorded is not None]
@@ -213,7 +216,7 @@ def answers_are_its_own(seen: Observation) -> Iterator[str]:
 
 
 def others_are_untouched(seen: Observation) -> Iterator[str]:
-    """Requests of another client reach the service as they are, with their own token, and their answers come back."""
+    """Check that requests of another client reach the service unchanged, with their own token, and that their answers come back."""
     for canary in seen.canaries:
         if not canary.answered:
             yield f"another client's request failed: {canary.detail}"
@@ -236,11 +239,11 @@ INVARIANTS: tuple[Invariant, ...] = (
     only_the_gateway_says_who_asks,
     fields_pass_once,
 )
-"""The most dangerous first."""
+"""Invariants, the most dangerous violations first."""
 
 
 def violations(seen: Observation) -> list[str]:
-    """Everything that does not hold for a case, each with its invariant's name; nothing where the proxy is not held to it."""
+    """Return all violations for a case, each with its invariant's name; none where the proxy is exempt."""
     if excepted(seen.target, seen.reading.messages):
         return []
     return [f"{invariant.__name__}: {wrong}" for invariant in INVARIANTS for wrong in invariant(seen)]

@@ -12,14 +12,14 @@ from tests.differential.targets import OURS, REFERENCES, Target, targets
 
 T = TypeVar("T")
 Observations = dict[str, dict[str, Observation]]
-"""By proxy, by case."""
+"""Observations by proxy, then by case."""
 
 
 class Lane:
-    """The proxies while they run.
+    """The running proxies.
 
     Args:
-        loop: that they are talked to in.
+        loop: the event loop of the clients.
         running: the proxies by name.
     """
 
@@ -40,7 +40,7 @@ class Lane:
 
 
 def wait(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:
-    """Return what a coroutine returns that runs in the loop of another thread."""
+    """Run a coroutine in another thread's loop, and return its result."""
     return asyncio.run_coroutine_threadsafe(work, loop).result()
 
 

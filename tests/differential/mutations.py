@@ -34,7 +34,7 @@ NUMBER = b"x-recorded: {number}\r\n"
 
 @st.composite
 def changed(draw: st.DrawFn, raw: bytes) -> bytes:
-    """Bytes with one to three changes: something put in, taken out, doubled, replaced, or in other letters, mostly where a word ends."""
+    """Return bytes with one to three changes: an insertion, deletion, duplication, replacement or change of case, mostly at a word's end."""
     for _ in range(draw(st.integers(1, 3))):
         ends = [0, *(found.end() for found in re.finditer(rb"\r\n|[:, /]", raw)), len(raw)]
         at = draw(st.one_of(st.sampled_from(ends), st.integers(0, len(raw))))
@@ -47,7 +47,7 @@ def changed(draw: st.DrawFn, raw: bytes) -> bytes:
 
 @st.composite
 def mutations(draw: st.DrawFn) -> Case:
-    """A case of the corpus with its request, or the service's answer, changed; sent as it is or in two segments."""
+    """Return a case of the corpus with its request, or the service's answer, changed; sent as it is or in two segments."""
     cases = sources()
     case = cases[draw(st.integers(0, len(cases) - 1))]
     if case.script is not ECHO and draw(st.booleans()):
@@ -63,18 +63,18 @@ def mutations(draw: st.DrawFn) -> Case:
 
 @cache
 def sources() -> tuple[Case, ...]:
-    """The cases that are mutated."""
+    """Return the cases to mutate."""
     return tuple(case for case in corpus() if len(case.raw) + len(case.script.answer) < LARGEST_BYTES)
 
 
 @dataclass
 class Failure:
-    """A mutation for which an invariant does not hold, as small as it could be made.
+    """A mutation that violates an invariant, as small as it could be made.
 
     Args:
-        kind: proxy and invariant.
+        kind: the proxy and the invariant.
         case: the mutation.
-        what: does not hold.
+        what: the violation.
     """
 
     kind: str
@@ -90,12 +90,12 @@ def search(lane: Lane, seed: int, examples: int, known: frozenset[str] = frozens
 
     Args:
         lane: the proxies.
-        seed: of the search; the same one finds the same.
-        examples: mutations at the most.
-        known: kinds of failures that are passed over.
+        seed: the seed of the search; the same one finds the same.
+        examples: the maximum number of mutations.
+        known: kinds of failures to skip.
 
     Returns:
-        How many were sent, and the failure.
+        The number of mutations sent, and the failure.
     """
     names = [name for name in OURS if name in lane.running]
     sent = 0

@@ -1,4 +1,4 @@
-"""What a proxy made of a case, in a form that proxies can be compared by."""
+"""The outcome of a case on a proxy, in a form that allows comparison."""
 
 from dataclasses import dataclass
 
@@ -11,13 +11,13 @@ Forwarded = tuple[bytes, bytes, bytes, tuple[bytes, ...]]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What it forwarded, and whether it then refused or waited.
+    """The outcome: the forwarded requests, and whether the proxy then refused or waited.
 
     Args:
-        forwarded: method, target, body and tokens of each request that it forwarded to its end; how much it forwards of one that never
-            comes to its end is a matter of buffers.
+        forwarded: method, target, body and tokens of each request that the proxy forwarded to its end; how much it forwards of an unfinished
+            one depends on its buffers.
         refused: whether the proxy itself answered with an error.
-        statuses: of all answers, for a person; they are not compared.
+        statuses: the statuses of all answers, for the reader; they are not compared.
     """
 
     forwarded: tuple[Forwarded, ...]
@@ -25,7 +25,7 @@ class Outcome:
     statuses: tuple[int, ...] = ()
 
     def agrees(self, other: "Outcome") -> bool:
-        """Whether another proxy made the same of it."""
+        """Return whether another proxy has the same outcome."""
         return (self.forwarded, self.refused) == (other.forwarded, other.refused)
 
     def __str__(self) -> str:
@@ -37,8 +37,8 @@ class Outcome:
 
 
 def outcome(seen: Observation) -> Outcome:
-    """What a proxy made of a case."""
-    # How much of a request is forwarded before an early answer ends it is a matter of buffers.
+    """Return the outcome of a case on a proxy."""
+    # How much of a request is forwarded before an early answer ends it depends on buffers.
     early = seen.case.script.when is When.HEAD
     forwarded = tuple(
         (r.method, r.target, b"" if early else r.body, tuple(r.values(b"authorization")))
@@ -46,7 +46,7 @@ def outcome(seen: Observation) -> Outcome:
         if r.whole or (early and r.method)
     )
     finals = seen.answers.finals
-    # Of what is not finished a proxy may wait for the rest, or for its time to be over, or refuse it where the client's side has ended.
+    # For an unfinished request, a proxy may wait for the rest or for its timeout, or refuse it once the client's side has ended.
     judged = seen.reading.end is not End.UNFINISHED
     refused = judged and any(answer.recorded is None and answer.status >= 300 for answer in finals)
     return Outcome(forwarded, refused, tuple(answer.status for answer in finals))

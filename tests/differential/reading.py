@@ -1,4 +1,4 @@
-"""The one reading of a client's bytes that RFC 9112 allows: which requests they hold, and where they stop to be any.
+"""The one reading of a client's bytes that RFC 9112 allows: the requests in them, and the point where they stop being requests.
 
 Where the RFC leaves a choice between refusing and one repair (a bare LF as a line's end, a folded line, a list of equal lengths), the
 repair is read: a proxy that refuses is right as well. Where it demands a refusal, the reading ends with an error.
@@ -21,24 +21,24 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class End(StrEnum):
-    """How a client's bytes end."""
+    """The way in which a client's bytes end."""
 
     WHOLE = "whole"
-    """With the last byte of a request."""
+    """An end with the last byte of a request."""
     UNFINISHED = "unfinished"
-    """Within a request, of which more may come."""
+    """An end within a request that may continue."""
     ERROR = "error"
-    """With what RFC 9112 has a server refuse."""
+    """An end with bytes that RFC 9112 requires a server to refuse."""
     CLOSED = "closed"
-    """With a request that is the connection's last."""
+    """An end with a request that is the connection's last."""
 
 
 class MalformedError(Exception):
-    """The bytes are no request."""
+    """Error for bytes that are not a request."""
 
 
 class UnfinishedError(Exception):
-    """More bytes are needed."""
+    """Error for a request that needs more bytes."""
 
 
 @dataclass
@@ -52,21 +52,23 @@ class Message:
     body: bytes = b""
     whole: bool = False
     refused: str = ""
-    """Why RFC 9112 has a server refuse it, where its end is known all the same, so that the connection may go on."""
+    """Reason why RFC 9112 requires a refusal, where its end is known all the same, so that the connection may go on."""
 
     def values(self, name: bytes) -> list[bytes]:
-        """The values of a field."""
+        """Return the values of a field."""
         return [value for key, value in self.headers if key == name]
 
     @property
     def words(self) -> set[bytes]:
-        """The options in Connection, in lower case."""
+        """Return the options in Connection, in lower case."""
         return {word.lower() for word in words_of(self.values(b"connection"))}
 
     @property
     def targets(self) -> set[bytes]:
-        """The targets by which an intermediary may forward it: its own, and that in origin-form (RFC 9112, section 3.2.1), each with or
-        without a fragment."""
+        """Return the targets that an intermediary may forward: its own, and that in origin-form, each with or without a fragment.
+
+        See RFC 9112, section 3.2.1.
+        """
         found = {self.target}
         if absolute := ABSOLUTE.fullmatch(self.target):
             path = absolute[2]
@@ -75,21 +77,21 @@ class Message:
 
     @property
     def hosts(self) -> list[bytes]:
-        """The hosts that it may name: that of its target, where it has one, before that of the field (RFC 9112, section 3.2.2)."""
+        """Return the hosts that the request may name: that of its target, where it has one, before that of the field (RFC 9112, section 3.2.2)."""
         absolute = ABSOLUTE.fullmatch(self.target)
         named = [absolute[1].rpartition(b"@")[2]] if absolute else []
         return named + self.values(b"host")
 
     @property
     def last(self) -> bool:
-        """Whether the connection ends with it (RFC 9112, sections 6.1 and 9.3)."""
+        """Return whether the connection ends with the request (RFC 9112, sections 6.1 and 9.3)."""
         both = bool(self.values(b"transfer-encoding") and self.values(b"content-length"))
         old = self.version == b"HTTP/1.0" and b"keep-alive" not in self.words
         return both or old or b"close" in self.words
 
     @property
     def websocket(self) -> bool:
-        """Whether it asks for a WebSocket (RFC 6455, section 4.1)."""
+        """Return whether the request asks for a WebSocket (RFC 6455, section 4.1)."""
         return b"upgrade" in self.words and b"websocket" in [value.lower() for value in self.values(b"upgrade")]
 
 
@@ -101,11 +103,11 @@ class Reading:
     end: End
     reason: str = ""
     malformed: bytes = b""
-    """What begins with the request that is none, or not finished."""
+    """Bytes from the start of the request that is malformed or unfinished."""
 
     @property
     def whole(self) -> list[Message]:
-        """Those that came whole."""
+        """Return the complete requests."""
         return [message for message in self.messages if message.whole]
 
 
@@ -130,18 +132,18 @@ def read(raw: bytes) -> Reading:
 
 
 class Cursor:
-    """A place in a client's bytes."""
+    """A position in a client's bytes."""
 
     def __init__(self, raw: bytes) -> None:
         self.raw = raw
         self.at = 0
         self.start = 0
-        """Of the request that is read."""
+        """Start of the current request."""
         self.end = 0
-        """Of the one before it."""
+        """End of the previous request."""
 
     def skip_empty_lines(self) -> bool:
-        """Skip those before a request line (RFC 9112, section 2.2); return whether more follows."""
+        """Skip empty lines before a request line (RFC 9112, section 2.2); return whether more follows."""
         self.end = self.at
         while self.raw[self.at : self.at + 1] in (b"\r", b"\n"):
             self.at += 1
@@ -149,7 +151,7 @@ class Cursor:
         return self.at < len(self.raw)
 
     def line(self, *, strict: bool = False) -> bytes:
-        """The next line, which a single LF may end unless it is strict."""
+        """Read the next line, which a single LF may end unless it is strict."""
         end = self.raw.find(b"\n", self.at)
         if end < 0:
             raise UnfinishedError
@@ -163,7 +165,7 @@ class Cursor:
         return line
 
     def head(self) -> Message:
-        """A request line and its fields."""
+        """Read a request line and its fields."""
         line = self.line()
         words = [word for word in line.split(b" ") if word]
         if len(words) != 3 or line.startswith(b" "):
@@ -180,7 +182,7 @@ class Cursor:
         return message
 
     def fields(self) -> Headers:
-        """Field lines up to the empty one."""
+        """Read field lines up to the empty one."""
         lines: list[bytes] = []
         while line := self.line():
             if line[:1] in b" \t":
@@ -198,11 +200,11 @@ class Cursor:
         return fields
 
     def body(self, message: Message) -> None:
-        """The body that belongs to a head (RFC 9112, section 6.3)."""
+        """Read the body that belongs to a head (RFC 9112, section 6.3)."""
         codings = message.values(b"transfer-encoding")
         length = length_of(message.values(b"content-length"))
         if codings:
-            # Anything but chunked alone would have to be decoded by the proxy, and is refused (section 6.1).
+            # A proxy would have to decode any coding other than chunked alone; such a request is refused (section 6.1).
             if [word.lower() for word in words_of(codings) if word] != [b"chunked"]:
                 raise MalformedError("a transfer coding that is not chunked alone")
             if message.version == b"HTTP/1.0":
@@ -215,7 +217,7 @@ class Cursor:
                 raise UnfinishedError
 
     def chunks(self, message: Message) -> None:
-        """A chunked body (RFC 9112, section 7.1)."""
+        """Read a chunked body (RFC 9112, section 7.1)."""
         while True:
             size_line = CHUNK_SIZE.fullmatch(self.line(strict=True))
             if size_line is None:
@@ -237,24 +239,24 @@ class Cursor:
             self.at += 2
 
     def trailers(self) -> None:
-        """Lines up to the empty one, which a proxy may drop whatever their names are."""
+        """Skip lines up to the empty one; a proxy may drop trailers whatever their names are."""
         while line := self.line():
             if b":" not in line and line[:1] not in b" \t":
                 raise MalformedError("a trailer without a colon")
 
 
 def canonical(target: bytes) -> bytes:
-    """A target with all but unreserved characters and delimiters in percent-encoding, as some encode what others do not."""
+    """Return a target with all characters percent-encoded except unreserved ones and delimiters, since proxies differ in what they encode."""
     return ENCODED.sub(lambda found: b"%%%02X" % found[0][0], target)
 
 
 def words_of(values: list[bytes]) -> list[bytes]:
-    """The elements of a field that is a list, empty ones too (RFC 9110, section 5.6.1)."""
+    """Return the elements of a list-valued field, empty ones too (RFC 9110, section 5.6.1)."""
     return [word.strip(b" \t") for value in values for word in value.split(b",")]
 
 
 def length_of(values: list[bytes]) -> int:
-    """The length that Content-Length fields declare; a list of equal ones counts as one (RFC 9112, section 6.3)."""
+    """Return the length that Content-Length fields declare; a list of equal ones counts as one (RFC 9112, section 6.3)."""
     words = set(words_of(values))
     if not words:
         return 0
@@ -267,7 +269,7 @@ def length_of(values: list[bytes]) -> int:
 
 
 def wrong_host(message: Message) -> str:
-    """What is wrong with a missing, repeated or invalid Host (RFC 9112, section 3.2); empty where it is right."""
+    """Return the error of a missing, repeated or invalid Host (RFC 9112, section 3.2); empty where it is valid."""
     hosts = message.values(b"host")
     if len(hosts) > 1 or (not hosts and message.version != b"HTTP/1.0"):
         return "not one Host"

@@ -1,4 +1,4 @@
-"""The service behind a proxy: records every byte that reaches it, reads it strictly, and answers by a script."""
+"""The service behind a proxy: it records every byte that reaches it, parses it strictly, and answers from a script."""
 
 import asyncio
 import re
@@ -10,7 +10,7 @@ from tests.differential.reading import TOKEN, Headers
 
 CANARY = b"/s/canary/"
 LIMIT_BYTES = 2**24
-"""Of a head, larger than any proxy lets through."""
+"""Maximum bytes of a head, more than any proxy lets through."""
 
 
 @dataclass
@@ -18,10 +18,10 @@ class Received:
     """A request as it reached the service.
 
     Args:
-        number: of it, among all that reached this recorder.
-        connection: number of the connection that it came on.
+        number: the number of the request among all that reached this recorder.
+        connection: the number of the connection that it came on.
         raw: its bytes.
-        flaws: what a service could read in another way than the proxy.
+        flaws: parts that a service could read differently from the proxy.
     """
 
     number: int
@@ -34,16 +34,16 @@ class Received:
     trailers: Headers = field(default_factory=Headers)
     whole: bool = False
     unanswered: bool = False
-    """Whether the service closed the connection without an answer, so that an idempotent request may be sent again."""
+    """A flag: the service closed the connection without an answer, so that an idempotent request may be sent again."""
     flaws: list[str] = field(default_factory=list[str])
 
     def values(self, name: bytes) -> list[bytes]:
-        """The values of a field."""
+        """Return the values of a field."""
         return [value for key, value in self.headers if key == name]
 
 
 class Recorder:
-    """A service on loopback."""
+    """A recording service on loopback."""
 
     def __init__(self) -> None:
         self.received: list[Received] = []
@@ -58,7 +58,7 @@ class Recorder:
         return self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
-        """Listen no more, and end what is served."""
+        """Stop listening, and end the exchanges under way."""
         if self._server:
             self._server.close()
         for task in self._tasks:
@@ -90,7 +90,7 @@ class Recorder:
     async def _exchange(
         self, received: Received, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> Script | None:
-        """Read one request and answer it; None where it cannot be read, so that the connection has no next one."""
+        """Read one request and answer it; return None where it cannot be read, so that the connection has no next one."""
         try:
             received.raw += await reader.readuntil(b"\r\n\r\n")
         except asyncio.IncompleteReadError as error:
@@ -123,7 +123,7 @@ class Recorder:
 
 
 def parse_head(received: Received) -> None:
-    """Read a head, strictly: everything that one service could read in another way than another is a flaw."""
+    """Parse a head strictly: everything that two services could read differently is a flaw."""
     flaws = received.flaws
     lines = bytes(received.raw).removesuffix(b"\r\n\r\n").split(b"\r\n")
     if any(re.search(rb"[\x00\r\n]", line) for line in lines):
@@ -148,7 +148,7 @@ def parse_head(received: Received) -> None:
 
 
 async def read_body(received: Received, reader: asyncio.StreamReader) -> None:
-    """Read the body that a head declares; one that ends early stays marked as not whole."""
+    """Read the body that a head declares; one that ends early is not marked as whole."""
     try:
         if received.values(b"transfer-encoding"):
             await read_chunks(received, reader)

@@ -6,15 +6,15 @@ from typing import Any
 
 INDEX = b"7"
 HOLD_S = 30
-"""For how long a blocking query waits for a change that never comes."""
+"""Seconds that a blocking query waits for a change that never comes."""
 
 
 class Registry:
-    """Consul's agent, on loopback.
+    """A stand-in for Consul's agent, on loopback.
 
     Args:
-        service: the name that is known.
-        port: of its instance.
+        service: the name of the one registered service.
+        port: the port of its instance.
     """
 
     def __init__(self, service: str, port: int) -> None:
@@ -29,7 +29,7 @@ class Registry:
         return self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
-        """Listen no more, and end what is served."""
+        """Stop listening, and end the exchanges under way."""
         if self._server:
             self._server.close()
         for task in self._tasks:

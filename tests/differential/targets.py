@@ -1,4 +1,4 @@
-"""What is sent the cases: the gateway, the Ingress controller in front of a gateway, and two references, each before a recorder."""
+"""The proxies under test: the gateway, the Ingress controller in front of a gateway, and two references, each before a recorder."""
 
 import asyncio
 import json
@@ -26,10 +26,10 @@ from toolchain.paths import PROJECT
 
 SERVICE = "recorder"
 TIMEOUT_S = 6
-"""Of every proxy, for its service to answer; generous, for a machine that is busy."""
+"""Upstream timeout of every proxy, in seconds; generous, for a machine that is busy."""
 START_S = 60.0
 HTTPS_PORT = 8443
-"""By which clients reach the Ingress, wherever it listens here."""
+"""Port at which clients reach the Ingress, wherever it listens here."""
 GATEWAY, INGRESS, NGINX, HAPROXY = "gateway", "ingress", "nginx", "haproxy"
 OURS = (GATEWAY, INGRESS)
 REFERENCES = (NGINX, HAPROXY)
@@ -37,13 +37,13 @@ REFERENCES = (NGINX, HAPROXY)
 
 @dataclass(frozen=True)
 class Target:
-    """A proxy, and what it forwards to."""
+    """A proxy, and the recorder that it forwards to."""
 
     name: str
     port: int
     recorder: Recorder
     trust: ssl.SSLContext | None = None
-    """Where it speaks TLS alone: by which its certificate is verified."""
+    """TLS context that verifies its certificate, for a proxy that speaks TLS alone."""
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Open a client's connection."""
@@ -52,12 +52,12 @@ class Target:
 
 
 class NotBuiltError(Exception):
-    """A program that the lane needs is not there."""
+    """Error for a program that the lane needs and that is not built."""
 
 
 @asynccontextmanager
 async def targets(names: tuple[str, ...]) -> AsyncGenerator[dict[str, Target]]:
-    """Start proxies; they end with the context."""
+    """Start proxies; stop them at the end of the context."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="differential-")))
         for name in names:
@@ -89,7 +89,7 @@ async def start_gateway(stack: AsyncExitStack, folder: Path, *, trusted: str = "
 
 
 async def start_ingress(stack: AsyncExitStack, folder: Path) -> Target:
-    """Start the Ingress controller, with the arguments that it has in the cluster, in front of a gateway that trusts it."""
+    """Start the Ingress controller, with its arguments in the cluster, in front of a gateway that trusts it."""
     tool = next(tool for tool in load()[0] if tool.name == "skipper")
     skipper = tool.folder / "skipper"
     if not skipper.exists():
@@ -99,7 +99,7 @@ async def start_ingress(stack: AsyncExitStack, folder: Path) -> Target:
     authority = trustme.CA()
     authority.issue_cert("api.test").private_key_and_cert_chain_pem.write_to_path(str(folder / "tls.pem"))
     trust = ssl.create_default_context(cadata=authority.cert_pem.bytes().decode())
-    # As Skipper makes it of an Ingress with a host.
+    # The route that Skipper makes of an Ingress with a host.
     match = 'Host("^(api[.]test[.]?(:[0-9]+)?)$") && PathSubtree("/")'
     routes = f'gateway: {match} -> "http://127.0.0.1:{gateway.port}";'
     own = (
@@ -114,7 +114,7 @@ async def start_ingress(stack: AsyncExitStack, folder: Path) -> Target:
 
 
 def ingress_arguments() -> list[str]:
-    """The controller's arguments in the cluster, less those of addresses, of certificates, and of the cluster as the source of routes."""
+    """Return the controller's arguments in the cluster, without those for addresses, certificates, and the cluster as the source of routes."""
     text = (PROJECT / "toolchain/cluster/addons/ingress.yaml").read_text()
     documents: list[Any] = list(yaml.safe_load_all(Template(text).safe_substitute(https_port=HTTPS_PORT)))
     daemons = next(d for d in documents if d["kind"] == "DaemonSet" and d["metadata"]["name"] == "skipper")
@@ -124,7 +124,7 @@ def ingress_arguments() -> list[str]:
 
 
 async def start_nginx(stack: AsyncExitStack, folder: Path) -> Target:
-    """Start nginx, forwarding bodies as they come over kept connections, as the gateway does."""
+    """Start nginx, which forwards bodies as they arrive over kept connections, as the gateway does."""
     recorder, upstream = await start_recorder(stack)
     port = free_port()
     temporary = "".join(
@@ -190,7 +190,7 @@ async def start_recorder(stack: AsyncExitStack) -> tuple[Recorder, int]:
 
 
 async def run(stack: AsyncExitStack, command: list[str], folder: Path, environment: dict[str, str]) -> None:
-    """Run a program until the context ends; what it says is in the folder."""
+    """Run a program until the context ends; its output is in the folder."""
     log = stack.enter_context((folder / f"{Path(command[0]).name}.log").open("wb"))
     process = await asyncio.create_subprocess_exec(
         *command, env=os.environ | environment, cwd=folder, stdout=log, stderr=subprocess.STDOUT
@@ -213,7 +213,7 @@ async def reached(target: Target) -> Target:
 
 
 async def forwards(target: Target) -> bool:
-    """Whether a request reaches the service."""
+    """Return whether a request reaches the service."""
     try:
         reader, writer = await target.connect()
     except OSError:
@@ -228,7 +228,7 @@ async def forwards(target: Target) -> bool:
 
 
 def free_port() -> int:
-    """A port that nothing listens on."""
+    """Return a port that nothing listens on."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]

@@ -1,4 +1,4 @@
-"""Everything of ours that forwards HTTP, before nginx and haproxy as references: what each makes of the same bytes."""
+"""Comparison of our HTTP proxies with nginx and haproxy as references, on the same bytes."""
 
 import random
 from collections.abc import Callable
@@ -20,7 +20,7 @@ ours = pytest.mark.parametrize("proxy", OURS)
 
 
 def listed(lines: list[str]) -> str:
-    """Failures for a person: their number, and the first ones."""
+    """Return failures in a readable form: their number, and the first ones."""
     return f"{len(lines)}:\n" + "\n".join(lines[:SHOWN])
 
 
@@ -41,7 +41,7 @@ def test_exceptions_are_still_needed(seen: Observations, entry: Excepted) -> Non
 def confirmed(
     lane: Lane, seen: Observations, proxy: str, find: Callable[[str, Observations], dict[str, str]]
 ) -> list[str]:
-    """What is found among the cases, and found again where they are sent once and twice more: what a race decides is no disagreement."""
+    """Return the failures that recur when the cases are sent once and twice more: the outcome of a race is no disagreement."""
     found = find(proxy, seen)
     for _ in range(2):
         again = [case.case for name, case in seen[proxy].items() if name in found]
@@ -68,7 +68,7 @@ def test_other_clients_share_the_connections_of_the_cases(seen: Observations, pr
 
 
 def test_mutations_keep_the_invariants(proxies: Lane) -> None:
-    seed = random.randrange(2**32)  # noqa: S311 - pytest-randomly sets it, and prints by what
+    seed = random.randrange(2**32)  # noqa: S311 - pytest-randomly sets it, and prints the seed
     sent, failure = search(proxies, seed, EXAMPLES)
     conftest.COUNTS.append(f"{sent} mutations from seed {seed}")
     assert failure is None, f"seed {seed}: {failure}"

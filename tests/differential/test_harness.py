@@ -1,4 +1,4 @@
-"""That the lane sees what it looks for: its readings of raw bytes, and a proxy that does what none may."""
+"""The harness detects its targets: its readings of raw bytes, and a proxy that behaves as none may."""
 
 import asyncio
 from contextlib import suppress
@@ -65,7 +65,7 @@ def test_answers_are_read_strictly(raw: bytes, methods: list[bytes], whole: int,
 
 
 async def seen_by_careless_proxy(case: Case) -> Observation:
-    """Send a case through a proxy that has one connection for all clients, and drops a Content-Length that Connection names."""
+    """Send a case through a proxy that uses one connection for all clients, and drops a Content-Length that Connection names."""
     recorder = Recorder()
     back, forth = await asyncio.open_connection("127.0.0.1", await recorder.start())
     turn = asyncio.Lock()

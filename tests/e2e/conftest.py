@@ -34,7 +34,7 @@ def key_of(url: str) -> str:
 
 @pytest.fixture(scope="module", autouse=True)
 def settled(kubectl: Kubectl, urls: dict[str, str], token: str) -> None:
-    """Begin with an estate that is whole, and answers."""
+    """Start each test with a healthy estate whose API answers."""
     settle(kubectl)
     with connect(urls["gateway"], token) as client:
         eventually(lambda: answers(client), "the API answers", 60)
@@ -50,7 +50,7 @@ def answers(client: httpx.Client) -> bool:
 
 @pytest.fixture
 def page(urls: dict[str, str]) -> Iterator[Page]:
-    """A page of a browser that knows the estate's hosts and their key, and no other host."""
+    """Yield a browser page that knows the estate's hosts and their key, and no other host."""
     hosts = ", ".join(f"MAP {urlsplit(url).hostname} 127.0.0.1" for url in urls.values())
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(

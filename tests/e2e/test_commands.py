@@ -1,4 +1,4 @@
-"""Every make command of the README and the docs has been run: here, where it changes nothing, or by the test that is named."""
+"""Every make command of the README and the docs runs: here where it changes nothing, otherwise in the named test."""
 
 import os
 import re
@@ -26,7 +26,7 @@ HERE = {
     "token": "",
     "url": "OF=alertmanager",
 }
-"""Goals, with the settings that they are given; what they write is in the project already, or in build/."""
+"""Goals with their settings; they write only files that are in the project already, or in build/."""
 ELSEWHERE = {
     "audit": "tests/unit/test_delivery.py",
     "backup": "tests/chaos/test_restore.py",
@@ -55,7 +55,7 @@ ELSEWHERE = {
     "test-fast": "Makefile",
     "up": "Makefile",
 }
-"""Goals that change something, or take long; and who runs them."""
+"""Goals that change state or take long, with the test that runs them."""
 BY_HAND = {
     "bench": "measures; docs/benchmarks.md has the figures",
     "bench-estate": "measures",
@@ -66,13 +66,13 @@ BY_HAND = {
     "tools": "make up does the same first",
     "fuzz": "tests/e2e/test_contract.py does the same with fewer cases",
 }
-"""What no test runs, and why."""
+"""Goals that no test runs, with the reason."""
 PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
 GOAL = re.compile(r"(?:^|`|\$\(|time |\"\$\()make ([a-z][a-z-]*)", re.MULTILINE)
 
 
 def run_of(file: Path, goal: str) -> bool:
-    """Whether a file runs a goal, as our tests, the Makefile and CI do."""
+    """Return whether a file runs a goal, as our tests, the Makefile and CI do."""
     text = file.read_text()
     as_test = re.search(rf'make\(\s*"{goal}"|"make",\s*"{goal}"|RESTORE = "{goal}"', text)
     return bool(as_test or re.search(rf"(exec make|\$\(MAKE\).*|^test[a-z-]*:.*) {goal}\b", text, re.MULTILINE))
@@ -90,7 +90,7 @@ def test_who_is_said_to_run_a_command_does(goal: str, file: str) -> None:
 
 
 def changes() -> str:
-    """What is not committed of the pages and documents that commands write."""
+    """Return the uncommitted changes of the pages and documents that commands write."""
     difference = ["git", "diff", "HEAD", "--", "docs", "apps", "stacks"]
     return subprocess.run(difference, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
 
@@ -98,7 +98,7 @@ def changes() -> str:
 @pytest.mark.parametrize(("goal", "settings"), HERE.items())
 def test_a_command_that_only_looks_succeeds_and_changes_nothing(goal: str, settings: str) -> None:
     before = changes()
-    words, environment = ["make", goal, *settings.split()], os.environ | {"STACK": STACK}  # which not every goal takes
+    words, environment = ["make", goal, *settings.split()], os.environ | {"STACK": STACK}  # only some goals take it
     done = subprocess.run(words, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert changes() == before

@@ -1,4 +1,4 @@
-"""The API keeps to its documents, whatever it is asked; `make fuzz` asks more."""
+"""The API conforms to its OpenAPI documents for any request; `make fuzz` tries more of them."""
 
 import pytest
 

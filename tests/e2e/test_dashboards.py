@@ -1,4 +1,4 @@
-"""Dashboards and status of the running estate: every panel has something to show, and the page is what it should be."""
+"""Dashboards and status of the running estate: every panel has data, and the page is valid."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def prometheus(stack: Stack) -> Iterator[Metrics]:
 
 @pytest.fixture
 def traffic(client: httpx.Client, new_user: dict[str, Any], prometheus: Metrics) -> None:
-    """Requests of clients, until Prometheus has made of them what it makes last."""
+    """Send requests of clients until the panels that are last to have data show them."""
     user = create(client, new_user)
     last = [panel for name, panel in PANELS.items() if "Latency" in name or name.startswith("Objectives")]
 
@@ -51,7 +51,7 @@ def traffic(client: httpx.Client, new_user: dict[str, Any], prometheus: Metrics)
 
 
 def shows(drawer: Drawer, panel: Panel) -> bool:
-    """Whether each of a panel's queries has a series."""
+    """Return whether each of a panel's queries has a series."""
     return all(drawer.series(Panel(panel.title, panel.unit, (query,))) for query in panel.queries)
 
 
@@ -63,7 +63,7 @@ def test_every_panel_has_something_to_show(prometheus: Metrics) -> None:
 
 @pytest.fixture
 def page() -> Iterator[Page]:
-    """A page of a browser that has no network."""
+    """Yield a browser page without a network."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--host-resolver-rules=MAP * ~NOTFOUND"])
         yield browser.new_page()
@@ -83,7 +83,7 @@ def test_the_page_shows_a_picture_of_every_panel_and_asks_nobody(stack: Stack, p
     assert page.locator("figure").count() == len(PANELS)
     assert page.locator("figure .none").count() == 0
     assert page.locator("figure > svg").count() == len(PANELS)
-    # Whatever the window's width, nothing is wider than it.
+    # Whatever the window's width, nothing is wider than the window.
     for width in (1440, 800, 390):
         page.set_viewport_size({"width": width, "height": 900})
         assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -1,10 +1,10 @@
-"""Who may do what with the database: tried as each login, inside Postgres' pod."""
+"""Permissions in the database: tried as each login, inside Postgres' pod."""
 
 import subprocess
 
 import pytest
 
-from infra.database import DATABASE
+from infra.database_names import DATABASE
 from tests.running import Kubectl
 from toolchain.stack import Stack
 
@@ -12,7 +12,7 @@ ROWS = "SELECT count(*) FROM users; UPDATE users SET age = age WHERE id = 0; SEL
 
 
 def psql(stack: Stack, statements: str, where: str = "") -> tuple[int, str]:
-    """Exit code and output of psql."""
+    """Return exit code and output of psql."""
     inside = ["psql", "-qAtX", "-v", "ON_ERROR_STOP=1", f"dbname={DATABASE} {where}"]
     done = subprocess.run(
         stack.kubectl("exec", "--stdin", "statefulset/postgres", "--", *inside),

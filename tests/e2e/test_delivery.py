@@ -1,4 +1,4 @@
-"""What a pull request and the watch for drift see of the running estate."""
+"""Reports on the running estate: that of a pull request, and that of drift detection."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ LABEL, VALUE = "app.kubernetes.io/part-of", "estate"
 
 @pytest.fixture
 def drifted(kubectl: Kubectl) -> Iterator[None]:
-    """Somebody has changed a label of what the program made."""
+    """Change a label of a declared object for the time of the test."""
     kubectl("label", "--overwrite", "service", "user-service", f"{LABEL}=drifted")
     yield
     kubectl("label", "--overwrite", "service", "user-service", f"{LABEL}={VALUE}")

@@ -1,4 +1,4 @@
-"""The page of the API, in a real browser."""
+"""The page of the API documentation, in a real browser."""
 
 from urllib.parse import urlsplit
 

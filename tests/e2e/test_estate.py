@@ -1,4 +1,4 @@
-"""What runs: as declared, by digest, on the estate's own cluster."""
+"""The running workloads: as declared, by digest, on the estate's own cluster."""
 
 import subprocess
 from collections import Counter
@@ -14,7 +14,7 @@ from toolchain.stack import Stack, on
 
 @pytest.fixture
 def wanted(stack: Stack) -> dict[str, int]:
-    """How many replicas of each of our services the stack has."""
+    """Return the number of replicas of each of our services in the stack."""
     return {name: stack.settings.of(name).replicas for name in NAMES}
 
 
@@ -43,7 +43,7 @@ def test_our_images_hold_nothing_that_installs_packages(kubectl: Kubectl, app: s
 
 
 def test_volumes_are_bound_by_the_default_storage_class(items: Items) -> None:
-    # That of the backups waits for the first of them.
+    # The claim of the backups is not bound before the first backup.
     claims = [claim for claim in items("persistentvolumeclaims") if claim["metadata"]["name"].startswith("data-")]
     assert {claim["metadata"]["name"].split("-")[-2] for claim in claims} >= {"postgres", "consul"}
     assert all(claim["status"]["phase"] == "Bound" for claim in claims)
@@ -83,14 +83,14 @@ def test_the_cluster_found_running_is_left_as_it_is() -> None:
 OTHERS = (
     "alertmanager", "consul", "ingress", "kube-state-metrics", "kubelet", "kubelet-cadvisor", "kubelet-resource", "postgres", "prometheus", "redis",
 )  # fmt: skip
-"""What Prometheus scrapes beside our services, one of each."""
+"""Targets that Prometheus scrapes apart from our services, one of each."""
 
 
 def test_prometheus_has_every_service_and_everything_that_they_stand_on(
     urls: dict[str, str], wanted: dict[str, int]
 ) -> None:
     def scraped() -> Counter[str]:
-        # Its targets, not `up`: series of instances that ended while Prometheus was down stay for five minutes.
+        # Its targets, not `up`: the series of instances that ended while Prometheus was down stay for five minutes.
         targets = prometheus.get("/api/v1/targets", params={"state": "active"}).json()["data"]["activeTargets"]
         return Counter(target["labels"]["job"] for target in targets if target["health"] == "up")
 

@@ -1,4 +1,4 @@
-"""What Prometheus is told of Postgres and of Redis."""
+"""The metrics of Postgres and of Redis in Prometheus."""
 
 import pytest
 

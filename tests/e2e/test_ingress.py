@@ -1,4 +1,4 @@
-"""The way in: which client a request is from, where links lead, and what comes in over one connection."""
+"""The Ingress: the client of a request, the targets of links, and the requests on one connection."""
 
 import http.client
 import itertools
@@ -20,7 +20,7 @@ USERS = "/api/v1/users"
 GUESSER, NEIGHBOUR = "127.0.0.77", "127.0.0.78"
 """Addresses of clients; all of 127.0.0.0/8 is this machine."""
 LATE_S = 0.2
-"""Longer than Go's transport waits for the end of a request that was answered before it (maxWriteWaitBeforeConnReuse)."""
+"""Seconds that exceed the wait of Go's transport for the end of a request that was answered early (maxWriteWaitBeforeConnReuse)."""
 
 
 def test_a_body_that_comes_after_its_answer_is_not_read_as_the_next_request(urls: dict[str, str], token: str) -> None:
@@ -33,7 +33,7 @@ def test_a_body_that_comes_after_its_answer_is_not_read_as_the_next_request(urls
         trust.wrap_socket(plain, server_hostname=url.hostname) as connection.sock,
     ):
         smuggled = b"GET /smuggled HTTP/1.1\r\nHost: elsewhere\r\n\r\n"
-        connection.putrequest("POST", USERS)  # without a token, so that nobody waits for the body
+        connection.putrequest("POST", USERS)  # without a token, so that the gateway does not wait for the body
         connection.putheader("Content-Length", str(len(smuggled)))
         connection.endheaders()
         time.sleep(LATE_S)
@@ -46,7 +46,7 @@ def test_a_body_that_comes_after_its_answer_is_not_read_as_the_next_request(urls
 
 
 def guess(url: str, address: str, claimed: str) -> int:
-    """Return the status of asking for a token with a wrong secret, and with a made-up address."""
+    """Return the status of a token request with a wrong secret and a forged address."""
     claims = {"X-Forwarded-For": claimed, "X-Real-IP": claimed, "True-Client-IP": claimed}
     with connect(url, address=address) as client:
         form = {"grant_type": "client_credentials"}
@@ -55,7 +55,7 @@ def guess(url: str, address: str, claimed: str) -> int:
 
 
 def test_limits_go_by_the_address_that_a_client_has(urls: dict[str, str]) -> None:
-    # 30 a minute are allowed; however the minutes lie, one of them gets more than that.
+    # The limit is 30 a minute; however the minutes lie, one of them gets more than that.
     made_up = [f"203.0.113.{number}" for number in range(70)]
     statuses = [guess(urls["gateway"], GUESSER, address) for address in made_up]
     assert 429 in statuses, statuses

@@ -1,4 +1,4 @@
-"""One request, in the logs of all that it came through."""
+"""One request in the logs of every component that it passed."""
 
 import subprocess
 import uuid
@@ -30,7 +30,7 @@ def test_a_request_is_found_in_both_apps(client: httpx.Client, stack: Stack, by:
 
     eventually(complete, "two lines of the gateway and two of user-service", 20)
     assert [" ".join(line.split()[3:5]) for line in found] == [*["Request started"] * 2, *["Request completed"] * 2]
-    for half in (found[:2], found[2:]):  # in the same millisecond, in whichever order
+    for half in (found[:2], found[2:]):  # in the same millisecond, in any order
         assert sorted(line.split()[1].startswith(GATEWAY) for line in half) == [False, True]
 
 
@@ -42,5 +42,5 @@ def test_a_clients_own_id_leads_to_the_gateways_lines(client: httpx.Client, stac
 
 def test_a_request_that_there_was_not_is_an_error_with_what_to_do(stack: Stack) -> None:
     done = logs(stack, "never")
-    assert done.returncode == 2  # make's
+    assert done.returncode == 2  # make's exit code
     assert "no line of request never in the last hour" in done.stderr

@@ -1,4 +1,4 @@
-"""Who reaches whom in the running estate: each pair is tried from inside the pods."""
+"""Connectivity in the running estate: each pair is tried from inside the pods."""
 
 import socket
 
@@ -29,14 +29,14 @@ wait
 
 
 def reached(kubectl: Kubectl, source: str, *targets: str) -> set[str]:
-    """Those of `targets` (host:port) that a pod of `source` can connect to."""
+    """Return the `targets` (host:port) that a pod of `source` can connect to."""
     workload = f"{'statefulset' if source in STATEFUL else 'deployment'}/{source}"
     return set(kubectl("exec", workload, "--", "sh", "-c", REACHED, "sh", *targets).split())
 
 
 @pytest.fixture
 def addresses(kubectl: Kubectl) -> dict[str, str]:
-    """host:port of every workload: its Service's, or its pod's where only Prometheus has to find it."""
+    """Return host:port of every workload: its Service's, or its pod's where only Prometheus has to find it."""
     services = kubectl("get", "services", "-o", "jsonpath={.items[*].metadata.name}").split()
     alone = {name: f"--selector=app.kubernetes.io/name={name}" for name in PORTS if name not in services}
     where = "jsonpath={.items[0].status.podIP}"

@@ -1,4 +1,4 @@
-"""Plain Pulumi in a shell that `make env` has prepared does as make does, and leaves make nothing that breaks it."""
+"""Plain Pulumi in a shell that `make env` has prepared works as make does, and leaves nothing behind that breaks make."""
 
 import os
 import subprocess
@@ -15,14 +15,14 @@ INHERITED = ("HOME", "PATH", "BACKEND")
 
 @pytest.fixture(autouse=True)
 def file_as_before(stack: Stack) -> Iterator[None]:
-    """Leave the stack's file as it was: Pulumi keeps the salt of the passphrase there."""
+    """Restore the stack's file: Pulumi keeps the salt of the passphrase there."""
     before = stack.file.read_text()
     yield
     stack.file.write_text(before)
 
 
 def plain(*commands: str) -> str:
-    """Run commands of one fresh shell, and return what they print."""
+    """Run commands in one fresh shell, and return their output."""
     prepared = {name: os.environ[name] for name in INHERITED if name in os.environ}
     script = "\n".join(["set -e", 'eval "$(make --silent env)"', *commands])
     done = subprocess.run(

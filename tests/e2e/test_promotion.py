@@ -1,4 +1,4 @@
-"""One digest from stack to stack: dev, staging, prod side by side, each with users at work while it takes the release."""
+"""Promotion of one digest from stack to stack: dev, staging and prod in parallel, each under load while it takes the release."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -21,14 +21,14 @@ SMALL: dict[str, Any] = {
     "service": {"requests": {"cpu": "10m"}, "scaling": {"least": 1, "most": 2}},
     "services": {},
 }
-"""Three estates of any stage fit on one machine like this."""
+"""Settings with which three stacks of any stage fit on one machine."""
 DEV, STAGING, PROD = "test-dev", "test-stage", "test-prod"
 
 
 @pytest.fixture
 def stacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Stack]]:
-    """Three stacks of those stages: dev with a newer user-service, prod with a registry of its own."""
-    monkeypatch.setattr(releases, "working_tree", lambda: "0" * 40)  # while somebody works on it, prod takes nothing
+    """Yield a stack of each stage: dev with a newer user-service, prod with a registry of its own."""
+    monkeypatch.setattr(releases, "working_tree", lambda: "0" * 40)  # prod takes no release from a dirty working tree
     old = local_images()
     new = variant(old, tmp_path, "newer", "LABEL release=newer")
     with ExitStack() as up:
@@ -42,15 +42,15 @@ def stacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str
 
 
 def digests(stack: Stack) -> dict[str, str]:
-    """What each container of a stack runs, by its image's path behind the registry."""
+    """Return the digest that each container of a stack runs, by its image's path in the registry."""
     images = kubectl_of(stack)("get", "pods", "-o", "jsonpath={.items[*].spec.containers[*].image}").split()
     return {image.partition("@")[0].rpartition("/")[2].partition(":")[0]: image.partition("@")[2] for image in images}
 
 
 def promoted_under_load(giving: Stack, taking: Stack) -> None:
-    """Promote, and bring the other stack up, with users at work there."""
+    """Promote, and bring the other stack up, under load there."""
     with connect(outputs(taking)["urls"]["gateway"], new_token(taking)) as client:
-        # While a stack comes up for the first time, alerts ring.
+        # Alerts fire while a stack comes up for the first time.
         eventually(lambda: make("status", giving.name).returncode == 0, f"{giving.name} is well", 300)
         with Load(client) as load:
             done = make("promote", FROM=giving.name, TO=taking.name)
@@ -91,7 +91,7 @@ def test_one_digest_goes_from_dev_over_staging_to_prod_without_a_failed_request(
     assert stack_of(STAGING).settings.promoted
 
     content = yaml.safe_load(stack_file(PROD).read_text())
-    content["config"]["estate:settings"]["consul"] = {"servers": 3}  # which go by another name
+    content["config"]["estate:settings"]["consul"] = {"servers": 3}  # three servers have other names
     stack_file(PROD).write_text(yaml.safe_dump(content))
     held = make("up", PROD)
     assert held.returncode != 0

@@ -1,4 +1,4 @@
-"""What a runbook says to look at can be looked at: each of its commands answers, in the running estate."""
+"""The commands of the runbooks: each of them works in the running estate."""
 
 import re
 import subprocess
@@ -14,13 +14,13 @@ ELSEWHERE = {
     "kubectl -n estate-<stack> exec consul-server-0 -- consul operator raft list-peers": "tests/staging/test_consul_cluster.py",
     "kubectl -n estate-<stack> logs <pod> --previous --tail=50": "tests/watching/test_alerts.py",
 }
-"""Commands for what stack local, which is well, does not have; and the test that runs them."""
+"""Commands for objects that stack local lacks while it is healthy, with the test that runs them."""
 FOLLOWED = re.compile(r"make logs APP=")
-"""Goes on until somebody has seen enough."""
+"""Pattern of commands that run until they are interrupted."""
 JUDGES = re.compile(r"make status")
-"""Fails where an alert fires, as one may for an hour after another test has broken something."""
+"""Pattern of commands that fail where an alert fires, as one may for an hour after another test has caused a fault."""
 TIMED_OUT, MAKE_FAILED = 124, 2
-"""Exit code of `timeout` for what it ended, and of make for a command that failed."""
+"""Exit codes of `timeout` for a command that it ended, and of make for one that failed."""
 SHELL = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMANDS = sorted(
     {
@@ -35,7 +35,7 @@ COMMANDS = sorted(
 
 @pytest.fixture(scope="module")
 def shell() -> str:
-    """What a shell is told first."""
+    """Return the commands of `make env`, which prepare a shell."""
     return make("env").stdout
 
 

@@ -1,4 +1,4 @@
-"""Every secret of the stack is looked for where none may be: the state, a preview, logs, manifests, images."""
+"""Every secret of the stack is searched for in the outputs that may hold none: the state, a preview, logs, manifests, images."""
 
 import gzip
 import json
@@ -26,7 +26,7 @@ def canaries(stack: Stack) -> Canaries:
 
 
 def told(canaries: Canaries, text: bytes | str) -> list[str]:
-    """The secrets that a text tells."""
+    """Return the names of the secrets that a text contains."""
     sought = text if isinstance(text, bytes) else text.encode()
     return [name for name, value in canaries.items() if value.get_secret_value().encode() in sought]
 
@@ -60,7 +60,7 @@ def test_logs_and_pods_tell_none(kubectl: Kubectl, items: Items, canaries: Canar
 
 
 def contents(registry: httpx.Client, digest: str) -> Iterator[bytes]:
-    """Everything that an image is made of, unpacked (https://github.com/opencontainers/image-spec)."""
+    """Yield the content of every part of an image, unpacked (https://github.com/opencontainers/image-spec)."""
     manifest = registry.get(f"/manifests/{digest}").raise_for_status()
     yield manifest.content
     document = manifest.json()

@@ -1,4 +1,4 @@
-"""Tokens: who gets one, through the Ingress, and what it is good for."""
+"""Tokens: the clients that get one through the Ingress, and the requests that it allows."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +14,7 @@ USERS = "/api/v1/users"
 
 @pytest.fixture
 def stranger(urls: dict[str, str]) -> Iterator[httpx.Client]:
-    """A client that has no token."""
+    """Yield a client without a token."""
     with connect(urls["gateway"]) as stranger:
         yield stranger
 
@@ -37,7 +37,7 @@ def test_a_client_that_knows_its_secret_gets_a_token_that_the_api_takes(
         assert reads_back(client, user)
         assert client.delete(f"{USERS}/{user['id']}", headers={"If-Match": "*"}).status_code == 204
     head, claims, signature = token.split(".")
-    # The last character of a signature holds bits that nobody reads; the first one does not.
+    # The last character of a signature holds bits that no decoder reads; the first one does not.
     tampered = ".".join([head, claims, ("A" if signature[0] != "A" else "B") + signature[1:]])
     refused = stranger.get(USERS, headers={"Authorization": f"Bearer {tampered}"})
     assert (refused.status_code, refused.json()["title"]) == (401, "Invalid token")

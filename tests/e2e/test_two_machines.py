@@ -1,4 +1,4 @@
-"""Two machines with one backend and one cluster, with plain Pulumi: what one has made, the other goes on with."""
+"""Two machines with one backend and one cluster, with plain Pulumi: each continues from the other's state."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from toolchain.stack import load, read_yaml
 from toolchain.target import UV_OPTIONS
 
 UV_CACHE = subprocess.run(["uv", "cache", "dir"], capture_output=True, text=True, check=True).stdout.strip()
-"""Cache of this machine, which spares the two their downloads."""
+"""This machine's uv cache, which saves the two their downloads."""
 SMALL: dict[str, Any] = LIGHT | {"postgres": {"kind": "instance"}, "consul": {"servers": 1}}
 DEV, STAGING, PROD = "test-two-dev", "test-two-stage", "test-two-prod"
 
@@ -50,7 +50,7 @@ class Machine:
         }
 
     def run(self, *words: str, **environment: str) -> str:
-        """Run a command in the clone, and return what it prints."""
+        """Run a command in the clone, and return its output."""
         done = subprocess.run(
             words, cwd=self.clone, env=self.environment | environment, capture_output=True, text=True, check=False
         )
@@ -70,7 +70,7 @@ class Machine:
 
 @pytest.fixture
 def machines(tmp_path: Path) -> Iterator[tuple[Machine, Machine]]:
-    """Yield two machines without a stack; in the end nothing of their stacks is left."""
+    """Yield two machines without a stack; remove all of their stacks afterwards."""
     backend = tmp_path / "backend"
     backend.mkdir()
     both = (Machine(tmp_path / "a", backend), Machine(tmp_path / "b", backend))
@@ -89,10 +89,10 @@ def write(machine: Machine, stack: str, of: str, digests: dict[str, str]) -> Non
     """Write a stack's file into a clone, as its owner would, with images that this cluster has.
 
     Args:
-        machine: with the clone.
-        stack: whose file is written.
-        of: the stack whose file is taken.
-        digests: of our services.
+        machine: the machine with the clone.
+        stack: the name of the stack.
+        of: the stack whose file is the template.
+        digests: the digests of our services.
     """
     content = read_yaml(stack_file(of))
     own: dict[str, Any] = content["config"]["estate:settings"]
@@ -104,13 +104,13 @@ def write(machine: Machine, stack: str, of: str, digests: dict[str, str]) -> Non
 
 
 def share(stack: str, giving: Machine, taking: Machine) -> None:
-    """Bring a stack's file to another machine, as a commit would."""
+    """Copy a stack's file to another machine, as a commit would."""
     name = f"stacks/Pulumi.{stack}.yaml"
     shutil.copy(giving.clone / name, taking.clone / name)
 
 
 def new_stack(machine: Machine, stack: str) -> None:
-    """Make a stack in the backend, and name its cluster."""
+    """Create a stack in the backend, and set its cluster."""
     machine.run("pulumi", "stack", "init", stack)
     machine.pulumi(stack, "config", "set", "kubernetes:context", layout.CONTEXT)
 
@@ -136,7 +136,7 @@ def test_a_second_machine_goes_on_with_what_the_first_has_made(machines: tuple[M
     made = a.run(
         "make", "up", f"STACK={DEV}", "TOOLS=system", f"KUBE_CONTEXT={layout.CONTEXT}", f"BACKEND=file://{a.backend}"
     )
-    assert "unchanged" in made
+    assert "Updating (" not in made  # the preview finds nothing to change, so that no update runs
     a.pulumi(DEV, "preview", "--expect-no-changes")
     assert b.secrets(DEV) == a.secrets(DEV)
 

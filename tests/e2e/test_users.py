@@ -102,7 +102,7 @@ def test_of_all_who_change_one_state_one_wins(client: httpx.Client, user: dict[s
 
 
 def test_no_update_is_lost(urls: dict[str, str], token: str, client: httpx.Client, user: dict[str, Any]) -> None:
-    """Each client adds one to what it read, until its If-Match holds: the sum is the number of clients."""
+    """Let each client add one to the value that it read, until its If-Match holds: the sum is the number of clients."""
     path = f"{USERS}/{user['id']}"
     assert client.patch(path, json={"age": 0}, headers={"If-Match": "*"}).status_code == 200
 
@@ -139,7 +139,7 @@ def test_a_change_that_was_acknowledged_is_read_by_everybody(
     end = 200
 
     def read() -> list[tuple[int, int]]:
-        """Of every read: the least version it may show, and the one that it showed."""
+        """Return, for every read, the lowest version that it may show and the version that it showed."""
         seen = list[tuple[int, int]]()
         with connect(urls["gateway"], token) as own:
             while acknowledged[0] < end:
@@ -167,7 +167,7 @@ def test_every_answer_carries_a_request_id_of_its_own(client: httpx.Client) -> N
 def test_no_token_body_or_secret_is_in_the_logs(
     client: httpx.Client, kubectl: Kubectl, user: dict[str, Any], token: str
 ) -> None:
-    client.post(USERS, json=user)  # refused, and the refusal must not show it
+    client.post(USERS, json=user)  # refused, and the refusal must not contain it
     logs = "".join(
         kubectl("logs", f"--selector=app.kubernetes.io/name={app}", "--tail=2000")
         for app in ("user-service", "api-gateway")

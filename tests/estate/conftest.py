@@ -1,4 +1,4 @@
-"""Tests look at every resource that the program registers."""
+"""Fixtures for tests of every resource that the program registers."""
 
 import asyncio
 from collections.abc import Iterator
@@ -20,18 +20,18 @@ MANAGED: dict[str, Any] = {
     "ca": pem(authority("somebody else's")),
     "admin": "myadmin",
 }
-"""A database that somebody else runs."""
+"""Settings of an externally managed database."""
 
 
 @pytest.fixture(autouse=True)
 def loop() -> None:
-    """Give Pulumi's outputs their event loop, whatever the test before has left behind."""
+    """Set Pulumi's event loop, whatever the test before has left behind."""
     asyncio.set_event_loop(program.LOOP)
 
 
 @pytest.fixture(scope="package", autouse=True)
 def known_to_kubernetes() -> Iterator[None]:
-    """Hold whatever a test here makes the program register, of settings of its own too, to Kubernetes' schemas."""
+    """Validate everything that the tests here make the program register, with settings of their own too, against Kubernetes' schemas."""
     run = program.against_mocks
 
     def run_checked(*words: Any) -> list[Registered]:
@@ -45,24 +45,24 @@ def known_to_kubernetes() -> Iterator[None]:
 
 @cache
 def managed() -> list[Registered]:
-    """Of stack `prod` with such a database."""
+    """Return the resources of stack `prod` with a managed database."""
     return run_with("prod", settings_of("prod") | {"postgres": {"kind": "managed", "managed": MANAGED}})
 
 
 @cache
 def with_grafana() -> list[Registered]:
-    """Of stack `local` where the image can be had."""
+    """Return the resources of stack `local` with an image for Grafana."""
     return run_with("local", settings_of("local") | {"images": {"grafana": "docker.io/grafana/grafana:12.2.1"}})
 
 
 @pytest.fixture
 def resources() -> list[Registered]:
-    """Of stack `local`."""
+    """Return the resources of stack `local`."""
     return run_program("local")
 
 
 @pytest.fixture(params=["local", "dev", "staging", "prod", "managed", "grafana"])
 def estate(request: pytest.FixtureRequest) -> list[Registered]:
-    """Of each stack, of one with a managed database and of one with Grafana: what holds everywhere."""
+    """Return the resources of each stack, of one with a managed database and of one with Grafana, for what holds everywhere."""
     beside = {"managed": managed, "grafana": with_grafana}
     return beside[request.param]() if request.param in beside else run_program(request.param)

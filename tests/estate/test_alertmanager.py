@@ -1,8 +1,10 @@
-"""Whom the estate tells of its alerts."""
+"""Alertmanager's configuration: the receivers of the estate's alerts."""
 
 import pytest
 import yaml
 
+from infra.alert_routes import addressed
+from infra.settings import Receiver
 from tests.estate.test_network_policies import leaving, pods_of, policies_of
 from tests.estate.test_program import files, one
 from toolchain.program import CANARY, Registered, run_with, settings_of
@@ -13,7 +15,7 @@ MAIL = {"name": "mail", "kind": "email", "email": {"host": "smtp.example.com", "
 
 @pytest.fixture(scope="module")
 def telling() -> list[Registered]:
-    """Of stack `local` with two receivers."""
+    """Return the resources of stack `local` with two receivers."""
     return run_with("local", settings_of("local") | {"receivers": [HOOK, MAIL]})
 
 
@@ -40,3 +42,10 @@ def test_alertmanager_connects_to_the_receivers_alone(telling: list[Registered])
     allowed = leaving(policies_of(telling), pods_of(telling))
     own = {(to, *port) for source, to, *port in allowed if source == "alertmanager"}
     assert own == {("192.0.2.7/32", "TCP", 8443), ("0.0.0.0/0", "TCP", 587)}
+
+
+def test_a_mail_server_by_its_address_of_ipv6_is_in_brackets() -> None:
+    email = {"host": "2001:db8::1", "sender": "estate@example.com", "to": "us@example.com"}
+    receiver = Receiver.model_validate({"name": "mail", "kind": "email", "email": email})
+    (config,) = addressed(receiver)["email_configs"]
+    assert config["smarthost"] == "[2001:db8::1]:587"

@@ -1,4 +1,4 @@
-"""Every certificate that the program makes, held to what its clients make of it."""
+"""Every certificate that the program creates, verified the way its clients verify it."""
 
 from contextlib import nullcontext
 from typing import Any
@@ -19,11 +19,11 @@ PURPOSES = {
     "consul": [SERVER, CLIENT],
     "consul-server": [SERVER, CLIENT],
 }
-"""What each is for, by the Secret that it is in: members of a Consul cluster ask each other for one."""
+"""Extended key usages by the Secret that holds the certificate: members of a Consul cluster require one of each other."""
 
 
 def text(inputs: dict[str, Any]) -> dict[str, str]:
-    """Return the content of a Secret, which Pulumi may have marked as one."""
+    """Return the content of a Secret, which Pulumi may have marked as secret."""
     content: dict[str, Any] = inputs.get("stringData") or {}
     return content.get("value", content)
 

@@ -1,4 +1,4 @@
-"""Grafana, where the stack names its image: what it shows, by what it is reached, and whom it reaches."""
+"""Grafana, where the stack names its image: its dashboards, the way to reach it, and its outgoing connections."""
 
 import json
 from typing import Any
@@ -30,7 +30,7 @@ def container(resources: list[Registered]) -> dict[str, Any]:
 
 
 def provisioned(resources: list[Registered], name: str) -> dict[str, str]:
-    """The files of a ConfigMap."""
+    """Return the files of a ConfigMap."""
     return one(resources, "ConfigMap", f"grafana-{name}").inputs["data"]
 
 

@@ -1,4 +1,4 @@
-"""What the Ingresses ask of the cluster that they are in."""
+"""Requirements of the Ingresses on their cluster."""
 
 from functools import cache
 from typing import Any

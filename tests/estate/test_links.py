@@ -1,4 +1,4 @@
-"""Where the links of an alert lead."""
+"""Targets of the links in an alert."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ REPOSITORY = "https://example.com/estate/blob/main/docs/runbooks"
 
 
 def external_urls(resources: list[Registered]) -> list[str]:
-    """Return the addresses that Prometheus and Alertmanager have for themselves."""
+    """Return the external URLs of Prometheus and Alertmanager."""
     words = [
         word
         for name in CONSOLES

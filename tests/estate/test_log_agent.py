@@ -1,4 +1,4 @@
-"""The agent that sends logs, where the stack names where to: what it may read, and whom it reaches."""
+"""The agent that ships logs, where the stack names a target: the files that it may read, and its connections."""
 
 from functools import cache
 from typing import Any
@@ -21,7 +21,7 @@ def with_logs(stack: str = "local") -> list[Registered]:
 
 
 def agent(resources: list[Registered]) -> dict[str, Any]:
-    """Its pod."""
+    """Return the pod spec of the agent."""
     return one(resources, "DaemonSet", "log-agent").inputs["spec"]["template"]["spec"]
 
 

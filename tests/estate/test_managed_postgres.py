@@ -1,4 +1,4 @@
-"""What is made for a database that somebody else runs: nothing but the way to it."""
+"""Resources for an externally managed database: only the access to it."""
 
 import pytest
 
@@ -6,12 +6,13 @@ from infra.settings import SettingsError
 from tests.estate.conftest import MANAGED, managed
 from tests.estate.test_network_policies import leaving, pods_of, policies_of
 from tests.estate.test_program import containers, files, kind, one, template
+from tests.flows import BEHIND, MIGRATIONS, WORK
 from toolchain import program
 from toolchain.program import CANARY, Registered, run_with, settings_of
 
 CLIENTS = {
-    "user-service",
-    "user-service-migration",
+    *(name for name, needs in (BEHIND | WORK).items() if "postgres" in needs),
+    *MIGRATIONS,
     "postgres-roles",
     "postgres-backup",
     "postgres-restore",
@@ -21,7 +22,7 @@ CLIENTS = {
 
 @pytest.fixture
 def resources() -> list[Registered]:
-    """Of stack `prod`, with a managed database."""
+    """Return the resources of stack `prod`, with a managed database."""
     return managed()
 
 
@@ -54,12 +55,6 @@ def test_services_verify_it_too(resources: list[Registered]) -> None:
     assert environment["APP_DATABASE_HOST"] == MANAGED["host"]
     assert environment["APP_DATABASE_PORT"] == "6432"
     assert files(resources, "user-service")["database-ca.crt"] == MANAGED["ca"]
-
-
-def test_an_admin_who_is_a_role_of_ours_is_refused_with_what_to_do() -> None:
-    settings = settings_of("local") | {"postgres": {"kind": "managed", "managed": MANAGED | {"admin": "myuser"}}}
-    with pytest.raises(SettingsError, match=r"myuser is a role that the estate makes: name the server's own admin"):
-        run_with("local", settings)
 
 
 def test_a_password_that_nobody_gave_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

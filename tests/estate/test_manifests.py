@@ -1,4 +1,4 @@
-"""Every manifest is one that Kubernetes knows down to its last field: a misspelt one would be dropped in silence."""
+"""Every manifest is valid for Kubernetes down to its last field: a misspelt one would be dropped in silence."""
 
 import copy
 from collections import defaultdict
@@ -31,7 +31,7 @@ MISSPELT = (
     ("PodDisruptionBudget", "spec.selector", "matchLabels", "matchLabel"),
     ("Ingress", "spec.rules.0.http.paths.0", "pathType", "pathtype"),
 )
-"""Kind, a place in it, a field there, and the field misspelt."""
+"""Cases of kind, path, field there, and the field misspelt."""
 
 
 def inside(manifest: Any, path: str) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""What the network policies of the estate come to, computed as a cluster does: by the labels of its pods."""
+"""The effect of the estate's network policies, computed as a cluster does: from the labels of its pods."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -15,7 +15,7 @@ from toolchain.program import Registered, run_program
 Labels = Mapping[str, str]
 Policy = dict[str, Any]
 Connection = tuple[str, str, str, int]
-"""Who connects, to whom, by which protocol, to which port."""
+"""Client, server, protocol and port of a connection."""
 
 
 @pytest.fixture
@@ -29,9 +29,9 @@ def policies(resources: list[Registered]) -> dict[str, Policy]:
 
 
 def pods_of(resources: list[Registered]) -> dict[str, Labels]:
-    """Labels of the pods of each workload."""
+    """Return the labels of the pods of each workload."""
     workloads = [resource for resource in resources if kind(resource) in WORKLOADS]
-    operated = [resource for resource in resources if kind(resource) == "Cluster"]  # whose pods the operator makes
+    operated = [resource for resource in resources if kind(resource) == "Cluster"]  # the operator creates their pods
     return {resource.name: template(resource)["metadata"]["labels"] for resource in workloads} | {
         resource.name: resource.inputs["spec"]["inheritedMetadata"]["labels"] | {"cnpg.io/cluster": resource.name}
         for resource in operated
@@ -39,18 +39,18 @@ def pods_of(resources: list[Registered]) -> dict[str, Labels]:
 
 
 def policies_of(resources: list[Registered]) -> dict[str, Policy]:
-    """What each network policy says."""
+    """Return the spec of each network policy."""
     return {resource.name: resource.inputs["spec"] for resource in resources if kind(resource) == "NetworkPolicy"}
 
 
 def chosen(selector: dict[str, Any], pods: dict[str, Labels]) -> list[str]:
-    """Workloads whose pods a selector chooses."""
+    """Return the workloads whose pods a selector selects."""
     wanted = selector.get("matchLabels", {})
     return [name for name, labels in pods.items() if wanted.items() <= labels.items()]
 
 
 def peers(spec: Policy, direction: str, pods: dict[str, Labels]) -> Iterator[Connection]:
-    """What a policy allows between pods and peers: workload, peer, protocol and port of the one that is connected to."""
+    """Yield the connections that a policy allows between pods and peers: workload, peer, protocol and port of the server."""
     side = "from" if direction == "ingress" else "to"
     for rule in spec.get(direction, []):
         for peer in rule[side]:
@@ -63,7 +63,7 @@ def peers(spec: Policy, direction: str, pods: dict[str, Labels]) -> Iterator[Con
 
 
 def entering(policies: dict[str, Policy], pods: dict[str, Labels]) -> set[Connection]:
-    """Connections that the pods at their end allow."""
+    """Return the connections that the server pods' policies allow."""
     return {
         (source, own, protocol, port)
         for spec in policies.values()
@@ -73,7 +73,7 @@ def entering(policies: dict[str, Policy], pods: dict[str, Labels]) -> set[Connec
 
 
 def leaving(policies: dict[str, Policy], pods: dict[str, Labels]) -> set[Connection]:
-    """Connections that the pods at their start allow; DNS, which all have, aside."""
+    """Return the connections that the client pods' policies allow, without DNS, which all have."""
     return {
         (own, to, protocol, port)
         for name, spec in policies.items()

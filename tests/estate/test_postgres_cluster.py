@@ -1,4 +1,4 @@
-"""What the highly available Postgres is made of."""
+"""Resources of the highly available Postgres."""
 
 import json
 from typing import Any
@@ -82,7 +82,7 @@ def test_it_speaks_tls_alone_and_its_certificate_is_one_that_its_clients_trust(
 
 
 def peers(rule: dict[str, Any], direction: str) -> list[str]:
-    """Whom a rule of a policy names."""
+    """Return the peers that a policy's rule names."""
     outside = [peer["ipBlock"]["cidr"] for peer in rule[direction] if "ipBlock" in peer]
     return outside + [
         name for peer in rule[direction] if "podSelector" in peer for name in chosen(peer["podSelector"], PODS)

@@ -1,4 +1,4 @@
-"""What holds for every resource of the estate."""
+"""Rules that hold for every resource of the estate."""
 
 import base64
 import json
@@ -31,29 +31,29 @@ def kind(resource: Registered) -> str:
 
 
 def one(resources: list[Registered], of: str, name: str) -> Registered:
-    """The resource of a kind and name."""
+    """Return the resource of a kind and name."""
     (found,) = [resource for resource in resources if (kind(resource), resource.name) == (of, name)]
     return found
 
 
 def files(resources: list[Registered], name: str) -> dict[str, str]:
-    """The content of a Secret, which Pulumi has marked as one."""
+    """Return the content of a Secret, which Pulumi has marked as secret."""
     return one(resources, "Secret", name).inputs["stringData"]["value"]
 
 
 def template(resource: Registered) -> dict[str, Any]:
-    """The template of a workload's pods."""
+    """Return the pod template of a workload."""
     spec = resource.inputs["spec"]
     return (spec["jobTemplate"]["spec"] if kind(resource) == "CronJob" else spec)["template"]
 
 
 def containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
-    """Every container of a pod, those that only prepare it included."""
+    """Return every container of a pod, including the init containers."""
     return [*pod.get("initContainers", ()), *pod["containers"]]
 
 
 def workloads(resources: list[Registered]) -> Iterator[tuple[Registered, dict[str, Any]]]:
-    """Every workload with the spec of its pods."""
+    """Yield every workload with the spec of its pods."""
     for resource in resources:
         if kind(resource) in WORKLOADS:
             yield resource, template(resource)["spec"]
@@ -62,10 +62,21 @@ def workloads(resources: list[Registered]) -> Iterator[tuple[Registered, dict[st
 def test_the_program_makes_the_whole_estate(resources: list[Registered]) -> None:
     made = {resource.name for resource in resources if kind(resource) in WORKLOADS}
     migrations = {f"{service.name}-migration" for service in SERVICES if service.migrates}
+    work = {service.workload(each) for service in SERVICES for each in (*service.jobs, *service.workers)}
     databases = {"postgres", "postgres-roles", "postgres-backup", "postgres-restore"}
     registries = {"consul", "consul-snapshot", "consul-restore"}
     exporters = {"postgres-metrics", "redis-metrics", "kube-state-metrics"}
-    assert made == {"redis", "prometheus", "alertmanager", *exporters, *databases, *registries, *migrations, *OURS}
+    assert made == {
+        "redis",
+        "prometheus",
+        "alertmanager",
+        *exporters,
+        *databases,
+        *registries,
+        *migrations,
+        *work,
+        *OURS,
+    }
 
 
 @pytest.mark.parametrize("stack", ["local", "prod"])
@@ -176,7 +187,7 @@ def test_consul_keeps_its_majority_and_its_agents_while_they_are_replaced(stack:
     resources = run_program(stack)
     servers = one(resources, "StatefulSet", "consul-server").inputs["spec"]
     assert (servers["replicas"], servers["podManagementPolicy"]) == (3, "Parallel")
-    assert servers["minReadySeconds"] > 10  # autopilot's, before a server has its vote
+    assert servers["minReadySeconds"] > 10  # autopilot waits this long before a server gets its vote
     assert one(resources, "PodDisruptionBudget", "consul-server").inputs["spec"]["maxUnavailable"] == 1
     agents = one(resources, "DaemonSet", "consul").inputs["spec"]
     assert agents["updateStrategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
@@ -323,7 +334,8 @@ def test_a_service_has_the_login_that_is_active_and_its_migration_the_owners(res
 def test_no_password_but_the_superusers_is_told_to_the_server(resources: list[Registered]) -> None:
     told = files(resources, "postgres-roles")
     assert {name for name, content in told.items() if CANARY in content} == {"password"}
-    assert told["verifiers.sql"].count("SCRAM-SHA-256$4096:") == 5
+    own = [service for service in SERVICES if service.schema == "own" and "postgres" in service.needs]
+    assert told["verifiers.sql"].count("SCRAM-SHA-256$4096:") == 5 + 3 * len(own)
 
 
 @pytest.mark.parametrize(
@@ -366,12 +378,12 @@ def test_every_claim_of_a_statefulset_is_declared_by_the_name_that_it_looks_for(
     for server in (resource for resource in estate if kind(resource) == "StatefulSet"):
         spec = server.inputs["spec"]
         (made,) = spec["volumeClaimTemplates"]
-        assert server.ignored == ("spec.volumeClaimTemplates",), server.name  # or another size would replace it
+        assert server.ignored == ("spec.volumeClaimTemplates",), server.name  # otherwise another size would replace it
         for number in range(int(spec["replicas"])):
             claim = declared[f"{made['metadata']['name']}-{server.inputs['metadata']['name']}-{number}"]
             assert claim.inputs["spec"] == made["spec"]
             labels = claim.inputs["metadata"]["labels"].items()
-            assert spec["selector"]["matchLabels"].items() <= labels, claim.name  # the controller puts these on
+            assert spec["selector"]["matchLabels"].items() <= labels, claim.name  # the controller sets these
             expected.add(claim.name)
     assert {name for name in declared if name.startswith("data-")} == expected
 

@@ -1,4 +1,4 @@
-"""A stack whose requests are recorded: who knows the collector, and who may connect to it."""
+"""A stack with tracing: the pods that know the collector, and those that may connect to it."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ OUTSIDE = {"endpoint": "https://otlp.example.com", "networks": ["198.51.100.0/24
 
 
 def environment(resources: list[Registered], prefix: str) -> dict[str, dict[str, str]]:
-    """Variables of each workload's containers by their names' beginning; workloads without one are left out."""
+    """Return the variables of each workload's containers whose names have a prefix; workloads without one are left out."""
     found = {
         workload.name: {v["name"]: v["value"] for c in containers(pod) for v in c.get("env", ()) if v["name"].startswith(prefix)}
         for workload, pod in workloads(resources)

@@ -1,12 +1,14 @@
 """Fuzz the running estate's API by its own documents, through the Ingress: `python -m tests.fuzz 300`."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 from tests.running import STACK
 from toolchain.cluster import layout
+from toolchain.console import ToolchainError, run_command
 from toolchain.estate import new_token
 from toolchain.paths import PROJECT
 from toolchain.stack import Stack, load, outputs
@@ -16,13 +18,13 @@ DOCUMENTS = PROJECT / "apps" / "user-service" / "openapi"
 
 
 def fuzz(version: str, url: str, token: str, examples: int) -> int:
-    """Exit code of schemathesis: 0 where every check held.
+    """Return the exit code of schemathesis: 0 where every check passed.
 
     Args:
-        version: of the API.
-        url: of the gateway.
-        token: for the API.
-        examples: at the most for each operation and phase; about six cases come of each.
+        version: the version of the API.
+        url: the URL of the gateway.
+        token: the token for the API.
+        examples: the maximum for each operation and phase; each example makes about six cases.
     """
     schemathesis = Path(sys.executable).with_name("st")
     return subprocess.run(
@@ -44,12 +46,19 @@ def fuzz(version: str, url: str, token: str, examples: int) -> int:
 
 
 def main() -> None:
-    """Fuzz both versions."""
+    """Fuzz both versions.
+
+    Raises:
+        ToolchainError: the number of examples is not valid.
+    """
+    examples = sys.argv[1]
+    if not re.fullmatch("[1-9][0-9]{0,5}", examples):
+        raise ToolchainError(f"EXAMPLES={examples} is no number of examples, such as EXAMPLES=300")
     stack = Stack(STACK, load(STACK), target())
     url = outputs(stack)["urls"]["gateway"]
-    codes = [fuzz(version, url, new_token(stack), int(sys.argv[1])) for version in ("v1", "v2")]
+    codes = [fuzz(version, url, new_token(stack), int(examples)) for version in ("v1", "v2")]
     sys.exit(max(codes))
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -1,4 +1,4 @@
-"""What fuzzing cannot know from the documents."""
+"""Facts that fuzzing cannot learn from the documents."""
 
 import re
 import socket
@@ -12,7 +12,7 @@ VALID_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 @schemathesis.hook  # pyright: ignore[reportUnknownMemberType, reportUntypedFunctionDecorator]
 def before_call(_context: Any, case: Any, _kwargs: dict[str, Any]) -> None:
-    """Make valid Idempotency-Keys unique, and the id of a replacement the one in the path: others are refused, as they should be."""
+    """Make valid Idempotency-Keys unique, and set the id of a replacement to the one in the path: others are refused, as they should be."""
     headers: dict[str, Any] = case.headers or {}
     key = headers.get("Idempotency-Key")
     if key and VALID_KEY.fullmatch(key):
@@ -23,7 +23,7 @@ def before_call(_context: Any, case: Any, _kwargs: dict[str, Any]) -> None:
 
 
 def valid_id(given: Any) -> bool:
-    """Return whether a value may be an id, as far as a schema tells, whose numbers are floats; one that may not is refused as it is."""
+    """Return whether a value may be an id, as far as a schema can express it, whose numbers are floats; others are refused as they are."""
     return type(given) in (int, float) and 1 <= given <= 2**63 and given == int(given)
 
 

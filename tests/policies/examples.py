@@ -1,4 +1,4 @@
-"""What each rule lets pass, and what it does not: good resources, and what makes each of them bad."""
+"""Examples for each rule: good resources, and changes that make each of them bad."""
 # ruff: noqa: FBT003 - values of manifests
 
 import json
@@ -10,7 +10,7 @@ from policies import rules
 from policies.resources import Resource
 
 REMOVED = object()
-"""In place of a value: take it out."""
+"""Marker in place of a value that is to be removed."""
 DIGEST = "sha256:" + "0" * 64
 LABELS = {"app.kubernetes.io/name": "app"}
 OWNED = LABELS | {"app.kubernetes.io/part-of": "shop", "app.kubernetes.io/managed-by": "pulumi"}
@@ -20,7 +20,11 @@ BOUNDS = {"cpu": "500m", "memory": "512Mi"}
 CONTAINER: dict[str, Any] = {
     "name": "app",
     "image": f"ghcr.io/shop/app:1@{DIGEST}",
-    "env": [{"name": "LEVEL", "value": "info"}, {"name": "PASSWORD_FILE", "value": "/run/secrets/password"}],
+    "env": [
+        {"name": "LEVEL", "value": "info"},
+        {"name": "PASSWORD_FILE", "value": "/run/secrets/password"},
+        {"name": "PASSES_TOKEN", "value": "true"},
+    ],
     "resources": {"requests": BOUNDS, "limits": BOUNDS},
     "readinessProbe": PROBE,
     "livenessProbe": PROBE,
@@ -44,7 +48,7 @@ TEMPLATE = {"metadata": {"labels": OWNED}, "spec": POD}
 
 
 def resource(of: str, spec: dict[str, Any], **more: Any) -> Resource:
-    """A resource named `app`."""
+    """Return a resource named `app`."""
     return Resource(f"kubernetes:{of}", "app", {"metadata": METADATA, "spec": spec}, **more)
 
 
@@ -89,11 +93,11 @@ PROVIDER = Resource("pulumi:providers:kubernetes", "cluster", {"kubeconfig": "â€
 GOOD = (
     DEPLOYMENT, STATEFUL_SET, JOB, CRON_JOB, SERVICE, INGRESS, CLAIM, POSTGRES, NAMESPACE, BUDGET, AUTOSCALER, PROVIDER,
 )  # fmt: skip
-"""They pass every rule, each alone and all together as a stack."""
+"""Resources that pass every rule, each alone and all together as a stack."""
 
 
 def changed(good: Resource, path: str, value: Any) -> Resource:
-    """A resource with another value at a path of it, like `spec.tls.0.hosts`; tables on the way are made."""
+    """Return a resource with another value at a path, like `spec.tls.0.hosts`; missing tables on the way are created."""
     inputs: dict[str, Any] = json.loads(json.dumps(good.inputs))
     *parents, last = (int(part) if part.isdigit() else part for part in path.split("."))
     table: Any = inputs
@@ -112,7 +116,7 @@ def changed(good: Resource, path: str, value: Any) -> Resource:
 
 @dataclass(frozen=True)
 class Bad:
-    """What makes a good resource bad, and what is said of it."""
+    """A change that makes a good resource bad, and the expected message."""
 
     rule: Callable[..., Any]
     good: Resource
@@ -132,17 +136,17 @@ IN_POD, IN_CONTAINER = "spec.template.spec", "spec.template.spec.containers.0"
 
 
 def of_pod(rule: Callable[..., Any], path: str, value: Any, problem: str) -> Bad:
-    """A bad pod of a Deployment."""
+    """Return a bad pod of a Deployment."""
     return Bad(rule, DEPLOYMENT, f"{IN_POD}.{path}", value, problem)
 
 
 def of_container(rule: Callable[..., Any], path: str, value: Any, problem: str) -> Bad:
-    """A bad container of a Deployment."""
+    """Return a bad container of a Deployment."""
     return Bad(rule, DEPLOYMENT, f"{IN_CONTAINER}.{path}", value, f"container app {problem}")
 
 
 def restricted(path: str, value: Any, problem: str) -> Bad:
-    """A container with a setting that `restricted` does not have."""
+    """Return a container with a setting that `restricted` forbids."""
     return of_container(rules.restricted_pods, path, value, problem)
 
 
@@ -346,4 +350,4 @@ BAD = (
         "does not say whose it is: set app.kubernetes.io/part-of and app.kubernetes.io/managed-by in metadata.labels",
     ),
 )
-"""Each breaks one rule, and says so in these words."""
+"""Bad resources, each of which breaks one rule with the given message."""

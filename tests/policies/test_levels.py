@@ -1,4 +1,4 @@
-"""The levels of each stage, and that each of our stacks is within them."""
+"""The levels of each stage, and the compliance of each of our stacks."""
 
 import json
 import re
@@ -20,35 +20,35 @@ from toolchain.program import DIGEST, OURS, run_with, settings_of
 RULES = (*RESOURCE_RULES, *STACK_RULES)
 README = (PROJECT / "policies" / "README.md").read_text()
 ON_PURPOSE = {("local", "private-backends", "consul")}
-"""Stack local publishes the console of Consul, for a machine of one's own."""
+"""Accepted findings: stack local publishes the console of Consul, for a private machine."""
 
 
 @cache
 def levels(stage: str) -> dict[str, Any]:
-    """What the file of a stage says, by policy."""
+    """Return the content of a stage's file, by policy."""
     return json.loads((PROJECT / "policies" / f"{stage}.json").read_text())
 
 
 def level(stage: str, name: str) -> str:
-    """Of a policy."""
+    """Return the level of a policy."""
     given = levels(stage).get(name, {})
     return given if isinstance(given, str) else given.get("enforcementLevel", "mandatory")
 
 
 def options(stage: str, name: str) -> dict[str, Any]:
-    """Of a policy."""
+    """Return the options of a policy."""
     given = levels(stage).get(name, {})
     return {} if isinstance(given, str) else {key: value for key, value in given.items() if key != "enforcementLevel"}
 
 
 def asked(stage: str, rules: Iterable[Callable[..., Any]]) -> list[Callable[..., Any]]:
-    """Those of the rules that are not disabled."""
+    """Return the rules that are not disabled."""
     return [rule for rule in rules if level(stage, name_of(rule)) != "disabled"]
 
 
 @cache
 def resources(stack: str) -> list[Resource]:
-    """What a stack registers, with images by digest, as `make up` has them."""
+    """Return the resources that a stack registers, with images by digest, as `make up` has them."""
     ours = {name: f"localhost:5000/estate/{name}@{DIGEST}" for name in OURS}
     named = Images().model_dump(exclude_none=True)
     images = {name: image if "@" in image else f"{image}@{DIGEST}" for name, image in named.items()}

@@ -1,4 +1,4 @@
-"""The pack as Pulumi has it: a process that is asked about resources."""
+"""The pack as Pulumi runs it: a process that analyzes resources."""
 
 import ast
 import subprocess
@@ -25,7 +25,7 @@ OPENED = changed(SERVICE, "spec.type", "NodePort")
 
 @contextmanager
 def running() -> Generator[Any]:
-    """Start the pack by its folder, as Pulumi's language host does: what Python would hold back in a buffer, Pulumi would wait for."""
+    """Start the pack from its folder, as Pulumi's language host does: Pulumi would wait for output that Python holds back in a buffer."""
     with subprocess.Popen([sys.executable, str(PACK)], stdout=subprocess.PIPE) as process:
         assert process.stdout
         try:
@@ -48,14 +48,14 @@ def unconfigured(pack: Any) -> None:
 
 
 def configure(pack: Any, name: str, **options: Any) -> None:
-    """Give one policy options, as a file of levels does."""
+    """Configure one policy, as a file of levels does."""
     config = asked.PolicyConfig(enforcementLevel=asked.MANDATORY)
     config.properties.update(options)
     pack.Configure(asked.ConfigureAnalyzerRequest(policyConfig={name: config}))
 
 
 def found(pack: Any, resource: Resource) -> list[tuple[str, int, str]]:
-    """What the pack reports of a resource: policy, level, and its own words."""
+    """Return the pack's findings on a resource: policy, level, and message."""
     options = asked.AnalyzerResourceOptions(protect=resource.protected)
     request = asked.AnalyzeRequest(type=resource.type, name=resource.name, urn="urn", options=options)
     request.properties.update(resource.inputs)
@@ -66,7 +66,7 @@ def found(pack: Any, resource: Resource) -> list[tuple[str, int, str]]:
 
 
 def found_in_stack(pack: Any, *resources: Resource) -> list[tuple[str, str]]:
-    """What the pack reports of a stack: policy, and the URN of whom it is about."""
+    """Return the pack's findings on a stack: policy, and the URN of the resource."""
     request = asked.AnalyzeStackRequest()
     for resource in resources:
         one = request.resources.add(type=resource.type, name=resource.name, urn=f"urn of {resource.kind}")
@@ -97,7 +97,7 @@ def test_a_problem_is_told_with_the_name_of_the_resource(pack: Any) -> None:
 
 
 def test_what_is_unknown_at_the_preview_is_looked_at_in_the_update(pack: Any) -> None:
-    """Pulumi asks again then, with the value."""
+    """Expect a finding in the update, when Pulumi asks again with the value."""
     assert found(pack, changed(DEPLOYMENT, f"{IN_CONTAINER}.image", UNKNOWN_STRING_VALUE)) == []
     (problem,) = found(pack, changed(DEPLOYMENT, f"{IN_CONTAINER}.image", "ghcr.io/shop/app:1"))
     assert problem[:2] == ("images-by-digest", asked.MANDATORY)

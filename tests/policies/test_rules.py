@@ -1,4 +1,4 @@
-"""Each rule with what it lets pass and what it does not."""
+"""Each rule with examples that it allows and examples that it refuses."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -34,22 +34,22 @@ UNGUARDED = "has replicas that may all be evicted at once: add a PodDisruptionBu
 
 
 def problems(resource: Resource) -> list[tuple[str, str]]:
-    """What the rules say of a resource: each rule's name, and its words."""
+    """Return the rules' findings on a resource: each rule's name, and its message."""
     return [(rule.__name__, problem) for rule in rules.RESOURCE_RULES for problem in rule(resource)]
 
 
 def problems_of(*resources: Resource) -> list[tuple[str | None, str]]:
-    """What the rules say of a stack: whose problem it is, and their words."""
+    """Return the rules' findings on a stack: the resource with the problem, and the message."""
     return [(found and found.type, problem) for rule in rules.STACK_RULES for found, problem in rule(resources)]
 
 
 def as_previewed(resource: Resource) -> Resource:
-    """The resource as Pulumi hands it over at a preview."""
+    """Return the resource as Pulumi passes it in a preview."""
     return replace(resource, inputs=unknown_checking_proxy(dict(resource.inputs)))
 
 
 def paths(value: Any, path: str = "") -> Iterator[str]:
-    """Every path in a value."""
+    """Yield every path in a value."""
     listed = dict(enumerate(cast("list[Any]", value))) if isinstance(value, list) else value
     for key, item in cast("dict[Any, Any]", listed).items() if isinstance(listed, dict) else ():
         own = f"{path}.{key}" if path else str(key)
@@ -233,7 +233,7 @@ def test_one_replica_needs_no_budget_unless_an_autoscaler_makes_it_several() -> 
 
 
 def test_what_a_stack_requests_has_a_limit() -> None:
-    # 10 by the autoscaler, 3 of Postgres, 1 of the Job and of the CronJob: at 500m and 512Mi each
+    # 10 of the autoscaler, 3 of Postgres, 1 of the Job and of the CronJob: at 500m and 512Mi each
     stack = [good for good in GOOD if good != STATEFUL_SET]
     assert list(rules.cost_guard(stack, cpu="7.5", memory="7680Mi")) == []
     assert list(rules.cost_guard(stack, cpu="7499m", memory="7Gi")) == [

@@ -1,4 +1,4 @@
-"""The gateway's proxy as a process would run it, on loopback, before instances that behave as a test wants."""
+"""The gateway's proxy as a process would run it, on loopback, before instances with scripted behaviour."""
 
 import asyncio
 import sys
@@ -29,7 +29,7 @@ Gateway = Callable[..., Awaitable[int]]
 
 
 def answering(status: int = 200, body: bytes = b"ok") -> Behaviour:
-    """An instance that answers every request alike."""
+    """Return an instance that answers every request alike."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while await head(reader):
@@ -39,7 +39,7 @@ def answering(status: int = 200, body: bytes = b"ok") -> Behaviour:
 
 
 async def head(reader: asyncio.StreamReader) -> bytes:
-    """The head of a request; nothing when there is no more."""
+    """Return the head of the next request; nothing at the end of the connection."""
     try:
         return await reader.readuntil(b"\r\n\r\n")
     except asyncio.IncompleteReadError:
@@ -47,7 +47,7 @@ async def head(reader: asyncio.StreamReader) -> bytes:
 
 
 async def own(scope: Scope, receive: Receive, send: Send) -> None:
-    """The gateway's own endpoints: none."""
+    """Serve none of the gateway's own endpoints."""
     if scope["type"] == "lifespan":
         while True:
             message = await receive()
@@ -65,7 +65,7 @@ async def gateway() -> AsyncIterator[Gateway]:
 
 @asynccontextmanager
 async def gateways() -> AsyncGenerator[Gateway]:
-    """Starts a gateway before instances, with a verifier where tokens matter; returns its port."""
+    """Yield a function that starts a gateway before instances, with a verifier where tokens matter, and returns its port."""
     async with AsyncExitStack() as stack:
 
         async def start(
@@ -90,7 +90,7 @@ async def gateways() -> AsyncGenerator[Gateway]:
 
 
 def closing(behaviour: Behaviour) -> Behaviour:
-    """Closes the connection after a behaviour."""
+    """Return a behaviour that also closes the connection."""
 
     async def run(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -104,16 +104,16 @@ def closing(behaviour: Behaviour) -> Behaviour:
 
 
 async def nothing() -> None:
-    """There is no registry to join or to leave."""
+    """Do nothing: there is no registry to join or to leave."""
 
 
 async def serve(stack: AsyncExitStack, app: Observed) -> int:
-    """Serve an app as the services do; the port."""
+    """Serve an app as the services do, and return its port."""
     server = Server(configured(app, "127.0.0.1", 0), nothing, nothing)
     task = asyncio.create_task(server.serve())
 
     async def stop() -> None:
-        # At once: nobody has to hear of its leaving, and a shutdown takes a fifth of a second for that.
+        # At once: there is no client to drain, and a graceful shutdown takes a fifth of a second.
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
@@ -128,6 +128,6 @@ async def serve(stack: AsyncExitStack, app: Observed) -> int:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say how much was tried."""
+    """Print the number of exchanges with instances that misbehave."""
     if tried := getattr(sys.modules.get("tests.proxy.misbehaving"), "tried", 0):
         terminalreporter.write_line(f"{tried} exchanges with instances that misbehave")

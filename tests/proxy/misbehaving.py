@@ -1,4 +1,7 @@
-"""Instances that misbehave, and what has to hold whatever they do. `python -m tests.proxy.misbehaving --minutes 30` tries mutations at length."""
+"""Instances that misbehave, and the invariants that hold in every case.
+
+`python -m tests.proxy.misbehaving --minutes 30` tries mutations at length.
+"""
 
 import argparse
 import asyncio
@@ -35,33 +38,33 @@ from servicekit.tokens import Verifier
 from tests.proxy.conftest import head, own, serve
 
 AT_ONCE = 24
-"""Cases at once, each with a service of its own."""
+"""Concurrent cases, each with a service of its own."""
 BRIEF_S, QUICK_S, GOOD_S = 0.3, 30.0, 60.0
-"""Timeouts of the routes: of a case that has to wait for it, of one that has to end without, and of requests that are answered as they should be."""
+"""Timeouts of the routes in seconds: for a case that has to run into it, for one that has to end before it, and for good requests."""
 SLACK_S = 10.0
-"""Beyond a timeout, on a machine that does other things too."""
+"""Seconds allowed beyond a timeout, on a busy machine."""
 ENDLESS_BYTES = 4 * 1024 * 1024
 End = Literal["stall", "close", "reset"]
 MARK = "An instance failed"
 tried = 0
-"""Exchanges with an instance that misbehaves, for the summary."""
+"""Count of exchanges with an instance that misbehaves, for the summary."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """What an instance does with one request.
+    """The behaviour of an instance for one request.
 
     Args:
-        name: of the case.
-        answer: what it sends.
-        end: what it does then.
-        statuses: what the client may get.
-        method: of the request.
+        name: the name of the case.
+        answer: the bytes to send.
+        end: the action after them.
+        statuses: the statuses that the client may get.
+        method: the method of the request.
         warm: whether the connection was used for a good exchange before.
-        sound: whether nothing is wrong with it, so that the connection may be kept.
-        lines: how many lines in the log there may be.
-        parts: in how many pieces it is sent.
-        then: repeated after the answer without an end.
+        sound: whether the answer is correct, so that the connection may be kept.
+        lines: the allowed numbers of lines in the log.
+        parts: the number of pieces to send the answer in.
+        then: bytes repeated after the answer without an end.
     """
 
     name: str
@@ -78,7 +81,7 @@ class Case:
 
 @dataclass
 class Result:
-    """An answer as the client got it."""
+    """An answer as the client received it."""
 
     status: int = 0
     headers: dict[bytes, bytes] = field(default_factory=dict[bytes, bytes])
@@ -88,7 +91,7 @@ class Result:
 
 
 class Client:
-    """A client with one connection, which it makes again when it was closed."""
+    """A client with one connection, which it reopens after it was closed."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -110,7 +113,7 @@ class Client:
         try:
             await self._read(reader, result)
         except h11.RemoteProtocolError as error:
-            # That the connection ended early is what an instance can cause; that bytes are no HTTP is not.
+            # An instance can cause an early end of the connection, but not bytes that are not HTTP.
             result.wrong = "" if reader.at_eof() else f"the gateway's answer is not HTTP: {error}"
         except ConnectionError:
             pass
@@ -124,7 +127,7 @@ class Client:
         while True:
             try:
                 return await asyncio.open_connection("127.0.0.1", self.port)
-            except ConnectionError:  # as many connect at once as the kernel lets wait; the case's deadline ends it
+            except ConnectionError:  # more connect at once than the kernel's backlog holds; the case's deadline ends it
                 await asyncio.sleep(0.05)
 
     async def _read(self, reader: asyncio.StreamReader, result: Result) -> None:
@@ -149,7 +152,7 @@ class Client:
 
 
 class Slot:
-    """Runs one case after the other with one service of the gateway's."""
+    """A runner of one case after the other with one service of the gateway's."""
 
     def __init__(self, name: str, stage: "Stage") -> None:
         self.name = name
@@ -157,13 +160,13 @@ class Slot:
         self.service = UpstreamService(name)
         self.case: Case
         self.open = 0
-        """Connections on which the case was played and that the gateway has not ended."""
+        """Connections that played the case and that the gateway has not closed."""
         self.reused = False
         self.changed = asyncio.Event()
         self.lines: list[logging.LogRecord] = []
 
     async def run(self, case: Case) -> Iterable[str]:
-        """Return what was wrong."""
+        """Run a case, and return the violations."""
         self.case, self.open, self.lines, self.reused = case, 0, [], False
         self.service = self.stage.services[self.name] = UpstreamService(self.name)
         self.service.set_instances([Instance("one", "127.0.0.1", self.stage.instance_port)])
@@ -189,13 +192,13 @@ class Slot:
         return [f"{case.name} ({case.method}, {'warm' if case.warm else 'cold'}, {case.end}): {what}" for what in wrong]
 
     def good(self, result: Result, marker: str) -> Iterator[str]:
-        """Find what is wrong with the answer to a request that has nothing to do with the case."""
+        """Yield the violations in the answer to a request that has nothing to do with the case."""
         if (result.status, result.body, result.whole) != (200, f"{self.name} {marker}".encode(), True):
             reasons = [vars(line)["reason"] for line in self.lines]
             yield f"the {marker} request got {result}; {reasons}"
 
     def judge(self, result: Result) -> Iterator[str]:
-        """Find what is wrong with the answer to the request that the case is about."""
+        """Yield the violations in the answer to the request that the case is about."""
         if result.wrong:
             yield result.wrong
         if result.status not in self.case.statuses:
@@ -207,7 +210,7 @@ class Slot:
             yield f"the gateway's own answer has another's body: {result.body!r}"
 
     async def settle(self, result: Result) -> list[str]:
-        """Find what is left behind."""
+        """Return the violations that are left behind: open connections, unexpected log lines, requests in flight."""
         wrong: list[str] = []
         if not self.case.sound:
             with suppress(TimeoutError):
@@ -233,7 +236,7 @@ class Slot:
         return wrong
 
     async def play(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
-        """Be the instance that misbehaves; return the head of the next request on the same connection."""
+        """Act as the instance that misbehaves; return the head of the next request on the same connection."""
         global tried
         tried += 1
         self.open += 1
@@ -253,7 +256,7 @@ class Slot:
                 writer.transport.abort()
             elif case.end == "stall":
                 received = await head(reader)
-                # In pieces, the rest may come when the next request is on its way.
+                # With several pieces, the rest may arrive when the next request is on its way.
                 self.reused = self.reused or bool(received and case.sound is False and case.parts == 1)
                 return received
         except ConnectionError:
@@ -273,7 +276,7 @@ class Stage(logging.Handler):
         self.slots = {f"s{number}": Slot(f"s{number}", self) for number in range(AT_ONCE)}
         self.port = self.instance_port = 0
         self.errors: list[str] = []
-        """Lines that no instance should be able to cause: errors, and tracebacks."""
+        """Log lines that no instance should be able to cause: errors, and tracebacks."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep a line."""
@@ -283,12 +286,12 @@ class Stage(logging.Handler):
             self.errors.append(f"a line of {record.name}: {self.format(record)}")
 
     def tick(self, now: float) -> None:
-        """Do as the gateway's directory."""
+        """Update the services, as the gateway's directory does."""
         for service in self.services.values():
             service.tick(now)
 
     async def instance(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer good requests as they should be, and all others by the case."""
+        """Answer good requests correctly, and all others as the case says."""
         with suppress(ConnectionError):
             received = await head(reader)
             while received:
@@ -308,9 +311,9 @@ class Stage(logging.Handler):
 
 @asynccontextmanager
 async def stages() -> AsyncGenerator[Stage]:
-    """Start a gateway, and the server behind it."""
+    """Yield a gateway, and the server behind it."""
     async with AsyncExitStack() as stack:
-        stack.enter_context(patch.object(upstream, "CONNECT_TIMEOUT_S", SLACK_S))  # instances here can all be reached
+        stack.enter_context(patch.object(upstream, "CONNECT_TIMEOUT_S", SLACK_S))  # all instances here are reachable
         stage = Stage()
         server = await asyncio.start_server(stage.instance, "127.0.0.1", 0, backlog=1024)
         stack.callback(server.close)
@@ -333,7 +336,7 @@ async def stages() -> AsyncGenerator[Stage]:
 
 
 async def play(cases: Iterable[Case]) -> list[str]:
-    """Return what was wrong with cases, AT_ONCE of which run at once, and with what they leave behind in the end."""
+    """Run cases, AT_ONCE of them concurrently; return their violations, and those that are left behind at the end."""
     queue = iter(cases)
     wrong: list[str] = []
 
@@ -345,7 +348,7 @@ async def play(cases: Iterable[Case]) -> list[str]:
         await asyncio.gather(*(work(slot) for slot in stage.slots.values()))
         with suppress(TimeoutError):
             async with asyncio.timeout(SLACK_S):
-                while any(gauges(stage).values()):  # noqa: ASYNC110 - nothing says when a gauge changes
+                while any(gauges(stage).values()):  # noqa: ASYNC110 - a gauge has no event
                     await asyncio.sleep(0.02)
         wrong += [f"{name} is {value}" for name, value in gauges(stage).items() if value]
         wrong += stage.errors
@@ -355,7 +358,7 @@ async def play(cases: Iterable[Case]) -> list[str]:
 
 
 def gauges(stage: Stage) -> dict[str, float | None]:
-    """Return what counts requests on their way to the services of a stage."""
+    """Return the gauges of requests in flight to the services of a stage."""
     services = {
         f"{sample.name} of {sample.labels['service']}": sample.value
         for metric in REGISTRY.collect()
@@ -372,11 +375,11 @@ SOUND: dict[str, bytes] = {
     "interim": b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 404 No\r\nContent-Length: 2\r\n\r\nno",
     "bodiless": b"HTTP/1.1 204 No Content\r\nETag: x\r\n\r\n",
 }
-"""Answers from which those that are wrong are made."""
+"""Correct answers, from which the incorrect ones are made."""
 
 
 def mutated(generator: random.Random) -> Case:
-    """Return a case by chance: a sound answer with some bytes changed."""
+    """Return a random case: a correct answer with some bytes changed."""
     answer = generator.choice(list(SOUND.values()))
     for _ in range(generator.randint(1, 4)):
         at, size = generator.randrange(len(answer) + 1), generator.randint(0, 6)
@@ -402,25 +405,25 @@ def mutated(generator: random.Random) -> Case:
 
 
 def any_case(answer: bytes, end: End, method: str, warm: bool) -> Case:  # noqa: FBT001 - data
-    """Return a case of which only is known what holds for all."""
+    """Return a case that only the general invariants apply to."""
     statuses = frozenset(range(200, 600))
     return Case(repr(answer), answer, end, statuses, method, warm, sound=None, lines=(0, 1))
 
 
 def at_length(seed: int, minutes: float) -> Iterator[Case]:
-    """Return mutations until the time is over."""
+    """Yield mutations until the time is over."""
     generator, end = random.Random(seed), time.monotonic() + 60 * minutes  # noqa: S311 - no secret
     while time.monotonic() < end:
         yield mutated(generator)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Try mutations for some minutes; print what was wrong, and the seed."""
+    """Try mutations for some minutes; print the violations, and the seed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=1)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     given: Any = parser.parse_args(arguments)
-    logging.getLogger().addHandler(logging.NullHandler())  # no line for each of thousands
+    logging.getLogger().addHandler(logging.NullHandler())  # otherwise there would be a line for each of thousands
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
         wrong = asyncio.run(play(at_length(given.seed, given.minutes)))
     print(*islice(wrong, 50), f"seed {given.seed}: {tried} exchanges, {len(wrong)} wrong", sep="\n")

@@ -1,4 +1,4 @@
-"""Clients that are slow, send much at once, or keep their connection: what they get, and that it is nobody else's trouble."""
+"""Clients that are slow, send much at once, or keep their connection: their answers, and the isolation of other clients."""
 
 import asyncio
 
@@ -15,7 +15,7 @@ POST = b"POST /s HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n"
 
 
 async def read_to_end(port: int, request: bytes) -> bytes:
-    """All that comes until the gateway closes the connection."""
+    """Return all bytes until the gateway closes the connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(request)
     try:
@@ -52,7 +52,7 @@ async def test_a_body_that_does_not_come_is_the_clients_fault_alone(
     port = await gateway(patient, timeout_s=0.3)
     slow = await asyncio.gather(*(read_to_end(port, POST + sent) for _ in range(30)))
     assert {status(answer) for answer in slow} == {408}
-    # Were they the instance's failures, it would be left alone by now.
+    # If they counted as failures of the instance, it would be ejected by now.
     assert await statuses(port, 5) == [200] * 5
 
 

@@ -1,4 +1,4 @@
-"""Pages of other origins: what a browser hears of a route that lets them in, and of one that does not."""
+"""CORS: the gateway's answers to a browser, for a route that allows other origins and for one that does not."""
 
 import asyncio
 from pathlib import Path
@@ -22,7 +22,7 @@ NAMES = ("access-control-allow-origin", "access-control-allow-credentials", "acc
 
 
 def said(answer: bytes) -> tuple[int, dict[str, str]]:
-    """Status, and the headers about sharing; one that is there twice is joined."""
+    """Return status and CORS headers; the values of a repeated one are joined."""
     lines = answer.partition(b"\r\n\r\n")[0].decode().split("\r\n")
     found: dict[str, str] = {}
     for line in lines[1:]:
@@ -112,7 +112,7 @@ async def test_refusals_can_be_read_as_answers_can(
     gateway: Gateway, behaviour: Behaviour | None, terms: dict[str, Any], status: int
 ) -> None:
     port = await gateway(*([behaviour] if behaviour else []), cors=ALLOWING | {"credentials": True}, **terms)
-    for _ in range(2):  # over a new connection, and over one that is there
+    for _ in range(2):  # over a new connection, and over an existing one
         found, headers = said(await ask(port, request()))
         assert found == status
         assert [headers.get(name) for name in NAMES[:2]] == [ORIGIN, "true"]
@@ -168,7 +168,7 @@ async def test_every_origin_may_be_let_in(gateway: Gateway) -> None:
         (b"404 No\r\nlast-modified: Mon, 01 Jan 2024 00:00:00 GMT\r\n", "no-store"),
         (b"200 OK\r\nCache-Control: max-age=60\r\n", "max-age=60"),
         (b"200 OK\r\nexpires: 0\r\n", None),
-        (b"304 Not Modified\r\n", None),
+        (b"304 Not Modified\r\n", "no-store"),
     ],
 )
 async def test_answers_are_kept_only_where_the_service_says_so(

@@ -1,4 +1,4 @@
-"""Where a message ends is written by the gateway from what it has read, and no header of a client's or an instance's moves it."""
+"""The gateway frames messages from what it has parsed, and no header of a client or an instance changes their end."""
 
 import asyncio
 
@@ -28,7 +28,7 @@ def chunks(body: bytes) -> bytes:
 
 
 def recording(seen: list[tuple[bytes, bytes, bytes]], answer: bytes = b"content-length: 2\r\n\r\nok") -> Behaviour:
-    """Reads requests as h11 does, one after the other on each connection, and notes method, target and body."""
+    """Return an instance that reads requests as h11 does, one after the other on each connection, and records method, target and body."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         parser = h11.Connection(h11.SERVER)
@@ -138,7 +138,7 @@ async def test_an_answer_keeps_its_end_whatever_connection_names(gateway: Gatewa
 
 
 MANY_DIGITS = b"0" * 5000
-"""More than Python's int() takes of a text."""
+"""Digits that exceed the limit of Python's int()."""
 
 
 @pytest.mark.parametrize(

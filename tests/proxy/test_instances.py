@@ -1,4 +1,4 @@
-"""Instances that come, leave and close connections, by the gateway's real directory before an agent of Consul that says what a test wants."""
+"""Instances that come, leave and close connections, with the gateway's real directory before a scripted agent of Consul."""
 
 import asyncio
 import json
@@ -23,15 +23,15 @@ from servicekit.tokens import Verifier
 from tests.proxy.conftest import Behaviour, Gateway, answering, closing, head, own, serve
 from tests.proxy.test_proxy import GET, ask, status
 
-pytestmark = pytest.mark.filterwarnings("ignore:verify_ssl is deprecated")  # by the client of Consul
+pytestmark = pytest.mark.filterwarnings("ignore:verify_ssl is deprecated")  # used by Consul's client
 PATIENCE_S = 20
 POST = b"POST /s HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nhi"
 
 
 async def until(done: Callable[[], bool]) -> None:
-    """Return once something is so."""
+    """Return once a condition holds."""
     async with asyncio.timeout(PATIENCE_S):
-        while not done():  # noqa: ASYNC110 - nothing says when
+        while not done():  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.01)
 
 
@@ -45,7 +45,7 @@ def entry(number: int, port: int) -> dict[str, Any]:
 
 @dataclass
 class Consul:
-    """Answers every query at once, with whatever a test has put there."""
+    """An agent of Consul that answers every query at once with a body set by the test."""
 
     body: bytes = b"[]"
     head: bytes = b"HTTP/1.1 200 OK\r\nX-Consul-Index: 7\r\nContent-Type: application/json\r\n"
@@ -54,7 +54,7 @@ class Consul:
     ports: list[int] = field(default_factory=list[int])
 
     def know(self, *numbers: int) -> None:
-        """Know these instances from now on."""
+        """Return these instances from now on."""
         self.body = json.dumps([entry(number, self.ports[number]) for number in numbers]).encode()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -74,7 +74,7 @@ class Estate:
 
 @asynccontextmanager
 async def estates(folder: Path, *behaviours: Behaviour, **terms: Any) -> AsyncGenerator[Estate]:
-    """Start a gateway that knows its first instance."""
+    """Yield a gateway that knows its first instance."""
     async with AsyncExitStack() as stack:
         consul = Consul()
         servers = [await asyncio.start_server(closing(b), "127.0.0.1", 0) for b in (*behaviours, consul.serve)]
@@ -242,7 +242,7 @@ async def test_the_routes_survive_whatever_their_file_holds(estate: Estates, con
 
 
 async def time_left(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Say how much time the gateway gives."""
+    """Answer with the time that the gateway leaves for the request."""
     while received := await head(reader):
         said = next(line for line in received.split(b"\r\n") if line.lower().startswith(b"x-request-timeout-ms"))
         body = said.split(b":")[1].strip()
@@ -264,13 +264,13 @@ async def test_time_is_shared_only_with_instances_that_can_be_asked(
     gateway: Gateway, instances: int, request_: bytes, share: int
 ) -> None:
     port = await gateway(*[time_left] * instances, timeout_s=3000)
-    for _ in range(3):  # on a new connection, and on one that is kept
+    for _ in range(3):  # on a new connection, and on a kept one
         left_s = int((await ask(port, request_)).rpartition(b"\r\n")[2]) / 1000
         assert 0.9 * 3000 / share < left_s <= 3000 / share
 
 
 def closing_kept(seen: list[bytes], *, first: int = 1, abort: bool = False) -> Behaviour:
-    """Answers some requests on each connection, and closes it as the next one arrives."""
+    """Return an instance that answers some requests on each connection, and closes it as the next one arrives."""
 
     async def run(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for _ in range(first):

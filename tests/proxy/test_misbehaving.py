@@ -1,4 +1,4 @@
-"""Whatever an instance does: the exchange ends, the client gets a whole answer or none, and the next request is not the worse for it."""
+"""Invariants for any behaviour of an instance: the exchange ends, the client gets a whole answer or none, and the next request is unaffected."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -15,13 +15,13 @@ ENDS: tuple[End, ...] = ("stall", "close", "reset")
 
 
 def both(case: Case) -> Iterator[Case]:
-    """A case on a connection of its own, and on one that was used before."""
+    """Yield a case on a new connection, and on one that was used before."""
     yield case
     yield replace(case, warm=True)
 
 
 def cut(end: End) -> Iterator[Case]:
-    """Every sound answer, up to each of its bytes."""
+    """Yield every correct answer, cut at each of its bytes."""
     for name, answer in SOUND.items():
         for at in range(len(answer)):
             statuses = {504} if end == "stall" else {502}
@@ -34,7 +34,7 @@ def cut(end: End) -> Iterator[Case]:
 
 
 def broken(name: str, answer: bytes, *statuses: int, end: End = "close") -> Iterator[Case]:
-    """An answer that is none."""
+    """Yield cases with an invalid answer."""
     case = Case(name, answer, end, frozenset(statuses) or BAD)
     yield from both(case)
     yield from both(replace(case, method="POST"))
@@ -42,10 +42,10 @@ def broken(name: str, answer: bytes, *statuses: int, end: End = "close") -> Iter
 
 
 def surplus(name: str, answer: bytes, status: int, method: str = "GET") -> Iterator[Case]:
-    """An answer, and more than that."""
+    """Yield cases with an answer followed by more bytes."""
     case = Case(name, answer, "stall", frozenset({status}), method)
     yield from both(case)
-    # What comes when the answer was passed on already is no request's failure.
+    # Bytes that arrive after the answer was passed on fail no request.
     yield from both(replace(case, parts=5, lines=(0, 1)))
 
 

@@ -1,4 +1,4 @@
-"""The gateway's own endpoints on raw sockets, in the whole app, of which neither Consul nor a service is there."""
+"""The gateway's own endpoints on raw sockets, in the whole app, without Consul or a service."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ TRUSTED = "127.0.0.0/8"
 
 @pytest.fixture
 async def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[int]:
-    """Start the gateway, which takes loopback for the Ingress; its port."""
+    """Yield the port of a gateway that takes loopback for the Ingress."""
     monkeypatch.setattr(serving, "SETTLE_S", 0.0)
     monkeypatch.setattr(bodies, "CLIENT_S", 0.3)
     write_keys(tmp_path / "jwks.json", {"old": OLD})
@@ -57,7 +57,7 @@ async def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerato
 
 
 def parts(answer: bytes) -> tuple[int, dict[bytes, bytes], bytes]:
-    """Return status, headers and body of the one answer that there is."""
+    """Return status, headers and body of the only answer."""
     assert answer.count(b"HTTP/1.1 ") == 1
     given, _, body = answer.partition(b"\r\n\r\n")
     line, *lines = given.split(b"\r\n")
@@ -131,7 +131,7 @@ REFUSED = {
     "a body": request(b"/livez", CLIENT, b"Transfer-Encoding: chunked", method=b"POST") + b"g\r\n",
     "trailers": request(b"/livez", CLIENT, b"Transfer-Encoding: chunked", method=b"POST") + b"0\r\n@ x\r\n\r\n",
 }
-"""Requests that are refused before they are read, as the Ingress passes them on."""
+"""Requests that are refused before their body is read, as the Ingress passes them on."""
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -1,4 +1,4 @@
-"""Whatever a client or an instance does to its connection: no error of the gateway's, and no traceback in its log."""
+"""Disturbances of connections by a client or an instance cause no error of the gateway's, and no traceback in its log."""
 
 import asyncio
 import logging
@@ -66,7 +66,7 @@ async def opening_late(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
 
 
 def then(*parts: bytes, end: Callable[[asyncio.StreamWriter], None]) -> Behaviour:
-    """Return an instance that answers so much, and ends the connection."""
+    """Return an instance that sends some bytes, and ends the connection."""
 
     async def run(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await head(reader)
@@ -141,12 +141,12 @@ def total(name: str) -> float:
 async def until_idle() -> None:
     """Return once no request is being served."""
     async with asyncio.timeout(DEADLINE_S):
-        while total("active_requests"):  # noqa: ASYNC110 - a gauge says nothing when it changes
+        while total("active_requests"):  # noqa: ASYNC110 - a gauge has no event
             await asyncio.sleep(0.01)
 
 
 def unexpected(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Return the lines with a traceback, or of an error."""
+    """Return the log lines that are errors or have a traceback."""
     lines = caplog.get_records("call")
     return [caplog.handler.format(line) for line in lines if line.exc_info or line.levelno >= logging.ERROR]
 
@@ -179,7 +179,7 @@ async def test_what_a_peer_does_is_no_error_of_the_gateways(
 async def test_a_request_that_outlasts_the_server_is_no_error(
     gateway: Gateway, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """uvicorn cancels what is still being served when its time is up, such as an open WebSocket."""
+    """Cancel a request that outlasts the shutdown timeout, such as an open WebSocket, as uvicorn does."""
     reader, writer = await asyncio.open_connection("127.0.0.1", await gateway(opening))
     writer.write(OPEN)
     async with asyncio.timeout(DEADLINE_S):

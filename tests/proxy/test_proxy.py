@@ -11,7 +11,7 @@ GET = b"GET /s/1 HTTP/1.1\r\nHost: h\r\n\r\n"
 
 
 async def ask(port: int, request: bytes = GET, timeout_s: float = 10) -> bytes:
-    """The first answer to raw bytes, up to the end of the connection or of its declared length."""
+    """Return the first answer to raw bytes, up to the end of the connection or of its declared length."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         async with asyncio.timeout(timeout_s):
@@ -376,7 +376,7 @@ async def test_who_has_waited_long_does_not_end_the_request_of_the_next_one(gate
 
 
 async def test_a_route_that_wants_a_token_has_the_last_word(gateway: Gateway) -> None:
-    answer = await ask(await gateway(answering(), auth="required"))  # by a verifier that would do without
+    answer = await ask(await gateway(answering(), auth="required"))  # the verifier itself requires no token
     assert status(answer) == 401
     assert b"Missing token" in answer
     assert b"www-authenticate: Bearer" in answer

@@ -20,7 +20,7 @@ MEBIBYTE = 1024 * 1024
 
 
 async def exchange(port: int, *pieces: bytes) -> bytes:
-    """Return all that is answered to pieces of requests, until the gateway closes the connection."""
+    """Return all bytes of the answer to pieces of requests, until the gateway closes the connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     answer = b""
     try:
@@ -41,13 +41,13 @@ def request(target: bytes = b"/s/1", *fields: bytes, method: bytes = b"GET") -> 
 
 
 def ending(raw: bytes) -> bytes:
-    """Ask for the connection to be closed after the answer."""
+    """Return the request with a header that closes the connection after the answer."""
     return raw.replace(b"Host: h\r\n", b"Host: h\r\nConnection: close\r\n", 1)
 
 
 CONNECTION_BYTES = len(b"Connection" + b"close") + http1.FIELD_BYTES
 FIELDS_BYTES = http1.HEAD_LIMIT_BYTES - len(b"Host" + b"h" + b"X") - 2 * http1.FIELD_BYTES
-"""The most that a field X may hold, next to Host."""
+"""Maximum bytes of a field X, next to Host."""
 
 
 WITHIN = {
@@ -115,10 +115,33 @@ async def test_a_larger_one_is_refused_and_ends_the_connection(gateway: Gateway,
     assert status(await exchange(port, ending(GET))) == 200
 
 
-async def test_a_larger_head_of_a_head_request_is_refused_without_a_body(gateway: Gateway) -> None:
-    answer = await exchange(await gateway(answering()), request(b"/s/1", b"X: " + b"x" * 40_000, method=b"HEAD"))
-    assert status(answer) == 431
-    assert answer.endswith(b"\r\n\r\n")
+UNREADABLE = [
+    (b"/s/1 HTTP/1.1\r\nX: " + b"x" * 40_000, 431),
+    (b"/" + b"x" * 9000 + b" HTTP/1.1", 414),
+    (b"/s/\x80 HTTP/1.1", 400),
+    (b"/s/\x7f HTTP/1.1", 400),
+    (b"s HTTP/1.1", 400),
+    (b"/s/1#x HTTP/1.1", 400),
+    (b"http:///s/1 HTTP/1.1", 400),
+    (b"/s/1 HTTP/1.1\r\nno field", 400),
+    (b"/s/1 HTTP/1.1\r\nA\x80: x", 400),
+    (b"/s/1 HTTP/1.1\r\nContent-Length: x", 400),
+    (b"/s/1 HTTP/1.1\r\nTransfer-Encoding: x", 400),
+    (b"/s/1 HTTP/1.7", 400),
+    (b"/s/1 HTTP/2.0", 505),
+]
+
+
+@pytest.mark.parametrize("upgrade", [b"", b"\r\nConnection: Upgrade\r\nUpgrade: h2"])
+@pytest.mark.parametrize(("line", "code"), UNREADABLE)
+async def test_a_head_request_is_refused_without_a_body(
+    gateway: Gateway, line: bytes, code: int, upgrade: bytes
+) -> None:
+    port = await gateway(answering())
+    for method in (b"HEAD", b"GET"):
+        answer = await exchange(port, method + b" " + line + b"\r\nHost: api.test" + upgrade + b"\r\n\r\n")
+        assert status(answer) == code
+        assert answer.endswith(b"\r\n\r\n") is (method == b"HEAD")
 
 
 async def test_those_before_a_refused_request_are_answered_first(gateway: Gateway) -> None:
@@ -146,7 +169,7 @@ async def test_large_fields_of_many_requests_are_not_kept(gateway: Gateway) -> N
         after, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert after - before < MEBIBYTE / 2  # all that is kept of the smaller ones alone would be thrice as much
+    assert after - before < MEBIBYTE / 2  # all that is kept of the smaller ones would be thrice as much
     assert peak - before < 8 * MEBIBYTE
 
 
@@ -186,7 +209,7 @@ LAST = b"!"
 
 
 async def body_of(reader: asyncio.StreamReader, received: bytes) -> bytes:
-    """Return the body of a request, of which the head was received."""
+    """Return the body of a request, after its head."""
     if size := re.search(rb"\r\ncontent-length: (\d+)", received, re.IGNORECASE):
         return await reader.readexactly(int(size[1]))
     body = b""
@@ -199,7 +222,7 @@ async def body_of(reader: asyncio.StreamReader, received: bytes) -> bytes:
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answer, as an instance, with the request's line, the names of its fields and its body."""
+    """Answer, as an instance, with the request line, the names of its fields, and its body."""
     while received := await head(reader):
         line, *fields = received.strip().split(b"\r\n")
         names = b",".join(field.partition(b":")[0].lower() for field in fields)
@@ -208,7 +231,7 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 
 INNER = b"GET /s/inner HTTP/1.1\r\nHost: h\r\n\r\n" + LAST
-"""A body that would be a request, were it taken for one."""
+"""A body that would be a request if it were parsed as one."""
 FRAMINGS = {
     "length": (b"Content-Length: %d" % len(INNER), INNER),
     "chunks": (
@@ -257,12 +280,12 @@ async def test_many_ignored_upgrades_in_one_packet_are_answered_in_turn(gateway:
     [
         (b"CONNECT h:443", b"CONNECT", ("CONNECT", "h:443")), (b"CONNECT /s", b"CONNECT", ("CONNECT", "/s")),
         (b"HACK /s", b"method", None), (b"get /s", b"method", None), (b"GETX /s", b"method", None),
-        (b"GET h:443", b"target", None),
+        (b"GET h:443", b"target", ("GET", None)),
         (b"GET /s?secret#x", b"target", ("GET", "/s")),
     ],
 )  # fmt: skip
 async def test_who_is_refused_before_being_read_reads_why(
-    gateway: Gateway, caplog: pytest.LogCaptureFixture, line: bytes, reason: bytes, known: tuple[str, str] | None
+    gateway: Gateway, caplog: pytest.LogCaptureFixture, line: bytes, reason: bytes, known: tuple[str, str | None] | None
 ) -> None:
     port = await gateway(answering())
     caplog.clear()
@@ -315,7 +338,7 @@ async def test_trailers_are_no_header_fields(gateway: Gateway) -> None:
 
 @pytest.mark.parametrize(
     "rest",
-    [b"0\r\nX: " + b"x" * 100_000 + b"\r\n\r\n", b"0\r\n" + b"X: x\r\n" * 20_000 + b"\r\n", b"1;" + b"x" * 300_000 + b"\r\n!\r\n0\r\n\r\n"],
+    [b"0\r\nX: " + b"x" * 100_000 + b"\r\n\r\n", b"0\r\n" + b"X: x\r\n" * 20_000 + b"\r\n", b"1;" + b"x" * 900_000 + b"\r\n!\r\n0\r\n\r\n"],
     ids=["a trailer", "trailers", "an extension"],
 )  # fmt: skip
 async def test_what_a_body_has_besides_its_bytes_is_limited(gateway: Gateway, rest: bytes) -> None:
@@ -348,7 +371,7 @@ async def test_the_answer_to_head_has_no_body(gateway: Gateway, raw: bytes, code
             writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n")
 
     port = await gateway(answer_head)
-    await exchange(port, ending(request(b"/s/1", method=b"HEAD")))  # a connection at hand: what follows needs no task
+    await exchange(port, ending(request(b"/s/1", method=b"HEAD")))  # an existing connection: what follows needs no task
     answer = await exchange(port, raw + ending(request(b"/s/1", method=b"HEAD")))
     heads = answer.split(b"\r\n\r\n")
     assert [int(part.removeprefix(b"HTTP/1.1 ")[:3]) for part in heads[:-1]] == [code, 200]
@@ -363,7 +386,7 @@ def answers(**labels: str) -> float:
 
 
 def in_flight() -> float:
-    """Return how many requests the gauges still count."""
+    """Return the number of requests that the gauges still count."""
     names = ("active_requests", "gateway_in_flight", "gateway_upstream_in_flight")
     return sum(s.value for metric in REGISTRY.collect() if metric.name in names for s in metric.samples)
 
@@ -395,7 +418,7 @@ async def test_an_error_without_a_task_is_an_answer_and_a_line(
         return works(*given, **named)
 
     port = await gateway(answering())
-    await exchange(port, ending(GET))  # a connection at hand: what follows needs no task
+    await exchange(port, ending(GET))  # an existing connection: what follows needs no task
     before, counted = in_flight(), answers(status_code="500")
     monkeypatch.setattr(*failing, fail_once)
     answer = await exchange(port, GET + ending(GET))

@@ -1,4 +1,4 @@
-"""One client may have a share of a service's places, whatever it holds them with; the others are served."""
+"""One client's share of a service's places is limited, whatever it occupies them with; others are served."""
 
 import asyncio
 import resource
@@ -28,21 +28,21 @@ from tests.proxy.test_proxy import GET, status
 from tests.proxy.test_websockets import ACCEPT, OPEN
 
 PIECE_S = 0.02
-"""Between two pieces of an endless answer: the other requests are served meanwhile."""
+"""Seconds between two pieces of an endless answer: the other requests are served meanwhile."""
 GREEDY, OTHER = "127.0.0.2", "127.0.0.3"
 SLOW_BODY = b"POST /s HTTP/1.1\r\nHost: h\r\nContent-Length: 29\r\n\r\ng"
 
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All ends of all connections share this process, which may be slow."""
+    """Raise the connect timeouts: all ends of all connections share this process, which may be slow."""
     monkeypatch.setattr(upstream, "CONNECT_TIMEOUT_S", 60)
     monkeypatch.setattr(tunnel, "CONNECT_TIMEOUT_S", 60)
 
 
 @pytest.fixture(autouse=True)
 def descriptors() -> Iterator[None]:
-    """Enough for a thousand connections and their other ends."""
+    """Raise the limit of open files to allow a thousand connections and their other ends."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     yield
@@ -50,7 +50,7 @@ def descriptors() -> Iterator[None]:
 
 
 async def instance(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answers /s/1 at once, and everything else in a way that takes its time."""
+    """Answer /s/1 at once, and keep every other request open."""
     while received := await head(reader):
         if b"upgrade: websocket" in received.lower():
             writer.write(ACCEPT)
@@ -75,7 +75,7 @@ async def connect(port: int, client: str) -> tuple[asyncio.StreamReader, asyncio
 async def held(
     port: int, request: bytes, number: int, client: str = GREEDY
 ) -> AsyncGenerator[list[asyncio.StreamReader]]:
-    """Connections of one client, each with a request that keeps its place."""
+    """Yield connections of one client, each with a request that keeps its place."""
     connections = [await connect(port, client) for _ in range(number)]
     try:
         for _, writer in connections:
@@ -151,7 +151,7 @@ async def test_a_client_beyond_its_share_is_refused_alone(gateway: Gateway, requ
 
 async def test_tokens_whose_keys_are_fetched_have_a_share_too(gateway: Gateway) -> None:
     class Fetching(Verifier):
-        """Knows no key, and waits for the keys of another issuer."""
+        """A verifier that knows no key, and waits for the keys of another issuer."""
 
         def claims(self, authorization: str | None) -> None:  # noqa: ARG002 - Verifier's
             raise UnknownKeyError("https://other.example")
@@ -188,7 +188,7 @@ async def test_a_request_that_meets_an_error_of_ours_keeps_no_place(
 
 @pytest.fixture
 def proxy() -> Proxy:
-    """Without routes; its own endpoints never answer, but for /health."""
+    """Return a proxy without routes; its own endpoints never answer, except /health."""
     directory = cast("Directory", SimpleNamespace(table=RouteTable(()), services={}))
     trusted = Peers(Routing(trusted="10.0.0.0/24").networks())
     return Proxy(waiting, directory, Verifier(Auth(required=False)), trusted, RateLimits(Cache()))

@@ -1,4 +1,4 @@
-"""Attacks on the verification of tokens, through the gateway: RFC 8725, RFC 7515 to 7519, RFC 6750, and what was found in other libraries."""
+"""Attacks on the verification of tokens, through the gateway: RFC 8725, RFC 7515 to 7519, RFC 6750, and vulnerabilities of other libraries."""
 
 import asyncio
 import base64
@@ -37,10 +37,10 @@ WEAK = rsa.generate_private_key(65537, 1024)  # noqa: S505
 EC, EC384 = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP384R1())
 ED, MINE = ed25519.Ed25519PrivateKey.generate(), ed25519.Ed25519PrivateKey.generate()
 NEUTRAL = b"\1" + bytes(31)
-"""The neutral point of Ed25519: as a key, it has one signature for every message."""
+"""Encoded neutral element of Ed25519: as a key, it has one signature for every message."""
 FORGED = NEUTRAL + bytes(32)
 ORDER = bytes.fromhex("ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551")
-"""Of P-256."""
+"""Order of P-256."""
 
 
 def b64(data: bytes) -> str:
@@ -56,7 +56,7 @@ def secret(kid: str, key: bytes) -> dict[str, Any]:
 
 
 def public(kid: str, key: Any, **more: Any) -> dict[str, Any]:
-    """A private key's public half, as an issuer publishes it."""
+    """Return a private key's public half, as an issuer publishes it."""
     algorithm = {rsa.RSAPrivateKey: RSAAlgorithm, ec.EllipticCurvePrivateKey: ECAlgorithm}
     kind: Any = next((algorithm[base] for base in algorithm if isinstance(key, base)), OKPAlgorithm)
     return {**kind.to_jwk(key.public_key(), as_dict=True), "kid": kid} | more
@@ -88,7 +88,7 @@ OTHER_SET: dict[str, Any] = {
 def token(
     key: Any = SECRET, alg: str = "HS256", kid: Any = "own", claims: Any = None, said: Any = None, **header: Any
 ) -> str:
-    """A token; `said` is the algorithm in its header where that is another than the one it is signed with; ... takes a header away."""
+    """Return a token; `said` is the algorithm in its header where that differs from the one it is signed with; ... removes a header."""
     full = {"alg": said or alg, "typ": "JWT", "kid": kid} | header
     written_header = {name: value for name, value in full.items() if value is not ...}
     signed = f"{b64(written(written_header))}.{b64(written(payload() if claims is None else claims))}"
@@ -96,13 +96,13 @@ def token(
 
 
 def payload(**other: Any) -> dict[str, Any]:
-    """Claims of our own issuer; ... takes one away."""
+    """Return claims of our own issuer; ... removes one."""
     claims = {"iss": "estate", "aud": "estate", "sub": "ada", "iat": NOW - 10, "exp": NOW + DAY_S} | other
     return {name: value for name, value in claims.items() if value is not ...}
 
 
 def theirs(key: Any, alg: str, kid: Any, **header: Any) -> str:
-    """A token of the other issuer."""
+    """Return a token of the other issuer."""
     return token(key, alg, kid, payload(iss=OTHER), **header)
 
 
@@ -111,7 +111,7 @@ def claiming(**other: Any) -> str:
 
 
 def bytes_claiming(text: bytes) -> str:
-    """A signed token whose claims are written as JSON writers do not, after valid ones."""
+    """Return a signed token with valid claims, followed by claims written as no JSON writer would."""
     return token(claims=written(payload(exp=...))[:-1] + b"," + text + b"}")
 
 
@@ -120,7 +120,7 @@ def unsigned(signature: str = "", **header: Any) -> str:
 
 
 def under(header: bytes, *rest: str) -> str:
-    """A token with a header as it is written here."""
+    """Return a token with a header exactly as given."""
     return ".".join((b64(header), *rest))
 
 
@@ -129,7 +129,7 @@ def resigned(value: str, signature: bytes) -> str:
 
 
 def in_der(value: str) -> str:
-    """A token whose signature is right, and in the form that X.509 has and JWS has not."""
+    """Return a token with a correct signature in the encoding of X.509, which JWS does not use."""
     return resigned(value, EC.sign(value.rpartition(".")[0].encode(), ec.ECDSA(hashes.SHA256())))
 
 
@@ -530,15 +530,15 @@ MALFORMED = {
 
 @dataclass
 class Guarded:
-    """A gateway that asks for tokens, and what was seen behind it."""
+    """A gateway that requires tokens, and the requests seen behind it."""
 
     verifier: Verifier
     port: int = 0
     keys_url: str = ""
     fetched: list[str] = field(default_factory=list[str])
-    """Paths that were asked for where the other issuer has its keys."""
+    """Paths requested from the other issuer's key server."""
     seen: list[bytes] = field(default_factory=list[bytes])
-    """Requests that the service got."""
+    """Requests that reached the service."""
 
     async def ask(self, *lines: bytes) -> bytes:
         return await ask(self.port, b"GET /s/1 HTTP/1.1\r\nHost: h\r\n" + b"".join(lines) + b"\r\n")
@@ -546,7 +546,7 @@ class Guarded:
 
 @asynccontextmanager
 async def guarding(folder: Path) -> AsyncGenerator[Guarded]:
-    """A gateway that takes our own tokens and those of another issuer, with a folder for our keys."""
+    """Yield a gateway that accepts our own tokens and those of another issuer, with a folder for our keys."""
     fetched: list[str] = []
     seen: list[bytes] = []
 
@@ -574,10 +574,10 @@ async def guarding(folder: Path) -> AsyncGenerator[Guarded]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Guarded]:
-    """One gateway for all attacks: to start one for each took most of their time."""
+    """Yield one gateway for all attacks: starting one for each took most of their time."""
     async with guarding(tmp_path_factory.mktemp("keys")) as guarded:
         yield guarded
-        for name, value in VALID.items():  # none of the attacks has made it refuse everything
+        for name, value in VALID.items():  # none of the attacks has made the gateway refuse everything
             assert status(await guarded.ask(bearer(value))) == 200, name
 
 
@@ -588,12 +588,12 @@ def guarded(shared: Guarded) -> Iterator[Guarded]:
 
 
 def bearer(value: str | bytes) -> bytes:
-    # What is no Latin-1 cannot be in a header but as the bytes of UTF-8.
+    # Characters outside Latin-1 can be in a header only as UTF-8 bytes.
     return b"Authorization: Bearer %b\r\n" % (value.encode("latin-1") if isinstance(value, str) else value)
 
 
 def is_refusal(answer: bytes) -> bool:
-    """Whether it is the 401 that a client can understand."""
+    """Return whether the answer is the 401 that a client can understand."""
     lines = answer.partition(b"\r\n\r\n")[0].lower().split(b"\r\n")
     return (
         status(answer) == 401
@@ -691,7 +691,7 @@ def graft(chance: random.Random, text: str) -> str:
 
 
 def respell(chance: random.Random, text: str) -> str:
-    """Header or payload as other JSON, with another member or without one."""
+    """Return a token with its header or payload as other JSON, with another member or without one."""
     parts = text.split(".")
     at = chance.randrange(min(2, len(parts)))
     try:
@@ -708,7 +708,7 @@ def respell(chance: random.Random, text: str) -> str:
 
 
 def reencode(chance: random.Random, text: str) -> str:
-    """The same bytes in another alphabet, padded, or with other spare bits."""
+    """Return a token with the same bytes in another alphabet, padded, or with other spare bits."""
     head, _, last = text.rpartition(".")
     if chance.random() < 0.5 and last and last[-1] in SPARE:
         return f"{head}.{last[:-1]}{SPARE[SPARE.index(last[-1]) ^ chance.randint(1, 3)]}"
@@ -719,7 +719,7 @@ MUTATIONS: tuple[Mutation, ...] = (flip, replace, drop, swap, rearrange, graft, 
 
 
 def mutants(seed: int, number: int) -> list[str]:
-    """So many tokens that are not what a valid one was."""
+    """Return tokens that differ from every valid one."""
     chance = random.Random(seed)  # noqa: S311
     valid = set(VALID.values())
     found: list[str] = []
@@ -727,7 +727,7 @@ def mutants(seed: int, number: int) -> list[str]:
         mutant = chance.choice(list(VALID.values()))
         for mutate in chance.choices(MUTATIONS, k=chance.choice([1, 1, 1, 2, 3])):
             mutant = mutate(chance, mutant) or "."
-        if mutant.strip(" \t") not in valid:  # blanks around a token are none of it
+        if mutant.strip(" \t") not in valid:  # blanks around a token do not belong to it
             found.append(mutant)
     return found
 
@@ -744,7 +744,7 @@ async def test_none_of_9000_mutations_is_verified(guarded: Guarded) -> None:
     for mutant in mutants(seed, 9000):
         try:
             outcome: Any = await guarded.verifier.authenticate(f"Bearer {mutant}")
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is to be the refusal
+        except Exception as error:  # noqa: BLE001 - any error has to be the refusal
             outcome = error
         assert isinstance(outcome, Problem), (seed, mutant, outcome)
         assert outcome.kind.status == 401, (seed, mutant, outcome)

@@ -19,7 +19,7 @@ SERVER, CLIENT = Span.SPAN_KIND_SERVER, Span.SPAN_KIND_CLIENT
 
 
 def of_trace(flags: str) -> bytes:
-    """GET, by a caller that has begun a trace."""
+    """Return a GET from a caller that has begun a trace."""
     return GET.replace(b"\r\n\r\n", f"\r\ntraceparent: 00-{TRACE}-{CALLER}-{flags}\r\n\r\n".encode())
 
 
@@ -31,14 +31,14 @@ def collector() -> Iterator[Collector]:
 
 @pytest.fixture
 async def spans(collector: Collector) -> AsyncIterator[Spans]:
-    """Of the gateway: all of its own traces, until a test wants it otherwise."""
+    """Yield the gateway's spans: it records all of its own traces unless a test changes that."""
     spans = Spans("api-gateway", collector.endpoint, ratio=1)
     yield spans
     await asyncio.to_thread(spans.close)
 
 
 def serving(spans: Spans) -> Behaviour:
-    """A service, as the gateway's instance: one request a connection."""
+    """Return a service as the gateway's instance: one request per connection."""
 
     async def app(scope: Scope, _receive: Receive, send: Send) -> None:
         scope["route_template"] = "/s/{id}"
@@ -55,7 +55,7 @@ def serving(spans: Spans) -> Behaviour:
             return {"type": "http.request"}
 
         async def send(message: object) -> None:
-            """It is the gateway's own answer that the test looks at."""
+            """Ignore the message: the tests look at the gateway's own answer."""
 
         await observed({"type": "http", "method": "GET", "path": "/s/1", "headers": headers}, receive, send)
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok")
@@ -114,7 +114,7 @@ async def test_every_request_is_a_trace_however_it_was_answered(
 ) -> None:
     port = await gateway(answering(), spans=spans)
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
-        # The second goes over a connection that is there, and is answered without a task; the third is refused, the last is not proxied.
+        # The second goes over an existing connection, and is answered without a task; the third is refused, the last is not proxied.
         answers = [
             await client.request(*words) for words in (("GET", "/s/1"), ("GET", "/s/1"), ("TRACE", "/s"), ("GET", "/"))
         ]

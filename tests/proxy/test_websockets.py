@@ -1,4 +1,4 @@
-"""WebSockets through the gateway, on raw sockets: bytes are handed on whatever they mean."""
+"""WebSockets through the gateway, on raw sockets: bytes are forwarded whatever they mean."""
 
 import asyncio
 
@@ -12,7 +12,7 @@ ACCEPT = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: w
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Opens a WebSocket, greets at once, and sends back what comes."""
+    """Open a WebSocket, greet at once, and send back what arrives."""
     received = (await head(reader)).lower()
     assert b"upgrade: websocket\r\n" in received
     assert b"sec-websocket-key: a2v5\r\n" in received

@@ -1,4 +1,4 @@
-"""What Alertmanager makes of the stack's receivers, by amtool."""
+"""Alertmanager's parsing of the stack's receivers, with amtool."""
 
 import re
 import subprocess
@@ -34,7 +34,7 @@ def settings_with(*receivers: dict[str, Any]) -> list[Receiver]:
 
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """alertmanager.yml with one receiver of each kind, and their secrets beside it."""
+    """Return alertmanager.yml with one receiver of each kind; their secrets are in the same folder."""
     monkeypatch.setattr(alert_routes, "FOLDER", str(tmp_path))
     receivers = settings_with(*RECEIVERS)
     for receiver in receivers:
@@ -44,14 +44,14 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def amtool(*words: str) -> str:
-    """What it prints."""
+    """Return the output of amtool."""
     done = subprocess.run([str(tool("amtool")), *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
 def test_alertmanager_takes_the_configuration_of_every_kind_of_receiver(file: Path) -> None:
-    assert f"{len(RECEIVERS) + 1} receivers" in amtool("check-config", str(file))  # and nobody
+    assert f"{len(RECEIVERS) + 1} receivers" in amtool("check-config", str(file))  # and the null receiver
 
 
 @pytest.mark.parametrize(

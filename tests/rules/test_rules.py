@@ -1,4 +1,4 @@
-"""Every alert rings when it should and not when it should not, by promtool; the cases are in cases.yaml."""
+"""Every alert fires when it should and not when it should not, by promtool; the cases are in cases.yaml."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ from toolchain.program import run_program
 
 Case = dict[str, Any]
 CASES: dict[str, list[Case]] = yaml.load((Path(__file__).parent / "cases.yaml").read_text(), yaml.BaseLoader)  # noqa: S506
-"""Text alone: to a safe loader 0x20 would be a number."""
+"""Cases with text values only: a safe loader would read 0x20 as a number."""
 SETTINGS = load_stack(PROJECT / "stacks" / "Pulumi.local.yaml")
 RUNBOOKS_URL = "https://example.com/docs/runbooks"
 GROUPS = groups({"user-service": SETTINGS.of("user-service").slo}, SETTINGS.postgres.backup.too_old_h, RUNBOOKS_URL)
@@ -27,7 +27,7 @@ ALERTS = sorted({rule["alert"] for group in GROUPS for rule in group["rules"] if
 
 @pytest.fixture(scope="module", autouse=True)
 def promtool_is_there() -> None:
-    """Fail at once where it is not: to build it takes longer than a test may, and shows nothing within one."""
+    """Fail at once where promtool is missing: building it takes longer than a test may, and the build prints nothing within one."""
     embedded = os.environ.get("TOOLS", "embedded") == "embedded"
     assert toolbox().folder.exists() or not embedded, "the tools are not built: make tools"
     assert tool("promtool"), "promtool is not there: make tools, or with TOOLS=system put it on PATH"
@@ -38,21 +38,21 @@ def tool(name: str) -> str | None:
 
 
 def promtool(*words: str, cwd: Path) -> str:
-    """What it prints."""
+    """Return the output of promtool."""
     done = subprocess.run([str(tool("promtool")), *words], cwd=cwd, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
 def groups_of(alert: str) -> list[dict[str, Any]]:
-    """The groups that an alert needs: its own, and those that compute its objective."""
+    """Return the groups that an alert needs: its own, and those that compute its objective."""
     needed = [group for group in GROUPS if alert in [rule.get("alert") for rule in group["rules"]]]
     recorded = any("slo:" in rule["expr"] for group in needed for rule in group["rules"])
     return [group for group in GROUPS if group in needed or (recorded and "record" in group["rules"][0])]
 
 
 def promtool_test(alert: str, case: Case) -> dict[str, Any]:
-    """A case as promtool has it: the services of which the alert rings."""
+    """Return a case in promtool's form: the services for which the alert fires."""
     interval = case.get("interval", "15s")
     rings = [{"labels": f'{{service="{case["rings"]}"}}', "value": 1}] if "rings" in case else []
     firing = f'group by (service) (ALERTS{{alertname="{alert}",alertstate="firing"}})'

@@ -1,4 +1,4 @@
-"""Every alert has a page that says what to do, and the commands on it are there."""
+"""Every alert has a runbook, and the commands in it exist."""
 
 import re
 
@@ -22,9 +22,9 @@ def test_every_alert_has_a_page_and_every_page_an_alert() -> None:
     }
 
 
-def test_every_page_says_how_to_look_and_to_mend_and_how_to_rehearse() -> None:
+def test_every_page_has_diagnosis_remediation_and_a_test() -> None:
     for page, text in PAGES.items():
-        assert re.findall(r"^## (.*)$", text, re.MULTILINE) == ["Look", "Mend", "Break it, to rehearse"], page
+        assert re.findall(r"^## (.*)$", text, re.MULTILINE) == ["Diagnosis", "Remediation", "How to test"], page
 
 
 def test_every_make_on_a_page_is_one_that_there_is() -> None:
@@ -34,7 +34,7 @@ def test_every_make_on_a_page_is_one_that_there_is() -> None:
 
 
 def test_a_command_answers_where_something_has_never_happened() -> None:
-    """With jsonpath, kubectl prints nothing for a field that is not there; as a column it is `<none>`."""
+    """Refuse jsonpath, with which kubectl prints nothing for a missing field; as a column it is `<none>`."""
     assert [page for page, text in PAGES.items() if "jsonpath" in text] == []
 
 

@@ -1,4 +1,4 @@
-"""Fixtures of what is tested as the tools that the cluster runs."""
+"""Fixtures for tests that run the tools of the cluster."""
 
 from collections.abc import Iterator
 
@@ -9,6 +9,6 @@ from tests.score.controller import Controller, started
 
 @pytest.fixture(scope="package")
 def controller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Controller]:
-    """Start the Ingress controller."""
+    """Yield a running Ingress controller."""
     with started(tmp_path_factory.mktemp("controller")) as running:
         yield running

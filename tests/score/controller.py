@@ -1,4 +1,4 @@
-"""The embedded Ingress controller as a process on loopback, before a recorder in the place of the gateway."""
+"""The embedded Ingress controller as a process on loopback, before a recorder in place of the gateway."""
 
 import os
 import re
@@ -32,7 +32,7 @@ USERS = "/api/v1/users"
 SOCKET = f"{USERS}/socket"
 """Path at which the gateway agrees to open a WebSocket."""
 REPLACED = "/replaced"
-"""Path at which one of two gateways has just gone."""
+"""Path at which one of two gateways has just gone away."""
 CLOSED_PORT = 1
 OPEN = ("Connection: keep-alive, Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==")
 ADDRESS = "127.0.0.2"
@@ -47,12 +47,12 @@ def free_port() -> int:
 
 @dataclass(frozen=True)
 class Received:
-    """A request as the gateway gets it."""
+    """A request as the gateway receives it."""
 
     method: str
     path: str
     headers: list[tuple[str, str]]
-    """Fields, with names in lower case."""
+    """Header fields, with names in lower case."""
     body: bytes
 
     def values(self, name: str) -> list[str]:
@@ -62,7 +62,7 @@ class Received:
 
 @dataclass(frozen=True)
 class Controller:
-    """A running controller, and the requests that it has passed on."""
+    """A running controller, and the requests that it has forwarded."""
 
     trust: ssl.SSLContext
     http_port: int = field(default_factory=free_port)
@@ -70,11 +70,11 @@ class Controller:
     support_port: int = field(default_factory=free_port)
     received: list[Received] = field(default_factory=list[Received])
     answers: dict[str, bytes] = field(default_factory=dict[str, bytes])
-    """Answers of the gateway for each path that has not the usual one."""
+    """Answers of the gateway for each path with an unusual one."""
 
     @contextmanager
     def connect(self, *, encrypted: bool = True, protocol: str = "http/1.1") -> Generator[socket.socket]:
-        """Open a connection as a client does."""
+        """Yield a connection, opened as a client does."""
         port = self.https_port if encrypted else self.http_port
         self.trust.set_alpn_protocols([protocol])
         with socket.create_connection(("127.0.0.1", port), DEADLINE_S, (ADDRESS, 0)) as plain:
@@ -86,13 +86,13 @@ class Controller:
                 yield connection
 
     def ask(self, request: bytes, *, encrypted: bool = True) -> bytes:
-        """Return everything that is answered to what a client sends, until the controller closes the connection."""
+        """Return all bytes of the answer to a client's request, until the controller closes the connection."""
         with self.connect(encrypted=encrypted) as connection:
             connection.sendall(request)
             return b"".join(iter(lambda: connection.recv(65536), b""))
 
     def pass_on(self, request: bytes) -> Received:
-        """Return the one request that reaches the gateway."""
+        """Send a request, and return the one that reaches the gateway."""
         self.received.clear()
         answer = self.ask(request)
         assert answer.startswith(b"HTTP/1.1 200 "), answer
@@ -100,7 +100,7 @@ class Controller:
         return one
 
     def counts(self) -> dict[int, int]:
-        """Return how many requests the controller has counted for each status of their answers."""
+        """Return the number of requests that the controller has counted for each status of their answers."""
         with urlopen(f"http://127.0.0.1:{self.support_port}/metrics", timeout=DEADLINE_S) as answer:
             page = answer.read().decode()
         found: dict[int, int] = {}
@@ -117,7 +117,7 @@ def body_of(headers: Message, read: Callable[[int], bytes], read_line: Callable[
 
     Raises:
         EOFError: it breaks off.
-        ValueError: it breaks off, or is none.
+        ValueError: it breaks off, or is malformed.
     """
     if headers.get("Transfer-Encoding") != "chunked":
         return whole(read, int(headers.get("Content-Length", "0")))
@@ -140,7 +140,7 @@ def whole(read: Callable[[int], bytes], size: int) -> bytes:
 
 @contextmanager
 def recording(received: list[Received], answers: dict[str, bytes]) -> Generator[int]:
-    """Record requests in the place of the gateway, and answer each with 200 or as its path has it; the value is its port."""
+    """Yield the port of a server in place of the gateway that records requests, and answers each with 200 or as set for its path."""
 
     class Recorder(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -171,11 +171,11 @@ def recording(received: list[Received], answers: dict[str, bytes]) -> Generator[
         do_GET = do_HEAD = do_POST = do_DELETE = handle_any  # noqa: N815 - the names that the base class looks for
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-            """Say nothing."""
+            """Log nothing."""
 
     class Server(ThreadingHTTPServer):
         def handle_error(self, request: Any, client_address: Any) -> None:
-            """Record nothing of a request that breaks off."""
+            """Ignore a request that breaks off."""
 
     with Server(("127.0.0.1", 0), Recorder) as server:
         thread = Thread(target=server.serve_forever, daemon=True)
@@ -186,7 +186,7 @@ def recording(received: list[Received], answers: dict[str, bytes]) -> Generator[
 
 
 def arguments(http_port: int, https_port: int) -> list[str]:
-    """Return the controller's arguments in the cluster, less those for which it needs one."""
+    """Return the controller's arguments in the cluster, without those that require a cluster."""
     text = Template((MANIFESTS / "ingress.yaml").read_text()).safe_substitute(
         http_port=http_port, https_port=https_port, node="127.0.0.1"
     )
@@ -196,7 +196,7 @@ def arguments(http_port: int, https_port: int) -> list[str]:
 
 
 def routes(gateway: str) -> str:
-    """Return the routes that the controller makes of the API's Ingress, and one as a certificate's issuer has it."""
+    """Return the routes that the controller makes of the API's Ingress, and one like a certificate issuer's."""
     predicates = {"Exact": "Path", "Prefix": "PathSubtree"}
     paths = {USERS: "Prefix", "/.well-known/acme-challenge": "Prefix"} | OWN_PATHS
     made = [f'{predicates[of]}("{path}") -> "{gateway}"' for path, of in paths.items()]
@@ -206,7 +206,7 @@ def routes(gateway: str) -> str:
 
 @contextmanager
 def started(folder: Path) -> Generator[Controller]:
-    """Run the controller, with the arguments that it has in the cluster."""
+    """Run the controller for the time of the context, with its arguments in the cluster."""
     embedded = os.environ.get("TOOLS", "embedded") == "embedded"
     assert toolbox().folder.exists() or not embedded, "the tools are not built: make tools"
     program = shutil.which("skipper", path=toolbox().path)

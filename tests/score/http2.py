@@ -1,4 +1,4 @@
-"""HTTP/2 in frames (RFC 9113), as a client may send them: well formed or not."""
+"""HTTP/2 in frames (RFC 9113), as a client may send them: well-formed or not."""
 
 import socket
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ class Frame:
     payload: bytes = b""
 
     def encoded(self) -> bytes:
-        """Return the frame as it is sent."""
+        """Return the encoded frame."""
         length = len(self.payload).to_bytes(3, "big")
         return length + bytes([self.kind, self.flags]) + self.stream.to_bytes(4, "big") + self.payload
 
@@ -33,7 +33,7 @@ SETTINGS_FRAME = Frame(SETTINGS, 0, 0)
 
 
 def block(*fields: tuple[str, str]) -> bytes:
-    """Return fields in HPACK, each as a literal without an index."""
+    """Return fields in HPACK, each as a literal without indexing."""
     return b"".join(b"\0" + b"".join(bytes([len(word)]) + word.encode() for word in field) for field in fields)
 
 
@@ -45,7 +45,7 @@ def headers(stream: int, method: str, path: str, *fields: tuple[str, str], end: 
 
 
 def data(stream: int, payload: bytes, *, end: bool = False) -> Frame:
-    """Return a piece of a body."""
+    """Return a DATA frame with a piece of a body."""
     return Frame(DATA, END_STREAM if end else 0, stream, payload)
 
 
@@ -55,14 +55,14 @@ def send(connection: socket.socket, *frames: Frame) -> None:
 
 
 def frames(connection: socket.socket) -> Iterator[Frame]:
-    """Yield what comes, until the other side closes the connection."""
+    """Yield the received frames, until the other side closes the connection."""
     while head := exactly(connection, 9):
         payload = exactly(connection, int.from_bytes(head[:3], "big"))
         yield Frame(head[3], head[4], int.from_bytes(head[5:], "big"), payload)
 
 
 def exactly(connection: socket.socket, size: int) -> bytes:
-    """Return so many bytes, or those before the connection's end."""
+    """Return this number of bytes, or fewer where the connection ends before."""
     got = b""
     while len(got) < size and (more := connection.recv(size - len(got))):
         got += more
@@ -70,7 +70,7 @@ def exactly(connection: socket.socket, size: int) -> bytes:
 
 
 def outcome(connection: socket.socket, stream: int) -> int | str:
-    """Return the status that a stream is answered with, or how it is ended without one."""
+    """Return the status of a stream's answer, or the way in which it ended without one."""
     for frame in frames(connection):
         if frame.kind == SETTINGS and not frame.flags & ACK:
             send(connection, Frame(SETTINGS, ACK, 0))

@@ -1,4 +1,4 @@
-"""Every object of a kind that an operator adds is one that the operator's release knows down to its last field."""
+"""Every object of a kind that an operator adds is valid for the operator's release down to its last field."""
 
 import copy
 import os
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def definitions() -> dict[str, dict[str, Any]]:
-    """What CloudNativePG's release adds to Kubernetes, by kind."""
+    """Return the definitions that CloudNativePG's release adds to Kubernetes, by kind."""
     assert toolbox().folder.exists(), "the tools are not built: make tools"
     documents = [yaml.safe_load(document) for document in released(toolbox())]
     added = [one for one in documents if one["kind"] == "CustomResourceDefinition"]
@@ -27,7 +27,7 @@ def definitions() -> dict[str, dict[str, Any]]:
 
 
 def custom(stack: str) -> list[dict[str, Any]]:
-    """The objects of such kinds that a stack has."""
+    """Return a stack's objects of such kinds."""
     return [resource.inputs for resource in run_program(stack) if resource.inputs.get("kind") in CUSTOM]
 
 

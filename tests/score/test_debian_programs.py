@@ -1,4 +1,4 @@
-"""The programs that tests run next to ours run on this machine, with libraries of their own."""
+"""The programs that tests run apart from ours run on this machine, with libraries of their own."""
 
 import subprocess
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What pull requests are told of manifests, and the workflows by actionlint: both need built tools."""
+"""Checks of the manifests in pull requests, and of the workflows by actionlint: both need built tools."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ def test_actionlint_finds_nothing() -> None:
 
 
 def worktrees() -> list[str]:
-    """Return the folders of the working trees that git knows; what is checked out there is theirs."""
+    """Return the folders of the worktrees that git knows; files checked out there belong to them."""
     words = ["git", "worktree", "list", "--porcelain"]
     listed = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
     return [line for line in listed.splitlines() if line.startswith("worktree ")]

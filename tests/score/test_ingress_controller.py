@@ -1,4 +1,4 @@
-"""Requests of clients as the embedded Ingress controller passes them on to the gateway."""
+"""Client requests as the embedded Ingress controller forwards them to the gateway."""
 
 import socket
 import time
@@ -27,7 +27,7 @@ CLAIMS = [
     *("True-Client-IP", "X-Original-URL", "X-Rewrite-URL", "X-Original-Host", "X-HTTP-Method-Override"),
     *("X-HTTP-Method", "X-Method-Override"),
 ]
-"""Headers from which proxies and frameworks take who asks, from where, and for what."""
+"""Headers from which proxies and frameworks take the client, its address, and the requested resource."""
 
 
 def spellings(name: str) -> list[str]:
@@ -76,12 +76,12 @@ def test_a_body_that_looks_like_a_request_stays_a_body(controller: Controller, n
         assert controller.received.pop(0).body == inner
     else:
         assert answer.startswith(b"HTTP/1.1 400 ")
-    # With `close`, the client's next request on the connection is none of the controller's.
+    # With `close`, the controller does not read the client's next request on the connection.
     assert [(got.method, got.path) for got in controller.received] in ([("GET", "/second")], [])
 
 
 @pytest.mark.parametrize("size", [1000, 262_144, 262_145, 400_000])
-@pytest.mark.parametrize("path", ["/?a;b", "/second"])
+@pytest.mark.parametrize("path", ["a:80", "/second"])
 def test_a_body_that_is_not_read_is_no_request(controller: Controller, path: str, size: int) -> None:
     inner = b"GET /smuggled HTTP/1.1\r\nHost: elsewhere\r\n\r\n"
     body = inner * (size // len(inner)) + b"x" * (size % len(inner))
@@ -105,7 +105,7 @@ FRAMINGS = [
     *("Content_Length: 5", "Content-Length: -5", "Expect: x"),
     "Content-Length: 5\nTransfer-Encoding: chunked",
 ]
-"""Heads that servers have disagreed about, as to where the body ends."""
+"""Heads for which servers have disagreed about the end of the body."""
 
 
 @pytest.mark.parametrize("framing", FRAMINGS)
@@ -147,6 +147,33 @@ def test_an_upgrade_that_is_none_of_ours_is_a_request_as_any(controller: Control
     assert b"X-Answer: of the gateway" in answer
 
 
+def test_an_upgrade_in_http_1_0_is_ignored(controller: Controller) -> None:
+    controller.received.clear()
+    assert b"X-Answer: of the gateway" in controller.ask(request(*OPEN).replace(b"HTTP/1.1", b"HTTP/1.0"))
+    (got,) = controller.received
+    assert (got.values("upgrade"), got.values("connection")) == ([], [])
+
+
+@pytest.mark.parametrize("query", ["limit=1;x", "a=%zz", "?&;=/:@!$'()*+,", "x=%ff"])
+def test_a_query_passes_as_it_came(controller: Controller, query: str) -> None:
+    controller.received.clear()
+    assert controller.ask(request(path=f"{USERS}?{query}")).startswith(b"HTTP/1.1 200 ")
+    assert [got.path for got in controller.received] == [f"{USERS}?{query}"]
+
+
+def test_a_target_in_absolute_form_may_have_no_path(controller: Controller) -> None:
+    controller.received.clear()
+    controller.ask(request(path=f"https://{HOST}"))
+    assert [got.path for got in controller.received] == ["/"]
+
+
+@pytest.mark.parametrize("user", ["u:p", "u", ""])
+def test_a_target_names_no_user_of_whom_credentials_would_be_made(controller: Controller, user: str) -> None:
+    controller.received.clear()
+    assert controller.ask(request(path=f"https://{user}@{HOST}{USERS}")).startswith(b"HTTP/1.1 400 ")
+    assert controller.received == []
+
+
 def test_a_websocket_reaches_the_gateway_as_one_and_so_does_its_refusal(controller: Controller) -> None:
     controller.received.clear()
     answer = controller.ask(request(*OPEN))
@@ -165,7 +192,7 @@ def test_what_comes_with_the_agreement_to_a_websocket_arrives(controller: Contro
 
 
 def read_until(connection: socket.socket, end: bytes) -> None:
-    """Return once what a connection has sent ends in some bytes."""
+    """Return once the data of a connection ends in some bytes."""
     got = b""
     while not got.endswith(end):
         more = connection.recv(65536)
@@ -174,7 +201,7 @@ def read_until(connection: socket.socket, end: bytes) -> None:
 
 
 LATE_S = 45
-"""Longer than the controller waits for heads (10 s) and bodies (20 s)."""
+"""Seconds, more than the controller waits for heads (10 s) and bodies (20 s)."""
 OWN = {"host", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto"}
 FIELDS = {
     "nothing": (),
@@ -207,7 +234,7 @@ ANSWERS = {
     "named": b"Server: x\r\nContent-Length: 5",
     "cached": b"Cache-Control: max-age=1\r\nAge: 3\r\nVary: accept-encoding, x\r\nVary: y\r\nContent-Length: 5",
 }
-"""Fields of answers, of which the embedded Ingress controller leaves each as it is."""
+"""Header fields of answers, which the embedded Ingress controller leaves unchanged."""
 
 
 @pytest.mark.parametrize("name", ANSWERS)
@@ -227,7 +254,7 @@ def test_answers_pass_as_they_are(controller: Controller, name: str, method: str
 
 @pytest.mark.parametrize("protocol", ["http/1.1", "h2"])
 def test_what_has_no_body_is_asked_of_another_gateway_where_one_has_gone(controller: Controller, protocol: str) -> None:
-    for _ in range(4):  # they take turns
+    for _ in range(4):  # the gateways take turns
         with controller.connect(protocol=protocol) as connection:
             if protocol == "h2":
                 connection.sendall(http2.PREFACE)
@@ -239,7 +266,7 @@ def test_what_has_no_body_is_asked_of_another_gateway_where_one_has_gone(control
 
 
 def late(controller: Controller) -> Iterator[tuple[str, AbstractContextManager[socket.socket], list[bytes]]]:
-    """Yield what clients send before they stall, in the pieces that are answered each."""
+    """Yield stalled clients, with the pieces that they send; each except the last is answered."""
     half = f"GET {USERS} HTTP/1.1\r\nHost:".encode()
     plain, direct = controller.http_port, controller.https_port
     for name, port, sent in (
@@ -259,7 +286,7 @@ def late(controller: Controller) -> Iterator[tuple[str, AbstractContextManager[s
 
 
 def test_what_does_not_come_to_its_end_ends_its_connection(controller: Controller) -> None:
-    """Wait for all at once, and less than the minute that net/http gives an idle connection."""
+    """Wait for all at once, and for less than the minute that net/http gives an idle connection."""
     with ExitStack() as stack:
         waiting: dict[str, socket.socket] = {}
         for name, opened, (*before, last) in late(controller):
@@ -302,6 +329,27 @@ def test_plain_text_is_redirected_to_tls(controller: Controller, method: str, pa
     assert answer.startswith(b"HTTP/1.1 308 "), answer
     assert f"\r\nLocation: https://{HOST}:{controller.https_port}{path}\r\n".encode() in answer
     assert controller.received == []
+
+
+@pytest.mark.parametrize(
+    ("target", "host"),
+    [
+        ("/", ""),
+        ("/", f"Host: {HOST}:abc"),
+        ("/", f"Host: {HOST}:1:2"),
+        ("/", "Host: a b"),
+        ("/", "Host: a/b"),
+        ("/", "Host: user@elsewhere.test"),
+        ("*", f"Host: {HOST}"),
+        ("/\xe9", f"Host: {HOST}"),
+        ("/?\xff", f"Host: {HOST}"),
+    ],
+)
+def test_there_is_no_redirect_to_what_is_no_url(controller: Controller, target: str, host: str) -> None:
+    sent = f"GET {target} HTTP/1.0\r\n{host}".rstrip() + "\r\n\r\n"
+    answer = controller.ask(sent.encode("latin-1"), encrypted=False)
+    assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.0 400 ")), answer
+    assert b"Location" not in answer
 
 
 def test_the_challenges_of_certificate_authorities_come_in_plain_text(controller: Controller) -> None:

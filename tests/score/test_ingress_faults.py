@@ -1,4 +1,4 @@
-"""Requests that break in their body: a fault of the client's in the answers and the counts of the embedded Ingress controller."""
+"""Requests that break off or are malformed in their body: the embedded Ingress controller answers and counts them as the client's fault."""
 
 import socket
 import time
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.score import http2
-from tests.score.controller import DEADLINE_S, USERS, Controller, request
+from tests.score.controller import DEADLINE_S, HOST, USERS, Controller, request
 from tests.score.http2 import data, headers
 
 NEXT = request(path=f"{USERS}/next")
@@ -30,7 +30,7 @@ CHUNKS = {
     "NUL in a trailer": b"5\r\nhello\r\n0\r\nx: \0\r\n\r\n",
     "large trailers": b"5\r\nhello\r\n0\r\nx: " + b"y" * 100_000 + b"\r\n\r\n",
 }
-"""Bodies in chunks that are none (RFC 9112, section 7.1)."""
+"""Malformed chunked bodies (RFC 9112, section 7.1)."""
 
 
 def post(framing: str) -> bytes:
@@ -39,7 +39,7 @@ def post(framing: str) -> bytes:
 
 @contextmanager
 def no_error_counted(controller: Controller) -> Generator[None]:
-    """Hold that what a client does is counted once, and as no error of the service's."""
+    """Check that the request is counted once, and not as an error of the service."""
     before = controller.counts()
     yield
     deadline = time.monotonic() + DEADLINE_S
@@ -63,11 +63,21 @@ def test_chunks_that_are_none_are_refused(controller: Controller, name: str) -> 
     assert controller.received == []
 
 
-@pytest.mark.parametrize("target", ["api.myapp.com:80", "https:api/v1/users", "x:@elsewhere.test/"])
+@pytest.mark.parametrize(
+    "target", ["api.myapp.com:80", "https:api/v1/users", "x:@elsewhere.test/", f"{USERS}?limit=1#x", f"{USERS}#x"]
+)
 @pytest.mark.parametrize("encrypted", [True, False])
 def test_a_target_that_is_no_path_is_refused(controller: Controller, target: str, *, encrypted: bool) -> None:
     controller.received.clear()
     assert controller.ask(request(path=target), encrypted=encrypted).startswith(b"HTTP/1.1 400 ")
+    assert controller.received == []
+
+
+@pytest.mark.parametrize("port", [",elsewhere.test", ":abc", ":-1", ":1:2", ":8443,elsewhere.test"])
+def test_a_host_that_is_none_is_refused(controller: Controller, port: str) -> None:
+    controller.received.clear()
+    sent = request().replace(f"Host: {HOST}".encode(), f"Host: {HOST}{port}".encode())
+    assert controller.ask(sent).startswith(b"HTTP/1.1 400 ")
     assert controller.received == []
 
 
@@ -86,7 +96,7 @@ def test_a_body_that_breaks_off_is_refused(controller: Controller, name: str) ->
     framing, start = BROKEN[name]
     with no_error_counted(controller), controller.connect() as connection:
         connection.sendall(post(framing) + start)
-        socket.socket.shutdown(connection, socket.SHUT_WR)  # of TCP alone: the client still reads
+        socket.socket.shutdown(connection, socket.SHUT_WR)  # half-closed in TCP alone: the client still reads
         assert connection.recv(65536).startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 499 "))
 
 
@@ -117,6 +127,14 @@ STREAMS = {
     "nothing": (declared(""), data(1, b"", end=True)),
     "more than 63 bits": (declared("9223372036854775808"), data(1, b"hello", end=True)),
     "a target that is none": (headers(1, "GET", "api.myapp.com:80", end=True),),
+    **{
+        f"the method {method!r}": (headers(1, method, USERS, end=True),)
+        for method in ("GE T", "GET ", "G(T", "GE\tT", "GET,", "G\x7fT")
+    },
+    "a whole URL as path": (headers(1, "GET", f"https://elsewhere.test{USERS}", end=True),),
+    "a fragment": (headers(1, "GET", f"{USERS}?limit=1#x", end=True),),
+    "another host": (headers(1, "GET", USERS, ("host", "elsewhere.test"), end=True),),
+    "two hosts": (headers(1, "GET", USERS, ("host", HOST), ("host", "elsewhere.test"), end=True),),
     "two lengths": (declared("5", "6"), data(1, b"hello", end=True)),
     "shorter, with trailers": (declared("6"), data(1, b"hello"), http2.Frame(http2.HEADERS, 5, 1, TRAILERS)),
     "trailers without an end": (declared("5"), data(1, b"hello"), http2.Frame(http2.HEADERS, 4, 1, TRAILERS)),
@@ -126,7 +144,7 @@ STREAMS = {
         http2.Frame(http2.HEADERS, 5, 1, http2.block((":path", "/"))),
     ),
 }
-"""Requests that are none, most in that their body is not what they say of it (RFC 9113, sections 8.1 and 8.1.1)."""
+"""Malformed requests, most of which declare their body wrongly (RFC 9113, sections 8.1 and 8.1.1)."""
 
 
 @pytest.mark.parametrize("name", STREAMS)

@@ -1,4 +1,4 @@
-"""What kube-score finds critical in the manifests of the estate: nothing but what is accepted here, with the reason."""
+"""kube-score's critical findings in the manifests of the estate: none except those accepted here, each with its reason."""
 
 import base64
 import json
@@ -19,7 +19,7 @@ from toolchain.build import toolbox
 from toolchain.render import DIGEST, PLACEHOLDER, render
 
 CRITICAL = 1
-"""The grade; a warning's is 5."""
+"""Grade of a critical finding; a warning's is 5."""
 KUBERNETES = "v1.34"
 WITH_MORE = "test-more"
 STACKS = ("local", "prod", WITH_MORE)
@@ -28,11 +28,11 @@ LOGS = {"endpoint": "https://logs.example.com", "networks": ["198.51.100.0/24"]}
 
 @dataclass(frozen=True)
 class Accepted:
-    """Something critical that stays as it is."""
+    """A critical finding that is accepted."""
 
     check: str
     object: str
-    """As kube-score names it, kind/version/namespace/name; a pattern."""
+    """A pattern of the object in kube-score's form, kind/version/namespace/name."""
     reason: str
 
 
@@ -57,7 +57,7 @@ ACCEPTED = (
 
 @dataclass(frozen=True)
 class Finding:
-    """Something critical."""
+    """A critical finding."""
 
     check: str
     object: str
@@ -69,7 +69,7 @@ class Finding:
 
 @pytest.fixture(scope="module", autouse=True)
 def tools_are_there() -> None:
-    """Fail at once where they are not: to build them takes longer than a test may, and shows nothing within one."""
+    """Fail at once where the tools are missing: building them takes longer than a test may, and the build prints nothing within one."""
     embedded = os.environ.get("TOOLS", "embedded") == "embedded"
     assert toolbox().folder.exists() or not embedded, "the tools are not built: make tools"
     assert kube_score(), "kube-score is not there: make tools, or with TOOLS=system put it on PATH"
@@ -81,7 +81,7 @@ def kube_score() -> str | None:
 
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
-    """The manifests of a stack with one instance of everything that is kept, of one with more, and of one with Grafana and an agent for logs."""
+    """Return the manifests of a stack with one replica of each stateful service, of one with more, and of one with Grafana and a log agent."""
     write_stack(WITH_MORE, "local", images={"grafana": "docker.io/grafana/grafana:12.2.1"}, logs=LOGS)
     try:
         return {stack: manifests_of(stack, tmp_path_factory.mktemp(stack)) for stack in STACKS}

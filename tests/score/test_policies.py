@@ -1,4 +1,4 @@
-"""The policy pack as Pulumi runs it, on stacks that are rendered."""
+"""The policy pack as Pulumi runs it, on rendered stacks."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def make_policies(stack: str, *options: str) -> subprocess.CompletedProcess[str]
 
 @dataclass(frozen=True)
 class Rendered:
-    """What Pulumi said of stack prod, and the state that it left."""
+    """The output of Pulumi for stack prod, and the resulting state."""
 
     preview: str
     update: str
@@ -38,7 +38,7 @@ class Rendered:
 
 @pytest.fixture(scope="module")
 def prod(tmp_path_factory: pytest.TempPathFactory) -> Rendered:
-    """Stack prod with an agent for logs, held to the policies."""
+    """Return stack prod with a log agent, checked against the policies."""
     pinned, pack = as_deployed(load("prod").images), policies("prod")
     with rendering("prod", tmp_path_factory.mktemp("prod"), logs=LOGS, **pinned) as on:
         return Rendered(on.run("preview", *pack), on.run("up", "--yes", "--skip-preview", *pack), on.state())

@@ -1,4 +1,4 @@
-"""The tests in this folder have a stack of stage `staging` of their own, beside `local`, with the images of `local`."""
+"""The tests in this folder have a stack of stage `staging` of their own, next to `local`, with the images of `local`."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ from toolchain.stack import Stack, outputs
 
 @pytest.fixture(scope="session")
 def images() -> dict[str, str]:
-    """The images that the stack starts with."""
+    """Return the images that the stack starts with."""
     return local_images()
 
 

@@ -1,4 +1,4 @@
-"""Consul of three servers loses servers and agents, with users at work all the while. Nothing of it may be noticed."""
+"""A Consul of three servers loses servers and agents under load, without any effect on users."""
 
 import json
 import uuid
@@ -11,7 +11,7 @@ from tests.running import Kubectl, alerts, eventually
 
 pytestmark = pytest.mark.timeout(600)
 INSTANCES = 3
-"""Of user-service."""
+"""Number of user-service instances."""
 BEFORE_S, AFTER_S = 2.0, 6.0
 ASK = """
 import sys
@@ -29,18 +29,18 @@ except OSError:
 
 
 def consul(kubectl: Kubectl, *words: str, on: str = "consul-server-0") -> str:
-    """Output of the `consul` command on a server."""
+    """Return the output of the `consul` command on a server."""
     return kubectl("exec", on, "--", "consul", *words)
 
 
 def peers(kubectl: Kubectl, on: str) -> list[dict[str, Any]]:
-    """What a server knows of the servers' votes."""
+    """Return the Raft peers that a server knows, with their votes."""
     rows = [row.split() for row in consul(kubectl, "operator", "raft", "list-peers", on=on).splitlines()[1:]]
     return [{"name": row[0], "leads": row[3] == "leader", "votes": row[4] == "true"} for row in rows]
 
 
 def whole(kubectl: Kubectl, on: str = "consul-server-0") -> bool:
-    """Whether three servers vote, and one of them leads."""
+    """Return whether three servers vote, and one of them leads."""
     try:
         found = peers(kubectl, on)
     except AssertionError:
@@ -49,23 +49,23 @@ def whole(kubectl: Kubectl, on: str = "consul-server-0") -> bool:
 
 
 def nodes(kubectl: Kubectl, service: str) -> list[str]:
-    """Of which agent each passing instance of a service is, by Consul's catalog."""
+    """Return the agent's node of each passing instance of a service, from Consul's catalog."""
     look = f"/v1/health/service/{service}?passing=1"
     code = ASK.replace(".status)", ".read().decode())")
     command = ("exec", "deployment/api-gateway", "--", "/app/.venv/bin/python", "-c", code, "GET", look, "token", "")
     answer = kubectl(*command)
-    entries: list[dict[str, Any]] = json.loads(answer) if answer.startswith("[") else []  # or a status
+    entries: list[dict[str, Any]] = json.loads(answer) if answer.startswith("[") else []  # otherwise a status
     return sorted(entry["Node"]["Node"] for entry in entries)
 
 
 def agents(kubectl: Kubectl) -> list[str]:
-    """Pods of agents that are not about to end."""
+    """Return the pods of agents that are not terminating."""
     found = json.loads(kubectl("get", "pods", "--selector=app.kubernetes.io/name=consul", "-o", "json"))["items"]
     return [pod["metadata"]["name"] for pod in found if "deletionTimestamp" not in pod["metadata"]]
 
 
 def registered(kubectl: Kubectl) -> bool:
-    """Whether every instance of user-service passes at agents that are there, and nowhere else."""
+    """Return whether every instance of user-service passes at existing agents, and at no others."""
     found = nodes(kubectl, "user-service")
     return len(found) == INSTANCES and set(found) <= set(agents(kubectl))
 
@@ -163,7 +163,7 @@ def test_a_snapshot_brings_back_what_was_deleted(kubectl: Kubectl) -> None:
 
 
 def run(kubectl: Kubectl, of: str, name: str) -> None:
-    """Run a CronJob's Job now, to its good end."""
+    """Run a CronJob's Job now, and wait until it succeeds."""
     kubectl("create", "job", f"--from=cronjob/{of}", name)
     try:
         kubectl("wait", "--for=condition=complete", f"job/{name}", "--timeout=120s")

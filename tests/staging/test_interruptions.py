@@ -1,4 +1,4 @@
-"""Updates that were interrupted are run again, and come to what the program says."""
+"""Updates that were interrupted are repeated, and reach the declared state."""
 
 import os
 import signal

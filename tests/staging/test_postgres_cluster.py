@@ -1,4 +1,4 @@
-"""A highly available Postgres loses its primary while users write."""
+"""A highly available Postgres loses its primary under writes."""
 
 import time
 
@@ -8,7 +8,7 @@ from tests.load import Load
 from tests.running import Kubectl, eventually
 
 AGAIN_S = 30.0
-"""Within this a write is acknowledged again."""
+"""Seconds within which a write is acknowledged again."""
 BEFORE_S, AFTER_S = 2.0, 5.0
 WHOLE_S = 180.0
 
@@ -31,7 +31,7 @@ def test_the_primary_killed_takes_no_acknowledged_write_with_it_and_another_writ
         load.run(BEFORE_S)
         kubectl("delete", "pod", before, "--grace-period=0", "--force")
         eventually(lambda: primary(kubectl) != before, "another primary", AGAIN_S)
-        # The old one goes on for a moment: only what comes after the other one is there says that it writes.
+        # The old primary goes on for a moment: only writes after the new one is there prove that it accepts them.
         promoted = time.monotonic()
         eventually(lambda: load.acknowledged[-1] > promoted, "a write is acknowledged again", AGAIN_S)
         load.run(AFTER_S)

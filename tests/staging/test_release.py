@@ -1,4 +1,4 @@
-"""Releases of a stack that does not build: a good one, a bad one that never serves, and the way back."""
+"""Releases of a stack that does not build: a good one, a bad one that never becomes ready, and the rollback."""
 
 import json
 from collections import Counter
@@ -15,7 +15,7 @@ LAST_WORDS = "error: this release is broken"
 
 
 def running(kubectl: Kubectl) -> Counter[str]:
-    """The images of the pods of user-service that serve: ready, and not about to end."""
+    """Return the images of user-service's pods that are ready and not terminating, with their number."""
     found = json.loads(kubectl("get", "pods", "--selector=app.kubernetes.io/name=user-service", "-o", "json"))["items"]
     return Counter(
         pod["spec"]["containers"][0]["image"]

@@ -1,4 +1,4 @@
-"""Volumes of another size, where the storage class lets none grow, as on the embedded cluster."""
+"""Volumes with a changed size, where the storage class lets none grow, as on the embedded cluster."""
 
 import re
 
@@ -20,7 +20,7 @@ CASES = [
     ),
     ({"postgres": "1Gi"}, r"postgres-\d"),
 ]
-"""Settings, and the claims that are named."""
+"""Cases of settings, and the claims that the error names."""
 
 
 @pytest.mark.timeout(300)

@@ -1,4 +1,4 @@
-"""A process that abuses a gateway from one address of loopback for a bounded time, and prints what came of it.
+"""A process that attacks a gateway from one loopback address for a limited time, and prints the outcomes.
 
 `python -m tests.strangers.attacks PORT TOKEN SECONDS KIND…` with kinds of ATTACKS.
 """
@@ -19,11 +19,11 @@ from dataclasses import dataclass
 
 ADDRESS = "127.0.0.2"
 PAUSE_S = 0.1
-"""Between two connections of one attacker, so that there are ports enough."""
+"""Seconds between two connections of one attacker, so that it does not run out of ports."""
 PATIENCE_S = 120
-"""For all connections to be made, on a busy machine."""
+"""Seconds within which all connections are made, on a busy machine."""
 CONNECTIONS = "connections"
-"""Counted as an outcome is."""
+"""Name under which connections are counted, as an outcome is."""
 NUMBERS = itertools.count()
 
 
@@ -32,8 +32,8 @@ class Attack:
     """A kind of abuse.
 
     Args:
-        run: one connection's abuse; returns what came of it.
-        connections: that do so at once.
+        run: the abuse on one connection; returns its outcome.
+        connections: the number of concurrent connections.
     """
 
     run: "Callable[[Target, Reader, Writer], Awaitable[str]]"
@@ -42,16 +42,16 @@ class Attack:
 
 @dataclass(frozen=True)
 class Target:
-    """The gateway, and a token of a client of it."""
+    """The gateway, and a token of one of its clients."""
 
     port: int
     token: str
 
     @asynccontextmanager
     async def connection(self) -> AsyncGenerator[tuple[Reader, Writer]]:
-        """Connect, and leave without a word."""
+        """Yield a connection, and abort it afterwards."""
         with socket.socket() as one:
-            # Little is read ahead, so that one who does not read is noticed.
+            # The receive buffer is small, so that a client that does not read is noticed.
             one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             one.setblocking(False)  # noqa: FBT003
             one.bind((ADDRESS, 0))
@@ -69,7 +69,7 @@ class Target:
 
 
 async def status(reader: Reader) -> str:
-    """Return the status of the answer, whose body is read too."""
+    """Return the status of the answer, after reading its body."""
     line = await reader.readline()
     size = 0
     while (header := await reader.readline()) not in (b"\r\n", b""):
@@ -82,7 +82,7 @@ async def status(reader: Reader) -> str:
 
 
 async def until_closed(reader: Reader, writer: Writer, sent: bytes) -> str:
-    """Send a little each second, until the gateway answers or closes the connection."""
+    """Send a little each second, until the gateway answers or closes the connection; return the outcome."""
     answer = asyncio.create_task(status(reader))
     try:
         while not answer.done():
@@ -210,7 +210,7 @@ async def documents(_: Target, reader: Reader, writer: Writer) -> str:
 
 
 async def ask(reader: Reader, writer: Writer, request: bytes) -> str:
-    """Send a request; the status of the answer, or of the first one."""
+    """Send a request; return the status of the answer, or of the first one."""
     writer.write(request)
     answer = asyncio.create_task(status(reader))
     try:
@@ -260,7 +260,7 @@ async def repeat(attack: Attack, target: Target, outcomes: Counter[str]) -> None
 
 
 async def run(target: Target, seconds: float, kinds: list[str]) -> dict[str, Counter[str]]:
-    """Attack in these ways at once, for a time and until each has made all its connections; how often each outcome was met."""
+    """Attack in these ways at once, for a time and until each has made all its connections; return the count of each outcome."""
     outcomes = {kind: Counter[str]() for kind in kinds}
     tasks = [
         asyncio.create_task(repeat(ATTACKS[kind], target, outcomes[kind]))
@@ -281,7 +281,7 @@ async def run(target: Target, seconds: float, kinds: list[str]) -> dict[str, Cou
 def main() -> None:
     """Attack, and print the outcomes."""
     port, token, seconds, *kinds = sys.argv[1:]
-    os.nice(5)  # what is measured is the gateway, not who gets the CPU
+    os.nice(5)  # the gateway is measured, not the scheduling of the CPU
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     print(json.dumps(asyncio.run(run(Target(int(port), token), float(seconds), kinds))))

@@ -1,11 +1,11 @@
-"""A process that is the gateway's Consul and its one service, on one port of loopback, which it prints."""
+"""A process that acts as the gateway's Consul and its one service, on one port of loopback, which it prints."""
 
 import asyncio
 import json
 
 BLOCKING_S = 30
 PIECE_S = 0.02
-"""Between two pieces of an endless answer: its other requests are served meanwhile."""
+"""Seconds between two pieces of an endless answer: its other requests are served meanwhile."""
 
 
 async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -17,13 +17,13 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
                 return
             await writer.drain()
     except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError, ValueError):
-        pass  # the gateway has left, in the middle of a chunk it may be
+        pass  # the gateway has closed the connection, possibly in the middle of a chunk
     finally:
         writer.close()
 
 
 async def answer(head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-    """Answer one request; whether another one may follow."""
+    """Answer one request; return whether another one may follow."""
     target, lower = head.split(b" ", 2)[1], head.lower()
     if target.startswith(b"/v1/health/service/"):
         if b"index=" in target:
@@ -65,7 +65,7 @@ def whole(body: bytes, lines: bytes = b"") -> bytes:
 
 
 def instances(writer: asyncio.StreamWriter) -> bytes:
-    """Return what Consul says of the service: this process."""
+    """Return Consul's entry of the service: this process."""
     port = writer.get_extra_info("sockname")[1]
     service = {"ID": "s-1", "Address": "127.0.0.1", "Port": port}
     return json.dumps([{"Service": service, "Node": {"Address": "127.0.0.1"}, "Checks": []}]).encode()

@@ -1,6 +1,6 @@
-"""Whatever one client does to a gateway, another one is served quickly, and nothing of it is left afterwards.
+"""Isolation of clients: whatever one does to a gateway, another one is served quickly, and nothing is left behind.
 
-A process of the gateway as it runs, one that is its Consul and its service, and one that abuses it from an address of its own.
+A process of the gateway as it runs, one that acts as its Consul and its service, and one that attacks it from an address of its own.
 """
 
 import asyncio
@@ -33,12 +33,12 @@ from toolchain.paths import PROJECT
 ADDRESS = "127.0.0.3"
 ALONE_S, TOGETHER_S = 4, 30
 LATENCY_S = 0.25
-"""The 99th percentile of who behaves."""
+"""Bound of a well-behaved client's 99th percentile, in seconds."""
 DESCRIPTORS = 1024
-"""What a process starts with under systemd, and containers by it."""
+"""Soft limit of open files of a process under systemd, and so of containers."""
 PERIOD_S = 0.02
 MEMORY_MIB = 256
-"""The pod's limit (infra/stages.py)."""
+"""Memory limit of the pod in MiB (infra/stages.py)."""
 GET = "GET /s/1 HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {token}\r\n\r\n"
 POST = "POST /s/1 HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {token}\r\nContent-Length: 4\r\n\r\nbody"
 ZERO = re.compile(
@@ -64,13 +64,13 @@ class Gateway:
         return jwt.encode(claims, secret, "HS256", {"kid": kid(self.key)})  # pyright: ignore[reportUnknownMemberType]
 
     def memory_mib(self, what: str = "VmRSS") -> float:
-        """Return what the process has in memory; VmHWM: the most that it had."""
+        """Return the memory of the process; VmHWM: its peak."""
         found = re.search(rf"^{what}:\s+(\d+) kB$", Path(f"/proc/{self.pid}/status").read_text(), re.MULTILINE)
         assert found
         return int(found[1]) / 1024
 
     def in_flight(self) -> float:
-        """Return what the gauges say is under way."""
+        """Return the requests in flight, from the gauges."""
         text = httpx.get(f"http://127.0.0.1:{self.port}/metrics", timeout=10).text
         values = [float(value) for value in ZERO.findall(text)]
         assert len(values) >= 4
@@ -109,7 +109,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Generator[Gateway]:
 
 @contextmanager
 def process(module: str, environment: Mapping[str, str], folder: Path, stdout: int) -> Generator[subprocess.Popen[str]]:
-    """Run a module in a process of its own."""
+    """Run a module in a process of its own for the time of the context."""
     with subprocess.Popen([sys.executable, "-m", module], env=environment, cwd=folder, stdout=stdout, text=True) as one:
         try:
             yield one
@@ -119,7 +119,7 @@ def process(module: str, environment: Mapping[str, str], folder: Path, stdout: i
 
 @contextmanager
 def descriptors(number: int) -> Generator[None]:
-    """Start processes with a soft limit of open files."""
+    """Set the soft limit of open files of the processes started in the context."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (number, hard))
     yield
@@ -149,15 +149,15 @@ def eventually(condition: Callable[[], bool], what: str, deadline_s: float = 60)
 
 @dataclass
 class Client:
-    """A client that behaves: it asks again and again, and connects again after some requests."""
+    """A well-behaved client: it sends requests again and again, and reconnects after some."""
 
     gateway: Gateway
     answers: Counter[str] = field(default_factory=Counter[str])
     latencies_s: list[float] = field(default_factory=list[float])
-    """Less the time for which the kernel gave the CPU to others than the processes of the test."""
+    """Latencies in seconds, without the time in which the kernel gave the CPU to processes other than the test's."""
 
     async def run(self, ended: asyncio.Event) -> None:
-        """Ask until it is ended."""
+        """Send requests until the event is set."""
         token = self.gateway.token("other")
         while not ended.is_set():
             since = self._clock_s()
@@ -170,7 +170,7 @@ class Client:
             writer.close()
 
     def _clock_s(self) -> float:
-        """Return the time, less what the processes of the test have waited for a CPU: it stands still while the machine is busy."""
+        """Return the time, less the time that the test's processes have waited for a CPU: it stands still while the machine is busy."""
         waited_ns = sum(
             int(Path(f"/proc/{pid}/schedstat").read_text().split()[1])
             for pid in (os.getpid(), self.gateway.pid, self.gateway.stub_pid)
@@ -184,12 +184,12 @@ class Client:
             self.latencies_s.append(latency_s)
 
     def percentile_s(self, share: float) -> float:
-        """Return the latency that so many of the requests had at the most."""
+        """Return the latency that a share of the requests did not exceed."""
         return sorted(self.latencies_s)[int(share * (len(self.latencies_s) - 1))]
 
 
 async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> str:
-    """Return the status of the answer to a request, or how it failed."""
+    """Return the status of the answer to a request, or the name of its failure."""
     try:
         async with asyncio.timeout(30):
             writer.write(request)
@@ -201,7 +201,7 @@ async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, reques
 
 
 async def attacked(gateway: Gateway, seconds: float, *kinds: str) -> tuple[Client, dict[str, dict[str, int]]]:
-    """Attack in these ways at once; how the other client fared, and the attackers."""
+    """Attack in these ways at once; return the other client, and the attackers' outcomes."""
     client, ended = Client(gateway), asyncio.Event()
     asking = asyncio.create_task(client.run(ended))
     words = ("-m", "tests.strangers.attacks", str(gateway.port), gateway.token("greedy"), str(seconds), *kinds)
@@ -217,7 +217,7 @@ async def attacked(gateway: Gateway, seconds: float, *kinds: str) -> tuple[Clien
 def report(
     capsys: pytest.CaptureFixture[str], client: Client, outcomes: dict[str, dict[str, int]], memory_mib: float
 ) -> None:
-    """Print what happened."""
+    """Print the results."""
     with capsys.disabled():
         for kind, counts in outcomes.items():
             print(f"\n  {kind}: {', '.join(f'{outcome} {n}x' for outcome, n in sorted(counts.items()))}", end="")
@@ -238,7 +238,7 @@ async def test_others_are_served_during(
     for kind in kinds:
         assert outcomes[kind][CONNECTIONS] >= ATTACKS[kind].connections
     assert client.answers.keys() == {"200"}
-    if len(kinds) == 1:  # all at once take as much time as there is; then it matters that none fails
+    if len(kinds) == 1:  # all at once take as much time as there is; there it only matters that none fails
         assert client.percentile_s(0.99) < LATENCY_S
     eventually(lambda: gateway.in_flight() == 0, "nothing is in flight")
     assert gateway.memory_mib("VmHWM") < MEMORY_MIB

@@ -1,4 +1,4 @@
-"""Settings that say where something is: the services and the estate read them alike."""
+"""Settings of addresses: the services and the estate parse them alike."""
 
 from contextlib import suppress
 from types import ModuleType

@@ -1,4 +1,4 @@
-"""The machines of `make test-bare`: what the README asks for, and what they have of this one."""
+"""The machines of `make test-bare`: the packages that the README asks for, and the settings that they get from this one."""
 
 import os
 import re

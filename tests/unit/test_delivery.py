@@ -1,4 +1,4 @@
-"""The workflows (tests/score has actionlint judge them), and what they run, with GitHub's command stood in for."""
+"""The workflows (tests/score runs actionlint on them), and the scripts that they run, with a stub in place of GitHub's command."""
 
 import json
 import os
@@ -46,7 +46,7 @@ def test_every_action_is_pinned_by_commit(file: Path) -> None:
 @pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.name)
 def test_no_workflow_runs_a_forks_code_with_what_is_ours(file: Path) -> None:
     workflow: dict[Any, Any] = yaml.safe_load(file.read_text())
-    triggers = workflow[True]  # YAML 1.1 reads `on` as that
+    triggers = workflow[True]  # YAML 1.1 reads `on` as true
     assert "pull_request_target" not in triggers
     assert workflow["permissions"] == {}
     for name, job in workflow["jobs"].items():
@@ -61,7 +61,7 @@ def test_workflows_run_goals_that_there_are(file: Path) -> None:
 
 
 def run(script: str, folder: Path, known: str, *words: str) -> str:
-    """What a script of ours asks of GitHub's command."""
+    """Return the calls of GitHub's command by a script of ours."""
     gh = folder / "gh"
     gh.write_text(GH)
     gh.chmod(gh.stat().st_mode | stat.S_IXUSR)
@@ -105,7 +105,7 @@ def test_the_page_of_licences_is_that_of_the_lock_file() -> None:
 
 
 def test_the_page_has_what_any_python_of_the_images_installs() -> None:
-    """Redis asks for async-timeout below Python 3.11.3, which Debian 12 has."""
+    """Expect async-timeout, which Redis requires below Python 3.11.3, as on Debian 12."""
     lines = re.findall(r"^[\w.-]+==[^\\\n]+", licences.locked(os.environ.get("UV", "uv")), re.MULTILINE)
     python = {"python_full_version": f"{licences.image_python()}.0", "python_version": licences.image_python()}
     target = python | {"platform_system": "Linux", "sys_platform": "linux", "implementation_name": "cpython"}

@@ -1,4 +1,4 @@
-"""Each package imports what it declares, and nothing that is there because another one declares it."""
+"""Each package declares what it imports, and relies on no dependency that another package declares."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ APPS = sorted(file.parent.name for file in PROJECT.glob("apps/*/pyproject.toml")
 
 
 def deptry(folder: Path, *words: str) -> str:
-    """Return what deptry finds in a package, by the pyproject.toml of its folder."""
+    """Return deptry's findings in a package, by the pyproject.toml of its folder."""
     command = [DEPTRY, "--no-ansi", *words]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     return done.stderr if done.returncode else ""
@@ -29,7 +29,7 @@ def test_the_program_and_its_policies_need_no_development_tools() -> None:
 
 
 def test_the_toolchain_declares_what_it_imports() -> None:
-    """It never runs without the tools of development, and is not all that needs the project's dependencies."""
+    """Ignore DEP004, since the toolchain never runs without the development tools, and DEP002, since others use the project's dependencies too."""
     assert deptry(PROJECT, "toolchain", "--ignore", "DEP002,DEP004") == ""
 
 

@@ -1,4 +1,4 @@
-"""Both apps, as processes that find neither Postgres nor Redis nor Consul: what they write, and that their last spans arrive."""
+"""Both apps, as processes without Postgres, Redis or Consul: their log lines, and the delivery of their last spans."""
 
 import json
 import os
@@ -38,14 +38,14 @@ def collector() -> Iterator[Collector]:
 def written(
     request: pytest.FixtureRequest, collector: Collector, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, list[dict[str, Any]]]:
-    """An app's name, and the lines that it wrote from its start to its end by SIGTERM."""
+    """Return an app's name, and the lines that it wrote from its start to its end by SIGTERM."""
     routes = tmp_path_factory.mktemp("routes") / "routes.json"
     routes.write_text(json.dumps({"routes": ROUTES}))
     return request.param.replace("_", "-"), lines_of(request.param, routes, collector.endpoint)
 
 
 def lines_of(package: str, routes: Path, endpoint: str) -> list[dict[str, Any]]:
-    """Start an app, ask it for something, and end it."""
+    """Start an app, send it requests, and end it; return its lines."""
     port, closed = free_port(), f"127.0.0.1:{free_port()}"
     own = {
         "user_service": {"APP_DATABASE_HOST": "127.0.0.1", "APP_DATABASE_PORT": closed.rpartition(":")[2]},
@@ -98,7 +98,7 @@ def test_every_line_is_as_the_schema_has_it(written: tuple[str, list[dict[str, A
     assert {line["service"] for line in lines} == {name}
     said = {line["message"] for line in lines}
     assert {"Request started", "Request completed", "Could not register"} <= said
-    # Probes that fail are worth a line; those that do not, none.
+    # A probe that fails is worth a line; one that passes is not.
     assert {line["url"] for line in lines if line["logger"] == "request"} == {"/api/v1/users/1", "/nothing", "/readyz"}
 
 

@@ -1,4 +1,4 @@
-"""The Makefile's goals do the same whatever the caller's environment sets for Python."""
+"""The Makefile's goals do the same whatever Python variables the caller's environment sets."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""docs/metrics.md has every metric of our services, by its name and labels, and no other."""
+"""docs/metrics.md, or the README.md of a service, lists exactly the metrics of our services, by name and labels."""
 
 import ast
 import re
@@ -9,14 +9,14 @@ from toolchain.paths import PROJECT
 
 KINDS = {"Counter", "Gauge", "Histogram"}
 OURS = ("## Every service", "## Postgres and Redis")
-"""Between these headings the page is about our services."""
+"""Headings between which the page describes our services."""
 ROW = re.compile(r"^\| `(\w+)` \| ((?:`\w+`(?:, )?)*) ?\|", re.MULTILINE)
 
 Metric = tuple[str, tuple[str, ...]]
 
 
 def defined(file: Path) -> Iterator[Metric]:
-    """The metrics that a module defines: the name that Prometheus has, and labels."""
+    """Yield the metrics that a module defines: Prometheus' name, and labels."""
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in KINDS:
             name, _, *labels = (ast.literal_eval(argument) for argument in node.args)
@@ -25,7 +25,8 @@ def defined(file: Path) -> Iterator[Metric]:
 
 def test_the_page_has_every_metric_of_our_services() -> None:
     page = (PROJECT / "docs" / "metrics.md").read_text()
-    ours = page[page.index(OURS[0]) : page.index(OURS[1])]
+    own = [file.read_text() for file in (PROJECT / "apps").glob("*/README.md")]
+    ours = "\n".join([page[page.index(OURS[0]) : page.index(OURS[1])], *own])
     told = {(name, tuple(re.findall(r"\w+", labels))) for name, labels in ROW.findall(ours)}
     code = {metric for file in (PROJECT / "apps").glob("*/src/**/*.py") for metric in defined(file)}
     assert len(code) > 20

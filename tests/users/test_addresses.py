@@ -1,4 +1,4 @@
-"""Addresses of e-mail: which are the same, by a real Postgres."""
+"""Equality of e-mail addresses, as decided by a real Postgres."""
 
 import uuid
 from pathlib import Path
@@ -31,7 +31,7 @@ EARLIER = """
     UPDATE alembic_version_user_service SET version_num = '0003';
     INSERT INTO users (name, email, age) VALUES ('A', 'ada@x.org', 1), ('B', 'i@x.org', 1), ('C', '\u00c9@\uff25\uff38.com', 1);
 """
-"""Makes a schema that of the release before, with users."""
+"""Script that downgrades a schema to that of the previous release, with users."""
 INDEXES = """
     SELECT indexrelid::regclass FROM pg_index
     WHERE indrelid = 'users'::regclass AND indisvalid AND indexrelid::regclass::text ~ '^users_email_(folded|lower|order)' ORDER BY indexrelid::regclass::text
@@ -87,7 +87,7 @@ def test_a_database_of_the_release_before_is_brought_up_to_date(
     service.migrate()
     assert postgres.ask("SELECT version_num FROM alembic_version_user_service", database=database) == "0004"
     assert postgres.ask(INDEXES, database=database) == "users_email_folded\nusers_email_folded_order\nusers_email_order"
-    # As the release before writes it.
+    # As the previous release writes it.
     written = "INSERT INTO users (name, email, age) VALUES ('A', '{}', 1) ON CONFLICT DO NOTHING RETURNING true"
     assert postgres.ask(written.format("ADA@x.org"), database=database) == ""
     assert postgres.ask(written.format("\u0130@x.org"), database=database) == "t"
@@ -113,7 +113,7 @@ def test_the_release_before_finds_addresses_by_an_index(service: object, postgre
 
 
 def plan(postgres: Postgres, query: str, values: list[Any]) -> str:
-    """Return how Postgres runs a query, where it has an index for it: few rows are read faster as they come."""
+    """Return the plan of a query with sequential scans discouraged: a few rows are read faster without an index."""
     given = ", ".join(str(value) if isinstance(value, int) else f"'{value}'" for value in values)
     asked = ["SET enable_seqscan = off", "SET enable_sort = off", "SET plan_cache_mode = force_generic_plan"]
     return postgres.ask("; ".join([*asked, f"PREPARE asked AS {query}", f"EXPLAIN EXECUTE asked({given})"]))

@@ -1,4 +1,4 @@
-"""No request, however odd, is answered with an error of ours."""
+"""No request, however unusual, causes an internal error."""
 
 import base64
 import json
@@ -48,7 +48,7 @@ body = st.one_of(json_body, st.binary(max_size=50), st.just(b"[" * 20000), st.ju
 
 @st.composite
 def cursors(draw: st.DrawFn) -> tuple[str, str]:
-    """An order and a cursor that may be of it."""
+    """Return an order and a cursor that may belong to it."""
     sort = draw(sorts)
     key, last = draw(st.one_of(text, st.sampled_from(TIMES), value)), draw(st.one_of(st.just(1), value))
     content = json.dumps([draw(st.one_of(st.just(sort), value)), key, last])
@@ -57,13 +57,13 @@ def cursors(draw: st.DrawFn) -> tuple[str, str]:
 
 
 def percent(part: Any) -> str:
-    """A text in a query or path, surrogates and all."""
+    """Return text percent-encoded for a query or path, including surrogates."""
     return urllib.parse.quote(str(part).encode("utf-8", "surrogatepass"), safe="")
 
 
 @st.composite
 def queries(draw: st.DrawFn) -> str:
-    """Parameters, known and unknown, some more than once."""
+    """Return parameters, known and unknown, some more than once."""
     names = st.sampled_from(["limit", "after", "skip", "cursor", "email", "name", "sort", "other"])
     pairs = draw(st.lists(st.tuples(names, st.one_of(text, number)), max_size=3))
     if draw(st.booleans()):

@@ -29,7 +29,7 @@ def test_no_address_is_in_the_log_of_postgres(client: httpx.Client, postgres: Po
 
 
 def test_no_value_of_a_row_is_in_the_log_that_the_operator_reads(folder: Path) -> None:
-    """CloudNativePG has the log as CSV, in which an error has its DETAIL however terse it is."""
+    """Look for values in the CSV log, which CloudNativePG reads, and in which an error has its DETAIL whatever the verbosity."""
     own = folder / "csv"
     own.mkdir()
     parameters = cluster("image", "1Gi", "owner", "superuser", "server")["postgresql"]["parameters"]

@@ -1,4 +1,4 @@
-"""Each service's own history of migrations, in the one database of all, by a real Postgres."""
+"""Each service's own migration history, in the one shared database, on a real Postgres."""
 
 import re
 import subprocess
@@ -17,7 +17,7 @@ from toolchain.paths import PROJECT
 OTHER = "orders"
 DEADLINE_S = 200
 NEWEST = "0004"
-"""Of user-service."""
+"""Newest revision of user-service."""
 REVISION = """
 from alembic import op
 
@@ -33,16 +33,16 @@ SHARED = """
     ALTER TABLE alembic_version_user_service RENAME TO alembic_version;
     ALTER INDEX alembic_version_user_service_pkc RENAME TO alembic_version_pkc;
 """
-"""Makes a history that of the releases before, which all services shared."""
+"""Script that restores the history of earlier releases, which all services shared."""
 
 
 HOLDS = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 COME = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name <> 'psql' AND query ~ 'advisory|CONCURRENTLY|COMMIT'"
-"""Counts runs that hold the lock, wait for it, or have asked for it once."""
+"""Query for the number of runs that hold the lock, wait for it, or have asked for it once."""
 
 
 class Database:
-    """A database of its own, and the migrations of services on it."""
+    """A separate database, and the migrations of services on it."""
 
     def __init__(self, postgres: Postgres, service: Service, orders: Path) -> None:
         self.name = service.settings["APP_DATABASE_NAME"]
@@ -60,7 +60,7 @@ class Database:
         return subprocess.Popen(command, env=environment, cwd=self.service.folder, stdout=-1, stderr=-2, text=True)
 
     def migrate(self, package: str = "user_service") -> tuple[int, str]:
-        """Migrate a service's tables, and return how that ended, with its log."""
+        """Migrate a service's tables, and return the exit code and the log."""
         process = self.start(package)
         log, _ = process.communicate(timeout=DEADLINE_S)
         return process.returncode, log
@@ -73,7 +73,7 @@ class Database:
 
     @contextmanager
     def read(self, table: str) -> Generator[None]:
-        """Read a table in a transaction that stays open meanwhile."""
+        """Read a table in a transaction that stays open for the time of the context."""
         with self._postgres.session(self.name) as session:
             assert session.stdin is not None
             session.stdin.write(f"BEGIN; LOCK TABLE {table} IN ACCESS SHARE MODE;\n")
@@ -89,7 +89,7 @@ class Database:
         self._postgres.restore(name, self.name)
 
     def revise(self, *statements: str, first: int = 1) -> None:
-        """Have a release of orders with one revision a statement, numbered as those of user-service are."""
+        """Write a release of orders with one revision per statement, numbered like those of user-service."""
         for old in (versions := self.orders / "migrations" / "versions").glob("*.py"):
             old.unlink()
         for number, statement in enumerate(statements, first):
@@ -108,7 +108,7 @@ def documented() -> list[str]:
 
 @pytest.fixture
 def database(folder: Path, postgres: Postgres, redis: Server, tmp_path: Path) -> Database:
-    """A database in which nothing is, and a service orders as docs/new-service.md shows it."""
+    """Return an empty database with a service orders as docs/new-service.md shows it."""
     name = f"migrated_{uuid.uuid4().hex}"
     postgres.ask(f"CREATE DATABASE {name} OWNER {OWNER}", "postgres", "postgres")
     orders = tmp_path / OTHER
@@ -137,6 +137,18 @@ def test_services_whose_revisions_have_the_same_names_are_each_migrated(
     assert database.version() == NEWEST
     assert database.version(OTHER) == "0001"
     assert database.ask("SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM orders)") == "0|0"
+
+
+def test_a_history_from_before_a_service_had_a_schema_of_its_own_goes_on_where_it_is(database: Database) -> None:
+    ended_well([database.migrate(OTHER)])
+    path = f'ALTER ROLE {OWNER} IN DATABASE "{database.name}" SET search_path'
+    database.ask(f"CREATE SCHEMA svc_orders AUTHORIZATION {OWNER}; {path} = svc_orders, public")
+    try:
+        ended_well([database.migrate(OTHER)])
+        tables = "SELECT string_agg(relnamespace::regnamespace::text, ' ') FROM pg_class WHERE relname ~ '^alembic_.*_orders$'"
+        assert database.ask(tables).split() == ["public", "public"]
+    finally:
+        database.ask(f'ALTER ROLE {OWNER} IN DATABASE "{database.name}" RESET search_path')
 
 
 def test_the_history_that_services_shared_is_user_services_and_others_begin_theirs(database: Database) -> None:
@@ -178,7 +190,7 @@ def test_a_run_that_waits_for_another_is_not_waited_for_by_it(database: Database
 def test_a_run_that_ended_between_taking_over_and_upgrading_is_finished_by_the_next(database: Database) -> None:
     ended_well([database.migrate()])
     database.ask(SHARED + "UPDATE alembic_version SET version_num = '0002'")
-    # Revision 0003 drops an index first, and waits for who reads the table: by then the run has taken over.
+    # Revision 0003 drops an index first, and waits for readers of the table: by then the run has taken over.
     with database.read("users"):
         waiting = database.start()
         taken = "SELECT to_regclass('alembic_version_user_service') IS NOT NULL"

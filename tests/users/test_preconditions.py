@@ -1,4 +1,4 @@
-"""Preconditions of changes, as Postgres decides them."""
+"""Preconditions of changes, as Postgres evaluates them."""
 
 from typing import Any
 

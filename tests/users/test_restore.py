@@ -1,4 +1,4 @@
-"""Entity tags and entries of the cache from before the database was restored."""
+"""Entity tags and cache entries from before a restore of the database."""
 
 from typing import Any
 

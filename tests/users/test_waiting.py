@@ -1,4 +1,4 @@
-"""Requests that wait for a lock take nothing from the rest."""
+"""Requests that wait for a lock do not hold up others."""
 
 import asyncio
 import time
@@ -18,7 +18,7 @@ USERS = "/api/v1/users"
 
 @asynccontextmanager
 async def locked(postgres: Postgres, statement: str) -> AsyncGenerator[None]:
-    """Hold what a statement locks."""
+    """Hold the locks of a statement for the time of the context."""
     connect: Any = asyncpg.connect  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
     holder: Any = await connect(host="127.0.0.1", port=postgres.port, user=OWNER, database=DATABASE)
     try:

@@ -1,4 +1,4 @@
-"""The tests in this folder have a stack of their own, beside `local`, that tells this machine of alerts, spans and logs."""
+"""The tests in this folder have a stack of their own, next to `local`, that sends alerts, spans and logs to this machine."""
 
 from collections.abc import Iterator
 
@@ -32,7 +32,7 @@ def collector() -> Iterator[Collector]:
 @pytest.fixture(scope="session")
 def stack(sink: Sink, collector: Collector) -> Iterator[Stack]:
     del sink  # it listens before the first alert
-    tracing = {"endpoint": collector.endpoint, "networks": [NETWORK], "ratio": 0}  # of callers that want it alone
+    tracing = {"endpoint": collector.endpoint, "networks": [NETWORK], "ratio": 0}  # on request of a caller
     logs = {"endpoint": collector.endpoint, "networks": [NETWORK], "folder": str(POD_LOGS)}
     services = {"api-gateway": ONE}
     with beside_local(

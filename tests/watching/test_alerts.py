@@ -1,4 +1,4 @@
-"""Somebody is told within two minutes of everything that is broken here, told again when it is mended, and of nothing while all is well."""
+"""Alerts fire within two minutes of every fault injected here, resolve after its repair, and do not fire while the stack is healthy."""
 
 import json
 import subprocess
@@ -35,15 +35,15 @@ from toolchain.stack import Stack, outputs
 WITHIN_S = 120
 QUIET_S = 60
 PACE_S = 0.2
-"""Between requests: few enough that those of a later test count among them."""
+"""Seconds between requests: long enough that the requests of a later test are a significant share."""
 CLIENTS = 10
-"""More than user-service has connections to Postgres."""
+"""Number of clients, more than user-service has connections to Postgres."""
 LIST = "/api/v1/users?limit=1"
 pytestmark = pytest.mark.timeout(900)  # it brings a stack up, and removes it
 
 
 def ringing(sink: Sink) -> set[str]:
-    """Names of the alerts that ring; the dead man's switch aside, which always does."""
+    """Return the names of the alerts that fire, except the dead man's switch, which always does."""
     return {name for name in {one.alertname for one in sink.told} - {"Watchdog"} if sink.ringing(name)}
 
 
@@ -54,7 +54,7 @@ def test_the_dead_mans_switch_is_heard_by_its_own_receiver_alone(kubectl: Kubect
 
 
 def test_nothing_rings_while_all_is_well(kubectl: Kubectl, sink: Sink, client: httpx.Client) -> None:
-    # While a stack comes up for the first time, Prometheus is there before the services.
+    # While a stack comes up for the first time, Prometheus is ready before the services.
     def settled() -> bool:
         return alerts(kubectl) == {"Watchdog"} and not ringing(sink)
 
@@ -69,7 +69,7 @@ def test_nothing_rings_while_all_is_well(kubectl: Kubectl, sink: Sink, client: h
 
 @pytest.fixture(scope="module")
 def for_long(kubectl: Kubectl, sink: Sink, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What somebody is told of only when it has lasted for minutes is broken before the rest, and mended after it."""
+    """Inject the faults whose alerts need minutes before the others, and repair them last."""
     with small_disk(tmp_path_factory.mktemp("disk")) as disk:
         file = tmp_path_factory.mktemp("broken") / "for_minutes.json"
         with applied(kubectl, for_minutes(kubectl, disk, NODE_NAME), file):
@@ -82,7 +82,7 @@ def for_long(kubectl: Kubectl, sink: Sink, tmp_path_factory: pytest.TempPathFact
 
 @contextmanager
 def traffic(client: httpx.Client, pace_s: float = PACE_S) -> Generator[None]:
-    """Many clients ask for users, `pace_s` seconds after each answer, whatever it is."""
+    """Send reads of users from many clients, each `pace_s` seconds after its last answer, whatever it is, for the time of the context."""
     end = threading.Event()
 
     def ask() -> None:
@@ -113,8 +113,8 @@ def test_a_service_that_is_gone_is_told_of_within_two_minutes_and_so_is_its_retu
 
     with traffic(client):
         eventually(told, f"ServiceDown and {failing} are told", WITHIN_S)
-        budgets = {"ErrorBudgetBurnsFast", "ErrorBudgetBurnsSlowly"}  # which RequestsFail says, too
-        all_told(lambda: alerts(kubectl, "--inhibited"), budgets, WITHIN_S)  # to Alertmanager, which keeps them back
+        budgets = {"ErrorBudgetBurnsFast", "ErrorBudgetBurnsSlowly"}  # RequestsFail reports this too
+        all_told(lambda: alerts(kubectl, "--inhibited"), budgets, WITHIN_S)  # for Alertmanager, which inhibits them
     (first, *_) = sink.of("ServiceDown", service="user-service")
     assert first.at - begun < WITHIN_S
     assert (first.receiver, first.labels["severity"]) == ("sink", "critical")
@@ -171,7 +171,7 @@ TOLD = {
     "TargetDown",
     "JobFailed",
 }
-"""What is told when everything of the test below is broken at once; beside PostgresDown, its other warnings are kept back."""
+"""Alerts that fire when every fault of the test below is injected at once; PostgresDown inhibits its other warnings."""
 
 
 @pytest.mark.usefixtures("for_long")
@@ -180,7 +180,7 @@ def test_everything_that_breaks_is_told_of_within_two_minutes_and_that_it_is_men
 ) -> None:
     with applied(kubectl, at_once(kubectl), tmp_path / "at_once.json"), down(kubectl, DOWN):
         all_told(lambda: ringing(sink), TOLD, WITHIN_S)
-        # As the runbook says; the kubelet keeps the last words of the newest end alone.
+        # As the runbook says; the kubelet keeps the last log lines of the latest container alone.
         said = ("logs", "ending", "--previous", "--tail=50")
         eventually(lambda: LAST_WORDS in kubectl(*said), "why a pod ends is in its log", 60)
     eventually(lambda: not ringing(sink) & {*DOWN.values()}, "the end of what was down is told", 2 * WITHIN_S)
@@ -194,7 +194,7 @@ LONG = {
     "RolloutStuck": "stuck",
     "VolumeFilling": "small",
 }
-"""What is told of what has been broken for minutes."""
+"""Alerts of the faults that last for minutes."""
 
 
 @pytest.mark.usefixtures("for_long")
@@ -208,7 +208,7 @@ def test_what_has_lasted_for_minutes_has_been_told_of(sink: Sink) -> None:
 def test_a_blind_watch_and_the_end_of_certificates_are_told_of_within_two_minutes(
     kubectl: Kubectl, sink: Sink, tmp_path: Path
 ) -> None:
-    kubectl("scale", "deployment/kube-state-metrics", "--replicas=0")  # without which nothing is known of pods
+    kubectl("scale", "deployment/kube-state-metrics", "--replicas=0")  # without it, pods have no metrics
     eventually(lambda: bool(sink.ringing("MetricsMissing")), "MetricsMissing is told", WITHIN_S)
     kubectl("scale", "deployment/kube-state-metrics", "--replicas=1")
     eventually(lambda: not sink.ringing("MetricsMissing"), "its end is told", 2 * WITHIN_S)

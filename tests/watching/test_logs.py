@@ -1,4 +1,4 @@
-"""What the pods of a stack write arrives where the stack says, whatever happens to who sends it or to who takes it."""
+"""A stack's pod logs arrive at its configured target, even if the agent or the target fails meanwhile."""
 
 import secrets
 import time
@@ -18,7 +18,7 @@ WITHIN_S = 60
 
 
 def asked(client: httpx.Client) -> str:
-    """The trace of a request that was answered."""
+    """Send a request, and return its trace."""
     trace = secrets.token_hex(16)
     headers = {"traceparent": f"00-{trace}-{secrets.token_hex(8)}-00"}
     assert client.get("/api/v1/users?limit=1", headers=headers).status_code == 200
@@ -26,7 +26,7 @@ def asked(client: httpx.Client) -> str:
 
 
 def lines(collector: Collector, trace: str) -> Iterator[tuple[str, LogRecord]]:
-    """What has arrived of a trace, with who wrote it."""
+    """Yield the log records of a trace, with the name of their service."""
     for of, line in collector.logs:
         if line.trace_id.hex() == trace:
             yield str(of["service.name"]), line
@@ -57,7 +57,7 @@ def test_lines_that_are_no_json_arrive_as_they_are(collector: Collector) -> None
 
 @pytest.fixture
 def refused(collector: Collector) -> Iterator[None]:
-    """For the time of a test, logs are not taken; spans are."""
+    """Refuse logs for the time of a test; spans are accepted."""
     collector.refuses_logs = True
     yield
     collector.refuses_logs = False

@@ -1,4 +1,4 @@
-"""The secret of a receiver is given by the command that docs/alerts.md names."""
+"""The secret of a receiver is set with the command that docs/alerts.md names."""
 
 import subprocess
 

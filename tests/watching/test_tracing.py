@@ -1,4 +1,4 @@
-"""A request can be followed: from its caller through the gateway and the service, and to both from a metric."""
+"""Traces of a request: from its caller through the gateway and the service, and links to both from a metric."""
 
 import secrets
 import time
@@ -13,7 +13,7 @@ BUCKETS = 'http_request_duration_seconds_bucket{job="user-service"}'
 
 
 def parents(collector: Collector, service: str, trace: str) -> dict[str, str]:
-    """The parent of each span that a service sent of a trace."""
+    """Return the parent of each span of a trace that a service sent."""
     spans = (span for span in collector.of(service) if span.trace_id.hex() == trace)
     return {span.span_id.hex(): span.parent_span_id.hex() for span in spans}
 

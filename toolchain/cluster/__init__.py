@@ -1,1 +1,1 @@
-"""A real single-machine Kubernetes out of the tools that `make tools` builds."""
+"""A single-machine Kubernetes built from the tools of `make tools`."""

@@ -27,7 +27,7 @@ from toolchain.removal import delete_removed, remove
 
 @contextmanager
 def only_one() -> Generator[None]:
-    """Hold the cluster's lock: starting and stopping never overlap."""
+    """Hold the cluster's lock, so that starting and stopping never overlap."""
     ROOT.mkdir(parents=True, exist_ok=True, mode=0o700)
     with (ROOT.parent / "cluster.lock").open("w") as lock:
         try:
@@ -50,7 +50,7 @@ def process_name(pid: int) -> str:
 
 
 def is_up(box: Toolbox) -> bool:
-    """Whether every process runs as defined now and everything in the cluster is ready."""
+    """Return whether every process runs as currently defined and everything in the cluster is ready."""
     if not (supervisor_runs() and network.bridge_exists() and KUBECONFIG.exists()):
         return False
     if not (is_defined(box) and pki.is_current() and addons.are_applied(box)):
@@ -64,7 +64,7 @@ def is_up(box: Toolbox) -> bool:
 
 
 def is_defined(box: Toolbox) -> bool:
-    """Whether what the processes were started with is what they would be started with now."""
+    """Return whether the processes' configuration and scripts on disk are the current ones."""
     written = {CONFIG / name: text for name, text in configurations(box).items()}
     return all(path.exists() and path.read_text() == text for path, text in written.items()) and all(
         supervision.is_defined(component) for component in components()
@@ -72,7 +72,7 @@ def is_defined(box: Toolbox) -> bool:
 
 
 def start() -> None:
-    """Bring the cluster up, from whatever state it is in."""
+    """Start the cluster, from whatever state it is in."""
     preflight.check_rights()
     delete_removed()
     with only_one():
@@ -84,7 +84,7 @@ def start() -> None:
         if not supervisor_runs():
             end("of an earlier run")
         preflight.check(running=supervisor_runs())
-        box = build_missing()  # what runs goes on meanwhile
+        box = build_missing()  # running processes continue meanwhile
         if not is_defined(box):
             end("of another version")
         tools.keep(box)
@@ -94,9 +94,7 @@ def start() -> None:
             supervision.start_supervisor(box)
         for component in components():
             with step(component.name):
-                if (
-                    component.name == "kube-router"
-                ):  # of the host processes the only one that Kubernetes knows no role for
+                if component.name == "kube-router":  # the only host process without a built-in RBAC role
                     addons.apply_access(box)
                 supervision.start(box, component)
         with step("system images"):
@@ -108,13 +106,13 @@ def start() -> None:
 
 
 def end(which: str) -> None:
-    """End the cluster's processes, and say how many there were."""
+    """Kill the cluster's processes, and report their number."""
     if left := cgroups.kill_all():
         report(f"  ended {left} processes {which}")
 
 
 def prepare(box: Toolbox) -> None:
-    """Write everything that the processes read; a service of another version is defined anew."""
+    """Set up the network, certificates, configuration and service folders of the processes."""
     for folder in (RUN, LOGS, CONFIG, DATA, VOLUMES, SERVICES_DIR):
         folder.mkdir(parents=True, exist_ok=True)
     network.set_up()
@@ -128,7 +126,7 @@ def prepare(box: Toolbox) -> None:
 
 
 def stop() -> None:
-    """End every process and give the machine back what was taken of its network; the data stays."""
+    """Stop every process, and undo the changes to the machine's network; the data stays."""
     preflight.check_rights()
     with only_one():
         with step("processes"):
@@ -144,7 +142,7 @@ def stop() -> None:
 
 
 def unmount_all() -> None:
-    """Take down what containers had mounted, the network namespaces of the pods among it; the latest first."""
+    """Unmount the containers' mounts, including the network namespaces of the pods; the latest first."""
     own = (str(ROOT), str(RUN))
     points = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
     for point in reversed(points):
@@ -153,14 +151,14 @@ def unmount_all() -> None:
 
 
 def remove_log_links() -> None:
-    """The kubelet links its logs from this fixed place."""
+    """Remove the kubelet's links to our logs, which are in this fixed folder."""
     for link in Path("/var/log/containers").glob("*"):
         if link.is_symlink() and str(link.readlink()).startswith(str(ROOT)):
             link.unlink()
 
 
 def reset() -> None:
-    """Stop the cluster and delete all that it held: volumes, images, certificates."""
+    """Stop the cluster and delete all of its data: volumes, images, certificates."""
     stop()
     with only_one():
         remove(ROOT)

@@ -1,4 +1,4 @@
-"""What runs inside the cluster from the start: DNS, storage, Ingress, metrics."""
+"""Add-ons that run in the cluster from the start: DNS, storage, Ingress, metrics, and the CloudNativePG operator."""
 
 import base64
 import hashlib
@@ -18,15 +18,15 @@ from toolchain.paths import CACHE
 
 MANIFESTS = Path(__file__).parent / "addons"
 APPLIED = CONFIG / "addons.sha256"
-"""The version of the add-ons that were applied last."""
+"""File with the version of the add-ons that were applied last."""
 READY_DEADLINE_S = 180
 
 
 def kubectl(box: Toolbox, *words: str, stdin: str | None = None) -> str:
-    """Output of kubectl on the embedded cluster.
+    """Run kubectl on the embedded cluster, and return its output.
 
     Raises:
-        ToolchainError: it failed; with its own words.
+        ToolchainError: it failed; with its error output.
     """
     command = [
         "kubectl",
@@ -44,11 +44,11 @@ def kubectl(box: Toolbox, *words: str, stdin: str | None = None) -> str:
 
 
 def render(box: Toolbox, images: dict[str, str]) -> str:
-    """Every add-on's manifest, filled in.
+    """Return the rendered manifests of all add-ons.
 
     Args:
-        box: where the tools' own manifests are.
-        images: reference of each system image by its name.
+        box: the tools, with their own manifests.
+        images: the references of the system images by name.
     """
     certificate = INGRESS_CERTIFICATE.read_bytes()
     values = {name.replace("-", "_"): reference for name, reference in images.items()} | {
@@ -67,36 +67,36 @@ def render(box: Toolbox, images: dict[str, str]) -> str:
 
 
 def released(box: Toolbox) -> list[str]:
-    """What CloudNativePG's release manifest has and our own does not: definitions, roles, webhooks."""
+    """Return the parts of CloudNativePG's release manifest that ours does not replace: definitions, roles, webhooks."""
     (release,) = box.bin.glob("cnpg-*.yaml")
     ours = re.compile(r"^kind: (?:Deployment|Namespace)$", re.MULTILINE)
     return [document for document in release.read_text().split("\n---\n") if not ours.search(document)]
 
 
 def apply_access(box: Toolbox) -> None:
-    """Allow what the host processes need that are users of their own."""
+    """Apply the RBAC rules of the host processes that have a user of their own."""
     kubectl(box, "apply", "--server-side", "--force-conflicts", "-f", str(MANIFESTS / "rbac.yaml"))
 
 
 def apply(box: Toolbox, images: dict[str, str]) -> None:
-    """Bring the add-ons to what the manifests say."""
+    """Apply the manifests of the add-ons."""
     kubectl(box, "apply", "--server-side", "--force-conflicts", "-f", "-", stdin=render(box, images))
     APPLIED.write_text(version(box))
 
 
 def version(box: Toolbox) -> str:
-    """Return a digest of all that the add-ons are made of: the tools in their images, and the manifests."""
+    """Return a digest of everything that the add-ons are built from: the tools in their images, and the manifests."""
     parts = [box.folder.name.encode(), *(path.read_bytes() for path in sorted(MANIFESTS.glob("*.yaml")))]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
 def are_applied(box: Toolbox) -> bool:
-    """Return whether the add-ons of the running cluster are those of these tools and manifests."""
+    """Return whether the running cluster has the add-ons of these tools and manifests."""
     return APPLIED.exists() and APPLIED.read_text() == version(box)
 
 
 def not_ready(box: Toolbox) -> list[str]:
-    """Names of the node and of the add-ons that are not ready."""
+    """Return the names of the node and the add-ons that are not ready."""
     found = json.loads(kubectl(box, "get", "nodes,deployments,daemonsets", "-A", "-o", "json"))["items"]
     system = [item for item in found if not item["metadata"].get("namespace", "").startswith("estate-")]
     expected = re.findall(
@@ -108,7 +108,7 @@ def not_ready(box: Toolbox) -> list[str]:
 
 
 def is_ready(item: dict[str, Any]) -> bool:
-    """Whether a node, Deployment or DaemonSet is as wanted, by its status."""
+    """Return whether a node, Deployment or DaemonSet is ready and up to date, by its status."""
     status = item.get("status", {})
     if item["kind"] == "Node":
         return any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", []))
@@ -125,7 +125,7 @@ def wait_ready(box: Toolbox) -> None:
     """Return once the node and every add-on are ready.
 
     Raises:
-        ToolchainError: they were not in time; names them, with the events that say why.
+        ToolchainError: some were not ready in time; names them, with the warning events.
     """
     try:
         wait_until(lambda: not not_ready(box), "a ready cluster", READY_DEADLINE_S, every_s=0.5)

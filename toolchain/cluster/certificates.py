@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPri
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 LIFETIME = datetime.timedelta(days=3650)
-"""As kubeadm makes the cluster's own."""
+"""Lifetime of a certificate: the same as that of the cluster's own, which kubeadm creates."""
 RENEWED_BEFORE_END = datetime.timedelta(days=365)
 NO_USAGE = dict.fromkeys(
     (
@@ -34,7 +34,7 @@ class Authority:
 
     @classmethod
     def create(cls, name: str) -> Self:
-        """Create an authority that issues servers' certificates alone, and no other authority's."""
+        """Create an authority that may issue only leaf certificates, not those of other authorities."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = distinguished(name)
         builder = (
@@ -54,7 +54,7 @@ class Authority:
         """Return a server's certificate and its key as PEM.
 
         Args:
-            hosts: DNS names and addresses that it is good for; the first is its common name.
+            hosts: the DNS names and addresses of the server; the first is the common name.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         end = min(now() + LIFETIME, self.certificate.not_valid_after_utc)
@@ -70,12 +70,12 @@ class Authority:
 
 
 def is_current(certificate: bytes, authority: bytes, hosts: Sequence[str]) -> bool:
-    """Return whether a server's certificate is as its authority would issue it now, and neither of them ends soon.
+    """Return whether a server's certificate is as its authority would issue it now, and neither certificate expires soon.
 
     Args:
-        certificate: of the server, as PEM.
-        authority: its certificate, as PEM.
-        hosts: that the server's has to be good for.
+        certificate: the server's certificate, as PEM.
+        authority: the authority's certificate, as PEM.
+        hosts: the DNS names and addresses that the server's certificate must have.
     """
     server, issuer = x509.load_pem_x509_certificate(certificate), x509.load_pem_x509_certificate(authority)
     try:
@@ -92,19 +92,19 @@ def is_current(certificate: bytes, authority: bytes, hosts: Sequence[str]) -> bo
 
 
 def lasts(certificate: x509.Certificate) -> bool:
-    """Return whether a certificate ends neither soon nor later than one that is issued now."""
+    """Return whether a certificate expires neither soon nor later than one that is issued now."""
     return now() + RENEWED_BEFORE_END < certificate.not_valid_after_utc <= now() + LIFETIME
 
 
 def now() -> datetime.datetime:
-    """Return the time, without the fractions of a second that certificates do not have."""
+    """Return the current time in whole seconds: certificates have no fractions."""
     return datetime.datetime.now(datetime.UTC).replace(microsecond=0)
 
 
 def unsigned(
     subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, end: datetime.datetime
 ) -> x509.CertificateBuilder:
-    """Return what every certificate has."""
+    """Return a certificate builder with the fields that every certificate has."""
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -118,23 +118,23 @@ def unsigned(
 
 
 def authority_key_identifier(authority: x509.Certificate) -> x509.AuthorityKeyIdentifier:
-    """Return the identifier by which a certificate names its authority's key."""
+    """Return the extension with which a certificate identifies its authority's key."""
     own = authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own)
 
 
 def distinguished(name: str) -> x509.Name:
-    """Return a name of a common name alone."""
+    """Return a distinguished name with only a common name."""
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
 
 def general_names(hosts: Sequence[str]) -> list[x509.GeneralName]:
-    """Return hosts as a certificate has them."""
+    """Return hosts as general names of X.509."""
     return [general_name(host) for host in hosts]
 
 
 def general_name(host: str) -> x509.GeneralName:
-    """Return a DNS name or an address as a certificate has it."""
+    """Return a DNS name or an address as a general name of X.509."""
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:

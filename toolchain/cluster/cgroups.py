@@ -1,4 +1,4 @@
-"""Which processes are the cluster's: those in its control group (versions 1 and 2)."""
+"""Control groups (versions 1 and 2) that identify the cluster's processes."""
 
 import os
 import signal
@@ -11,24 +11,24 @@ MOUNTS = Path("/proc/mounts")
 
 
 def hierarchies() -> list[Path]:
-    """Mount points of all control group hierarchies."""
+    """Return the mount points of all control group hierarchies."""
     mounts = (line.split() for line in MOUNTS.read_text().splitlines())
     return [Path(point) for _, point, kind, *_ in mounts if kind in ("cgroup", "cgroup2")]
 
 
 def create() -> list[Path]:
-    """Make the group of the host processes in every hierarchy that takes them; returns their cgroup.procs files."""
+    """Create the group of the host processes in every hierarchy that can hold them, and return their cgroup.procs files."""
     files: list[Path] = []
     for hierarchy in hierarchies():
         group = hierarchy / CGROUP.lstrip("/") / "host"
         group.mkdir(parents=True, exist_ok=True)
         if not (group / "cpuset.cpus").exists() or (group / "cpuset.cpus").read_text().strip():
-            files.append(group / "cgroup.procs")  # a version-1 cpuset takes nobody before it has CPUs
+            files.append(group / "cgroup.procs")  # a version-1 cpuset accepts no process before it has CPUs
     return files
 
 
 def processes() -> list[int]:
-    """Ids of every live process of the cluster, containers included."""
+    """Return the ids of all live processes of the cluster, containers included."""
     return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and _is_ours(entry)]
 
 
@@ -36,16 +36,16 @@ def _is_ours(process: Path) -> bool:
     try:
         groups = (process / "cgroup").read_text()
         alive = (process / "stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:  # it ended meanwhile
+    except OSError:  # the process has ended meanwhile
         return False
     return alive and any(line.split(":", 2)[2].startswith(f"{CGROUP}/") for line in groups.splitlines())
 
 
 def kill_all(deadline_s: float = 30) -> int:
-    """End every process of the cluster with SIGKILL; returns how many there were.
+    """Kill every process of the cluster with SIGKILL, and return their number.
 
     Raises:
-        ToolchainError: some were still there after `deadline_s` seconds.
+        ToolchainError: some were still alive after `deadline_s` seconds.
     """
     found = processes()
     for pid in found:
@@ -68,7 +68,7 @@ def kill_all(deadline_s: float = 30) -> int:
 
 
 def remove() -> None:
-    """Remove the groups, which the kernel allows a moment after their last process has ended."""
+    """Remove the groups, which the kernel allows shortly after their last process has ended."""
 
     def removed() -> bool:
         for hierarchy in hierarchies():

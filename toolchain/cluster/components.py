@@ -1,4 +1,4 @@
-"""The host processes of the cluster, in the order in which they start."""
+"""Host processes of the cluster, in start order."""
 
 import socket
 import ssl
@@ -27,7 +27,7 @@ from toolchain.cluster.supervision import Component
 
 
 def components() -> list[Component]:
-    """Every host process with its command and how to see that it is ready."""
+    """Return all host processes, with their commands and readiness checks."""
     return [
         Component("etcd", etcd(), lambda: answers(f"http://{NODE}:2381/health")),
         Component("containerd", ["containerd", "--config", str(CONFIG / "containerd.toml")], lambda: accepts(CONTAINERD_SOCKET)),
@@ -135,7 +135,7 @@ def scheduler() -> list[str]:
 
 
 def policy_enforcement() -> list[str]:
-    """kube-router as nothing but what enforces network policies."""
+    """Return the command of kube-router, with only the enforcement of network policies enabled."""
     return [
         "kube-router",
         "--run-firewall=true",
@@ -152,7 +152,7 @@ def policy_enforcement() -> list[str]:
 
 
 def configurations(box: Toolbox) -> dict[str, str]:
-    """Name and text of every configuration file."""
+    """Return the text of every configuration file by its name."""
     local = f'[host."http://{REGISTRY}"]\n  capabilities = ["pull", "resolve"]\n'
     mirrors = "".join(f'[registry."{upstream}"]\n  mirrors = ["{REGISTRY}"]\n' for upstream in MIRRORED)
     return {
@@ -263,7 +263,7 @@ iptables: {{localhostNodePorts: false}}
 
 
 def resolv_conf(machine: Path) -> str:
-    """The machine's name servers, less those on loopback, which a pod would find in itself."""
+    """Return the machine's name servers, except those on loopback, which a pod could not reach."""
     lines = machine.read_text().splitlines() if machine.exists() else []
     servers = [
         line for line in lines if line.startswith("nameserver") and not line.split()[1].startswith(("127.", "::1"))
@@ -275,7 +275,7 @@ def resolv_conf(machine: Path) -> str:
 
 
 def answers(url: str) -> bool:
-    """True when a GET is answered with 200. The certificate is not checked: only the answer's being there counts."""
+    """Return whether a GET is answered with 200. The certificate is not verified: only the response matters."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -287,7 +287,7 @@ def answers(url: str) -> bool:
 
 
 def accepts(path: Path) -> bool:
-    """True when something accepts connections on a Unix socket."""
+    """Return whether a process accepts connections on a Unix socket."""
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(2)
         try:

@@ -1,4 +1,4 @@
-"""Images of what runs in the cluster from the start: one static program each, built here and never pulled."""
+"""Images of the add-ons and of the pod sandbox: one static program each, built here and never pulled."""
 
 import hashlib
 import json
@@ -24,21 +24,21 @@ MANIFESTS = (
 
 
 OPERATOR = tuple(f"operator/manager_{architecture}" for architecture in ("amd64", "arm64"))
-"""Where CloudNativePG's manager looks for itself: one of them is this machine's."""
+"""Paths at which CloudNativePG's manager looks for its own binary: one of them is for this machine's architecture."""
 
 
 @dataclass(frozen=True)
 class SystemImage:
-    """One program, and what it is called by."""
+    """Image of one program."""
 
     name: str
     program: Path
     entrypoint: tuple[str, ...]
     links: tuple[str, ...] = ()
-    """Further names of the program, beside it."""
+    """Additional names of the program: symbolic links relative to its folder."""
     user: int = 65532
     folder: str = "/bin"
-    """Where the program is."""
+    """Folder of the program in the image."""
 
     @property
     def dockerfile(self) -> str:
@@ -46,13 +46,13 @@ class SystemImage:
 
     @cached_property
     def reference(self) -> str:
-        """Where the registry has it; the tag follows from the content."""
+        """Return the image's reference in the registry; the tag is derived from the content."""
         inputs = repr((self.dockerfile, self.links, str(self.program.resolve())))
         return f"{REGISTRY}/estate-system/{self.name}:{hashlib.sha256(inputs.encode()).hexdigest()[:12]}"
 
 
 def system_images(box: Toolbox) -> list[SystemImage]:
-    """The images that the add-ons name, and the one of every pod's sandbox."""
+    """Return the images of the add-ons, and the image of the pod sandbox."""
     return [
         SystemImage("pause", box.debian / "usr/bin/catatonit", ("/bin/catatonit", "-P")),
         SystemImage("busybox", box.debian / "bin/busybox", ("/bin/sh",), links=("sh", "mkdir", "rm"), user=0),
@@ -65,12 +65,12 @@ def system_images(box: Toolbox) -> list[SystemImage]:
 
 
 def pause(box: Toolbox) -> str:
-    """Reference of the sandbox image, which containerd's configuration names."""
+    """Return the reference of the sandbox image, for containerd's configuration."""
     return next(image.reference for image in system_images(box) if image.name == "pause")
 
 
 def publish_system(box: Toolbox) -> dict[str, str]:
-    """Build and push what the registry does not have; returns each image's reference by its name."""
+    """Build and push the images that the registry lacks, and return the reference of every image by its name."""
     images = system_images(box)
     for image in images:
         if not in_registry(image.reference):
@@ -94,25 +94,25 @@ def build(box: Toolbox, image: SystemImage) -> None:
 
 
 def in_registry(reference: str) -> bool:
-    """Whether the embedded registry has an image.
+    """Return whether the embedded registry has an image.
 
     Args:
-        reference: registry/repository[:tag][@digest].
+        reference: the reference, as registry/repository[:tag][@digest].
 
     Raises:
-        ToolchainError: it answers something else.
+        ToolchainError: the registry answers with an unexpected status.
     """
     return digest_in_registry(reference) is not None
 
 
 def digest_in_registry(reference: str) -> str | None:
-    """The digest of an image in the embedded registry; None where it has none.
+    """Return the digest of an image in the embedded registry; None if it is not there.
 
     Args:
-        reference: registry/repository[:tag][@digest].
+        reference: the reference, as registry/repository[:tag][@digest].
 
     Raises:
-        ToolchainError: the registry answers something else.
+        ToolchainError: the registry answers with an unexpected status.
     """
     registry, _, rest = reference.partition("/")
     named, _, digest = rest.partition("@")
@@ -134,7 +134,7 @@ def buildx(box: Toolbox, *words: str, what: str) -> None:
     """Run buildx on the embedded BuildKit.
 
     Raises:
-        ToolchainError: it failed; with the last lines of what it printed.
+        ToolchainError: it failed; with the last lines of its output.
     """
     create_builder(box)
     log = LOGS / "buildx" / f"{what.replace(' ', '-').replace('/', '-')}.log"
@@ -143,12 +143,12 @@ def buildx(box: Toolbox, *words: str, what: str) -> None:
 
 
 def environment(box: Toolbox) -> dict[str, str]:
-    """Environment in which buildx, and Pulumi's docker-build, find the embedded builder."""
+    """Return the environment in which buildx, and Pulumi's docker-build, find the embedded builder."""
     return os.environ | {"PATH": box.path, "DOCKER_CONFIG": str(DOCKER_CONFIG), "BUILDX_BUILDER": BUILDER}
 
 
 def create_builder(box: Toolbox) -> None:
-    """Tell buildx of the embedded BuildKit, once."""
+    """Register the embedded BuildKit with buildx, once."""
     if (DOCKER_CONFIG / "buildx" / "instances" / BUILDER).exists():
         return
     log = LOGS / "buildx" / "create.log"

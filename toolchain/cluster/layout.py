@@ -1,4 +1,4 @@
-"""Addresses, ports and folders of the embedded cluster: its own, so that it meets nothing else on the machine."""
+"""Addresses, ports and folders of the embedded cluster, which do not collide with anything else on the machine."""
 
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -17,13 +17,13 @@ OWN = IPv4Network("10.213.0.0/16")
 REGISTRY = "127.0.0.1:5000"
 HTTP_PORT, HTTPS_PORT = 8080, 8443
 MIRRORED = ("docker.io", "ghcr.io", "registry.k8s.io")
-"""Registries whose names are looked up in our own first, where stand-ins are; then upstream."""
+"""Registries that our own registry mirrors, with stand-ins; images that it lacks come from upstream."""
 LOCAL_PORTS = {5000: "the image registry", HTTP_PORT: "the Ingress (HTTP)", HTTPS_PORT: "the Ingress (HTTPS)"}
-"""Ports on 127.0.0.1; every other port of the cluster is on the bridge."""
+"""Ports on 127.0.0.1, with their purposes; every other port of the cluster is on the bridge."""
 
 ROOT = STATE / "cluster"
 RUN = Path("/run/estate")
-"""Sockets and the containers' runtime state: gone after a reboot, as containerd expects."""
+"""Folder of sockets and the containers' runtime state: empty after a reboot, as containerd expects."""
 
 PKI = ROOT / "pki"
 KUBECONFIGS = ROOT / "kubeconfigs"
@@ -42,4 +42,4 @@ BUILDKIT_SOCKET = RUN / "buildkitd.sock"
 DOCKER_CONFIG = ROOT / "docker"
 
 CGROUP = "/estate"
-"""Every process of the cluster is in this control group or below it, which is how they are told from others."""
+"""Control group of the cluster: every process of the cluster is in it or below it, and no other process is."""

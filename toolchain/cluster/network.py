@@ -1,4 +1,4 @@
-"""The cluster's part of the machine's network: one bridge with the node's address, and rules in chains of its own."""
+"""Machine network of the cluster: one bridge with the node's address, and iptables rules in separate chains."""
 
 import re
 import shutil
@@ -15,18 +15,18 @@ CHAINS = {
     ("nat", "POSTROUTING", "ESTATE-EGRESS"): [["-s", str(PODS), "!", "-d", str(OWN), "-j", "MASQUERADE"]],
 }
 NOWHERE = ("unreachable", str(PODS), "metric", "4096")
-"""Where packets to pods go that are not there: past each pod's own route there is the machine's default route, by which
-they (by rules that kube-proxy has from before a restart) would leave it, and a stranger's answer be taken for a pod's."""
+"""Route of packets to pods that do not exist. Without it, packets to stale endpoints (in kube-proxy's rules from before a restart)
+would leave the machine by its default route, and another host's response would be taken for a pod's."""
 OWN_PREFIXES = ("KUBE-", "ESTATE-")
 OWN_SETS = re.compile(r"KUBE-(?:SRC|DST)-\w+|TMP-[A-Z2-7]{16}")
-"""Address sets of kube-router; the latter are there for a moment, or after it was killed in that moment."""
+"""Names of kube-router's address sets; the TMP sets exist only briefly, or remain if it was killed at that moment."""
 
 
 def run(*command: str, stdin: str | None = None) -> str:
-    """Output of a command of iproute2 or iptables.
+    """Run a command of iproute2 or iptables, and return its output.
 
     Raises:
-        ToolchainError: it failed; with its own words.
+        ToolchainError: it failed; with its error output.
     """
     done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -39,12 +39,12 @@ def bridge_exists() -> bool:
 
 
 def set_up() -> None:
-    """Make the bridge, the routes and the rules; those that are there stay."""
+    """Create the bridge, the routes and the rules that do not exist yet."""
     if not bridge_exists():
         run("ip", "link", "add", BRIDGE, "type", "bridge")
     run("ip", "address", "replace", f"{NODE}/32", "dev", BRIDGE)
     run("ip", "link", "set", BRIDGE, "up")
-    # Processes on the machine reach Services through this route, default route or not.
+    # Processes on the machine reach Services through this route, even without a default route.
     run("ip", "route", "replace", str(SERVICES), "dev", BRIDGE, "src", str(NODE))
     run("ip", "route", "replace", *NOWHERE)
     if not FORWARD_BEFORE.exists():
@@ -59,7 +59,7 @@ def set_up() -> None:
 
 
 def tear_down() -> None:
-    """Remove the rules, the bridge, pods' network namespaces and interfaces, and give the forwarding switch back."""
+    """Remove the rules, address sets, bridge and route, and restore the setting of IP forwarding."""
     for family in ("iptables", "ip6tables"):
         remove_own_rules(family)
     if shutil.which("ipset"):
@@ -75,7 +75,7 @@ def tear_down() -> None:
 
 
 def remove_own_rules(family: str) -> None:
-    """Drop every chain of ours (kube-proxy's and kubelet's included) with the rules that name one."""
+    """Remove all of the cluster's chains (kube-proxy's and the kubelet's included), and the rules that reference them."""
     rules = run(f"{family}-save").splitlines()
     kept = without_own(rules)
     if kept != rules:
@@ -83,7 +83,7 @@ def remove_own_rules(family: str) -> None:
 
 
 def without_own(rules: list[str]) -> list[str]:
-    """The lines of iptables-save that name no chain of ours."""
+    """Return the lines of iptables-save that reference none of the cluster's chains."""
     return [
         line
         for line in rules
@@ -92,10 +92,10 @@ def without_own(rules: list[str]) -> list[str]:
 
 
 def own_among(sets: list[str]) -> list[str]:
-    """Those names of address sets that are ours."""
+    """Return the names of the cluster's address sets."""
     return [name for name in sets if OWN_SETS.fullmatch(name)]
 
 
 def foreign_kubernetes() -> bool:
-    """True when the rules of another Kubernetes are on this machine; two would undo each other's."""
+    """Return whether this machine has the iptables rules of another Kubernetes: two would undo each other's rules."""
     return not bridge_exists() and "KUBE-SERVICES" in run("iptables-save", "-t", "nat")

@@ -1,4 +1,4 @@
-"""Keys, certificates and kubeconfigs: kubeadm makes those of Kubernetes; the Ingress has an authority of its own."""
+"""Keys, certificates and kubeconfigs: kubeadm creates those of Kubernetes; the Ingress has its own certificate authority."""
 
 import os
 import shutil
@@ -27,14 +27,14 @@ from toolchain.cluster.layout import (
 from toolchain.console import ToolchainError, report
 
 INGRESS_HOSTS = ("*.myapp.com", "localhost", "127.0.0.1")
-"""Hosts that the Ingress controller's own certificate is good for."""
+"""Hosts of the Ingress controller's default certificate."""
 INGRESS_CERTIFICATE, INGRESS_KEY = (CA_CERTIFICATE.with_name(name) for name in ("tls.crt", "tls.key"))
 CLUSTER_CA, KUBELET_CERTIFICATE, KUBELET_KEY = (PKI / name for name in ("ca.crt", "kubelet.crt", "kubelet.key"))
 KUBELET_HOSTS = (str(NODE), NODE_NAME)
 
 
 def create(box: Toolbox) -> None:
-    """Create what is missing, and replace a half-made set and certificates that are not current."""
+    """Create missing files, and replace an incomplete set and certificates that are not current."""
     complete = PKI / "complete"
     if not complete.exists():
         for folder in (PKI, KUBECONFIGS):
@@ -56,7 +56,7 @@ def create(box: Toolbox) -> None:
 
 
 def renew() -> None:
-    """Replace the certificates that are not kubeadm's where they are missing or not current."""
+    """Create or replace the certificates that kubeadm does not manage, if they are missing or not current."""
     if not kubelet_is_current():
         create_kubelet_certificate()
     if not ingress_is_current():
@@ -68,32 +68,32 @@ def renew() -> None:
 
 
 def is_current() -> bool:
-    """Return whether the certificates that are not kubeadm's are as they would be made now."""
+    """Return whether the certificates that kubeadm does not manage are current."""
     return kubelet_is_current() and ingress_is_current()
 
 
 def kubelet_is_current() -> bool:
-    """Return whether the kubelet's certificate is as it would be made now."""
+    """Return whether the kubelet's certificate is current."""
     return certificate_is_current(KUBELET_CERTIFICATE, CLUSTER_CA, KUBELET_HOSTS)
 
 
 def ingress_is_current() -> bool:
-    """Return whether the Ingress' certificate and its authority's are as they would be made now."""
+    """Return whether the Ingress' certificate and its authority's are current."""
     return certificate_is_current(INGRESS_CERTIFICATE, CA_CERTIFICATE, INGRESS_HOSTS)
 
 
 def certificate_is_current(certificate: Path, authority: Path, hosts: Sequence[str]) -> bool:
-    """Return whether a file has a certificate as it would be made now."""
+    """Return whether a file holds a current certificate."""
     if not (certificate.exists() and authority.exists()):
         return False
     return certificates.is_current(certificate.read_bytes(), authority.read_bytes(), hosts)
 
 
 def kubeadm(box: Toolbox, *words: str) -> str:
-    """Output of a kubeadm command.
+    """Run kubeadm, and return its output.
 
     Raises:
-        ToolchainError: it failed; with its own words.
+        ToolchainError: it failed; with its error output.
     """
     done = subprocess.run(["kubeadm", *words], env={"PATH": box.path}, capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -102,7 +102,7 @@ def kubeadm(box: Toolbox, *words: str) -> str:
 
 
 def kubeadm_config(box: Toolbox) -> str:
-    """The part of a cluster's configuration that certificates depend on."""
+    """Return the part of the cluster's configuration that determines the certificates."""
     version = kubeadm(box, "version", "-o", "short").strip()
     documents = [
         {
@@ -126,7 +126,7 @@ def kubeadm_config(box: Toolbox) -> str:
 
 
 def own_kubeconfig(admin: str) -> str:
-    """kubeadm's kubeconfig under one name for cluster, user and context, so that merging it elsewhere is safe."""
+    """Return kubeadm's kubeconfig with one name for cluster, user and context, so that it can be merged into another safely."""
     config = yaml.safe_load(admin)
     return yaml.safe_dump(
         {
@@ -141,17 +141,17 @@ def own_kubeconfig(admin: str) -> str:
 
 
 def create_ingress_certificate() -> None:
-    """Create a local authority and one certificate by it; the authority's own key is not kept."""
+    """Create a local authority and one certificate issued by it; the authority's own key is not stored."""
     CA_CERTIFICATE.parent.mkdir(parents=True, exist_ok=True)
     authority = Authority.create("estate local CA")
     certificate, key = authority.issue(INGRESS_HOSTS)
     write_private(INGRESS_KEY, key)
     write_private(INGRESS_CERTIFICATE, certificate)
-    CA_CERTIFICATE.write_text(certificates.pem(authority.certificate))  # last, as the sign that all is there
+    CA_CERTIFICATE.write_text(certificates.pem(authority.certificate))  # last: its existence marks the set as complete
 
 
 def create_kubelet_certificate() -> None:
-    """Create the kubelet's own, by the cluster's authority: who scrapes it can tell it from another."""
+    """Create the kubelet's certificate, issued by the cluster's authority, so that scrapers can verify the kubelet."""
     authority = Authority.read(CLUSTER_CA.read_bytes(), CLUSTER_CA.with_suffix(".key").read_bytes())
     certificate, key = authority.issue(KUBELET_HOSTS)
     write_private(KUBELET_KEY, key)
@@ -159,7 +159,7 @@ def create_kubelet_certificate() -> None:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner reads, as a whole or not at all."""
+    """Write a file that only its owner can read, atomically."""
     new = path.with_name(f"{path.name}.new")
     new.unlink(missing_ok=True)
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

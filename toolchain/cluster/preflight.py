@@ -1,4 +1,4 @@
-"""What the embedded cluster needs of the machine: everything that is missing is named at once."""
+"""Checks of the embedded cluster's requirements of the machine; all missing ones are reported at once."""
 
 import os
 import platform
@@ -16,14 +16,14 @@ from toolchain.console import ToolchainError, report, run_logged, step
 
 OTHERWISE = "use a Kubernetes that you have: make up TOOLS=system KUBE_CONTEXT=<its context>"
 NEEDED_BYTES = 6 * 2**30
-"""Images, volumes and logs of one estate, and room to roll it."""
+"""Disk space for the images, volumes and logs of one estate, and for a rollout."""
 
 
 def check_rights() -> None:
-    """See that this process may start and stop a cluster at all.
+    """Check that this process may start and stop a cluster.
 
     Raises:
-        ToolchainError: it may not; with what to do instead.
+        ToolchainError: it may not; with the alternative.
     """
     if platform.system() != "Linux":
         refuse([f"this is {platform.system()}, it needs Linux; {OTHERWISE}"])
@@ -32,13 +32,13 @@ def check_rights() -> None:
 
 
 def check(*, running: bool) -> None:
-    """Install the Debian packages that the cluster needs, and see that it can run here.
+    """Install the Debian packages that the cluster needs, and check that it can run here.
 
     Args:
-        running: the cluster's processes are up, so that its own ports may be taken.
+        running: True if the cluster's processes run, so that they may hold its ports.
 
     Raises:
-        ToolchainError: names all that is missing, with what to do about each.
+        ToolchainError: names every missing requirement, with its remedy.
     """
     problems = missing_of_the_machine()
     if not problems:
@@ -55,7 +55,7 @@ def refuse(problems: list[str]) -> NoReturn:
 
 
 def missing_of_the_machine() -> list[str]:
-    """Requirements that no package can bring."""
+    """Return the missing requirements that no package can provide."""
     problems: list[str] = []
     if not shutil.which("apt-get"):
         problems.append(f"it needs Debian's packages (apt-get); {OTHERWISE}")
@@ -76,7 +76,7 @@ def missing_of_the_machine() -> list[str]:
 
 
 def missing_of_the_network(*, running: bool) -> list[str]:
-    """Requirements of the network; needs iptables installed."""
+    """Return the missing requirements of the network; iptables must be installed."""
     problems: list[str] = []
     if subprocess.run(["iptables", "-w", "-t", "nat", "-S"], capture_output=True, check=False).returncode != 0:
         return [
@@ -93,7 +93,7 @@ def missing_of_the_network(*, running: bool) -> list[str]:
 
 
 def port_holder(port: int) -> str | None:
-    """Who listens on the port, or None when it is free."""
+    """Return the process that listens on a port; None if it is free."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -110,7 +110,7 @@ def port_holder(port: int) -> str | None:
 
 
 def install_packages(packages: Sequence[str]) -> None:
-    """Install what is missing of Debian packages; none of them starts a service."""
+    """Install the missing ones of some Debian packages; none of them starts a service."""
     query = subprocess.run(
         ["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n", *packages],
         capture_output=True, text=True, check=False,

@@ -1,4 +1,4 @@
-"""Runs the cluster's host processes under runit: restarted when they end, logs rotated, alive after make has ended."""
+"""Supervision of the cluster's host processes with runit: it restarts them, rotates their logs, and outlives make."""
 
 import os
 import shlex
@@ -14,7 +14,7 @@ from toolchain.cluster.layout import LOGS, SERVICES_DIR
 from toolchain.console import ToolchainError, last_lines, wait_until
 
 ENDS_UNTIL_GIVEN_UP = 4
-"""A component may end a few times while what it needs comes up."""
+"""Number of exits after which a start fails: a component may exit a few times until its dependencies are up."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,12 @@ class Component:
 
     @property
     def ends(self) -> Path:
-        """A line is added each time the process ends."""
+        """Return the file to which a line is appended each time the process ends."""
         return LOGS / self.name / "ends"
 
 
 def scripts(component: Component) -> dict[Path, str]:
-    """The component's service folder, as runsv(8) wants it: text of each script."""
+    """Return the scripts of the component's service folder (see runsv(8)): the text of each by its path."""
     logs = component.log.parent
     bodies = {
         "run": f"exec 2>&1 </dev/null\nulimit -n $(ulimit -Hn)\nexec {shlex.join(component.command)}",
@@ -52,7 +52,7 @@ def scripts(component: Component) -> dict[Path, str]:
 
 
 def is_defined(component: Component) -> bool:
-    """Whether the service folder says what the component is now."""
+    """Return whether the service folder has the component's current scripts."""
     return all(path.exists() and path.read_text() == text for path, text in scripts(component).items())
 
 
@@ -60,10 +60,10 @@ def define(component: Component) -> None:
     """Write the component's service folder."""
     (component.folder / "log").mkdir(parents=True, exist_ok=True)
     component.log.parent.mkdir(parents=True, exist_ok=True)
-    (component.folder / "down").touch()  # started in order by us, not by the supervisor
+    (component.folder / "down").touch()  # started in order by `start`, not by the supervisor
     (component.log.parent / "config").write_text("s5000000\nn3\n")
     for path, text in scripts(component).items():
-        new = path.with_suffix(".new")  # replaced as a whole: the shell may be reading the old one
+        new = path.with_suffix(".new")  # replaced atomically: the shell may be reading the old file
         new.write_text(text)
         new.chmod(0o755)
         new.replace(path)
@@ -91,10 +91,10 @@ def is_running(box: Toolbox, component: Component) -> bool:
 
 
 def start(box: Toolbox, component: Component) -> None:
-    """Start a component and return when it is ready.
+    """Start a component, and wait until it is ready.
 
     Raises:
-        ToolchainError: it ended again and again, or was not ready in time; with its last log lines.
+        ToolchainError: it ended repeatedly, or was not ready in time; with its last log lines.
     """
     component.ends.unlink(missing_ok=True)
     wait_until(

@@ -1,4 +1,4 @@
-"""Tools that work on the cluster: this checkout's, and until they are built those that it was started with."""
+"""Tools for the running cluster: this checkout's, or until they are built, those that the cluster was started with."""
 
 import json
 from pathlib import Path
@@ -10,15 +10,15 @@ from toolchain.console import ToolchainError
 
 
 def keep(box: Toolbox) -> None:
-    """Write down that the cluster is started with these tools."""
+    """Record the tools that the cluster is started with."""
     write_private(TOOLS, json.dumps([str(box.folder), str(box.debian)]))
 
 
 def at_hand() -> Toolbox:
-    """Return this checkout's tools, or while they are not built, as after a pull, those that the cluster was started with.
+    """Return this checkout's tools, or while they are not built (after a pull, for example), those that the cluster was started with.
 
     Raises:
-        ToolchainError: neither are there.
+        ToolchainError: neither set of tools exists.
     """
     box = toolbox()
     if not box.folder.exists() and TOOLS.exists():

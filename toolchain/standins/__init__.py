@@ -1,4 +1,4 @@
-"""Stand-ins for third-party images, for machines that cannot pull them; where they can be pulled, nothing is built.
+"""Stand-ins for third-party images, for machines that cannot pull them; images that can be pulled are not built.
 
 A stand-in is pushed to the embedded registry under the upstream's path, where containerd and BuildKit look first.
 """
@@ -25,7 +25,7 @@ PULL_DEADLINE_S = 10
 
 
 def known() -> dict[str, Path]:
-    """Folder of the stand-in for each upstream reference that has one."""
+    """Return the folders of the stand-ins, by the upstream reference."""
     return {
         reference: HERE / name
         for reference, name in tomllib.loads((HERE / "standins.toml").read_text())["images"].items()
@@ -36,7 +36,7 @@ def publish_missing(box: Toolbox, references: Iterable[str]) -> None:
     """Build and push a stand-in for each reference that cannot be pulled and has none yet.
 
     Raises:
-        ToolchainError: a reference can neither be pulled nor be stood in for.
+        ToolchainError: a reference cannot be pulled, and there is no stand-in for it.
     """
     folders = known()
     wanted = [ref for ref in sorted(set(references)) if not is_published(ref, folders)]
@@ -57,14 +57,14 @@ def publish_missing(box: Toolbox, references: Iterable[str]) -> None:
 
 
 def is_published(reference: str, folders: Mapping[str, Path]) -> bool:
-    """Whether the embedded registry has what is meant: the digest, or the stand-in as it is made now."""
+    """Return whether the embedded registry has a reference's image: its digest, or the current stand-in."""
     if "@" in reference:
         return in_registry(embedded(reference))
     return reference in folders and in_registry(own_reference(reference, folders[reference]))
 
 
 def pinned(reference: str) -> str:
-    """A reference by the digest that the embedded registry has; unchanged where it has none, or does not run."""
+    """Return a reference pinned to its digest in the embedded registry; unchanged if there is none, or the registry does not run."""
     if "@" in reference:
         return reference
     try:
@@ -75,7 +75,7 @@ def pinned(reference: str) -> str:
 
 
 def own_reference(reference: str, folder: Path) -> str:
-    """The stand-in in the embedded registry, by a tag that follows from what it is made of."""
+    """Return the stand-in's reference in the embedded registry, with a tag derived from its build inputs."""
     digest = hashlib.sha256(load()[1].suite.encode() + machine_certificates())
     for made_of in (HERE / "debian", folder):
         for file in sorted(made_of.iterdir()):
@@ -86,19 +86,19 @@ def own_reference(reference: str, folder: Path) -> str:
 
 
 def tool_folder(folder: Path) -> Path | None:
-    """Where the toolchain has built what a stand-in takes `--from=tools`; None where it is made from packages alone."""
+    """Return the folder of the built tool that a stand-in copies `--from=tools`; None if it uses only packages."""
     if "--from=tools" not in (folder / "Dockerfile").read_text():
         return None
     return next(tool.folder for tool in load()[0] if tool.name == folder.name)
 
 
 def embedded(reference: str) -> str:
-    """Where the embedded registry has an upstream reference."""
+    """Return the reference in the embedded registry for an upstream reference."""
     return f"{REGISTRY}/{reference.partition('/')[2]}"
 
 
 def can_be_pulled(box: Toolbox, reference: str) -> bool:
-    """Whether the upstream registry gives this machine the image; asks it, past our own mirror."""
+    """Return whether this machine can pull an image from the upstream registry, which is queried directly, not through our mirror."""
     command = ["docker-buildx", "imagetools", "inspect", reference]
     try:
         asked = subprocess.run(command, env=environment(box), capture_output=True, timeout=PULL_DEADLINE_S, check=False)
@@ -108,7 +108,7 @@ def can_be_pulled(box: Toolbox, reference: str) -> bool:
 
 
 def publish(box: Toolbox, reference: str, folder: Path) -> None:
-    """Build one stand-in and push it under the upstream's tag and under its own."""
+    """Build one stand-in, and push it under the upstream's tag and under its own."""
     context = base_context() if reference == BASE else folder
     tags = ["--tag", embedded(reference), "--tag", own_reference(reference, folder)]
     built = tool_folder(folder)
@@ -118,13 +118,13 @@ def publish(box: Toolbox, reference: str, folder: Path) -> None:
             box, "build", "--provenance=false", "--push", *tags, *tools,
             "--file", str(folder / "Dockerfile"), str(context), what=reference,
         )  # fmt: skip
-    # The node keeps what it has of a tag; without this it would never look at the new one.
+    # The node caches images by tag; without this it would never pull the new one.
     forget = ["ctr", "--address", str(CONTAINERD_SOCKET), "--namespace", "k8s.io", "images", "rm", reference]
     subprocess.run(forget, env={"PATH": box.path}, capture_output=True, check=False)
 
 
 def base_context() -> Path:
-    """A folder with rootfs.tar, Debian's smallest system by debootstrap, kept for the next time, and machine.crt."""
+    """Return a folder with rootfs.tar (Debian's minimal system from debootstrap, cached) and machine.crt."""
     suite = load()[1].suite
     folder = CACHE / "rootfs" / suite
     if not folder.exists():
@@ -141,7 +141,7 @@ def base_context() -> Path:
 
 
 def bootstrap(suite: str, root: Path, tar: Path) -> None:
-    """Install Debian's smallest system into `root`, and pack what of it an image needs."""
+    """Install Debian's minimal system into `root`, and pack the parts that an image needs."""
     logs = BUILDS / "logs"
     run_logged(["debootstrap", "--variant=minbase", suite, str(root)], logs / "debootstrap.log", "debootstrap")
     left_out = ("var/cache/apt/*", "var/lib/apt/lists/*", "dev/*")
@@ -152,6 +152,6 @@ def bootstrap(suite: str, root: Path, tar: Path) -> None:
 
 
 def machine_certificates() -> bytes:
-    """The certificates of authorities that this machine trusts; empty where it has none."""
+    """Return the certificates of the authorities that this machine trusts; empty if it has none."""
     bundle = Path(os.environ.get("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt"))
     return bundle.read_bytes() if bundle.is_file() else b""

@@ -1,4 +1,4 @@
-"""An estate of N services made of the estate's own components: each registers itself and has a cache, as user-service does."""
+"""Pulumi program of an estate of N services, built from the estate's own components: each registers itself and has a cache, as user-service does."""
 
 import pulumi
 import pulumi_kubernetes as kubernetes

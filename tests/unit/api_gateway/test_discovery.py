@@ -46,3 +46,25 @@ def test_an_instance_that_two_agents_know_is_one() -> None:
     discovery = Discovery(Registry(address="127.0.0.1:1"), "user-service")
     discovery.take([ENTRY, ENTRY | {"Node": {"Address": "192.0.2.9"}}])
     assert discovery.instances == (Instance("a", "192.0.2.1", 1),)
+
+
+WRONG = [
+    ENTRY | {"Service": {"ID": "b", "Address": "192.0.2.2", "Port": 0}},
+    ENTRY | {"Service": {"ID": "b", "Address": "", "Port": 1}},
+    ENTRY | {"Service": {"ID": "", "Address": "192.0.2.2", "Port": 1}},
+]
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_an_entry_that_leads_nowhere_is_left_out_and_the_others_stay(
+    wrong: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    discovery = Discovery(Registry(address="127.0.0.1:1"), "user-service")
+    moved = ENTRY | {"Service": {"ID": "a", "Address": "192.0.2.3", "Port": 1}}
+    for answer in ([ENTRY, wrong], [wrong, moved]):
+        discovery.take(answer)
+    assert discovery.instances == (Instance("a", "192.0.2.3", 1),)
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1  # not for every answer
+    with pytest.raises(ValueError, match="no entry has"):
+        discovery.take([wrong])
+    assert discovery.instances

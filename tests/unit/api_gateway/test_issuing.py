@@ -1,8 +1,10 @@
+import asyncio
 import base64
 import json
 import logging
 import os
 import re
+import threading
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -13,8 +15,9 @@ from urllib.parse import urlencode
 import httpx
 import jwt
 import pytest
+from api_gateway import issuing
 from api_gateway.forwarded import Peers
-from api_gateway.issuing import ATTEMPTS, PATH, TOKEN_S, Issuer, parse_clients, router
+from api_gateway.issuing import ATTEMPTS, PATH, SHARE, TOKEN_S, Issuer, parse_clients, router
 from api_gateway.limits import RateLimits
 from fastapi import FastAPI
 from servicekit import following, problems, routing
@@ -41,7 +44,7 @@ def write(file: Path, *clients: ClientSettings) -> None:
 
 
 def replace(file: Path, text: str) -> None:
-    # As the kubelet does it: another file under the same name.
+    # As the kubelet updates a file: a new one under the same name.
     new = file.with_suffix(".new")
     new.write_text(text)
     os.utime(new, ns=(time.time_ns(), time.time_ns()))
@@ -49,23 +52,23 @@ def replace(file: Path, text: str) -> None:
 
 
 def basic(user: str, password: str) -> dict[str, str]:
-    """As RFC 6749, section 2.3.1 wants it: both encoded as in a form."""
+    """Return credentials as RFC 6749, section 2.3.1 requires: both encoded as in a form."""
     encoded = ":".join(str(httpx.QueryParams({"": part})).removeprefix("=") for part in (user, password))
     return {"Authorization": "Basic " + base64.b64encode(encoded.encode()).decode()}
 
 
 def form(body: str | bytes, kind: str = "", **headers: str) -> dict[str, Any]:
-    """A form as it is sent, byte for byte."""
+    """Return the arguments of a request whose body is sent byte for byte."""
     return {"content": body, "headers": {"Content-Type": "application/x-www-form-urlencoded" + kind} | headers}
 
 
 FORM = urlencode(IN_FORM)
 NEVER_STORED = {"content-type": "application/json", "cache-control": "no-store", "pragma": "no-cache"}
-"""Headers that RFC 6749, sections 5.1 and 5.2, wants of every answer."""
+"""Headers that RFC 6749, sections 5.1 and 5.2, requires of every answer."""
 
 
 def headers(answer: httpx.Response) -> dict[str, str]:
-    """Return those of the headers of an answer that the standard speaks of."""
+    """Return the headers of an answer that the standard mentions."""
     return {name: answer.headers[name] for name in (*NEVER_STORED, "www-authenticate") if name in answer.headers}
 
 
@@ -152,7 +155,7 @@ async def test_no_two_tokens_are_the_same(client: httpx.AsyncClient) -> None:
 
 WRONG_SECRET = IN_FORM | {"client_secret": "wrong"}
 TEXT = re.compile(r"[\x20\x21\x23-\x5b\x5d-\x7e]+")
-"""Characters that RFC 6749, section 5.2, lets a description hold."""
+"""Characters that RFC 6749, section 5.2, allows in a description."""
 BOTH: dict[str, Any] = {"data": IN_FORM, "headers": basic("billing", SECRET)}
 
 
@@ -271,3 +274,27 @@ async def test_no_secret_and_no_hash_is_in_an_answer_or_in_a_log(
     said = [answer.text for answer in answers] + [str(record.__dict__) for record in caplog.records]
     for secret in (SECRET, billing().secret_hash, SIGNS):
         assert not any(secret in text for text in said)
+
+
+async def test_who_asks_too_much_at_once_keeps_no_other_waiting(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    verified = threading.Event()
+
+    def matches(_hash: str, secret: str) -> bool:
+        return verified.wait(30) and secret == SECRET
+
+    async def ask(address: str, secret: str) -> httpx.Response:
+        transport = httpx.ASGITransport(app, client=(address, 1))
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+            return await client.post(PATH, data=IN_FORM | {"client_secret": secret})
+
+    monkeypatch.setattr(issuing, "matches", matches)
+    guessing = [asyncio.create_task(ask(f"192.0.2.{number % 2}", "wrong")) for number in range(56)]
+    await asyncio.sleep(0)
+    honest = asyncio.create_task(ask("192.0.2.9", SECRET))
+    while sum(task.done() for task in guessing) < 56 - 2 * SHARE:  # noqa: ASYNC110 - tasks have no event
+        await asyncio.sleep(0.01)
+    verified.set()
+    assert sorted(answer.status_code for answer in await asyncio.gather(*guessing)) == [401] * 2 * SHARE + [429] * (
+        56 - 2 * SHARE
+    )
+    assert (await honest).status_code == 200

@@ -17,11 +17,11 @@ from servicekit.settings import Cache
 
 FIVE = RateLimit(requests=5, per_s=60)
 START = 60.0 * 28_000_000
-"""A window begins."""
+"""Time at which a window begins."""
 
 
 class Clock:
-    """The time, which passes when a test says so."""
+    """A clock that a test advances."""
 
     def __init__(self) -> None:
         self.now = START
@@ -31,7 +31,7 @@ class Clock:
 
 
 class Replica(RateLimits):
-    """A gateway's counts on a Redis in this process; they are exchanged when a test says so."""
+    """A gateway's counts on a Redis in this process; the test triggers their exchange."""
 
     def __init__(self, server: fakeredis.FakeServer) -> None:
         super().__init__(Cache())
@@ -41,7 +41,7 @@ class Replica(RateLimits):
         return await self._exchange()
 
     async def lose(self, when: str) -> None:
-        """Exchange counts, and lose that before or after Redis has executed it."""
+        """Exchange counts, and lose the exchange before or after Redis has executed it."""
         redis = self._redis
 
         def lossy(*, transaction: bool) -> Lossy:
@@ -52,7 +52,7 @@ class Replica(RateLimits):
         self._redis = redis
 
     def seen(self, client: str) -> int:
-        """Return how many requests of a client this replica knows of."""
+        """Return the number of requests of a client that this replica knows of."""
         window = self._windows.get(f"/users:60:{client}")
         return int(window.used(START)) if window else 0
 
@@ -66,7 +66,7 @@ class Replica(RateLimits):
 
 
 def taken(replica: RateLimits, times: int, client: str = "ada", limit: RateLimit = FIVE, route: str = "/users") -> int:
-    """How many of so many requests are let through."""
+    """Return the number of requests that the limit lets through."""
     let_through = 0
     for _ in range(times):
         try:
@@ -79,7 +79,7 @@ def taken(replica: RateLimits, times: int, client: str = "ada", limit: RateLimit
 
 
 def told(replica: RateLimits, limit: RateLimit = FIVE) -> dict[str, str]:
-    """Headers of one more request."""
+    """Return the rate-limit headers of one more request."""
     try:
         return {name.decode(): value.decode() for name, value in replica.take("/users", limit, "ada")}
     except Problem as refused:
@@ -130,7 +130,7 @@ async def test_counts_reach_the_others_by_themselves(
     redis: Any = fakeredis.FakeAsyncRedis(server=server)
     key = f"{PREFIX}:/users:60:ada:{int(START // 60)}"
     while not (counts := await redis.hvals(key)):  # noqa: ASYNC110 - until pytest's time limit
-        await asyncio.sleep(0)  # Redis in this process answers without letting others run
+        await asyncio.sleep(0)  # Redis in this process answers without yielding to other tasks
     assert counts == [b"1"]
     assert 60 < await redis.ttl(key) <= 120
     await redis.aclose()
@@ -247,7 +247,7 @@ MANY = RateLimit(requests=1000, per_s=60)
 
 
 async def happen(event: tuple[str, int, str], replicas: tuple[Replica, Replica], redis: Any) -> None:
-    """Let an event of the kind that EVENTS draws happen."""
+    """Apply an event of the kind that EVENTS draws."""
     kind, at, client = event
     key = f"{PREFIX}:/users:60:{client}:{int(START // 60)}"
     if kind == "take":
@@ -298,7 +298,7 @@ async def test_the_window_slides(replicas: tuple[Replica, Replica], clock: Clock
     assert taken(replicas[0], 20, limit=ten) == 10
     clock.now = START + 60 + 15  # three quarters of those ten are within the last 60 s
     assert taken(replicas[0], 20, limit=ten) == 2
-    clock.now = START + 2 * 60 + 59  # of those two next to nothing is
+    clock.now = START + 2 * 60 + 59  # next to nothing of those two is
     assert taken(replicas[0], 20, limit=ten) == 9
 
 
@@ -353,7 +353,7 @@ async def test_however_many_clients_ask_what_is_remembered_is_bounded(
     server.connected = connected
     for number in range(1000):
         taken(replicas[0], 1, client=f"client {number}")
-        taken(replicas[0], 1)  # asks all the while
+        taken(replicas[0], 1)  # sends requests all the while
         if number % 150 == 0:
             await replicas[0].exchange()
     assert replicas[0].size <= 2 * 100

@@ -1,4 +1,4 @@
-"""What is refused of routes, by the gateway and by the estate alike; and their file."""
+"""Routes that are refused, by the gateway and by the estate alike; and their file."""
 
 import base64
 import json

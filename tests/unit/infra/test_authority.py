@@ -1,4 +1,4 @@
-"""What the stack's own authority issues, held to what OpenSSL makes of it."""
+"""Certificates from the stack's own authority, verified with OpenSSL."""
 
 import ssl
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What follows from which service calls which, for declarations of any form."""
+"""Effects of the calls that services declare, for declarations of any form."""
 
 import asyncio
 from typing import Any
@@ -31,7 +31,7 @@ def service(name: str, *calls: str, **more: Any) -> Service:
 
 @st.composite
 def declared(draw: st.DrawFn) -> tuple[Service, ...]:
-    """Services that call each other without cycles, in any order."""
+    """Return services that call each other without cycles, in any order."""
     order = draw(st.permutations(NAMES))
     made: list[Service] = []
     for at, name in enumerate(order):
@@ -42,7 +42,7 @@ def declared(draw: st.DrawFn) -> tuple[Service, ...]:
 
 
 def running(services: tuple[Service, ...]) -> list[Registered]:
-    """Return what is registered for services that call each other, and need nothing else."""
+    """Return the resources of services that call each other, and need nothing else."""
 
     def run() -> None:
         namespace = EstateNamespace("estate-test", pulumi.ResourceOptions())
@@ -62,7 +62,7 @@ def environment(registered: list[Registered], name: str) -> dict[str, str]:
 
 
 def model(calls: tuple[str, ...]) -> type[AppSettings]:
-    """Return settings as a service that calls others has them."""
+    """Return the settings model of a service that calls others."""
     fields = {name.replace("-", "_"): Called(url="http://localhost") for name in calls}
     table = type("Calls", (Settings,), {"__annotations__": dict.fromkeys(fields, Called), **fields})
     more = {"__annotations__": {"calls": table}, "calls": table()} if calls else {}
@@ -130,3 +130,21 @@ def test_a_call_that_leads_nowhere_is_refused_with_what_to_do(wrong: Service, sa
     with pytest.raises(DeclarationError) as raised:
         callees_first([service("user-service"), wrong])
     assert said in str(raised.value)
+
+
+def test_the_public_schema_is_of_one_service() -> None:
+    one, other = (
+        Service(name, needs=("postgres",), prefixes=(f"/{name}",), schema="public") for name in ("news", "mail")
+    )
+    callees_first((one,))
+    with pytest.raises(DeclarationError, match=r'services news and mail in infra/services\.py have schema="public"'):
+        callees_first((one, other))
+
+
+@pytest.mark.parametrize("owner", ["orders", "stock-list"])
+def test_a_prefix_is_of_one_service(owner: str) -> None:
+    one, other = Service(owner, needs=(), prefixes=("/a", "/b")), Service("news", needs=(), prefixes=("/c", "/b"))
+    with pytest.raises(
+        DeclarationError, match=f"service news in infra/services.py has the prefix /b, which {owner} has"
+    ):
+        callees_first((one, other))

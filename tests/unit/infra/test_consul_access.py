@@ -1,4 +1,4 @@
-"""What follows from the one secret of Consul."""
+"""Values derived from Consul's one secret."""
 
 import base64
 import uuid

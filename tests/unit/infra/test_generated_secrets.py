@@ -9,7 +9,7 @@ NAMES: tuple[str, ...] = ("tokenKey", "redisPassword", "authoritySeed")
 
 
 def news(*names: str, given: Values | None = None, change: str = "", steps: tuple[Step, ...] = ()) -> dict[str, Any]:
-    """Return inputs as the program has them."""
+    """Return inputs as the program passes them."""
     wanted = {"id": change, "steps": [list(step) for step in steps]} if change else None
     return {"names": list(names), "given": given or {}, "change": wanted}
 

@@ -1,8 +1,8 @@
+import json
 from collections.abc import Callable
 from typing import Any, get_args
 
 import pulumi
-import pulumi.runtime
 import pytest
 
 from infra.authority import authority, pem
@@ -13,6 +13,7 @@ from infra.settings import (
     StackSettings,
     TracingSettings,
     load_cluster,
+    load_settings,
     load_stack,
     parse,
 )
@@ -20,6 +21,7 @@ from infra.stages import STAGES, Stage
 from tests.minimum import MINIMUM
 from toolchain.paths import PROJECT
 
+PLANTED = "planted-secret"
 DIGEST = "r@sha256:" + "0" * 64
 CA = pem(authority("somebody else's"))
 
@@ -188,7 +190,10 @@ def test_an_image_that_is_not_used_is_not_asked_for() -> None:
             {"kind": "managed"},
             r"postgres.managed: is missing, for kind: managed needs to know where: \{host, networks, ca\}",
         ),
-        ({"managed": managed()}, r"postgres.kind: is instance, and managed is given: set kind: managed"),
+        (
+            {"managed": managed()},
+            r"postgres.managed: is given, and kind is instance \(the default\), such as kind: managed",
+        ),
         ({"kind": "managed", "managed": managed(networks=[])}, "managed.networks: wants one at the least, such as"),
         (
             {"kind": "managed", "managed": managed(networks=["192.0.2.1/24"])},
@@ -290,6 +295,30 @@ def test_the_collector_listens_on_the_port_of_its_url() -> None:
 
 
 @pytest.mark.parametrize(
+    ("key", "is_secret", "said"),
+    [
+        ("estate:redisPassword", True, None),
+        ("estate:redisPassword", False, "estate:redisPassword: is a secret that everyone can read"),
+        ("estate:redisPasswort", True, "estate:redisPasswort: is not known"),
+        ("aws:region", False, None),
+    ],
+)
+def test_plain_pulumi_has_the_estates_keys_checked(
+    monkeypatch: pytest.MonkeyPatch, key: str, said: str | None, *, is_secret: bool
+) -> None:
+    config = {"estate:settings": json.dumps(MINIMUM), key: PLANTED}
+    monkeypatch.setenv("PULUMI_CONFIG", json.dumps(config))
+    monkeypatch.setenv("PULUMI_CONFIG_SECRET_KEYS", json.dumps([key] if is_secret else []))
+    monkeypatch.setattr(pulumi, "get_stack", lambda: "dev")
+    if not said:
+        assert load_settings().registry == MINIMUM["registry"]
+        return
+    with pytest.raises(SettingsError, match=f"stacks/Pulumi.dev.yaml: .*{said}") as refused:
+        load_settings()
+    assert PLANTED not in str(refused.value)
+
+
+@pytest.mark.parametrize(
     ("given", "configured", "context"),
     [
         ("estate", None, "estate"),
@@ -305,7 +334,7 @@ def test_a_cluster_is_named_once_and_never_guessed(
     monkeypatch.delenv("ESTATE_KUBE_CONTEXT", raising=False)
     if given:
         monkeypatch.setenv("ESTATE_KUBE_CONTEXT", given)
-    pulumi.runtime.set_all_config({"kubernetes:context": configured} if configured else {})
+    monkeypatch.setenv("PULUMI_CONFIG", json.dumps({"kubernetes:context": configured} if configured else {}))
     if context:
         assert load_cluster().context == context
     else:

@@ -1,4 +1,4 @@
-"""Stack files: what is wrong with one is said in a line for each mistake, and nothing else is raised."""
+"""Stack files: every mistake is reported in one line, and nothing else is raised."""
 
 import json
 import os
@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 from pydantic.fields import FieldInfo
 
+import infra.settings
 from infra import mistakes
+from infra.services import SERVICES, Service
 from infra.settings import SettingsError, StackSettings, load_settings, load_stack, parse
 from infra.stack_file import PROJECT, SETTINGS, Key, read
 from infra.stages import STAGES
@@ -38,7 +40,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def refused(file: Path) -> list[re.Match[str]]:
-    """Return each line of the error about a wrong file, of the form that all have."""
+    """Return each line of the error about a wrong file; all have the same form."""
     with pytest.raises(SettingsError) as error:
         load_stack(file)
     lines = [LINE.fullmatch(line) for line in str(error.value).split("\n")]
@@ -80,6 +82,24 @@ def test_what_services_inherit_is_said_once_and_what_they_say_themselves_too(fil
     assert [line["key"] for line in refused(file)] == ["service.replicas", "services.api-gateway.replicas"]
 
 
+def test_what_is_wrong_with_settings_and_with_secrets_is_said_together(file: Path) -> None:
+    file.write_text(HEAD + "    build: 5\n    receivers: [{name: a, kind: webhook}]\n  estate:receiver-a: hunter2\n")
+    assert [line["key"] for line in refused(file)] == ["build", "config.estate:receiver-a"]
+    assert "make secret NAME=receiver-a STACK=x" in refused(file)[1][0]
+
+
+def test_one_prefix_is_of_one_service(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    orders = Service("orders", needs=(), prefixes=("/api/v1/orders",))
+    monkeypatch.setattr(infra.settings, "SERVICES", (*SERVICES, orders))
+    file.write_text(HEAD + "    services: {user-service: {routes: [{prefix: /a}, {prefix: /api/v1/orders}]}}\n")
+    (line,) = refused(file)
+    assert line["key"] == "services.user-service.routes.1.prefix"
+    assert line["reason"] == "is that of orders already"
+    file.write_text(HEAD + "    service: {routes: [{prefix: /a}]}\n")
+    (line,) = refused(file)
+    assert line["key"] == "service.routes.0.prefix"
+
+
 def test_a_file_that_cannot_be_read_is_one_line(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "cannot be read (No such file or directory)" in refused(file)[0]["reason"]
     file.symlink_to(tmp_path / "nothing")
@@ -112,7 +132,13 @@ def test_a_file_that_cannot_be_read_is_one_line(file: Path, tmp_path: Path, monk
         WITHOUT_INGRESS.encode() + b"    kubelets: &a {networks: &n [10.0.0.0/8]}\n    ingress: {trusted: *n}\n",
         HEAD.encode() + b"    service: {replicas: 3.0, requests: {cpu: 0.25}, limits: {cpu: 1}}\n",
         HEAD.encode() + b"    jwks:\n    kubelets: ~\n",
-        HEAD.encode() + b"encryptionsalt: v1:AAAB\n",
+        HEAD.encode() + b"encryptionsalt: v1:fpjCWgNy9k4=:v1:jOA2vMGTFMg7tVM8:GEYQ6HXjYMN4EmX0rvKEVjdVwzKS7w==\n",
+        HEAD.encode() + b"environment: [estate/dev]\n",
+        HEAD.encode() + b"environment: {imports: [dev]}\n",
+        HEAD.encode() + b"  kubernetes:context: kind-estate\n  other:thing: 1\n",
+        HEAD.encode() + b"  estate:postgresPassword: {secure: v1:a}\n  estate:nextTokenKey: {secure: v1:a}\n",
+        HEAD.encode() + b"    receivers: [{name: a, kind: webhook}]\n  estate:receiver-a: {secure: v1:a}\n",
+        WITHOUT_INGRESS.encode() + b"    ingress: {namespace: a, host: localhost, consoles: false}\n",
     ],
 )
 def test_what_pulumi_reads_well_is_taken(file: Path, content: bytes) -> None:
@@ -121,7 +147,7 @@ def test_what_pulumi_reads_well_is_taken(file: Path, content: bytes) -> None:
 
 
 def of_pulumi(settings: str, stack: str, monkeypatch: pytest.MonkeyPatch) -> StackSettings:
-    """Return the settings as the program gets them from Pulumi: as a text."""
+    """Return the settings as the program gets them from Pulumi: as text."""
 
     def found(*_: object) -> str:
         return settings
@@ -132,12 +158,12 @@ def of_pulumi(settings: str, stack: str, monkeypatch: pytest.MonkeyPatch) -> Sta
 
 
 def as_pulumi_has(content: str, monkeypatch: pytest.MonkeyPatch, stack: str = "x") -> StackSettings:
-    """Return the settings of a file as the program gets them."""
+    """Return the settings of a file as the program gets them from Pulumi."""
     return of_pulumi(json.dumps(yaml.safe_load(content)["config"]["estate:settings"], default=str), stack, monkeypatch)
 
 
 def with_example(settings: Any, key: str, shown: str) -> Any:
-    """Return settings with the value that an error shows in the place of the one that is refused."""
+    """Return settings with the example value of an error in place of the refused one."""
     *tables, last = key.split(".")
     place: Any = settings
     for part in tables:
@@ -158,6 +184,7 @@ def test_the_value_that_is_shown_is_right_where_it_is_asked_for(file: Path, wron
     if (
         "a key" in wrong.key
         or " alone" in shown
+        or "is given" in wrong.says
         or "CERTIFICATE" in shown
         or "readers" in wrong.says
         or "different" in wrong.says
@@ -187,7 +214,7 @@ def test_a_text_in_the_place_of_settings_is_refused_unseen_by_the_program(monkey
     with pytest.raises(SettingsError, match=r"stacks/Pulumi\.x\.yaml: estate:settings: is missing") as error:
         of_pulumi("hunter2", "x", monkeypatch)
     assert "hunter2" not in str(error.value)
-    assert isinstance(error.value, pulumi.RunError)  # which Pulumi shows without a traceback
+    assert isinstance(error.value, pulumi.RunError)  # Pulumi prints it without a traceback
 
 
 @pytest.mark.parametrize("name", ["IAC", "a.b", "local dev", "", "-a", "a-", "../local", "a" * 52, "ä", "local\n"])
@@ -203,7 +230,7 @@ def test_a_stack_whose_namespace_could_not_be_is_refused_by_every_command_and_th
 
 
 def keys_of(kind: Any, key: Key = ()) -> dict[Key, FieldInfo]:
-    """Return every key of settings and what is at it; of a list and a table by names, one item."""
+    """Return every key of settings with its field; one item stands for a list, and for a table by names."""
     found: dict[Key, FieldInfo] = {}
     for name, field in mistakes.fields(kind).items():
         found[*key, name] = field
@@ -231,7 +258,7 @@ def test_an_example_is_one_line_of_yaml(key: Key) -> None:
 
 
 def nested(key: Key, value: Any) -> dict[str, Any]:
-    """Return settings that have a value at a key, and the least besides."""
+    """Return settings that have a value at a key, and the minimum otherwise."""
     first, *below = key
     for part in reversed(below):
         value = [value] if isinstance(part, int) else {part: value}
@@ -301,7 +328,7 @@ def test_any_value_anywhere_loads_or_is_refused_alike_by_the_file_and_the_progra
     folder = tmp_path_factory.getbasetemp() / "stacks"
     folder.mkdir(exist_ok=True)
     file = folder / "Pulumi.x.yaml"
-    # JSON is YAML; what Pulumi itself refuses comes to no program.
+    # JSON is YAML; a file that Pulumi itself refuses reaches no program.
     content = json.dumps({"config": {"estate:settings": settings}}, ensure_ascii=False)
     file.write_bytes(content.encode("utf-8", "surrogatepass"))
     try:

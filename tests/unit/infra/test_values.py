@@ -1,4 +1,4 @@
-"""Values that have a grammar: what Kubernetes, cron and registries take is taken, and nothing else."""
+"""Values that have a grammar: exactly those that Kubernetes, cron and registries accept are accepted."""
 
 import re
 from decimal import Decimal
@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from infra import addresses, values
+from infra import addresses, mail_addresses, values
 
 NUMBERS = st.from_regex(r"[+-]?([0-9]{1,6}(\.[0-9]{0,4})?|\.[0-9]{1,4})", fullmatch=True)
 UNITS = st.sampled_from(
@@ -18,7 +18,7 @@ UNITS = st.sampled_from(
 
 
 def independent(quantity: str) -> Decimal | None:
-    """Return the value of a quantity, read letter by letter as the page of Kubernetes has it; None for what is none."""
+    """Return the value of a quantity, parsed by the grammar in Kubernetes' documentation; None for an invalid one."""
     rest = quantity[1:] if quantity[:1] in ("+", "-") else quantity
     digits = rest[: len(rest) - len(rest.lstrip("0123456789."))]
     if digits.count(".") > 1 or not digits.strip("."):
@@ -75,7 +75,8 @@ def test_what_is_no_cpu_is_refused(given_value: Any) -> None:
     "value",
     [
         "17 2 * * *", "*/15 * * * *", "0 0,12 1 */2 *", "5/10 * * * *", "0 0 * * MON-FRI", "0 0 1 jan,Feb ?", "0 0 31 2 fri", "0 0 29 2 *",
-        "0-30/10 1-5 1-31 1-12 0-6", "@daily", "@hourly", "@every 1h30m", "0 0 ? * ?", "0  0 * * *".replace("  ", " "), "0 0 30,31 2,4 *",
+        "0-30/10 1-5 1-31 1-12 0-6", "@daily", "@hourly", "@every 1h30m", "0 0 ? * ?", "0  0 * * *", " 17  2 * * * ",
+        "@every 1.5h", "@every 0.5h30s", "0 0 31 2 */2", "0 0 30,31 2,4 *",
     ],
 )  # fmt: skip
 def test_a_schedule_of_kubernetes_is_taken(value: str) -> None:
@@ -87,7 +88,9 @@ def test_a_schedule_of_kubernetes_is_taken(value: str) -> None:
     [
         "", "every night", "* * * *", "* * * * * *", "60 * * * *", "* 24 * * *", "* * 0 * *", "* * 32 * *", "* * * 0 *", "* * * * 7",
         "5-1 * * * *", "*/0 * * * *", "1-2-3 * * * *", "a * * * *", "* * * mon *", "* * * * jan", "*-5 * * * *", ", * * * *", "1, * * * *",
-        "-1 * * * *", "0 0 30 2 *", "0 0 31 4,6,9,11 *", "@Daily", "@every 0s", "@every", "@every 1d", "@reboot", "TZ=UTC 0 0 * * *",
+        "-1 * * * *", "0 0 30 2 *", "0 0 31 4,6,9,11 *", "@Daily", "@every 0s", "@every", "@every 1d", "@every 0.0m", "@every 2562048h", "0 0 31 2 */1",
+        "*/0.5 * * * *",
+        "@reboot", "TZ=UTC 0 0 * * *",
         "0 0 * * *\n", "0\t0 * * *", "\u0660 0 * * *",
     ],
 )  # fmt: skip
@@ -132,7 +135,15 @@ GOOD = {
     values.public_host: ["api.example.com", "a"],
     values.stack_name: ["dev", "pr-12", "a" * 51],
     values.folder: ["/var/log/pods", "/a b"],
-    values.mail_addresses: ["a@b.example", "a@b.example, C <c+d@e.example>"],
+    mail_addresses.mail_addresses: [
+        "a@b.example",
+        "a@b.example, C <c+d@e.example>",
+        '"Ops, team" <a@x.com>',
+        "Dr. Ada O'Neil <a@x.com>",
+        "<a@x.com>",
+        "Jürgen <a.b@x-y.com>,b@x.com",
+        r'"Ops \"1\"" <a@x.com>',
+    ],
     values.text: ["a", "#estate", "Ada Lovelace"],
     values.instant: ["2026-01-31T12:00:00+00:00"],
     addresses.network: ["10.0.8.0/24", "0.0.0.0/0", "203.0.113.7/32", "2001:db8::/32", "::/0"],
@@ -147,8 +158,9 @@ BAD = {
     values.subdomain: ["", "A", "a_b", ".a", "a.", "a..b", "-a", "a" * 254, "a\n"],
     values.public_host: ["10.0.0.1", "::1", "1.2", "*.example.com", "A.example.com", "a_b", "a:1"],
     values.stack_name: ["", "IAC", "a.b", "local dev", "a" * 52],
-    values.folder: ["", "/", "a", "/a/../b", "/a\n", "//"],
-    values.mail_addresses: ["", "a", "@b", "a@", "a b@c", "a@b,", "a@b..c", "a@b\n"],
+    values.folder: ["", "/", "a", "/a:b", "/a/../b", "/a\n", "//"],
+    mail_addresses.mail_addresses: ["", "a", "@b", "a@", "a b@c", "a@b,", "a@b..c", "a@b\n", "a..b@x.com", "a@::1", "Ops: team <a@x.com>", "a@x.com;b@x.com",
+        "a" * 65 + "@x.com", '"Ops <a@x.com>', "Ops <a@x.com", " a@x.com", "a @x.com", "(Ops) <a@x.com>", "a" * 30000, "a@x.com," * 9000],
     values.text: ["", " ", " a", "a ", "a\nb", "a\0", "\x7f", "\ud800", "a\u2028b"],
     values.instant: ["", "yesterday", "2026-13-01"],
     addresses.network: ["", "10.0.0.0", "10.0.0.1/24", "10.0.0.0/33", "10.0.0.0/255.0.0.0", "10.0.0.0/08", "fe80::%eth0/64",

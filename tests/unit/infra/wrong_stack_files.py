@@ -1,8 +1,12 @@
-"""Stack files that are wrong, each in one place: where, and a word of what has to be said."""
+"""Stack files with one error each: its line, its key, and a word of the expected message."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from infra.authority import authority, pem
+
+CA = pem(authority("somebody else's"))
 HEAD = """\
 config:
   pulumi:disable-default-providers: [kubernetes]
@@ -12,12 +16,13 @@ config:
     api_server: {networks: [10.213.0.1/32]}
     ingress: {namespace: ingress-nginx}
 """
-"""Seven lines of a right one, to which an eighth is added."""
+"""Seven lines of a valid stack file, to which an eighth is added."""
 ROUTE = "    service: {routes: [{prefix: /a, %s}]}\n"
 CORS = "    service: {routes: [{prefix: /a, cors: {allow_origins: [https://a.example], %s}}]}\n"
 CLIENT = "    clients: [{id: a, secret_hash: %s, user_id: %s, username: %s}]\n"
 HASH = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0$aGFzaGhhc2hoYXNoaGFzaA"
 MANAGED = "    postgres: {kind: managed, managed: {host: %s, networks: [192.0.2.0/24], ca: %s}}\n"
+MANAGED_AS = f"    postgres: {{kind: managed, managed: {{host: h, networks: [192.0.2.0/24], ca: {json.dumps(CA)}, admin: %s}}}}\n"
 MAIL = "    receivers: [{name: a, kind: email, email: {host: %s, sender: %s, to: %s}}]\n"
 PROMOTED = "    promoted: {stack: %s, commit: %s, at: %s, by: %s}\n"
 NOW = "'2026-01-31T12:00:00+00:00'"
@@ -36,18 +41,18 @@ class Wrong:
         return f"{self.key}-{self.content[-60:]!r}"
 
 
-def added(line: str, key: str, says: str) -> Wrong:
-    """Return a right file with a wrong eighth line, or seventh where that is another ingress."""
+def added(line: str, key: str, says: str, below: int = 0) -> Wrong:
+    """Return a valid file with a wrong eighth line, or seventh where that is another ingress, or one below that."""
     head = HEAD.splitlines(keepends=True)[: 6 if line.startswith("ingress:") else 7]
     wrong = "    " * (not line.startswith(" ")) + line.rstrip("\n") + "\n"
-    return Wrong("".join(head) + wrong, len(head) + 1, key, says)
+    return Wrong("".join(head) + wrong, len(head) + 1 + below, key, says)
 
 
-def replaced(number: int, line: str, key: str, says: str) -> Wrong:
-    """Return a right file with another line in the place of one."""
+def replaced(number: int, line: str, key: str, says: str, below: int = 0) -> Wrong:
+    """Return a valid file with one line replaced, and the mistake there or below."""
     lines: list[str] = [*HEAD.splitlines()]
     lines[number - 1] = line
-    return Wrong("\n".join(lines) + "\n", number, key, says)
+    return Wrong("\n".join(lines) + "\n", number + below, key, says)
 
 
 def of_quantities() -> Iterator[Wrong]:
@@ -77,7 +82,25 @@ def of_quantities() -> Iterator[Wrong]:
     yield added("service: {limits: {memory: 0}}", "service.limits.memory", "wants more than zero")
     yield added("service: {requests: {cpu: 2}}", "service.requests.cpu", "is more than limits.cpu, which is 500m")
     yield added(
-        "service: {limits: {memory: 32Mi}}", "service.requests.memory", "is more than limits.memory, which is 32Mi"
+        "service: {limits: {memory: 32Mi}}",
+        "service.limits.memory",
+        "is less than requests.memory, which is 64Mi (the default of stage local)",
+    )
+    yield added(
+        "service: {requests: {memory: 512Mi}}",
+        "service.requests.memory",
+        "is more than limits.memory, which is 128Mi (the default of stage local)",
+    )
+    yield added(
+        "service: {requests: {memory: 512Mi}, limits: {memory: 1Gi}}",
+        "service.requests.memory",
+        "is more than limits.memory, which is 256Mi (the default of stage local for api-gateway)",
+    )
+    yield added(
+        "service: {requests: {memory: 96Mi}}\n    services: {user-service: {limits: {memory: 80Mi}}}",
+        "services.user-service.limits.memory",
+        "is less than requests.memory, which is 96Mi",
+        below=1,
     )
     yield added(
         "services: {user-service: {requests: {memory: 1Gi}}}",
@@ -103,6 +126,20 @@ def of_services() -> Iterator[Wrong]:
     yield added("service: {replicas: 1.5}", "service.replicas", "wants a whole number")
     yield added("service: {replicas: true}", "service.replicas", "wants a whole number")
     yield added("service: {scaling: {least: 5, most: 2}}", "service.scaling.least", "is 5, more than most, which is 2")
+    yield replaced(
+        4,
+        "    stage: prod\n    service: {scaling: {most: 2}}",
+        "service.scaling.most",
+        "is 2, less than least, which is 3 (the default of stage prod)",
+        below=1,
+    )
+    yield replaced(
+        4,
+        "    stage: prod\n    service: {scaling: {least: 11}}",
+        "service.scaling.least",
+        "is 11, more than most, which is 10 (the default of stage prod)",
+        below=1,
+    )
     yield added("service: {scaling: {least: 5}}", "service.scaling.most", "is missing")
     yield added(
         "service: {scaling: {least: 1, most: 2, cpu_percent: 101}}", "service.scaling.cpu_percent", "wants 100 or less"
@@ -115,6 +152,9 @@ def of_services() -> Iterator[Wrong]:
     yield added("service: [replicas]", "service", "wants a table")
     yield added("services: [user-service]", "services", "wants a table")
     yield added("services:", "services", "is left empty")
+    yield added("services: {user-servise: 1}", "services.user-servise", "did you mean user-service?")
+    yield added("service: {limits: }", "service.limits", "is left empty")
+    yield added("service: {slo: 1}\n    services: {user-service: {slo: {}}}", "service.slo", "wants a table")
     yield added("services: {user-service: }", "services.user-service", "is left empty")
     yield added("services: {user-servise: {}}", "services.user-servise", "did you mean user-service?")
     yield added("services: {user-service: {replicsa: 3}}", "services.user-service.replicsa", "did you mean replicas?")
@@ -140,6 +180,13 @@ def of_services() -> Iterator[Wrong]:
         ("credentials: true, headers: ['*']", "headers", "wants each by its name"),
     ]:
         yield added(CORS % terms, f"service.routes.0.cors.{key}", says)
+    yield added("service: {routes: []}", "service.routes", "wants one at the least")
+    yield added(
+        "services: {api-gateway: {routes: [{prefix: /x}]}}", "services.api-gateway.routes", "behind the gateway"
+    )
+    yield added(
+        ROUTE % "rate_limit: {requests: 2147483648}", "service.routes.0.rate_limit.requests", "2147483647 or less"
+    )
     yield added("service: {routes: [{prefix: a}]}", "service.routes.0.prefix", "wants the beginning of a path")
     yield added("service: {routes: [{prefix: /health}]}", "service.routes.0.prefix", "the gateway itself answers")
     yield added(
@@ -181,6 +228,14 @@ def of_places() -> Iterator[Wrong]:
     yield replace(replaced(6, "    # api_server", "api_server", "is missing"), line=3)
     for value in ("API.myapp.com", "'10.0.0.1'", "a_b.example.com", "'u:hunter2@h'", "a..b", "''", "https://h", "5"):
         yield added(f"ingress: {{host: {value}}}", "ingress.host", "wants")
+    long = f"{'a' * 51}.example.com"
+    for host in ("localhost", long, ".".join(["a" * 50, *["b" * 60] * 3, "c" * 12])):
+        yield added(
+            f"ingress: {{namespace: a, host: {host}}}",
+            "ingress.host",
+            "for hosts of consoles are named after it (the default of stage local)",
+        )
+    yield added("ingress: {namespace: a, host: localhost, consoles: true}", "ingress.host", "wants a dot")
     yield added("ingress: {port: 12:30}", "ingress.port", "readers of YAML take this for different numbers")
     yield added("ingress: {port: 0}", "ingress.port", "wants 1 or more")
     yield added("ingress: {class_name: Nginx}", "ingress.class_name", "wants 1 to 253 lower-case")
@@ -213,6 +268,7 @@ def of_places() -> Iterator[Wrong]:
     yield added("logs: {endpoint: 'http://h'}", "logs.namespace", "wants either namespace")
     yield added("logs: {endpoint: 'http://h', namespace: a, folder: ../x}", "logs.folder", "wants an absolute path")
     yield added("jwks: {url: 'ftp://h', issuer: i}", "jwks.url", "wants http://host")
+    yield added("jwks: {url: 'https://h', issuer: 'https://api.myapp.com'}", "jwks.issuer", "is the stack's own issuer")
     yield added("jwks: {url: 'https://h', issuer: ''}", "jwks.issuer", "wants a text of one line")
     yield added("alerts: {runbooks: 'https://h/'}", "alerts.runbooks", "wants no / at the end")
     yield added("consul: {servers: 2}", "consul.servers", "wants 1 or 3")
@@ -257,6 +313,7 @@ def of_images_and_names() -> Iterator[Wrong]:
     )
     yield added("digests: {user-service: 'r/user-service@sha256:12'}", "digests.user-service", "wants an image")
     yield added("digests: [a]", "digests", "wants a table")
+    yield added("digests: {user-servise: 1}", "digests.user-servise", "did you mean user-service?")
     yield replaced(4, "    stage: [dev]", "stage", "wants 'local', 'dev', 'staging' or 'prod'")
     yield replaced(4, "    stage: production", "stage", "wants 'local', 'dev', 'staging' or 'prod'")
     yield replaced(4, "    stage:", "stage", "is left empty")
@@ -288,6 +345,14 @@ def of_data_and_people() -> Iterator[Wrong]:
         ("17 2 * mon *", "wants no names but jan to dec"),
         ("*/0 2 * * *", "wants minutes of 0-59"),
         ("17 2 31 4,6 *", "this is never due"),
+        ("*/0.5 2 * * *", "whole numbers"),
+        ("0.5 2 * * *", "whole numbers"),
+        ("17 5-2 * * *", "the lower number of a range first"),
+        ("17 2 * * fri-mon", "the lower number of a range first"),
+        ("17 2 31 2 */1", "this is never due"),
+        ("17 2 31 2 1,*", "this is never due"),
+        ("@every 0.0s", "wants more than no time"),
+        ("@every 999999h999999h999999h", "less than 292 years"),
         ("CRON_TZ=Europe/Vienna 17 2 * * *", "wants no time zone"),
         ("@midnite", "wants minute, hour"),
         ("* * * * *\\n", "wants in each field"),
@@ -295,27 +360,94 @@ def of_data_and_people() -> Iterator[Wrong]:
         yield added(f'postgres: {{backup: {{schedule: "{value}"}}}}', "postgres.backup.schedule", says)
     yield added("postgres: {backup: {schedule: 17}}", "postgres.backup.schedule", "wants a text")
     yield added("postgres: {backup: {keep: 0}}", "postgres.backup.keep", "wants 1 or more")
+    yield added("postgres: {backup: {keep: -1}}", "postgres.backup.keep", "wants 1 or more")
+    yield added("postgres: {backup: {keep: 2147483648}}", "postgres.backup.keep", "wants 2147483647 or less")
+    yield added("postgres: {backup: {too_old_h: 2147483648}}", "postgres.backup.too_old_h", "wants 2147483647 or less")
     yield added("postgres: {backup: {too_old_h: 1d}}", "postgres.backup.too_old_h", "wants a whole number")
     yield added("postgres: {kind: managed}", "postgres.managed", "needs to know where")
     yield added("postgres: {kind: mysql}", "postgres.kind", "wants 'instance'")
     yield added(MANAGED % ("h", "/etc/ca.crt"), "postgres.managed.ca", "wants certificates")
+    for admin, says in [
+        ("myuser", "is a role that the estate makes"),
+        ("backup", "is a role that the estate makes"),
+        ("pg_monitor", "are Postgres' own"),
+        ("public", "are Postgres' own"),
+    ]:
+        yield added(MANAGED_AS % admin, "postgres.managed.admin", says)
+    for stage, default in (("local", "the default"), ("prod", "the default of stage prod")):
+        kind = "cluster" if stage == "prod" else "instance"
+        managed = MANAGED_AS.replace("kind: managed, ", "") % "postgres"
+        yield replaced(
+            4,
+            f"    stage: {stage}\n{managed}".rstrip(),
+            "postgres.managed",
+            f"is given, and kind is {kind} ({default})",
+            below=1,
+        )
     yield added("receivers: {name: a}", "receivers", "wants a list")
     yield added("receivers: [a]", "receivers.0", "wants a table")
     yield added("receivers: [{name: A, kind: webhook}]", "receivers.0.name", "wants 1 to 63 lower-case")
     yield added("receivers: [{name: a, kind: sms}]", "receivers.0.kind", "wants 'webhook'")
+    yield added("receivers: [{name: a, kind: slack, channel: '{{ x'}]", "receivers.0.channel", "wants no {{")
     yield added("receivers: [{name: a, kind: slack}]", "receivers.0.channel", "goes with kind: slack")
     yield added(
         "receivers: [{name: a, kind: webhook, severities: [info]}]", "receivers.0.severities.0", "wants 'critical'"
+    )
+    yield added(
+        "receivers: [{name: a, kind: webhook, severities: [critical, critical]}]", "receivers.0.severities", "each once"
     )
     yield added("receivers: [{name: a, kind: webhook, watchdog: n}]", "receivers.0.watchdog", "wants true or false")
     yield added(
         "receivers: [{name: a, kind: webhook}, {name: a, kind: webhook}]", "receivers.1.name", "is the name of another"
     )
+    yield added("receivers: [{name: nobody, kind: webhook}]", "receivers.0.name", "one that every stack has")
+    for address in (
+        "a..b@x.com",
+        ".a@x.com",
+        "a@::1",
+        "'a@[192.0.2.1]'",
+        "a@192.0.2.1",
+        "a@x.com.",
+        "'Ops: team <a@x.com>'",
+        "'Ops: a@x.com;'",
+        "'Ops, team <a@x.com>'",
+        "'a@x.com b@x.com'",
+        "'a@x.com,'",
+        "'a@x.com (Ada)'",
+        "'\"a b\"@x.com'",
+        "'=?utf-8?q?Ada?= <a@x.com>'",
+        "'{{ .CommonLabels.team }}@x.com'",
+        "''",
+        "ä@x.com",
+    ):
+        yield added(MAIL % ("smtp", "a@b.example", address), "receivers.0.email.to", "wants ")
+    yield added(MAIL % ("smtp", "'a@b.example, c@d.example'", "a@b.example"), "receivers.0.email.sender", "wants one")
     yield added(MAIL % ("'smtp:25'", "a@b.example", "c@d.example"), "receivers.0.email.host", "wants the name")
     yield added(MAIL % ("smtp", "estate", "c@d.example"), "receivers.0.email.sender", "wants addresses of mail")
     yield added(MAIL % ("smtp", "a@b.example", "c at d"), "receivers.0.email.to", "wants addresses of mail")
     yield added(CLIENT % ("hunter2", 7, "a"), "clients.0.secret_hash", "wants the whole hash")
     yield added(CLIENT % ("$argon2id$v=19$m=19456", 7, "a"), "clients.0.secret_hash", "wants the whole hash")
+    for right, wrong in (
+        ("v=19", "v=16"),
+        ("t=2", "t=0"),
+        ("t=2", "t=02"),
+        ("t=2", "t=4294967296"),
+        ("p=1", "p=0"),
+        ("p=1", "p=16777216"),
+        ("m=19456", "m=7"),
+        ("m=19456", "m=2097152"),
+        ("c2FsdHNhbHRzYWx0", "c2FsdA"),
+        ("c2FsdHNhbHRzYWx0", "c2FsdHNhbHRzYWx0A"),
+        ("aGFzaGhhc2hoYXNoaGFzaA", "aGFzaA"),
+        ("argon2id", "argon2i"),
+    ):
+        given = HASH.replace(right, wrong)
+        yield added(CLIENT % (f"'{given}'", 7, "a"), "clients.0.secret_hash", "wants the whole hash")
+    yield added(
+        f"clients: [{{id: operator, secret_hash: '{HASH}', user_id: 1, username: a}}]",
+        "clients.0.id",
+        "one that every stack has",
+    )
     yield added(CLIENT % (f"'{HASH}'", "seven", "a"), "clients.0.user_id", "wants a whole number")
     yield added(CLIENT % (f"'{HASH}'", "9" * 400, "a"), "clients.0.user_id", "Pulumi keeps 15 digits")
     yield added(CLIENT % (f"'{HASH}'", 7, '"a\\0b"'), "clients.0.username", "wants a text of one line")
@@ -327,13 +459,68 @@ def of_data_and_people() -> Iterator[Wrong]:
 FILE = "the file"
 
 
+def of_pulumis_keys() -> Iterator[Wrong]:
+    for key in ("encryptionsalt", "encryptedkey", "secretsprovider"):
+        for value, says in [
+            ("[a]", "wants a text"),
+            ("5", "wants a text"),
+            ("{a: b}", "wants a text"),
+            ("", "is left empty"),
+        ]:
+            yield Wrong(f"{HEAD}{key}: {value}\n", 8, key, says)
+    for value in ("nonsense", "v1:AAAB", "v2:AAAB:v1:AAAB:AAAB", "v1:AA!B:v1:AAAB:AAAB"):
+        yield Wrong(f"{HEAD}encryptionsalt: {value}\n", 8, "encryptionsalt", "is not what Pulumi has written")
+    for value in ("dev", "5", "true", "[1]", "['']", ""):
+        yield Wrong(f"{HEAD}environment: {value}\n", 8, "environment", "wants a list of names of environments")
+    for value, says in [
+        ("[a]", "the name of a context"),
+        ("5", "the name of a context"),
+        ("{a: b}", "the name of a context"),
+        ("{secure: v1:a}", "the name of a context"),
+        ('"a\\nb"', "the name of a context"),
+        ("", "is left empty"),
+        ("''", "is left empty"),
+    ]:
+        yield Wrong(f"{HEAD}  kubernetes:context: {value}\n", 8, "config.kubernetes:context", says)
+    yield Wrong(f"{HEAD}  kubernetes:config:context: a\n", 8, "config.kubernetes:config:context", "other spelling")
+    for directive in ("%YAML 1.1", "%YAML 1.2", "%TAG ! tag:example.com,2000:", "%FOO bar"):
+        yield Wrong(f"{directive}\n---\n{HEAD}", 1, FILE, "has a directive")
+        yield Wrong(f"# a comment\n\n{directive}\n---\n{HEAD}", 3, FILE, "has a directive")
+
+
+def of_secrets() -> Iterator[Wrong]:
+    for key, value, says in [
+        ("foo", "1", "is not known (known are authoritySeed"),
+        ("foo", "{secure: v1:a}", "is not known (known are"),
+        ("setings", "{stage: dev}", "is not known"),
+        ("postgresPasword", "{secure: v1:a}", "did you mean postgresPassword?"),
+        ("receiver-pager", "{secure: v1:a}", "is not known"),
+        ("postgresPassword", "hunter2", "is a secret that everyone can read"),
+        ("tokenKey", "5", "is a secret that everyone can read"),
+        ("operatorSecret", "", "is a secret that everyone can read"),
+        ("operatorSecret", "[hunter2]", "is a secret that everyone can read"),
+        ("operatorSecret", "{secure: }", "is a secret that everyone can read"),
+        ("operatorSecret", "{secure: v1:a, clear: hunter2}", "is a secret that everyone can read"),
+        ("previousTokenKey", "hunter2", "is a secret that everyone can read"),
+    ]:
+        yield Wrong(f"{HEAD}  estate:{key}: {value}\n", 8, f"config.estate:{key}", says)
+    pager = f"{HEAD}    receivers: [{{name: pager, kind: webhook}}]\n"
+    yield Wrong(f"{pager}  estate:receiver-pager: hunter2\n", 9, "config.estate:receiver-pager", "everyone can read")
+    yield Wrong(
+        f"{pager}  estate:receiver-pagr: {{secure: a}}\n",
+        9,
+        "config.estate:receiver-pagr",
+        "did you mean receiver-pager?",
+    )
+
+
 def of_yaml() -> Iterator[Wrong]:
     yield Wrong("", 1, FILE, "holds nothing")
     yield Wrong("# a comment\n", 1, FILE, "holds nothing")
     yield Wrong("- a\n", 1, FILE, "Pulumi refuses what is no table")
     yield Wrong("hunter2\n", 1, FILE, "Pulumi refuses what is no table")
     yield Wrong("5\n", 1, FILE, "Pulumi refuses what is no table")
-    yield Wrong("encryptionsalt: v1:a\n", 1, "config", "is missing")
+    yield Wrong("encryptedkey: AQICAHh\n", 1, "config", "is missing")
     yield Wrong("config: [a]\n", 1, "config", "Pulumi refuses what is no table")
     yield Wrong("config:\n", 1, "config", "is missing")
     yield Wrong("config: {}\n", 1, "estate:settings", "is missing")
@@ -419,4 +606,4 @@ def of_yaml() -> Iterator[Wrong]:
 
 
 WRONG_VALUES = [*of_quantities(), *of_services(), *of_places(), *of_images_and_names(), *of_data_and_people()]
-WRONG = [*WRONG_VALUES, *of_yaml()]
+WRONG = [*WRONG_VALUES, *of_yaml(), *of_pulumis_keys(), *of_secrets()]

@@ -16,15 +16,14 @@ from api_gateway.proxy import Proxy
 from redis.exceptions import ConnectionError as RedisConnectionError
 from servicekit import background, shared
 from servicekit.jwks import RemoteKeys
+from servicekit.postgres import Postgres
 from servicekit.problems import unavailable
 from servicekit.registration import Registration
-from servicekit.settings import Auth, Cache, Registry
+from servicekit.settings import Auth, Cache, Database, Registry
 from servicekit.tokens import Verifier
 from user_service import main as users
 from user_service.cache import Cache as UsersCache
-from user_service.database import Postgres
 from user_service.settings import Cache as CacheSettings
-from user_service.settings import Database
 
 from tests.proxy.conftest import own
 from toolchain.paths import PROJECT
@@ -33,7 +32,7 @@ AGENT = Registry(address="127.0.0.1:1")
 
 
 async def cancelled() -> None:
-    """Wait for something that is cancelled."""
+    """Await a future that is cancelled."""
     waiting = asyncio.get_running_loop().create_future()
     waiting.cancel()
     await waiting
@@ -44,7 +43,7 @@ async def failed() -> None:
 
 
 async def ended() -> None:
-    """End too early."""
+    """Return at once, as a task does that ends too early."""
 
 
 @pytest.fixture(autouse=True)
@@ -95,7 +94,12 @@ LOOPS: dict[str, Callable[[Path], tuple[object, str, str, str]]] = {
     "limits": lambda _: (RateLimits(Cache()), "_follow", "start", "stop"),
     "deadlines": lambda folder: (proxy(folder), "_tick", "open", "close"),
     "keys": lambda _: (RemoteKeys("http://127.0.0.1:1"), "_follow", "start", "stop"),
-    "cache": lambda _: (UsersCache(CacheSettings(host="127.0.0.1"), Postgres(Database())), "_learn", "open", "close"),
+    "cache": lambda _: (
+        UsersCache(CacheSettings(host="127.0.0.1"), Postgres("user-service", Database())),
+        "_learn",
+        "open",
+        "close",
+    ),
     "registration": lambda _: (Registration(AGENT, "s", "1", "127.0.0.1", 1), "_keep", "start", "stop"),
 }
 
@@ -137,7 +141,7 @@ async def test_what_is_done_once_has_a_name_and_its_outcome_is_who_awaits_its() 
 
 
 class Forgetful:
-    """Users whose keys cannot be forgotten, at first."""
+    """A store of users in which the deletion of keys fails at first."""
 
     def __init__(self, *failures: Exception) -> None:
         self.failures = list(failures)
@@ -170,7 +174,7 @@ async def test_tidying_goes_on_after_a_failure(
     assert (line.levelno, line.exc_info is not None) == (level, traceback)
 
 
-@pytest.mark.filterwarnings("ignore:verify_ssl is deprecated")  # by the client of Consul
+@pytest.mark.filterwarnings("ignore:verify_ssl is deprecated")  # used by Consul's client
 async def test_an_instance_leaves_a_consul_that_is_away_with_one_line(caplog: pytest.LogCaptureFixture) -> None:
     registration = Registration(AGENT, "s", "one", "127.0.0.1", 1)
     with caplog.at_level(logging.WARNING):
@@ -203,12 +207,12 @@ CODE = {"/".join(file.parts[-2:]): ast.parse(file.read_text()) for file in PROJE
 
 
 def modules(found: Callable[[ast.AST], bool]) -> Iterator[str]:
-    """Return the modules of the apps with such code."""
+    """Return the modules of the apps that contain such code."""
     return (name for name, module in CODE.items() if any(map(found, ast.walk(module))))
 
 
 def test_tasks_are_started_in_one_place() -> None:
-    """Refuse bare tasks, which the event loop forgets and which end unnoticed: `background` has one to go on, and one to end."""
+    """Refuse bare tasks, which the event loop forgets and which end unnoticed: `background` starts those that go on, and those that end."""
 
     def bare(node: ast.AST) -> bool:
         return isinstance(node, ast.Attribute | ast.alias) and (
@@ -219,14 +223,16 @@ def test_tasks_are_started_in_one_place() -> None:
 
 
 def test_tracebacks_are_logged_where_nothing_of_it_was_expected() -> None:
-    """Keep tracebacks for errors of ours: what a peer or a dependency does is one line."""
+    """Refuse tracebacks except for errors of ours: the failure of a peer or a dependency is one line."""
 
     def logged(node: ast.AST) -> bool:
         return (isinstance(node, ast.Attribute) and ast.unparse(node) == "log.exception") or (
             isinstance(node, ast.keyword) and node.arg == "exc_info"
         )
 
-    assert set(modules(logged)) == {f"servicekit/{name}.py" for name in ("background", "http1", "observation")}
+    assert set(modules(logged)) == {
+        f"servicekit/{name}.py" for name in ("background", "http1", "observation", "working")
+    }
 
 
 async def test_what_is_given_up_and_fails_is_one_line(caplog: pytest.LogCaptureFixture) -> None:

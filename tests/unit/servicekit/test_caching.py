@@ -6,8 +6,8 @@ from servicekit.caching import remembered
 
 from toolchain.paths import PROJECT
 
-OF_NO_REQUEST = {"servicekit/logs.py", "servicekit/metrics.py", "servicekit/openapi.py"}
-"""Modules that may use functools' caches: their arguments are times, routes with known methods, or none."""
+OF_NO_REQUEST = {"api_gateway/limits.py", "servicekit/logs.py", "servicekit/metrics.py", "servicekit/openapi.py"}
+"""Modules that may use functools' caches: their arguments are times, routes with known methods or limits, or none."""
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def calls() -> list[str]:
 
 @pytest.fixture
 def same(calls: list[str]) -> Callable[[str], str]:
-    """Make a function that returns its text, and notes that it was called."""
+    """Return a function that returns its text, and records its calls."""
 
     @remembered(entries=2, characters=10)
     def same(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Calls between services, to a server on loopback that answers as a test says."""
+"""Calls between services, to a server on loopback with scripted answers."""
 
 import asyncio
 import re
@@ -22,14 +22,14 @@ from tests.collector import attributes, collecting
 TOKEN = "Bearer a.b.c"
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nset-cookie: a=b\r\n\r\n{}"
 NOTHING = b""
-"""In place of an answer: the connection ends."""
+"""Marker in place of an answer: the connection ends."""
 PART = b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{}"
 HANGS = b"hangs"
 
 
 @dataclass
 class Upstream:
-    """A service, and what it answers each request with, the last one for all that follow."""
+    """A service with one answer for each request; the last one also answers all further requests."""
 
     port: int = 0
     answers: list[bytes] = field(default_factory=lambda: [OK])
@@ -51,12 +51,12 @@ class Upstream:
         writer.close()
 
     def sent(self, name: str) -> list[str | None]:
-        """What each request had in a header."""
+        """Return each request's value of a header."""
         found = [re.search(rf"^{name}: (.*?)\r$", head, re.IGNORECASE | re.MULTILINE) for head in self.heads]
         return [match[1] if match else None for match in found]
 
     async def called(self, request: Request, method: str = "GET", path: str = "/", **more: Any) -> calling.Answer:
-        """Call it once, with settings and arguments as given."""
+        """Call the service once, with settings and arguments as given."""
         arguments = {key: more.pop(key) for key in ("query", "json", "headers") if key in more}
         callee = Callee("users", Called(url=f"http://127.0.0.1:{self.port}", **more))
         await callee.open()
@@ -75,7 +75,7 @@ async def upstream() -> AsyncGenerator[Upstream]:
 
 
 def request(started_s_ago: float = 0, **headers: str) -> Request:
-    """A request that is being served."""
+    """Return a request that is being served."""
     sent = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     scope = {"type": "http", "method": "POST", "path": "/", "headers": sent, "request_id": "an-id"}
     return Request(scope | {"trace": continued(""), "started": time.perf_counter() - started_s_ago})

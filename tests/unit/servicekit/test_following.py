@@ -18,7 +18,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def write(file: Path, text: str) -> None:
-    """Another file under the same name, as the kubelet does it, and surely of another time."""
+    """Replace a file with another of the same name, as the kubelet does, with a different modification time."""
     at = file.stat().st_mtime_ns + 1_000_000 if file.exists() else 1
     new = file.with_suffix(".new")
     new.write_text(text)

@@ -35,7 +35,7 @@ def signed(key: Ed25519PrivateKey, kid: str) -> str:
 
 @dataclass
 class Issuer:
-    """Another issuer, and what its URL answers."""
+    """Another issuer, and the answer of its URL."""
 
     url: str = ""
     status: int = 200
@@ -62,7 +62,7 @@ async def issuer() -> AsyncIterator[Issuer]:
 
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fetches may follow one another."""
+    """Allow fetches without a pause between them."""
     monkeypatch.setattr(jwks, "LEAST_BETWEEN_S", 0.0)
 
 

@@ -1,5 +1,6 @@
 import json
 import logging
+import time
 from contextlib import nullcontext
 from typing import Any
 
@@ -43,7 +44,7 @@ async def ask(
 
 @pytest.fixture
 def lines(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """Collect the lines that are logged of requests."""
+    """Collect the log lines about requests."""
     logged: list[dict[str, Any]] = []
 
     def event(_: float, message: str, fields: bytes) -> None:
@@ -176,3 +177,36 @@ def test_a_log_line_is_json_with_an_rfc_3339_time() -> None:
     assert line["method"] == "GET"
     assert line["time"].endswith("Z")
     assert len(line["time"]) == len("2026-01-01T00:00:00.000Z")
+
+
+@pytest.mark.parametrize("slow", ["body", "answer", "the service"])
+async def test_what_a_client_takes_is_not_the_services_time(monkeypatch: pytest.MonkeyPatch, slow: str) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
+    came = [b"a", b"b"]
+
+    async def receive() -> Message:
+        nonlocal now
+        if not came:  # the watch for a client that disconnects
+            now += 1000.0
+            return {"type": "http.disconnect"}
+        now += 20.0 if slow == "body" else 0.0
+        return {"type": "http.request", "body": came.pop(0), "more_body": bool(came)}
+
+    async def send(_message: Message) -> None:
+        nonlocal now
+        now += 20.0 if slow == "answer" else 0.0
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        nonlocal now
+        scope["route_template"] = f"/slow/{slow}"
+        while (await receive()).get("more_body"):
+            pass
+        now += 20.0 if slow == "the service" else 0.25
+        await send({"type": "http.response.start", "status": 204})
+        await send({"type": "http.response.body", "body": b""})
+
+    await Observed(serve, "test")({"type": "http", "method": "POST", "path": "/", "headers": []}, receive, send)
+    labels = {"method": "POST", "endpoint": f"/slow/{slow}", "status_code": "204"}
+    taken = REGISTRY.get_sample_value("http_request_duration_seconds_sum", labels)
+    assert taken == pytest.approx(20.0 if slow == "the service" else 0.25)

@@ -167,7 +167,7 @@ def test_any_file_is_read_or_refused(tmp_path: Path, content: bytes) -> None:
 
 
 def refusal(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], content: bytes) -> str:
-    """The one line that a service with a file ends with."""
+    """Return the one line with which a service that has a wrong file exits."""
     (folder / "config.yaml").write_bytes(content)
     monkeypatch.setattr(load, "__defaults__", ((folder,),))
     with pytest.raises(SystemExit) as ended:
@@ -319,7 +319,7 @@ def test_a_folder_without_permission_is_refused(tmp_path: Path, monkeypatch: pyt
     def refused(path: Path) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
-    monkeypatch.setattr(Path, "lstat", refused)  # permissions do not hold for root, who may run this
+    monkeypatch.setattr(Path, "lstat", refused)  # permissions do not restrict root, who may run this
     with pytest.raises(SettingsError, match=r"config\.yaml cannot be read: Permission denied"):
         load(UserSettings, {}, (tmp_path,))
 

@@ -44,7 +44,9 @@ async def test_the_exemplar_of_a_duration_names_the_trace_that_was_recorded(coll
 
 
 async def test_a_request_that_is_not_recorded_leaves_no_exemplar(collector: Collector) -> None:
-    await ask(observed(Spans("s", collector.endpoint, ratio=0)), method="OPTIONS")
+    recorded = Spans("s", collector.endpoint, ratio=0)
+    await ask(observed(recorded), method="OPTIONS")
+    recorded.close()
     lines = bytes(metrics.expose(OPENMETRICS).body).decode().splitlines()
     of_options = [line for line in lines if "duration" in line and "OPTIONS" in line]
     assert of_options
@@ -135,7 +137,7 @@ async def test_the_last_spans_are_exported_before_the_app_has_ended(collector: C
 async def test_a_collector_that_is_away_costs_one_line_and_no_request(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spans, "EXPORT_S", 1.5)  # still with one more try
+    monkeypatch.setattr(spans, "EXPORT_S", 1.5)  # enough for one more attempt
     with socket.create_server(("127.0.0.1", 0)) as taken:
         endpoint = f"http://127.0.0.1:{taken.getsockname()[1]}"
     recorded = Spans("s", endpoint, ratio=1)
@@ -148,7 +150,7 @@ async def test_a_collector_that_is_away_costs_one_line_and_no_request(
         "Spans are lost until the collector takes them; requests are served all the same"
     ]
     assert vars(lines[0])["endpoint"] == endpoint
-    # By what it has ended last: a slow machine may have no time for the second try.
+    # The reason is the last failure: a slow machine may have no time for the second attempt.
     assert any(cause in vars(lines[0])["reason"] for cause in ("refused", "timeout"))
 
 
@@ -167,6 +169,7 @@ async def test_a_queue_that_is_full_drops_spans_and_holds_nobody_up(
 
 async def test_a_collector_that_does_not_answer_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spans, "CLOSE_S", 0.2)
+    monkeypatch.setattr(spans, "EXPORT_S", 1.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         recorded = Spans("s", f"http://127.0.0.1:{silent.getsockname()[1]}", ratio=1)
         await ask(observed(recorded))
@@ -194,9 +197,11 @@ assert threading.active_count() == 2, "the check above cannot fail"
 @pytest.fixture(autouse=True)
 def opentelemetry_logs_as_before() -> Iterator[None]:
     logger = logging.getLogger("opentelemetry")
-    handlers, propagate = logger.handlers, logger.propagate
+    handlers, level = logger.handlers, logger.level
+    logger.setLevel(logging.WARNING)
     yield
-    logger.handlers, logger.propagate = handlers, propagate
+    logger.handlers, logger.propagate = handlers, True
+    logger.setLevel(level)
 
 
 def test_a_long_path_is_cut_off(collector: Collector) -> None:

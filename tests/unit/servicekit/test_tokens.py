@@ -17,7 +17,7 @@ OLD, NEW = b"o" * 32, b"n" * 32
 
 def write(file: Path, keys: dict[str, bytes]) -> None:
     found = [{"kty": "oct", "kid": kid, "k": base64.urlsafe_b64encode(key).decode()} for kid, key in keys.items()]
-    # As the kubelet does it: another file under the same name.
+    # As the kubelet updates a file: a new one under the same name.
     new = file.with_suffix(".new")
     new.write_text(json.dumps({"keys": found}))
     os.utime(new, ns=(time.time_ns(), time.time_ns()))

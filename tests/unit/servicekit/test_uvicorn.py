@@ -1,4 +1,4 @@
-"""Names of uvicorn and httptools that http1.py and serving.py use and no documentation promises: a release that changes one fails here."""
+"""Names of uvicorn and httptools that http1.py and serving.py use and no documentation guarantees: a release that changes one fails here."""
 
 import inspect
 import tomllib
@@ -68,7 +68,7 @@ def test_a_function_of_uvicorn_is_called_as_it_is_here(function: Callable[..., A
 
 
 def names_set(function: Callable[..., Any]) -> set[str]:
-    """Return the attributes of itself that an object sets in a method."""
+    """Return the attributes that an object sets on itself in a method."""
     return {
         line.strip()[5:].split(":")[0].split(" ")[0]
         for line in inspect.getsource(function).splitlines()
@@ -90,10 +90,10 @@ def test_a_status_line_is_whole() -> None:
 
 
 class Callbacks:
-    """The least that a parser calls."""
+    """The minimal callbacks of a parser."""
 
     def on_headers_complete(self) -> None:
-        """Take note of the end of the head."""
+        """Record the end of the head."""
 
 
 class Failing(Callbacks):

@@ -5,12 +5,12 @@ from types import TracebackType
 
 
 class InterruptionError(Exception):
-    """Ctrl-C."""
+    """Error that stands for Ctrl-C."""
 
 
 @dataclass(kw_only=True)
 class Interruptible:
-    """A stack's secrets, and what remains until an interruption."""
+    """A stack's secrets, and the number of steps until an interruption."""
 
     secrets: dict[str, str]
     steps_left: int = 1000
@@ -21,11 +21,11 @@ class Interruptible:
         self.steps_left -= 1
 
     def opened(self, _name: str) -> "Interruptible":
-        """In place of toolchain.estate.opened."""
+        """Return the stack, in place of toolchain.estate.opened."""
         return self
 
     def __enter__(self) -> "Interruptible":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Nothing was locked."""
+        """Unlock nothing: nothing was locked."""

@@ -1,13 +1,18 @@
-"""What was added in the cluster to what the program declares."""
+"""Additions in the cluster to the objects that the program declares."""
 
 import copy
 from typing import Any, cast
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolchain.additions import Declared, added_to, declared_in, removal
+from toolchain import additions
+from toolchain.additions import added_to, off, readable, removal
+from toolchain.console import ToolchainError
 from toolchain.events import SECRET
+from toolchain.objects import Declared, Objects, declared_in
+from toolchain.stack import Stack
 
 WORDS = st.text("abc/~", min_size=1, max_size=3)
 SCALARS: st.SearchStrategy[Any] = st.booleans() | st.integers() | WORDS
@@ -19,7 +24,7 @@ def named(tables: list[dict[str, Any]], names: list[str]) -> list[dict[str, Any]
 
 
 NAMED = st.builds(named, st.lists(TABLES, max_size=4), st.lists(WORDS, min_size=4, max_size=4, unique=True))
-"""Lists whose items have names, as containers and ports do."""
+"""Lists whose items have names, as those of containers and ports do."""
 
 
 def tables_and_lists(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
@@ -39,7 +44,7 @@ def thing(spec: Any, kind: str = "networking.k8s.io/v1:Ingress") -> Declared:
 
 
 def with_defaults(value: Any) -> Any:
-    """Return what the API server makes of a declared value: further keys in its tables."""
+    """Return a declared value with the API server's defaults: further keys in its tables."""
     if isinstance(value, dict):
         table: dict[str, Any] = {key: with_defaults(one) for key, one in cast("dict[str, Any]", value).items()}
         table[DEFAULT] = ["a default", {}]
@@ -48,7 +53,7 @@ def with_defaults(value: Any) -> Any:
 
 
 def lists_in(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
-    """Return the paths of the lists in a value, but of those that the server has set."""
+    """Return the paths of the lists in a value, except those that the server has set."""
     inner: list[tuple[str | int, Any]] = []
     if isinstance(value, dict):
         inner = [(key, one) for key, one in cast("dict[str, Any]", value).items() if key != DEFAULT]
@@ -146,6 +151,88 @@ def test_an_addition_to_an_edited_list_is_found() -> None:
     assert paths(thing({"rules": [{"verbs": ["get"]}, {"verbs": ["list"]}]}), live) == [("spec", "rules", 2)]
 
 
+DEPLOYMENT = {
+    "replicas": 2,
+    "template": {
+        "spec": {
+            "containers": [
+                {"name": "app", "image": "a"},
+                {"name": "proxy", "image": "b", "ports": [{"containerPort": 1}]},
+            ]
+        }
+    },
+}
+POD = ("spec", "template", "spec")
+
+
+def owned_by(manager: str, fields: Any, **more: str) -> dict[str, Any]:
+    return {"managedFields": [{"manager": manager, "fieldsV1": fields, **more}]}
+
+
+def opened() -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a live Deployment with defaults and with fields set by hand, and the fields that have a manager."""
+    spec: dict[str, Any] = with_defaults(DEPLOYMENT)
+    pod = spec["template"]["spec"]
+    pod |= {"hostNetwork": True, "dnsPolicy": "ClusterFirst"}
+    pod["containers"][1] |= {"securityContext": {"privileged": True}, "image": "edited"}
+    port: dict[str, Any] = {'k:{"containerPort":1,"protocol":"TCP"}': {".": {}, "f:hostPort": {}}}
+    pod["containers"][1]["ports"][0] |= {"hostPort": 80, "protocol": "TCP"}
+    container: dict[str, Any] = {"f:image": {}, "f:securityContext": {"f:privileged": {}}, "f:ports": port}
+    item = 'k:{"name":"proxy"}'
+    fields: dict[str, Any] = {"f:hostNetwork": {}, "f:containers": {item: container}, "f:gone": {}}
+    return spec, {"f:metadata": {"f:labels": {}}, "f:spec": {"f:template": {"f:metadata": {}, "f:spec": fields}}}
+
+
+def test_fields_with_an_owner_are_additions_where_the_program_declares_none() -> None:
+    spec, fields = opened()
+    live = {"metadata": owned_by("kubectl-edit", fields), "spec": spec}
+    found = added_to(thing(DEPLOYMENT), live)
+    in_container = (*POD, "containers", 1)
+    assert {one.path for one in found} == {
+        (*POD, "hostNetwork"),
+        (*in_container, "securityContext"),
+        (*in_container, "ports", 0, "hostPort"),
+    }
+    assert "Ingress `thing`: `spec.template.spec.hostNetwork` was added" in map(str, found)
+    assert added_to(thing(DEPLOYMENT), patched(live, removal(found))) == []
+
+
+@pytest.mark.parametrize(
+    ("manager", "more"),
+    [
+        ("pulumi-kubernetes-1b4706", {}),
+        ("kube-scheduler", {}),
+        ("aws-load-balancer-controller", {}),
+        ("estate", {}),
+        ("anything", {"subresource": "scale"}),
+    ],
+)
+def test_fields_of_pulumi_controllers_and_subresources_are_no_additions(manager: str, more: dict[str, str]) -> None:
+    spec, fields = opened()
+    assert added_to(thing(DEPLOYMENT), {"metadata": owned_by(manager, fields, **more), "spec": spec}) == []
+
+
+def test_replicas_that_the_program_leaves_to_an_autoscaler_are_no_addition() -> None:
+    live = {"metadata": owned_by("kubectl-patch", {"f:spec": {"f:replicas": {}}}), "spec": {"replicas": 5}}
+    assert added_to(thing({}), live) == []
+
+
+def test_in_a_list_that_is_owned_as_a_whole_every_further_key_is_an_addition() -> None:
+    peer: dict[str, Any] = {"podSelector": {"matchLabels": {"app": "a"}}}
+    spec: dict[str, Any] = {"ingress": [{"from": [peer], "ports": [{"port": 1}]}], "podSelector": {}}
+    live = copy.deepcopy(spec)
+    live["ingress"][0]["from"][0]["namespaceSelector"] = {}
+    live["ingress"][0]["ports"][0]["protocol"] = "TCP"
+    live["podSelector"]["matchExpressions"] = [{"key": "a", "operator": "Exists"}]
+    there = {"metadata": owned_by("kubectl-edit", {"f:spec": {"f:ingress": {}, "f:podSelector": {}}}), "spec": live}
+    policy = thing(spec, "networking.k8s.io/v1:NetworkPolicy")
+    assert set(paths(policy, there)) == {
+        ("spec", "ingress", 0, "from", 0, "namespaceSelector"),
+        ("spec", "podSelector", "matchExpressions"),
+    }
+    assert added_to(policy, patched(there, removal(added_to(policy, there)))) == []
+
+
 def test_no_value_of_an_item_is_named() -> None:
     spec = {"env": [{"name": "a", "value": "1"}]}
     live = {"spec": {"env": [*spec["env"], {"name": "PASSWORD", "value": "planted-secret"}]}}
@@ -170,5 +257,56 @@ def test_secrets_custom_resources_and_what_is_to_be_deleted_are_not_asked_for() 
         {"type": "pulumi:providers:kubernetes", "id": "1234", "inputs": {}},
         {"type": "estate:consul:Consul"},
     ]
-    assert [one.id for one in declared_in({"deployment": {"resources": resources}})] == ["estate-test/kept"]
+    declared = declared_in({"resources": resources})
+    assert [one.id for one in readable(declared)] == ["estate-test/kept"]
+    assert [one.id for one in declared] == [f"estate-test/{name}" for name in ("kept", "secret", "postgres")]
     assert declared_in({}) == []
+
+
+@pytest.mark.parametrize(
+    ("live", "said"),
+    [
+        (None, "Deployment `thing` is missing"),
+        ({"spec": {"replicas": 0}}, "Deployment `thing` has 0 replicas, and 3 are declared"),
+        ({"spec": {"replicas": 3}}, None),
+    ],
+)
+def test_what_is_missing_or_scaled_is_known(live: dict[str, Any] | None, said: str | None) -> None:
+    declared = Declared("kubernetes:apps/v1:Deployment", "estate-test/thing", {"spec": {"replicas": 3}})
+    assert off(declared, live) == said
+
+
+def test_replicas_of_an_autoscaler_are_its_own() -> None:
+    declared = Declared("kubernetes:apps/v1:Deployment", "estate-test/thing", {"spec": {}})
+    assert off(declared, {"spec": {"replicas": 7}}) is None
+
+
+def config_map(name: str, **more: Any) -> tuple[Declared, dict[str, Any]]:
+    """Return a ConfigMap as the state has it, and as the cluster has it with something more, set by kubectl."""
+    declared = Declared("kubernetes:core/v1:ConfigMap", f"estate-local/{name}", {"data": {"a": "b"}})
+    owned: list[dict[str, Any]] = [{"manager": "kubectl-patch", "fieldsV1": {f"f:{key}": {} for key in more}}]
+    return declared, {"data": {"a": "b"}, "metadata": {"managedFields": owned}, **more}
+
+
+def test_one_that_cannot_be_taken_out_keeps_none_of_the_others_and_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = [
+        config_map("immutable", immutable=True),
+        config_map("refused", data={"a": "b", "c": "d"}),
+        config_map("last", data={"a": "b", "c": "d"}),
+    ]
+    found = Objects([one for one, _ in pairs], {one.key: live for one, live in pairs})
+    done: list[tuple[str, ...]] = []
+
+    def ask(_stack: object, *words: str) -> str:
+        done.append(words[:3])
+        if words[2] == "refused":
+            raise ToolchainError("the cluster refuses: it is so")
+        return ""
+
+    monkeypatch.setattr(additions, "ask", ask)
+    monkeypatch.setattr(additions, "objects_of", lambda _stack: found)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
+    monkeypatch.setattr(additions, "refuse_locked", lambda _stack: None)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
+    with pytest.raises(ToolchainError, match="ConfigMap `refused`: the cluster refuses: it is so"):
+        additions.take_out_additions(cast("Stack", None), found)
+    kind = "configmap.v1."
+    assert done == [("delete", kind, "immutable"), ("patch", kind, "refused"), ("patch", kind, "last")]

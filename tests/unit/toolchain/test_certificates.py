@@ -1,4 +1,4 @@
-"""The certificates that the embedded cluster makes itself, held to what clients make of them."""
+"""The certificates that the embedded cluster makes itself, verified the way clients verify them."""
 
 import datetime
 import ipaddress
@@ -121,7 +121,7 @@ def test_a_certificate_of_other_hosts_or_another_authority_is_replaced() -> None
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the cluster's authority, in which all other certificates are."""
+    """Return a folder with the cluster's authority, in which all other certificates are."""
     for name in ("CLUSTER_CA", "KUBELET_CERTIFICATE", "KUBELET_KEY"):
         monkeypatch.setattr(pki, name, tmp_path / getattr(pki, name).name)
     for name, file in {"CA_CERTIFICATE": "ca.crt", "INGRESS_CERTIFICATE": "tls.crt", "INGRESS_KEY": "tls.key"}.items():

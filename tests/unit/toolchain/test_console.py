@@ -1,14 +1,17 @@
-"""What a command asks of whoever runs it."""
+"""Questions of a command to its user."""
 
+import errno
 import sys
+from pathlib import Path
 
 import pytest
 
 from toolchain.console import ToolchainError, confirm
+from toolchain.paths import write_whole
 
 
 class Terminal:
-    """Somebody who types one line; or nobody."""
+    """A terminal with a user who types one line, or with none."""
 
     def __init__(self, line: str = "") -> None:
         self.line = line
@@ -36,3 +39,18 @@ def test_a_risk_is_taken_unasked_by_force_alone(monkeypatch: pytest.MonkeyPatch)
         confirm("What it was.", "local", "make restore FORCE=1")
     monkeypatch.setenv("FORCE", "1")
     confirm("What it was.", "local", "make restore FORCE=1")
+
+
+def test_a_file_is_written_as_a_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "page"
+    write_whole(file, "before")
+
+    def full(path: Path, _text: str) -> int:
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_whole(file, "after")
+    assert file.read_bytes() == b"before"
+    assert list(tmp_path.iterdir()) == [file]

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from infra.generated_secrets import Step, changed
-from infra.stack_secrets import DATABASE_LOGIN
+from infra.settings import DATABASE_LOGIN
 from tests.unit.toolchain.interruptions import Interruptible, InterruptionError
 from toolchain import database_rotation as rotation
 from toolchain.database_rotation import outdated, password_of
@@ -12,7 +12,7 @@ from toolchain.database_rotation import outdated, password_of
 
 @dataclass(kw_only=True)
 class Stored(Interruptible):
-    """A stack's secrets; the passwords that the database knows, and the login that pods have."""
+    """A stack's secrets, the passwords in the database, and the login of the pods."""
 
     secrets: dict[str, str] = field(
         default_factory=lambda: {"databasePasswordA": "first a", "databasePasswordB": "first b"}
@@ -31,13 +31,13 @@ class Stored(Interruptible):
 
 @pytest.fixture
 def stack(monkeypatch: pytest.MonkeyPatch) -> Stored:
-    """The stack whose secrets the command changes."""
+    """Return the stack whose secrets the command changes."""
     stored = Stored()
 
     def roll_out(_stack: Stored, *steps: Step) -> None:
         stored.step()
         stored.secrets = changed(stored.secrets, steps, {})
-        # First the roles, then the pods, as the program has it.
+        # First the roles, then the pods, as in the program.
         stored.step()
         stored.known = {login: stored.secrets[password_of(login)] for login in ("a", "b")}
         stored.check_pods()

@@ -1,4 +1,4 @@
-"""`make down` of a stack that holds data: not by mistake."""
+"""`make down` of a stack that holds data: protection from mistakes."""
 
 import json
 from collections.abc import Generator
@@ -12,7 +12,7 @@ from toolchain.console import ToolchainError
 
 
 class Kept:
-    """A stack with, or without, a claim that is protected; it keeps what Pulumi was told."""
+    """A stack with, or without, a protected claim; it records the commands to Pulumi."""
 
     name = "prod"
 
@@ -21,13 +21,18 @@ class Kept:
         claim = {"urn": "urn:pulumi:prod::estate::kubernetes:core/v1:PersistentVolumeClaim::backups"}
         of = {"type": "kubernetes:core/v1:PersistentVolumeClaim", "protect": protect}
         self.state = {
-            "deployment": {"resources": [claim | of, {"urn": "…::app", "type": "kubernetes:core/v1:Service"}]}
+            "deployment": {
+                "resources": [
+                    claim | of,
+                    {"urn": "…::app", "type": "kubernetes:core/v1:Service", "id": "estate-prod/app"},
+                ]
+            }
         }
 
     def pulumi(self, *_words: str) -> CompletedProcess[str]:
         return CompletedProcess([], 0, json.dumps(self.state), "")
 
-    def pulumi_shown(self, *words: str) -> None:
+    def pulumi_shown(self, *words: str, hopeless: object = None) -> None:  # noqa: ARG002 - as Stack's
         self.told.append(" ".join(words[:2]))
 
 

@@ -2,6 +2,7 @@ import subprocess
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,13 +10,15 @@ import pytest
 from toolchain import drift
 from toolchain.console import DEVIATION, ToolchainError
 from toolchain.drift import drift_of, markdown
+from toolchain.objects import Objects
 
 URN = "urn:pulumi:local::estate::estate:web_service:WebService$kubernetes:core/v1:"
+DEVIATES = pytest.raises(SystemExit, match=f"^{DEVIATION}$")
 PLANTED = "planted-secret"
 
 
 def refreshed(op: str, kind: str, old: str, new: str) -> dict[str, Any]:
-    """What the log says of a resource after a refresh."""
+    """Return the log's event for a resource after a refresh."""
     states = {"old": {"inputs": {"data": {"a": old}}}, "new": {"inputs": {"data": {"a": new}}}}
     metadata = {"op": op, "urn": f"{URN}{kind}::thing", "type": f"kubernetes:core/v1:{kind}"}
     return {"resOutputsEvent": {"metadata": metadata | {"detailedDiff": {"data.a": {"diffKind": "update"}}} | states}}
@@ -49,19 +52,21 @@ def test_the_issue_says_of_which_stack_and_what_to_do() -> None:
 
 
 @pytest.mark.parametrize(
-    ("refresh", "events", "added", "end", "found"),
+    ("refresh", "events", "added", "others", "end", "found"),
     [
-        (0, [], [], nullcontext(), False),
-        (0, [refreshed("delete", "ConfigMap", "b", "")], [], pytest.raises(SystemExit, match=f"^{DEVIATION}$"), True),
-        (0, [], ["Role `thing`: `rules[1]` was added"], pytest.raises(SystemExit, match=f"^{DEVIATION}$"), True),
-        (1, [refreshed("delete", "ConfigMap", "b", "")], [], pytest.raises(ToolchainError), False),
+        (0, [], [], [], nullcontext(), False),
+        (0, [refreshed("delete", "ConfigMap", "b", "")], [], [], DEVIATES, True),
+        (0, [], ["Role `thing`: `rules[1]` was added"], [], DEVIATES, True),
+        (0, [], [], ["Role `another` is none of the program's"], DEVIATES, True),
+        (1, [refreshed("delete", "ConfigMap", "b", "")], [], [], pytest.raises(ToolchainError), False),
     ],
-    ids=["nothing drifted", "something drifted", "something was added", "it cannot be determined"],
+    ids=["nothing drifted", "something drifted", "something was added", "a role by hand", "it cannot be determined"],
 )
 def test_the_exit_code_and_the_file_say_whether_something_drifted(
     refresh: int,
     events: list[dict[str, Any]],
     added: list[str],
+    others: list[str],
     end: AbstractContextManager[Any],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -73,8 +78,10 @@ def test_the_exit_code_and_the_file_say_whether_something_drifted(
     file.write_text("of an earlier run")
     answer = subprocess.CompletedProcess([], refresh, "", ""), events
     monkeypatch.setattr(drift, "PROJECT", tmp_path)
-    monkeypatch.setattr(drift, "opened", nullcontext)
+    monkeypatch.setattr(drift, "opened", lambda name: nullcontext(SimpleNamespace(namespace=f"estate-{name}")))  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
     monkeypatch.setattr(drift, "events_of", lambda *_: answer)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
+    monkeypatch.setattr(drift, "objects_of", lambda *_: Objects([], {}))  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
+    monkeypatch.setattr(drift, "foreign", lambda *_: others)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
     monkeypatch.setattr(drift, "additions", lambda *_: added)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
     monkeypatch.setattr(sys, "argv", ["drift", "local"])
     with end:

@@ -4,7 +4,9 @@ from contextlib import contextmanager
 
 import pytest
 
+from infra import settings as module
 from infra.generated_secrets import Step
+from infra.services import Service
 from infra.settings import StackSettings, parse
 from tests.minimum import MINIMUM
 from toolchain import estate
@@ -13,7 +15,7 @@ from toolchain.console import ToolchainError
 
 @pytest.fixture
 def stored(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """What the stack's secrets become."""
+    """Yield the stack's secrets as the command stores them."""
     secrets: dict[str, str] = {}
 
     @contextmanager
@@ -96,3 +98,13 @@ def test_the_secret_of_a_receiver_is_one_that_can_be_given(
     monkeypatch.setattr("sys.stdin", io.StringIO("key\n"))
     estate.give_secret("local", "receiver-pager")
     assert stored == {"receiver-pager": "key"}
+
+
+def test_a_secret_of_a_services_own_is_one_that_can_be_given(
+    stored: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = Service("user-service", (), (), secrets=("mail-password",))
+    monkeypatch.setattr(module, "SERVICES", (own,))
+    monkeypatch.setattr("sys.stdin", io.StringIO("hunter2\n"))
+    estate.give_secret("local", "user-service-mail-password")
+    assert stored == {"user-service-mail-password": "hunter2"}

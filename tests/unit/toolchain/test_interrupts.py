@@ -1,4 +1,4 @@
-"""Ctrl-C at any time, and standard output that takes nothing: a command ends with a line at the most, and no traceback."""
+"""Ctrl-C at any time, and standard output that accepts no data: a command ends with at most one line, and no traceback."""
 
 import os
 import random
@@ -17,7 +17,11 @@ from toolchain.paths import PROJECT
 from toolchain.stack import Stack
 from toolchain.target import Target
 
-MODULES = sorted(set(re.findall(r"python -m (toolchain\.\w+)", (PROJECT / "Makefile").read_text())))
+MODULES = [
+    f"{name}.__main__" if (PROJECT / name.replace(".", "/")).is_dir() else name
+    for name in sorted(set(re.findall(r"python -m (toolchain\.\w+)", (PROJECT / "Makefile").read_text())))
+]
+"""Modules as make runs them: for a package, its `__main__`."""
 SITE = """
 import os, signal, sys
 
@@ -35,7 +39,7 @@ class Interrupt:
 
 sys.meta_path.insert(0, Interrupt)
 """
-"""A sitecustomize.py by which a Python interrupts itself after a number of imports of ours."""
+"""A sitecustomize.py with which Python interrupts itself after a number of imports of ours."""
 
 
 def ended_by_an_interrupt(code: int, said: str) -> bool:
@@ -43,7 +47,7 @@ def ended_by_an_interrupt(code: int, said: str) -> bool:
 
 
 def interrupted(folder: Path, after: int, *words: str) -> "subprocess.CompletedProcess[str]":
-    """Run Python, which interrupts itself after so many imports from the first one of ours on."""
+    """Run Python, which interrupts itself after this number of imports, counted from the first one of ours."""
     (folder / "sitecustomize.py").write_text(SITE)
     environment = os.environ | {"PYTHONPATH": str(folder), "INTERRUPT_AFTER": str(after)}
     return subprocess.run(
@@ -53,10 +57,10 @@ def interrupted(folder: Path, after: int, *words: str) -> "subprocess.CompletedP
 
 @pytest.mark.parametrize("module", MODULES)
 def test_an_interrupt_while_a_command_is_imported_ends_it_quietly(module: str, tmp_path: Path) -> None:
-    after = int(random.expovariate(1 / 40))
-    done = interrupted(tmp_path, after, "-c", f"import sys; sys.argv = ['-m']; import {module}")
-    ended = ended_by_an_interrupt(done.returncode, done.stderr)
-    assert ended or (after > 0 and done.returncode == 0), (after, done)
+    for after in (0, int(random.expovariate(1 / 40))):
+        done = interrupted(tmp_path, after, "-c", f"import sys; sys.argv = ['-m']; import {module}")
+        ended = ended_by_an_interrupt(done.returncode, done.stderr)
+        assert ended or (after > 0 and done.returncode == 0), (after, done)
 
 
 def test_an_interrupt_ends_a_command_that_python_runs_as_a_module(tmp_path: Path) -> None:
@@ -140,3 +144,56 @@ def test_a_reader_that_has_left_is_no_error() -> None:
         running.stdout.close()
         assert running.stderr.read() == ""
     assert running.returncode == 141
+
+
+PREVIEWING = """
+import os, sys
+from pathlib import Path
+from infra.settings import parse
+from tests.minimum import MINIMUM
+from toolchain.console import run_command
+from toolchain.stack import Stack
+from toolchain.target import Target
+stack = Stack("dev", parse(MINIMUM, "here"), Target(Path("/"), "context", dict(os.environ), embedded=False))
+run_command(lambda: stack.pulumi("preview"))
+"""
+ENDING = "trap 'echo once >> {folder}/ended; exit 255' INT; echo > {folder}/started; while :; do sleep 0.05; done"
+
+
+@pytest.mark.parametrize(("group", "number", "code"), [(True, signal.SIGINT, 130), (False, signal.SIGTERM, 143)])
+def test_pulumi_ends_by_itself_where_it_is_waited_for_no_longer(
+    tmp_path: Path, number: signal.Signals, code: int, *, group: bool
+) -> None:
+    program = tmp_path / "pulumi"
+    program.write_text(f"#!/bin/sh\n{ENDING.format(folder=tmp_path)}\n")
+    program.chmod(0o755)
+    environment = os.environ | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    with subprocess.Popen(
+        [sys.executable, "-c", PREVIEWING], cwd=PROJECT, env=environment, stderr=subprocess.PIPE, start_new_session=True
+    ) as running:
+        while not (tmp_path / "started").exists():
+            time.sleep(0.05)
+        (os.killpg if group else os.kill)(running.pid, number)
+        running.communicate(timeout=60)
+    assert running.returncode == code
+    assert (tmp_path / "ended").read_text() == "once\n"
+
+
+UPDATING = PREVIEWING.replace('stack.pulumi("preview")', 'stack.pulumi_shown("up")')
+
+
+def test_who_reads_no_more_does_not_end_pulumi(tmp_path: Path) -> None:
+    program = tmp_path / "pulumi"
+    program.write_text(f"#!/bin/sh\nfor i in $(seq 5000); do echo line $i; done; echo done > {tmp_path}/done\n")
+    program.chmod(0o755)
+    environment = os.environ | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    with subprocess.Popen(
+        [sys.executable, "-c", UPDATING], cwd=PROJECT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as running:
+        assert running.stdout
+        assert running.stdout.readline() == b"line 1\n"
+        running.stdout.close()
+        assert running.stderr
+        said = running.stderr.read()
+    assert (running.returncode, said) == (141, b"")
+    assert (tmp_path / "done").exists()

@@ -1,4 +1,4 @@
-"""`make up` of a stack that holds data: nothing of it is deleted or replaced by mistake."""
+"""`make up` of a stack that holds data: no stateful resource is deleted or replaced by mistake."""
 
 from subprocess import CompletedProcess
 from types import SimpleNamespace
@@ -19,18 +19,18 @@ Preview = tuple[list[dict[str, Any]], str]
 
 
 class Kept:
-    """A protected stack; it keeps what Pulumi was told.
+    """A protected stack; it records the commands to Pulumi.
 
     Args:
-        told: events of a preview, until something is unprotected.
-        printed: by it, likewise.
+        events: events of a preview, until a resource is unprotected.
+        printed: the output of the preview, likewise.
     """
 
     name = "prod"
     settings = SimpleNamespace(protected=True, stage="prod")
 
-    def __init__(self, told: list[dict[str, Any]], printed: str) -> None:
-        self.preview: Preview = (told, printed)
+    def __init__(self, events: list[dict[str, Any]], printed: str) -> None:
+        self.preview: Preview = (events, printed)
         self.protected = [CLAIM, SERVER]
         self.said: list[str] = []
 
@@ -41,7 +41,7 @@ class Kept:
 
 
 def step(op: str, urn: str) -> dict[str, Any]:
-    """What the event log says of a resource."""
+    """Return the event log's event for a resource."""
     return {"resourcePreEvent": {"metadata": {"op": op, "urn": urn, "type": urn.split("::")[2]}}}
 
 
@@ -53,10 +53,12 @@ def stack(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ke
         return kept.protected
 
     def events_of(_stack: Kept, *_words: str) -> tuple[CompletedProcess[str], list[dict[str, Any]]]:
-        told, printed = kept.preview
-        return CompletedProcess([], int(bool(printed)), printed, ""), told
+        events, printed = kept.preview
+        return CompletedProcess([], int(bool(printed)), printed, ""), events
 
-    for replaced in (protected, events_of):
+    def refuse_too_large(_stack: Kept, _told: object) -> None: ...
+
+    for replaced in (protected, events_of, refuse_too_large):
         monkeypatch.setattr(estate, replaced.__name__, replaced)
     monkeypatch.delenv("FORCE", raising=False)
     return kept

@@ -61,7 +61,7 @@ def test_what_a_client_sent_does_not_command_the_terminal() -> None:
 
 
 class Printing:
-    """A stack whose kubectl prints something and ends."""
+    """A stack whose kubectl prints a text and ends."""
 
     name = "local"
 
@@ -94,11 +94,11 @@ def test_a_cluster_that_does_not_answer_is_said_to_be_away(tmp_path: Path) -> No
 
 
 PODS = {"items": [{"metadata": {"labels": {"app.kubernetes.io/name": name}}} for name in ("redis", "user-service")]}
-PODS["items"].append({"metadata": {}})  # made by hand
+PODS["items"].append({"metadata": {}})  # created by hand
 
 
 class Holding(Printing):
-    """A stack that holds some pods."""
+    """A stack that has some pods."""
 
     def kubectl(self, *words: str) -> list[str]:
         return [self.command, *words]

@@ -1,4 +1,4 @@
-"""`make up` changes nothing where a preview finds nothing to change, or says that the update would fail."""
+"""`make up` changes nothing where a preview finds no changes, or shows that the update would fail."""
 
 from subprocess import CompletedProcess
 from types import SimpleNamespace
@@ -9,6 +9,7 @@ import pytest
 from toolchain import estate
 from toolchain.console import ToolchainError
 from toolchain.events import CLAIM, STACK, due, only_replaced
+from toolchain.starting import Starts
 
 SERVER = "kubernetes:apps/v1:StatefulSet"
 PRINTED = "Previewing update (local):\n +  one create\nDiagnostics:\n  pg:\n    error: it is invalid\n\nResources:\n    1 errored\n"
@@ -28,6 +29,23 @@ def error(urn: str, message: str = "it is invalid\n") -> Event:
     return {"diagnosticEvent": {"urn": urn, "severity": "error", "message": message}}
 
 
+APART = (
+    "estate.clear_unfinished",
+    "estate.forget_taken_over",
+    "estate.growing",
+    "estate.leaving",
+    "estate.objects_of",
+    "estate.on",
+    "estate.refuse_missing",
+    "estate.refuse_other_major",
+    "estate.refuse_too_large",
+    "estate.take_out_additions",
+    "releases.keep",
+    "releases.known",
+    "releases.of",
+    "releases.with_newest",
+)
+"""Parts of an update that have tests of their own."""
 FAILED = {"diagnosticEvent": {"severity": "error", "message": "preview failed\n"}}
 POLICY = {"policyEvent": {"enforcementLevel": "mandatory"}}
 SAME = [
@@ -64,9 +82,9 @@ def test_whatever_differs_makes_an_update_due(change: Event) -> None:
         ([step("replace"), error(SERVER), FAILED], True),
         ([step("replace"), error(SERVER), error("another"), FAILED], False),
         ([step("update"), error(SERVER), FAILED], False),
-        ([step("replace", CLAIM), error(CLAIM), FAILED], False),  # it is not deleted first
+        ([step("replace", CLAIM), error(CLAIM), FAILED], False),  # the update does not delete it first
         ([step("replace"), error(SERVER), POLICY, FAILED], False),
-        ([step("replace"), FAILED], False),  # of what, is not known
+        ([step("replace"), FAILED], False),  # the failed resource is unknown
     ],
 )
 def test_only_what_an_update_deletes_first_may_fail_in_a_preview(told: list[Event], *, passed_over: bool) -> None:
@@ -74,7 +92,7 @@ def test_only_what_an_update_deletes_first_may_fail_in_a_preview(told: list[Even
 
 
 class Updated:
-    """A stack, and what was done with it."""
+    """A stack, and the commands that were run on it."""
 
     name = "local"
     settings = SimpleNamespace(protected=False, stage="local")
@@ -83,7 +101,7 @@ class Updated:
     def __init__(self) -> None:
         self.done: list[str] = []
 
-    def pulumi_shown(self, *words: str) -> None:
+    def pulumi_shown(self, *words: str, hopeless: object = None) -> None:  # noqa: ARG002 - as Stack's
         self.done.append(words[0])
 
 
@@ -96,23 +114,15 @@ def images(_stack: object) -> dict[str, Any]:
 
 
 def stack_of(monkeypatch: pytest.MonkeyPatch, told: list[Event], code: int) -> Updated:
-    """A stack of which a preview says something."""
+    """Return a stack with the given preview."""
 
     def events_of(_stack: Updated, *words: str) -> tuple[CompletedProcess[str], list[Event]]:
         assert words[:2] == ("preview", "--policy-pack")
         return CompletedProcess([], code, PRINTED, ""), told
 
-    for name in ("clear_unfinished", "forget_taken_over", "take_out_additions"):
-        monkeypatch.setattr(estate, name, nothing)
-    for name in (
-        "estate.on",
-        "estate.growing",
-        "releases.of",
-        "releases.known",
-        "releases.with_newest",
-        "releases.keep",
-    ):
+    for name in APART:
         monkeypatch.setattr(f"toolchain.{name}", nothing)
+    monkeypatch.setattr(estate, "Deletions", Starts)
     monkeypatch.setattr(estate, "outputs", images)
     monkeypatch.setattr(estate, "events_of", events_of)
     return Updated()

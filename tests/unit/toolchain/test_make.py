@@ -1,4 +1,4 @@
-"""The goals of the Makefile: the variables that they take, and what they print where they fail."""
+"""The goals of the Makefile: their variables, and their output when they fail."""
 
 import importlib
 import json
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.copies import of_a_shell
 from toolchain.cluster import __main__ as cluster
 from toolchain.cluster import layout
 from toolchain.console import run_command, say, step, timed
@@ -26,7 +27,7 @@ EVERYWHERE = ("TOOLS", "KUBE_CONTEXT", "BACKEND")
 VARIABLES = sorted(
     {*EVERYWHERE, *(given.partition("=")[0] for line in GOALS.values() for given in VARIABLE.findall(line))}
 )
-"""All that a person may give to make."""
+"""All variables that a user may pass to make."""
 COMMANDS = [goal for goal, recipe in RECIPES.items() if "python -m toolchain." in recipe]
 ON_STACKS = [goal for goal in COMMANDS if "STACK=" in GOALS[goal]]
 NEEDED = {
@@ -39,25 +40,25 @@ UV = """#!{python}
 import json, os, sys
 print(json.dumps({{"words": sys.argv[1:], "environment": dict(os.environ)}}))
 """
-"""In the place of uv: print what it is run with, and run nothing."""
+"""Program in place of uv: it prints its arguments, and runs nothing."""
 
 
 def run_make(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run make as from a shell and not as from another make."""
-    own = {name: value for name, value in os.environ.items() if name not in ("MAKELEVEL", "MAKEFLAGS", *VARIABLES)}
+    """Run make as from a shell, not as from another make."""
+    own = {name: value for name, value in of_a_shell().items() if name not in VARIABLES}
     return subprocess.run(
         ["make", *words], cwd=PROJECT, env=own | environment, capture_output=True, text=True, check=False
     )
 
 
 def make(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Have make say what it would run."""
+    """Return make's dry run."""
     return run_make("--dry-run", *words, **environment)
 
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Return a PATH on which uv prints what it is run with."""
+    """Return a PATH on which uv prints its arguments."""
     folder = tmp_path_factory.mktemp("uv")
     uv = folder / "uv"
     uv.write_text(UV.format(python=sys.executable))
@@ -66,7 +67,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def refused(done: subprocess.CompletedProcess[str]) -> str:
-    """Return the one line that make has refused a command with."""
+    """Return the one line with which make refused a command."""
     assert done.returncode == 2, done
     (line,) = done.stderr.splitlines()
     return line
@@ -113,7 +114,7 @@ def test_what_is_given_arrives_as_it_was_typed(goal: str, path: str, tmp_path: P
     hostile = HOSTILE.format(made=made)
     taken = [variable.partition("=")[0] for variable in VARIABLE.findall(GOALS[goal])]
     # make itself checks that a switch is 1 and that the name of a stack is one word.
-    given = {name: hostile for name in (*taken, *EVERYWHERE) if name not in ("STACK", "FORCE", "JSON")}
+    given = {name: hostile for name in (*taken, *EVERYWHERE) if name not in ("STACK", "FORCE", "JSON", "DATABASE")}
     if "STACK" in taken:
         given["STACK"] = f"'`touch${{IFS}}{made}`$(touch${{IFS}}{made})\"$(shell${{IFS}}touch${{IFS}}{made})"
     words = [] if environment else [f"{name}={value}" for name, value in given.items()]
@@ -123,7 +124,7 @@ def test_what_is_given_arrives_as_it_was_typed(goal: str, path: str, tmp_path: P
     assert {name: seen["environment"][name] for name in given} == given
     module = seen["words"].index("-m") + 2
     defaults = {variable.partition("=")[2] for variable in VARIABLE.findall(GOALS[goal])}
-    assert set(seen["words"][module:]) <= {*given.values(), *defaults, *RECIPES[goal].split()}
+    assert set(seen["words"][module:]) <= {"", *given.values(), *defaults, *RECIPES[goal].split()}
     assert not made.exists()
 
 
@@ -140,8 +141,9 @@ def test_a_variable_that_is_given_has_a_value(goal: str) -> None:
 @pytest.mark.parametrize("value", ["0", "no", "yes", "11", "1 0", "true"])
 def test_a_switch_is_1_or_not_given(goal: str, value: str) -> None:
     (name,) = re.findall(r"\b([A-Z]+)=1\b", GOALS[goal])
-    assert f"make {goal} takes {name}=1, or no {name} at all" in refused(make(goal, f"{name}={value}"))
-    assert make(goal, f"{name}=1").returncode == 0
+    others = [variable for variable in VARIABLE.findall(GOALS[goal]) if variable != f"{name}=1"]
+    assert f"make {goal} takes {name}=1, or no {name} at all" in refused(make(goal, *others, f"{name}={value}"))
+    assert make(goal, *others, f"{name}=1").returncode == 0
 
 
 @pytest.mark.parametrize("goal", NEEDED)
@@ -162,7 +164,7 @@ def test_no_stack_is_an_empty_one(goal: str) -> None:
 def run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, path: str
 ) -> Callable[..., str]:
-    """Run what a goal's recipe does, here and without a cluster; return the error."""
+    """Return a function that runs a goal's recipe, here and without a cluster, and returns the error."""
     monkeypatch.delenv("TOOLS", raising=False)
     monkeypatch.setattr(layout, "KUBECONFIG", tmp_path / "kubeconfig")
     monkeypatch.setattr(cluster, "start", pytest.fail)

@@ -16,7 +16,7 @@ def drawn(*values: float, name: str = "one") -> Series:
 
 
 def lines(svg: str) -> list[str]:
-    """The lines of a picture, as SVG has paths."""
+    """Return the lines of a picture, which SVG has as paths."""
     found = ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}path")  # noqa: S314 - our own
     return [path.get("d", "") for path in found if path.get("aria-roledescription") == "line mark"]
 

@@ -1,4 +1,4 @@
-"""On what Pulumi wrote of a preview of stack local with `postgres.kind: cluster`, which a policy refused; without what says nothing here."""
+"""Summaries of Pulumi's output of a preview of stack local with `postgres.kind: cluster`, which a policy refused; irrelevant parts are removed."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ def comment() -> str:
 
 
 def event(op: str, kind: str, old: dict[str, Any] | None = None, new: dict[str, Any] | None = None) -> dict[str, Any]:
-    """What the log says of a resource whose inputs differ in `data`."""
+    """Return the log's event for a resource whose inputs differ in `data`."""
     urn = f"urn:pulumi:local::estate::kubernetes:core/v1:{kind}::thing"
     states: dict[str, Any] = {"old": {"inputs": old}, "new": {"inputs": new}}
     metadata: dict[str, Any] = {

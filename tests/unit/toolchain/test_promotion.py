@@ -59,7 +59,7 @@ def status(*, ready: int = 3, severity: str = "warning", unanswered: str | None 
     alert = Alert(name="A", severity=severity, service="s", summary="it is so", runbook="", since=datetime.now(UTC))
     return Status(
         stack="dev", at=datetime.now(UTC), workloads=[workload], objectives=[], alerts=[alert],
-        unanswered=unanswered, release={}, releases=1, versions={}, urls={},
+        deviations=[], unanswered=unanswered, release={}, releases=1, versions={}, urls={},
     )  # fmt: skip
 
 

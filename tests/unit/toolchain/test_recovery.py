@@ -1,25 +1,29 @@
-"""What a run of Pulumi that was killed has left behind."""
+"""State that a killed run of Pulumi has left behind."""
 
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from subprocess import CompletedProcess
+from typing import Any
 
 import pytest
 
 from infra.settings import parse
 from tests.minimum import MINIMUM
-from toolchain import recovery
+from toolchain import additions, recovery
+from toolchain.additions import take_out_additions
 from toolchain.console import ToolchainError
+from toolchain.objects import Objects
 from toolchain.stack import Stack
 from toolchain.target import Target
 
 
 def lock_of(state: Path, process: int, host: str) -> Path:
-    """A lock of the stack local as Pulumi's file backend writes it."""
+    """Write a lock of stack local as Pulumi's file backend does, and return its path."""
     file = state / "pulumi/.pulumi/locks/organization/estate/local/7ac4.json"
     file.parent.mkdir(parents=True)
     file.write_text(json.dumps({"pid": process, "username": "ada", "hostname": host}))
@@ -39,7 +43,7 @@ def test_the_lock_of_a_killed_process_is_released_before_its_parent_has_asked_fo
         recovery.release_lock("local")
         assert lock.exists()
         holder.kill()
-        os.waitid(os.P_PID, holder.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and is still to be seen in /proc
+        os.waitid(os.P_PID, holder.pid, os.WEXITED | os.WNOWAIT)  # the process has ended, and is still visible in /proc
         assert Path(f"/proc/{holder.pid}").exists()
         recovery.release_lock("local")
         assert not lock.exists()
@@ -108,7 +112,7 @@ def test_a_claim_that_was_being_taken_over_stays(monkeypatch: pytest.MonkeyPatch
         def pulumi(self, *_words: str, cwd: Path = Path(), given: str | None = None) -> CompletedProcess[str]:  # noqa: ARG002
             return CompletedProcess([], 0, exported, "")
 
-        def pulumi_shown(self, *_words: str) -> None: ...
+        def pulumi_shown(self, *words: str, hopeless: object = None) -> None: ...
 
     def ask(_stack: Stack, *words: str, **_options: int) -> None:
         asked.append(words[0])
@@ -122,3 +126,41 @@ def test_a_claim_that_was_being_taken_over_stays(monkeypatch: pytest.MonkeyPatch
     settings = parse(MINIMUM, "here")
     recovery.clear_unfinished(Killed("local", settings, Target(Path(), "estate", {}, embedded=False)))
     assert asked == (["delete"] if deleted else [])
+
+
+LOCKED = "error: the stack is currently locked by 1 lock(s)"
+
+
+class Locked(Stack):
+    """A stack that another run updates: its state has the pending operations of that run."""
+
+    def pulumi(self, *words: str, cwd: Path = Path(), given: str | None = None) -> CompletedProcess[str]:  # noqa: ARG002
+        if words[0] == "refresh":
+            return CompletedProcess([], 255, "", LOCKED)
+        begun: dict[str, Any] = {
+            "type": "creating",
+            "resource": {"urn": "urn", "type": "kubernetes:apps/v1:Deployment", "inputs": {}},
+        }
+        return CompletedProcess([], 0, json.dumps({"deployment": {"pending_operations": [begun]}}), "")
+
+
+def take_out(stack: Stack) -> None:
+    take_out_additions(stack, Objects([], {}))
+
+
+@pytest.mark.parametrize("change", [recovery.clear_unfinished, take_out])
+def test_nothing_is_deleted_while_an_update_runs(
+    monkeypatch: pytest.MonkeyPatch, change: Callable[[Stack], None]
+) -> None:
+    def unasked(*words: str) -> None:
+        pytest.fail(f"kubectl {words}")
+
+    monkeypatch.setattr(recovery, "on", lambda _: [])  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
+    for module in (recovery, additions):
+        monkeypatch.setattr(module, "ask", unasked)
+    monkeypatch.setattr(additions, "objects_of", lambda _: Objects([], {}))  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
+    monkeypatch.setattr(additions, "additions", lambda _: ["one"])  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
+    with pytest.raises(
+        ToolchainError, match="cannot be changed now, and was not: error: the stack is currently locked"
+    ):
+        change(Locked("local", parse(MINIMUM, "here"), Target(Path(), "estate", {}, embedded=False)))

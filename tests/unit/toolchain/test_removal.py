@@ -1,4 +1,4 @@
-"""Large folders are gone at once, and their content in a while, whatever is killed meanwhile."""
+"""Large folders disappear at once, and their content is deleted later, even if a process is killed meanwhile."""
 
 import subprocess
 from pathlib import Path
@@ -15,7 +15,7 @@ NEVER_S = 60
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a root with a folder that is full."""
+    """Return a root with a folder that has content."""
     monkeypatch.setattr(removal, "ROOTS", (tmp_path,))
     (tmp_path / "go" / "build").mkdir(parents=True)
     (tmp_path / "go" / "build" / "object").touch()
@@ -24,7 +24,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def killed(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """Return the deletions, each ended before it has begun."""
+    """Return the deletions, each killed before it begins."""
     commands: list[list[str]] = []
 
     def run(command: list[str], **_: Any) -> None:
@@ -35,7 +35,7 @@ def killed(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
 
 def left(root: Path) -> list[Path]:
-    """Return what is still on the disk."""
+    """Return the paths that are still on the disk."""
     return list(removed(root).glob("*"))
 
 
@@ -71,7 +71,7 @@ def test_the_next_run_deletes_what_one_that_was_killed_has_not(root: Path, monke
 
 
 def test_what_is_written_during_the_deletion_goes_too(root: Path) -> None:
-    """Write as a process does that was ended a moment before."""
+    """Write files as a process does that was ended a moment before."""
     script = f"for name in $(seq 300); do echo >{removed(root)}/*/build/$name || exit; done 2>/dev/null"
     remove(root / "go")
     subprocess.run(["bash", "-c", script], check=False, stderr=subprocess.DEVNULL)
@@ -84,7 +84,7 @@ def test_what_is_not_there_is_removed(root: Path, killed: list[list[str]]) -> No
 
 
 def test_what_cannot_be_renamed_is_deleted_where_it_is(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Play a mount point, whose root may stay."""
+    """Simulate a mount point, whose root may stay."""
 
     def busy(_path: Path, _target: Path) -> None:
         raise OSError

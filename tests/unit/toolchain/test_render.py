@@ -3,6 +3,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from infra import settings as declared
+from infra.services import Service
 from infra.settings import GENERATED_SECRETS, load_stack
 from toolchain import render
 from toolchain.console import ToolchainError
@@ -31,12 +33,15 @@ def test_a_stack_is_rendered_without_its_secrets_and_without_building(
     file.write_text(
         yaml.safe_dump(
             {
-                "encryptionsalt": "v1:salt",
+                "encryptedkey": "AQICAHh",
                 "config": config | dict.fromkeys((f"estate:{name}" for name in GENERATED_SECRETS), secret),
             }
         )
     )
     monkeypatch.setattr(render, "STACKS", tmp_path)
+
+    own = Service("user-service", (), (), secrets=("mail-password",))
+    monkeypatch.setattr(declared, "SERVICES", (own,))
 
     rendered = render.configuration("team", load_stack(file))
 
@@ -45,7 +50,7 @@ def test_a_stack_is_rendered_without_its_secrets_and_without_building(
         "digests": {"user-service": OWN_DIGEST, "api-gateway": f"registry.example.com/api-gateway@{render.DIGEST}"},
     }
     assert rendered == {"pulumi:disable-default-providers": ["kubernetes"]} | dict.fromkeys(
-        (f"estate:{name}" for name in GENERATED_SECRETS), render.PLACEHOLDER
+        (f"estate:{name}" for name in (*GENERATED_SECRETS, "user-service-mail-password")), render.PLACEHOLDER
     )
 
 

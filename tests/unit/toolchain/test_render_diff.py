@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from toolchain import render_diff
 from toolchain.console import ToolchainError
 from toolchain.render_diff import difference, markdown, without_random_names, worktree
 
@@ -18,7 +19,7 @@ POD = """spec:
 
 
 def manifests(folder: Path, suffix: str, replicas: int) -> Path:
-    """As two renderings write them: with another name each time."""
+    """Write manifests as two renderings do: with another name each time."""
     folder.mkdir()
     (folder / f"v1-secret-redis-{suffix}.yaml").write_text(SECRET.format(suffix=suffix))
     (folder / "v1-pod-redis.yaml").write_text(POD.format(suffix=suffix, replicas=replicas))
@@ -67,3 +68,23 @@ def test_a_revision_that_is_not_here_is_named_with_what_to_do(tmp_path: Path) ->
 def test_an_option_is_no_base(tmp_path: Path, base: str) -> None:
     with pytest.raises(ToolchainError, match=f"BASE={base} is no revision"), worktree(base, tmp_path / "base"):
         pytest.fail("there is no such revision")
+
+
+def test_a_stack_that_cannot_be_rendered_hides_no_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def rendered(_project: Path, stack: str, to: Path) -> None:
+        asked.append(stack)
+        to.mkdir(parents=True)
+        if stack == "dev":
+            raise ToolchainError("Pulumi.dev.yaml: line 3: it is wrong")
+
+    monkeypatch.setattr(render_diff, "rendered", rendered)
+    monkeypatch.setattr(render_diff, "FILE", tmp_path / "comment.md")
+    monkeypatch.setattr("sys.argv", ["render_diff", "HEAD", "all"])
+    with pytest.raises(ToolchainError, match="line 3: it is wrong"):
+        render_diff.main()
+    assert {"dev", "local", "prod", "staging"} <= set(asked)
+    text = (tmp_path / "comment.md").read_text()
+    assert "Unchanged: local, prod, staging" in text
+    assert "Stack dev cannot be rendered:\n\n`````" in text

@@ -44,7 +44,7 @@ def test_a_service_that_the_release_does_not_know_stays_and_one_that_is_gone_is_
     assert restored(SECOND, now) == SECOND.images | {"orders": "orders@1"}
     gone = Release(SECOND.images | {"billing": "billing@1"}, "", "")
     assert restored(gone, now) == SECOND.images | {"orders": "orders@1"}
-    # What a rollback past the release that brought the service has left behind is no release of its own.
+    # Images that a rollback past the service's first release has left behind are no release of their own.
     left = remaining([Release(now, "", ""), SECOND, FIRST], now)
     after = restored(left[0], now)
     assert remaining([Release(after, "", ""), *left], after) == [FIRST]

@@ -20,7 +20,7 @@ OLD, NEW, OLDER = "o" * 43, "n" * 43, "x" * 43
 
 @dataclass(kw_only=True)
 class Stored(Interruptible):
-    """Where a stack keeps its secrets, and what its pods were given last."""
+    """The secrets of a stack, and the last values given to its pods."""
 
     rolled_out: list[Keys] = field(default_factory=list[Keys])
     steps: tuple[Step, ...] = ()
@@ -32,7 +32,7 @@ class Stored(Interruptible):
 
 @pytest.fixture
 def stack(monkeypatch: pytest.MonkeyPatch) -> Stored:
-    """The stack whose secrets the commands change."""
+    """Return the stack whose secrets the commands change."""
     stored = Stored(secrets={CURRENT: OLD})
 
     def change(_stack: Stored, *steps: Step) -> Stored:

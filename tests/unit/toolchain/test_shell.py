@@ -1,4 +1,4 @@
-"""What a shell is told, so that kubectl and pulumi work on the estate."""
+"""Variables for a shell in which kubectl and pulumi use the estate."""
 
 import subprocess
 from pathlib import Path
@@ -15,7 +15,7 @@ OF = Target(
 
 
 def told(name: str) -> str:
-    """What a shell has as a variable after it was told."""
+    """Return a variable's value in a shell after it has evaluated the output."""
     script = "\n".join([*exports(OF, [Path("/tools")], {"KEPT": "as it is"}), f'printf %s "${name}"'])
     return subprocess.run(
         ["/bin/bash", "-c", script], env={"PATH": "/usr/bin"}, capture_output=True, text=True, check=True

@@ -1,4 +1,4 @@
-"""The schema of stack files: editors check with it what the program checks with its model."""
+"""The schema of stack files: editors validate with it what the program validates with its model."""
 
 import json
 import re
@@ -30,12 +30,12 @@ def is_taken(content: Any) -> bool:
 
 
 def whole(settings: Any) -> dict[str, Any]:
-    """Return a stack file of these settings, and the least besides."""
+    """Return a stack file with these settings, and the minimum otherwise."""
     return {"config": {"estate:settings": {**MINIMUM, **settings}}}
 
 
 def settings_of(block: str) -> dict[str, Any]:
-    """Return the settings in a block of a page: of a whole file, below estate:settings, or of a service's routes."""
+    """Return the settings in a code block of a page: of a whole file, below estate:settings, or of a service's routes."""
     ca = textwrap.indent(pem(authority("the provider's")), " " * 10)
     block = re.sub(
         r" +-----BEGIN[^#]*?END CERTIFICATE-----\n| +-----BEGIN CERTIFICATE-----\n +…\n", lambda _: ca, block
@@ -47,7 +47,7 @@ def settings_of(block: str) -> dict[str, Any]:
 
 
 def blocks() -> list[tuple[str, str]]:
-    """Return the examples of YAML on the pages, with the pages' names."""
+    """Return the YAML examples on the pages, with the pages' names."""
     return [
         (page.name, block)
         for page in PAGES

@@ -10,6 +10,7 @@ from tests.minimum import MINIMUM
 from toolchain import status
 from toolchain.console import ToolchainError
 from toolchain.metrics import Metrics
+from toolchain.objects import Objects
 from toolchain.stack import Stack
 from toolchain.status import Alert, Objective, Status, Workload, belongs, screen, share, short, span, workload
 from toolchain.target import Target
@@ -69,7 +70,7 @@ def deployment(ready: int, wanted: int) -> dict[str, Any]:
 
 def report(**changed: Any) -> Status:
     whole: dict[str, Any] = {
-        "stack": "local", "at": NOW, "workloads": [READY], "objectives": [], "alerts": [], "unanswered": None,
+        "stack": "local", "at": NOW, "workloads": [READY], "objectives": [], "alerts": [], "deviations": [], "unanswered": None,
         "release": {}, "releases": 0, "versions": {}, "urls": {"gateway": "https://api.myapp.com"},
     }  # fmt: skip
     return Status(**(whole | changed))
@@ -190,7 +191,7 @@ def test_a_share_is_written_without_an_exponent(percent: float, digits: int) -> 
 
 @pytest.fixture
 def stack(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Stack:
-    """A stack whose Prometheus does not answer."""
+    """Return a stack whose Prometheus does not answer."""
 
     def found(_stack: Stack, _now: datetime) -> list[Workload]:
         return [READY]
@@ -202,6 +203,7 @@ def stack(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Stack:
     monkeypatch.setattr(status, "outputs", lambda _stack: known)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
     monkeypatch.setattr(status, "workloads", found)
     monkeypatch.setattr(status, "metrics", refused)
+    monkeypatch.setattr(status, "objects_of", lambda _stack: Objects([], {}))  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
     monkeypatch.setattr(status.releases, "known", lambda _stack: [])  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
     settings = parse(MINIMUM, "here")
     return Stack("local", settings, Target(tmp_path, "context", {}, embedded=False))
@@ -224,6 +226,14 @@ def test_only_services_that_run_have_objectives(stack: Stack, monkeypatch: pytes
     monkeypatch.setattr(status, "workloads", found)
     monkeypatch.setattr(status, "metrics", lambda _stack: nullcontext(Answers(recorded)))  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
     assert {promise.service for promise in status.status_of(stack).objectives} == {"api-gateway"}
+
+
+def test_what_is_not_as_declared_is_shown_and_makes_a_stack_degraded() -> None:
+    found = report(deviations=["NetworkPolicy `default-deny` is missing"])
+    assert not found.healthy
+    lines = list(screen(found))
+    assert lines[0] == "✗ stack local is degraded (not as declared: 1)"
+    assert "✗ NetworkPolicy `default-deny` is missing" in lines
 
 
 def test_a_report_reads_back_from_its_json() -> None:

@@ -1,20 +1,23 @@
-"""The tools that commands use on the embedded cluster, and the error where it is not there."""
+"""The tools that commands use on the embedded cluster, and the error where it is not running."""
 
 import os
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from toolchain import shell, target
+from toolchain import DIRECT, shell, target
 from toolchain.build import Toolbox
 from toolchain.cluster import layout, tools
 from toolchain.console import ToolchainError
+from toolchain.paths import PROJECT
 
 
 @pytest.fixture
 def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toolbox:
-    """Return the tools of a cluster that was started, before a pull that has changed them."""
+    """Return the tools of a cluster that was started before a pull that has changed them."""
     before, after = (Toolbox(tmp_path / name, tmp_path / f"debian-{name}") for name in ("before", "after"))
     before.bin.mkdir(parents=True)
     (tmp_path / "kubeconfig").touch()
@@ -63,3 +66,32 @@ def test_where_there_is_no_cluster_it_is_said_what_makes_one() -> None:
     layout.KUBECONFIG.unlink()
     with pytest.raises(ToolchainError, match="there is no embedded cluster yet"):
         target.target()
+
+
+def test_a_context_is_for_the_tools_of_the_machine_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBE_CONTEXT", "kind-estate")
+    monkeypatch.delenv("TOOLS", raising=False)
+    with pytest.raises(
+        ToolchainError, match=r"KUBE_CONTEXT=kind-estate (?s:.*)say TOOLS=system too, or leave KUBE_CONTEXT out"
+    ):
+        target.target()
+
+
+PRINTING = "import os, toolchain; print(os.environ.get('no_proxy'), os.environ.get('NO_PROXY'))"
+
+
+@pytest.mark.parametrize(
+    ("given", "direct"),
+    [
+        ({}, "None None"),
+        ({"HTTPS_PROXY": "http://proxy:3128"}, f"{DIRECT} {DIRECT}"),
+        ({"http_proxy": "http://proxy:3128", "NO_PROXY": ".corp"}, f".corp,{DIRECT} .corp,{DIRECT}"),
+    ],
+)
+def test_no_proxy_is_asked_for_what_is_on_this_machine(given: dict[str, str], direct: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PRINTING], cwd=PROJECT, env=given, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == direct
+    assert str(layout.OWN) in DIRECT.split(",")
+    assert str(layout.NODE) in DIRECT.split(",")

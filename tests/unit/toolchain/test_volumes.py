@@ -1,4 +1,4 @@
-"""Sizes that the claims of a stack cannot have are refused before anything is touched."""
+"""Sizes that the claims of a stack cannot have are refused before any change."""
 
 import json
 from typing import Any
@@ -14,7 +14,7 @@ REFUSED = 'the cluster does not answer: Error from server (Forbidden): persisten
 
 
 def claim(name: str, size: str, capacity: str = "2Gi", cluster: str = "") -> dict[str, Any]:
-    """A claim, as the cluster has it; of no capacity where it has no volume."""
+    """Return a claim as the cluster has it; without a capacity where it has no volume."""
     status = {"phase": "Bound", "capacity": {"storage": capacity}} if capacity else {"phase": "Pending"}
     labels = {"labels": {MEMBER_OF: cluster}} if cluster else {}
     spec = {"resources": {"requests": {"storage": size}}}
@@ -39,7 +39,7 @@ class Cluster:
 
 
 def step(kind: str, name: str, size: str) -> dict[str, Any]:
-    """What a preview says of a claim, or of a database by CloudNativePG."""
+    """Return a preview's event for a claim, or for a database of CloudNativePG."""
     spec = {"storage": {"size": size}} if kind == CLUSTER else {"resources": {"requests": {"storage": size}}}
     new = {"inputs": {"metadata": {"name": name}, "spec": spec}}
     return {"resourcePreEvent": {"metadata": {"op": "update", "type": kind, "urn": name, "new": new}}}
@@ -57,7 +57,7 @@ def test_a_size_that_the_cluster_refuses_is_named_by_its_claim_with_the_reason(c
     told = [
         step(CLAIM, "data-postgres-0", "3Gi"),
         step(CLAIM, "data-consul-0", "256Mi"),
-        step(CLAIM, "data-prometheus-0", "9Gi"),  # which is not there yet
+        step(CLAIM, "data-prometheus-0", "9Gi"),  # which does not exist yet
     ]
     with pytest.raises(ToolchainError, match=r"  data-postgres-0 2Gi → 3Gi: is forbidden: only some can .*\nGive"):
         volumes.refuse_sizes(cluster, told)  # pyright: ignore[reportArgumentType]

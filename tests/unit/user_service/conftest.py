@@ -8,12 +8,11 @@ from typing import Any
 import httpx
 import pytest
 from servicekit import problems, routing
-from servicekit.settings import Auth
+from servicekit.settings import Auth, Database
 from servicekit.tokens import Verifier
 from user_service import v1, v2
 from user_service.cache import Cache
 from user_service.settings import Cache as CacheSettings
-from user_service.settings import Database
 from user_service.users import Users
 
 ADA = {"name": "Ada", "email": "ada@example.com", "age": 36}
@@ -22,7 +21,7 @@ THEN_DIGITS = "20260101000000000"
 
 
 class Rows:
-    """As much of a connection to Postgres as the API's statements need; user 1 is Ada, in version 3."""
+    """The part of a Postgres connection that the API's statements need; user 1 is Ada, in version 3."""
 
     def __init__(self) -> None:
         self.users: dict[int, dict[str, Any]] = {

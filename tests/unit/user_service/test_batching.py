@@ -7,7 +7,7 @@ from user_service.batching import Batched
 
 
 class Source:
-    """Answers when it is told to."""
+    """A source that answers when the test releases it."""
 
     def __init__(self) -> None:
         self.asked: list[list[int]] = []

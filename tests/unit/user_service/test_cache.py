@@ -17,7 +17,7 @@ ROW: dict[str, Any] = {
 
 
 class Generation:
-    """The database, of which the cache wants that the generation be advanced; how Postgres counts is tested on Postgres."""
+    """The database's generation, which the cache advances; counting by Postgres itself is tested on Postgres."""
 
     advanced = 0
 
@@ -27,7 +27,7 @@ class Generation:
 
 
 class Opened(Cache):
-    """A cache on a Redis in this process, that has just learnt the generation."""
+    """A cache on a Redis in this process that has just read the generation."""
 
     def __init__(self, redis: Any, database: Any, generation: str = "1") -> None:
         super().__init__(CacheSettings(host="redis"), database)
@@ -96,7 +96,7 @@ async def test_a_change_that_redis_is_not_told_of_makes_every_older_entry_worthl
 
 
 async def test_an_entry_of_a_generation_yet_unknown_is_not_taken(cache: Opened, redis: Any) -> None:
-    """Generations have no order: after a restore, one that was may come from the future."""
+    """Treat generations as unordered: after a restore, an earlier one may come back in the future."""
     await remember(Opened(redis, Generation(), generation="2"))
     assert await cache.get([1]) == [None]
 

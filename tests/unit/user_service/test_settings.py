@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 from servicekit import logs
+from servicekit.settings import Database
 from user_service import main as service
 from user_service import migrate
-from user_service.settings import Database
 
 from infra.authority import authority, pem
 

@@ -1,4 +1,4 @@
-"""What a trace shows of a request's questions to Postgres and Redis."""
+"""Spans of a request's queries to Postgres and Redis."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -6,20 +6,20 @@ from typing import Any
 
 import fakeredis
 import pytest
+from servicekit.postgres import Postgres
 from servicekit.problems import Problem
+from servicekit.settings import Database
 from servicekit.spans import Spans
 from servicekit.tracing import current
 from user_service.cache import Cache
-from user_service.database import Postgres
 from user_service.settings import Cache as CacheSettings
-from user_service.settings import Database
 
 from tests.collector import attributes, collecting
 from tests.unit.user_service.test_cache import ROW, Generation, Opened
 
 
 class Pool:
-    """Of connections that are lost after the first one."""
+    """A pool whose connections are lost after the first one."""
 
     lost = 0
 
@@ -32,7 +32,7 @@ class Pool:
 
 
 async def test_every_try_at_the_database_and_every_command_of_the_cache_is_a_span() -> None:
-    postgres = Postgres(Database(host="postgres"))
+    postgres = Postgres("user-service", Database(host="postgres"))
     postgres._pool = Pool()  # pyright: ignore[reportPrivateUsage]
     redis: Any = fakeredis.FakeAsyncRedis()
     cache = Opened(redis, Generation())
@@ -68,6 +68,6 @@ async def test_a_cache_without_redis_has_no_spans() -> None:
     with collecting() as collector:
         spans = Spans("user-service", collector.endpoint, ratio=1)
         current.set(spans.start("", "GET", "/"))
-        assert await Cache(CacheSettings(), Postgres(Database())).get([1]) == [None]
+        assert await Cache(CacheSettings(), Postgres("user-service", Database())).get([1]) == [None]
         spans.close()
     assert not collector.spans

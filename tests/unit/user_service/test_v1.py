@@ -57,6 +57,14 @@ async def test_a_parameter_that_is_sent_twice_is_refused(client: httpx.AsyncClie
     assert (await client.get(f"{USERS}?limit=1&limit=2")).status_code == 422
 
 
+@pytest.mark.parametrize("value", ["%ff", "%C3", "a%ED%A0%80", "%F5%80%80%80"])
+@pytest.mark.parametrize("query", ["name={}", "{}=1", "limit=1&email={}"])
+async def test_a_query_is_utf_8(client: httpx.AsyncClient, query: str, value: str) -> None:
+    refused = await client.get("/api/v2/users?" + query.format(value))
+    assert (refused.status_code, refused.json()["detail"]) == (422, "the query is not percent-encoded UTF-8")
+    assert (await client.get("/api/v2/users?name=%EF%BF%BD")).status_code == 200
+
+
 @pytest.mark.parametrize("number", ["1_0", " 10", "+1", "1.0", "\uff11\uff10", "-0", "", "0x1", "9" * 5000])
 @pytest.mark.parametrize("path", [f"{USERS}?limit=", f"{USERS}?skip=", f"{USERS}?after=", "/api/v2/users?limit="])
 async def test_a_number_in_a_query_is_of_digits(client: httpx.AsyncClient, path: str, number: str) -> None:

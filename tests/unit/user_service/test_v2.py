@@ -72,3 +72,12 @@ async def test_a_cursor_with_a_time_of_another_zone_is_none(client: httpx.AsyncC
     cursor = base64.urlsafe_b64encode(f'["created_at","{time}",1]'.encode()).decode().rstrip("=")
     refused = await client.get(f"/api/v2/users?sort=created_at&cursor={cursor}")
     assert (refused.status_code, refused.json()["type"]) == (400, "/problems/malformed-cursor")
+
+
+@pytest.mark.parametrize("given", ['w/"{}"', '*, "{}"', '"x" "{}"', "{}", ""])
+async def test_a_reader_who_names_no_entity_tag_means_no_state(client: httpx.AsyncClient, given: str) -> None:
+    made = await client.post("/api/v2/users", json=ADA)
+    url, tag = made.headers["location"], made.headers["etag"].strip('"')
+    assert (await client.get(url, headers={"If-Match": given.format(tag)})).status_code == 412
+    assert (await client.get(url, headers={"If-None-Match": given.format(tag)})).status_code == 200
+    assert (await client.get(url, headers={"If-Match": f'"x", "{tag}"'})).status_code == 200

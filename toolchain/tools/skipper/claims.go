@@ -78,10 +78,10 @@ func isClaim(name string) bool {
 }
 
 // opensWebSocket tells the one upgrade that there is here (RFC 6455, section 4.1). Any other is ignored, as RFC 9110, section 7.8
-// allows: Skipper would take a request with it for a tunnel, and drop the header of its answer.
+// allows, and wants of those in HTTP/1.0: Skipper would take a request with it for a tunnel, and drop the header of its answer.
 func opensWebSocket(request *http.Request) bool {
 	upgrade := request.Header["Upgrade"]
-	if request.Method != http.MethodGet || request.ContentLength != 0 || len(upgrade) != 1 {
+	if !request.ProtoAtLeast(1, 1) || request.Method != http.MethodGet || request.ContentLength != 0 || len(upgrade) != 1 {
 		return false
 	}
 	for _, option := range connectionOptions(request.Header) {

@@ -19,6 +19,10 @@ func overTLS(port string, next http.Handler) http.Handler {
 			next.ServeHTTP(answer, request)
 			return
 		}
+		if request.Host == "" {
+			http.Error(answer, "Host says where to ask instead, over TLS", http.StatusBadRequest)
+			return
+		}
 		host := (&url.URL{Host: request.Host}).Hostname()
 		answer.Header().Set("Location", "https://"+net.JoinHostPort(host, port)+request.URL.RequestURI())
 		answer.WriteHeader(http.StatusPermanentRedirect)

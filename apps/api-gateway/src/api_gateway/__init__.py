@@ -1,1 +1,1 @@
-"""api-gateway: the one way into the services."""
+"""api-gateway: the single entry point to the services."""

@@ -1,4 +1,4 @@
-"""What every answer of a route has, whoever gave it: the service, or the gateway that refused the request."""
+"""Complete the headers of every response of a route, whether a service sent it or the gateway refused the request."""
 
 from servicekit.asgi import Headers, Message, Scope, Send
 
@@ -7,20 +7,28 @@ from api_gateway.routes import Route
 
 CACHING = frozenset({b"cache-control", b"expires"})
 NOT_STORED = (b"cache-control", b"no-store")
-"""Where nothing is said, caches may keep answers by a heuristic, such as every 200 and 404 (RFC 9111, section 4.2.2; RFC 9110,
-section 15.1). What an API answers is for one client and changes; a service that wants it kept says so."""
+"""Header added to a response that has no caching header. Without one, caches may store responses heuristically, such as every 200 and 404
+(RFC 9111, section 4.2.2; RFC 9110, section 15.1). An API's responses are for one client and change; a service that wants one cached says so."""
 
 
 def completed(route: Route, scope: Scope, status: int, headers: Headers) -> Headers:
-    """Return the headers of an answer, completed."""
-    # 101 is no answer that could be kept; 304 changes what its cache knows of the answer that it has (RFC 9111, section 3.2).
-    if status not in (101, 304) and not any(name.lower() in CACHING for name, _ in headers):
-        headers = [*headers, NOT_STORED]
+    """Complete the headers of a response, and return them."""
+    # A 101 cannot be stored; a 304 carries the headers that the 200 would have had (RFC 9110, section 15.4.5).
+    if status != 101 and not any_caching(headers):
+        headers.append(NOT_STORED)
     return cors.shared(route, scope, headers)
 
 
+def any_caching(headers: Headers) -> bool:
+    """Return whether a response says how long it may be cached."""
+    for name, _ in headers:  # noqa: SIM110 - any() takes twice as long
+        if name in CACHING:
+            return True
+    return False
+
+
 def completing(route: Route, scope: Scope, send: Send) -> Send:
-    """Return a channel that completes the headers of an answer."""
+    """Return a send channel that completes the headers of a response."""
 
     async def send_completed(message: Message) -> None:
         if message["type"] == "http.response.start":

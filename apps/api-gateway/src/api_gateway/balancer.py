@@ -1,4 +1,4 @@
-"""Which instance gets a request."""
+"""Load balancing: choose the instance that gets a request."""
 
 import hashlib
 import random
@@ -9,16 +9,16 @@ from itertools import count
 from api_gateway.upstream import Upstream
 
 Choose = Callable[[Sequence[Upstream], bytes, float], Upstream]
-"""One of several instances, by the request's key and the loop's time."""
+"""Function that chooses one of several instances, from the request's key and the loop's time."""
 POINTS = 64
-"""Of an instance on the ring: enough that shares differ by a few per cent only."""
+"""Points of each instance on the hash circle: enough that shares differ by a few per cent only."""
 
 
 class PowerOfTwo:
-    """The less busy one of two that are drawn (Mitzenmacher, "The Power of Two Choices", 2001)."""
+    """Power of two choices: the less busy of two random instances (Mitzenmacher, "The Power of Two Choices", 2001)."""
 
     def __call__(self, upstreams: Sequence[Upstream], key: bytes, now: float) -> Upstream:  # noqa: ARG002 - any Choose
-        """Choose."""
+        """Choose an instance."""
         number = len(upstreams)
         first = int(random.random() * number)  # noqa: S311 - no secret
         second = int(random.random() * (number - 1))  # noqa: S311
@@ -27,18 +27,18 @@ class PowerOfTwo:
 
 
 class RoundRobin:
-    """Each in turn."""
+    """Round robin: each instance in turn."""
 
     def __init__(self) -> None:
         self._turn = count()
 
     def __call__(self, upstreams: Sequence[Upstream], key: bytes, now: float) -> Upstream:  # noqa: ARG002
-        """Choose."""
+        """Choose an instance."""
         return upstreams[next(self._turn) % len(upstreams)]
 
 
 class ConsistentHash:
-    """The same one for the same key, while it is there (Karger et al., 1997)."""
+    """Consistent hashing: the same instance for the same key, as long as it exists (Karger et al., 1997)."""
 
     def __init__(self) -> None:
         self._of: tuple[str, ...] = ()
@@ -46,7 +46,7 @@ class ConsistentHash:
         self._owners: list[int] = []
 
     def __call__(self, upstreams: Sequence[Upstream], key: bytes, now: float) -> Upstream:  # noqa: ARG002
-        """Choose."""
+        """Choose an instance."""
         names = tuple(upstream.instance.id for upstream in upstreams)
         if names != self._of:
             ring = sorted((point(f"{name} {i}".encode()), at) for at, name in enumerate(names) for i in range(POINTS))
@@ -55,12 +55,12 @@ class ConsistentHash:
 
 
 def load(upstream: Upstream, now: float) -> float:
-    """How busy an instance is for its share."""
+    """Return the load of an instance, relative to its weight."""
     return (upstream.in_flight + 1) / upstream.weight(now)
 
 
 def point(of: bytes) -> int:
-    """A place on the ring."""
+    """Return a position on the hash circle."""
     return int.from_bytes(hashlib.blake2b(of, digest_size=8).digest())
 
 

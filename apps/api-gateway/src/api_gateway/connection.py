@@ -1,6 +1,6 @@
-"""A connection to an instance: HTTP/1.1 as a protocol of asyncio's, one exchange at a time.
+"""A connection to an instance: HTTP/1.1 as an asyncio protocol, one exchange at a time.
 
-Not a client library: beside uvicorn, aiohttp took more than half of the gateway's time (docs/benchmarks.md has the figures).
+Not a client library: next to uvicorn, aiohttp took more than half of the gateway's time (docs/benchmarks.md has the figures).
 """
 
 import asyncio
@@ -17,39 +17,39 @@ from servicekit.http1 import BODILESS, Corked
 
 Headers = list[tuple[bytes, bytes]]
 READ_AHEAD_BYTES = 64 * 1024
-"""Of an answer that the client takes more slowly than the instance gives it; then the instance has to wait. One read more may come on top,
-up to 256 KiB: that is what a client holds that reads nothing."""
+"""Bytes of a response that are buffered when the client reads more slowly than the instance sends; then reading from the instance pauses.
+One more read may be added, up to 256 KiB: that is the buffer of a client that reads nothing."""
 HEAD_LIMIT_BYTES = 64 * 1024
 VERSIONS = ("1.1", "1.0")
 FOREVER = inf
-"""A deadline while it is the client who is waited for."""
+"""Deadline while the exchange waits for the client."""
 CLOSED_EARLY = "the instance closed the connection before its answer was whole"
 
 
 class UpstreamError(Exception):
-    """The instance did not answer as it should."""
+    """Error for an instance that did not respond as it should."""
 
 
 class NotSent(UpstreamError):  # noqa: N818 - says what happened
-    """No connection was made, so nothing was sent."""
+    """Error for a connection that could not be made, so that nothing was sent."""
 
 
 class Broken(UpstreamError):  # noqa: N818
-    """The connection was lost, or what came over it is not HTTP."""
+    """Error for a lost connection, or data that is not HTTP."""
 
 
 class Stale(Broken):
-    """A connection that was kept had been given up by the instance: nothing of an answer came (RFC 9112, section 9.3.1)."""
+    """Error for a reused connection that the instance had closed before it sent any of the response (RFC 9112, section 9.3.1)."""
 
 
 class TimedOut(UpstreamError):  # noqa: N818
-    """The answer, or its next piece, did not come in time."""
+    """Error for a response, or its next piece, that did not arrive in time."""
 
 
 class Connection(asyncio.Protocol):
-    """A connection, used for one exchange after the other.
+    """A connection, used for one exchange after another.
 
-    The instance's answer is in `status` and `headers` (names in lower case) once `head` has returned.
+    The instance's response is in `status` and `headers` (names in lower case) once `head` has returned.
     """
 
     def __init__(self) -> None:
@@ -57,43 +57,43 @@ class Connection(asyncio.Protocol):
         self.status = 0
         self.headers: Headers = []
         self.length: int | None = None
-        """Of the body, where the instance has said it; to HEAD, of that of GET."""
+        """Bytes of the body, if the instance has declared them; for HEAD, those of the GET response."""
         self.deadline = 0.0
         """Loop time at which the exchange fails."""
         self.started = 0.0
         self.idle_since = 0.0
         self.busy = False
         self.sent = False
-        """Whether the whole request was sent: the rest of a body would be read as the next request."""
+        """True if the whole request was sent: the rest of a body would be read as the next request."""
         self.reusable = False
         self.surplus = False
-        """Whether the instance has sent more than its answer may have."""
+        """True if the instance has sent more than its response may have."""
         self.done = True
         self._used = self._kept = False
-        """Whether there was an exchange on it at all, and before this one."""
+        """True if there was an exchange on the connection at all, and whether there was one before the current one."""
         self._parser: Any = None
         self._chunks: deque[bytes] = deque()
         self._ahead_bytes = 0
         self._paused = False
         self._overhead_bytes = 0
-        """Received since the last piece of a body: heads, framing, trailers."""
+        """Bytes received since the last piece of a body: heads, framing, trailers."""
         self._to_end = self._in_trailers = False
         self._error: Exception | None = None
         self._headless = False
         self.heard: Callable[[], None] | None = None
-        """Called once there is something to hear, in place of waiting for it; until it is taken away."""
+        """Callback that replaces waiting: called on every progress of the response until it is removed."""
         self._waiter: asyncio.Future[None] | None = None
         self._writable: asyncio.Event | None = None
 
-    # What the gateway asks for.
+    # Methods for the gateway.
 
     def start(self, head: bytes, *, headless: bool, whole: bool, now: float) -> None:
-        """Send a request's head, with its body where that is already here.
+        """Send a request's head, and its body if that has been read already.
 
         Args:
-            head: what is sent.
-            headless: whether the answer has no body whatever its headers say, as to HEAD.
-            whole: whether that is all of the request.
+            head: bytes to send.
+            headless: whether the response has no body whatever its headers say, as for HEAD.
+            whole: whether `head` is the whole request.
             now: loop time.
         """
         if self._parser is None or not self.reusable:
@@ -109,13 +109,13 @@ class Connection(asyncio.Protocol):
         self._overhead_bytes = 0
         self._to_end = self._in_trailers = False
         self._error = None
-        self._chunks.clear()  # of an answer that nobody wanted
+        self._chunks.clear()  # of a response that was abandoned
         self._ahead_bytes = 0
         self._read_on()
         self.write(head)
 
     def write(self, data: bytes) -> None:
-        """Send more."""
+        """Send more bytes of the request."""
         if self.transport is None or self.transport.is_closing():
             self.fail(self._closed_early())
         else:
@@ -127,21 +127,21 @@ class Connection(asyncio.Protocol):
             await self._writable.wait()
 
     async def head(self) -> None:
-        """Return when status and headers are there.
+        """Return when status and headers have arrived.
 
         Raises:
-            UpstreamError: they will not come.
-            ClientGone: nobody waits for them any more.
+            UpstreamError: they will not arrive.
+            ClientGone: the client no longer waits for them.
         """
         while not self.status:
             await self._wait()
 
     async def chunk(self) -> bytes:
-        """The next piece of the body; empty at its end.
+        """Return the next piece of the body; empty at its end.
 
         Raises:
-            UpstreamError: the rest will not come.
-            ClientGone: nobody waits for it any more.
+            UpstreamError: the rest will not arrive.
+            ClientGone: the client no longer waits for it.
         """
         while not self._chunks:
             if self.done:
@@ -154,7 +154,7 @@ class Connection(asyncio.Protocol):
         return piece
 
     async def whole(self) -> bytes:
-        """The whole body."""
+        """Return the whole body."""
         while not self.done:
             await self._wait()
         return self.taken()
@@ -165,7 +165,7 @@ class Connection(asyncio.Protocol):
         )
 
     def fail(self, error: Exception) -> None:
-        """End the exchange, and the connection with it."""
+        """End the exchange and its connection."""
         if self._error is None:
             self._error = error
         self.reusable = False
@@ -173,17 +173,17 @@ class Connection(asyncio.Protocol):
         self._wake()
 
     def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         if self.transport is not None:
             self.transport.abort()
 
     @property
     def failed(self) -> bool:
-        """Whether the answer, or its rest, will not come."""
+        """Return whether the exchange failed, so that no more of the response will arrive."""
         return self._error is not None
 
     def taken(self) -> bytes:
-        """The body, which is whole."""
+        """Return the complete body, and empty the buffer."""
         body = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
         self._chunks.clear()
         self._ahead_bytes = 0
@@ -191,7 +191,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def alive(self) -> bool:
-        """Whether it can be used once more."""
+        """Return whether the connection can be used for another exchange."""
         return self.transport is not None and not self.transport.is_closing()
 
     def _read_on(self) -> None:
@@ -216,14 +216,14 @@ class Connection(asyncio.Protocol):
         elif self._waiter and not self._waiter.done():
             self._waiter.set_result(None)
 
-    # What asyncio tells.
+    # Callbacks of asyncio.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """It is open."""
+        """Keep the transport of the new connection."""
         self.transport = Corked(cast("asyncio.Transport", transport))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is closed: the end of an answer that says no length, too early for any other."""
+        """Handle the closing of the connection: the end of a response without a length, a failure of any other response."""
         self.transport = None
         if not self.done and self.status and self._to_end and exc is None and self._error is None:
             self.done = True
@@ -234,15 +234,15 @@ class Connection(asyncio.Protocol):
         self._wake()
 
     def data_received(self, data: bytes) -> None:
-        """More of the answer."""
-        if self.done:  # nobody asked
+        """Parse more of the response."""
+        if self.done:  # no request is waiting for a response
             self.close()
             return
         self._overhead_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            if not self.done and self._in_trailers:  # the answer is whole, and its trailers are not wanted
+            if not self.done and self._in_trailers:  # the response is complete, and its trailers are not needed
                 self._finish()
             if not self.done:
                 known = error.__context__
@@ -259,36 +259,36 @@ class Connection(asyncio.Protocol):
             self._wake()
 
     def _exceed(self) -> None:
-        """Use the connection no more: what comes after the answer would be read as the next one."""
+        """Stop reusing the connection: bytes after the response would be read as the next one."""
         self.surplus, self.reusable = True, False
 
     def pause_writing(self) -> None:
-        """The instance takes a body more slowly than the client gives it."""
+        """Pause sending the body: the instance reads it more slowly than the client sends it."""
         self._writable = asyncio.Event()
 
     def resume_writing(self) -> None:
-        """It has caught up."""
+        """Resume sending the body."""
         if self._writable:
             self._writable.set()
             self._writable = None
 
-    # What the parser tells.
+    # Callbacks of the parser.
 
     def on_message_begin(self) -> None:
-        """Notice an answer that was not asked for."""
+        """Detect a response that was not requested."""
         if self.done:
             self._exceed()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep one header; those after the body, trailers, are dropped."""
+        """Keep one header; trailers, which come after the body, are dropped."""
         if not self.status:
             self.headers.append((name.lower(), value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
-        """Note the head of an answer; that of an interim one is not the one that is waited for.
+        """Record the head of a final response; interim responses are skipped.
 
         Raises:
-            Broken: there is no such answer.
+            Broken: the head is not one of a valid response.
         """
         if self.done:
             return
@@ -316,7 +316,7 @@ class Connection(asyncio.Protocol):
             self._to_end = self.length is None and not chunked
 
     def on_chunk_header(self) -> None:
-        """Notice a body where there may be none, and that this may be the last chunk: that has no bytes, and trailers after it."""
+        """Detect a body where none is allowed. This may be the last chunk, which has no bytes and is followed by trailers."""
         self._in_trailers = True
         if self.done:
             self._exceed()
@@ -332,7 +332,7 @@ class Connection(asyncio.Protocol):
             self._overhead_bytes = 0
 
     def on_message_complete(self) -> None:
-        """Note the end of the answer, unless it was an interim one."""
+        """Record the end of the response, unless it was an interim one."""
         if self.status:
             self._finish()
 
@@ -340,15 +340,15 @@ class Connection(asyncio.Protocol):
         if not self.done:
             self.done = True
             self.reusable = bool(self._parser.should_keep_alive())
-            if self._headless:  # it may wait for the body of which the headers speak
+            if self._headless:  # the parser may wait for the body that the headers declare
                 self._parser = None
 
 
 def framing(given: Headers) -> tuple[int | None, bool]:
-    """Return the length that an answer's headers give its body, and whether it comes in chunks (RFC 9112, section 6.3).
+    """Return the body length that a response's headers declare, and whether the body is chunked (RFC 9112, section 6.3).
 
     Raises:
-        Broken: they contradict each other, or name a transfer coding that is not read here.
+        Broken: they contradict each other, or name an unsupported transfer coding.
     """
     length: int | None = None
     codings: list[bytes] = []

@@ -1,4 +1,4 @@
-"""Contents that are served as they are: compressed once, asked for again by their ETag, and sent no faster than they are read."""
+"""Static contents: compressed once, revalidated by ETag, and sent no faster than the client reads."""
 
 import gzip
 import hashlib
@@ -7,14 +7,15 @@ from dataclasses import dataclass
 
 from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
+from servicekit.preconditions import combined
 
 PIECE_BYTES = 64 * 1024
-"""Of a body, which then waits for its reader: a server that gets it whole keeps a copy of it for each slow one."""
+"""Bytes of a piece of a body, which waits for its reader: a server that gets the whole body keeps a copy of it for each slow client."""
 
 
 @dataclass(frozen=True)
 class Content:
-    """A content in both codings."""
+    """A content in both codings: plain and gzip."""
 
     media_type: str
     plain: bytes
@@ -22,30 +23,30 @@ class Content:
     etag: str
 
     def answer(self, request: Request, headers: Mapping[str, str]) -> Response:
-        """Return the answer to a request, in the coding that it accepts.
+        """Return the response to a request, in a coding that it accepts.
 
         Args:
-            request: GET or HEAD.
-            headers: of the answer, besides those that follow from the content.
+            request: GET or HEAD request.
+            headers: headers of the response, in addition to those that follow from the content.
         """
         body, etag, coding = self.plain, f'"{self.etag}"', dict[str, str]()
-        if accepts_gzip(request.headers.get("accept-encoding", "")):
-            # Another coding is another representation, which a strong ETag has to tell apart (RFC 9110, section 8.8.3.3).
+        if accepts_gzip(combined(request, "accept-encoding")):
+            # Another coding is another representation, which a strong ETag must distinguish (RFC 9110, section 8.8.3.3).
             body, etag, coding = self.gzipped, f'"{self.etag}-gzip"', {"Content-Encoding": "gzip"}
         common = {**headers, "ETag": etag, "Vary": "Accept-Encoding"}
-        if is_known(request.headers.get("if-none-match", ""), etag):
+        if is_known(combined(request, "if-none-match"), etag):
             return Response(status_code=304, headers=common)
         lengths = {"Content-Length": str(len(body))}
         return StreamingResponse(pieces(body), headers=common | coding | lengths, media_type=self.media_type)
 
 
 def content(body: bytes, media_type: str) -> Content:
-    """Return a content, which takes the time to compress it."""
+    """Return a content. It is compressed here, which takes time."""
     return Content(media_type, body, gzip.compress(body, mtime=0), hashlib.sha256(body).hexdigest()[:32])
 
 
 def accepts_gzip(accepted: str) -> bool:
-    """Return whether an Accept-Encoding header takes gzip (RFC 9110, section 12.5.3)."""
+    """Return whether an Accept-Encoding header accepts gzip (RFC 9110, section 12.5.3)."""
     weights: dict[str, bool] = {}
     for word in accepted.lower().split(","):
         coding, _, parameter = word.partition(";")
@@ -59,6 +60,6 @@ def is_known(known: str, etag: str) -> bool:
 
 
 async def pieces(body: bytes) -> AsyncIterator[bytes]:
-    """Give a body piece by piece."""
+    """Yield a body piece by piece."""
     for start in range(0, len(body), PIECE_BYTES):
         yield body[start : start + PIECE_BYTES]

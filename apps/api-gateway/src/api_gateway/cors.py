@@ -1,7 +1,7 @@
 """Cross-origin requests of browsers (CORS, https://fetch.spec.whatwg.org/#http-cors-protocol), by route.
 
-Which origins may read a route's answers, refusals included, is the route's own word alone: what a service says of it is taken away, for
-two values of one header are refused by every browser. A preflight is answered here, since it can have no token.
+The route alone decides which origins may read its responses, refusals included. A service's own CORS headers are removed, because browsers
+refuse two values of one header. The gateway answers preflights itself, since they cannot carry a token.
 """
 
 from collections.abc import Iterable
@@ -13,11 +13,11 @@ from api_gateway.routes import Cors, Route
 
 PREFIX: Final = b"access-control-"
 VARY: Final = (b"vary", b"Origin")
-"""On every answer that could have been another for another origin, so that no cache gives one to it."""
+"""Header of every response that could differ for another origin, so that no cache serves it to that origin."""
 
 
 def is_preflight(route: Route, scope: Scope) -> bool:
-    """Return whether a browser asks what it may send; any other OPTIONS is a request like all others."""
+    """Return whether a request is a CORS preflight; any other OPTIONS request is treated like all others."""
     if route.cors is None or scope["method"] != "OPTIONS":
         return False
     names = {name for name, _ in scope["headers"]}
@@ -25,8 +25,8 @@ def is_preflight(route: Route, scope: Scope) -> bool:
 
 
 def preflight(route: Route, scope: Scope) -> Headers:
-    """Return the headers that answer a preflight: what the route allows, whatever was asked; the browser compares."""
-    assert route.cors  # noqa: S101 - by who calls
+    """Return the headers that answer a preflight: all that the route allows, whatever was asked; the browser compares."""
+    assert route.cors  # noqa: S101 - checked by the caller
     methods = route.cors.methods or route.methods
     allowed = [
         (b"access-control-allow-methods", joined(sorted(methods))),
@@ -37,7 +37,7 @@ def preflight(route: Route, scope: Scope) -> Headers:
 
 
 def shared(route: Route, scope: Scope, headers: Headers) -> Headers:
-    """Return the headers of an answer with what the route says of origins, and nothing that the service does."""
+    """Return the headers of a response with the route's CORS headers in place of the service's."""
     if route.cors is None:
         return headers
     kept = [pair for pair in headers if not pair[0].lower().startswith(PREFIX)]
@@ -46,11 +46,11 @@ def shared(route: Route, scope: Scope, headers: Headers) -> Headers:
 
 
 def allow(cors: Cors, scope: Scope, terms: Headers) -> Headers:
-    """Return the headers that let the origin of a request read the answer on these terms, if it may."""
+    """Return the headers that let the origin of a request read the response on these terms, if it is allowed to."""
     if "*" in cors.allow_origins:
         return [(b"access-control-allow-origin", b"*"), *terms]
     origins = [value for name, value in scope["headers"] if name == b"origin"]
-    # Schemes and hosts are equal whatever their case (RFC 6454, section 4); browsers send both in lower case.
+    # Schemes and hosts are case-insensitive (RFC 6454, section 4); browsers send both in lower case.
     if len(origins) != 1 or origins[0].decode("latin-1").lower() not in cors.allow_origins:
         return [VARY]
     credentials = [(b"access-control-allow-credentials", b"true")] if cors.credentials else []

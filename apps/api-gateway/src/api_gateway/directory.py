@@ -1,4 +1,4 @@
-"""What the gateway knows of the services: the routes to them, and where their instances are. The routes are followed as they change."""
+"""The gateway's view of the services: their routes, reloaded as the file changes, and their instances."""
 
 import asyncio
 import logging
@@ -21,11 +21,11 @@ class Directory:
     """Routes and services.
 
     Args:
-        file: of routes.
-        agent: of Consul.
+        file: file of routes.
+        agent: Consul agent.
 
     Raises:
-        SettingsError: the file cannot be read, or is wrong.
+        SettingsError: the file cannot be read, or is invalid.
     """
 
     def __init__(self, file: Path, agent: Registry) -> None:
@@ -34,25 +34,25 @@ class Directory:
         self.services: dict[str, UpstreamService] = {}
         self.discoveries: dict[str, Discovery] = {}
         self._leaving: dict[str, UpstreamService] = {}
-        """Services that no route names any more and that still hold requests."""
+        """Services that no route names any more and that still have requests in flight."""
         self._seen = self._version()
         self.table = load(file)
         self._problem: str | None = None
         self._loop: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Follow Consul and the file from now on."""
+        """Start to follow Consul and the file."""
         await self._apply()
         self._loop = background.start("directory", self._follow)
 
     async def stop(self) -> None:
-        """Follow them no more."""
+        """Stop following them."""
         await background.end(self._loop)
         for name in list(self.services):
             await self._forget(name)
 
     async def look(self) -> None:
-        """Take over the file if it has changed; one that is wrong is refused with the reason, and the routes stay."""
+        """Load the file if it has changed; an invalid file is refused with the reason, and the current routes stay."""
         try:
             version = self._version()
             if version == self._seen:
@@ -71,19 +71,19 @@ class Directory:
             log.info("The routes have changed", extra={"routes": [route.prefix for route in self.table.routes]})
 
     def tick(self, now: float) -> None:
-        """Fail exchanges that are too late, those with services that have left included."""
+        """Fail exchanges that are past their deadline, including those with removed services."""
         for service in (*self.services.values(), *self._leaving.values()):
             service.tick(now)
         for name in [name for name, service in self._leaving.items() if not service.in_flight]:
             self._leaving.pop(name).forget()
 
     async def routes_are_current(self) -> None:
-        """Raise when the file as it is was refused."""
+        """Raise if the current file was refused."""
         if self._problem:
             raise ValueError(self._problem)
 
     async def consul_answers(self) -> None:
-        """Raise when Consul did not answer the last query."""
+        """Raise if Consul did not answer the last query."""
         await asyncio.gather(*(discovery.check() for discovery in self.discoveries.values()))
 
     async def instances_are_known(self) -> None:

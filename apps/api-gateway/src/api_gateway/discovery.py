@@ -1,4 +1,4 @@
-"""Where a service's instances are: from Consul, passing ones only, kept in memory."""
+"""Discovery of a service's instances: from Consul, passing ones only, kept in memory."""
 
 import asyncio
 import logging
@@ -8,23 +8,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
 from servicekit import background
 from servicekit.registration import client
 from servicekit.settings import Registry
 
 log = logging.getLogger(__name__)
 WAIT_S = 30
-"""A query returns at a change, or after this time: so long is a list good at the most while Consul is there."""
+"""Seconds after which a blocking query returns without a change: a list is no older than this while Consul is reachable."""
 RETRY_S = 1.0
 LEAST_S = 0.1
-"""Between two queries: a return is not a change, and they may come thick and fast (https://developer.hashicorp.com/consul/api-docs/features/blocking)."""
+"""Minimum seconds between two queries: they may return without a change, and in quick succession
+(https://developer.hashicorp.com/consul/api-docs/features/blocking)."""
 EMPTY_S = 60.0
-"""So long is an empty list not believed where there were instances: a Consul that has lost its state is empty until they register again."""
+"""Seconds for which an empty list is not believed after a non-empty one: a Consul that lost its state is empty until instances register again."""
 
 
 REASON_LIMIT = 500
-"""Characters of what is said to be wrong: an answer may be long."""
+"""Maximum characters of a logged reason: a response may be long."""
 INDEX = re.compile(r"[0-9]{1,20}")
 Host = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.:_-]{0,253}$")]
 
@@ -39,27 +40,27 @@ class Instance:
 
 
 class Part(BaseModel):
-    """Common to the parts of an entry of Consul's health API, of which Consul says more than is needed here."""
+    """Base of the parts of an entry of Consul's health API; fields that are not needed here are ignored."""
 
     model_config = ConfigDict(frozen=True, strict=True)
 
 
 class Node(Part):
-    """Where an agent is."""
+    """The node of an agent."""
 
     Address: Host
 
 
 class ServiceEntry(Part):
-    """What was registered."""
+    """The registration of a service instance."""
 
-    ID: str = Field(min_length=1)
+    ID: str
     Address: Host
-    Port: int = Field(ge=1, le=65535)
+    Port: int = Field(ge=0, le=65535)
 
 
 class Check(Part):
-    """One of its checks."""
+    """One health check of an instance."""
 
     Status: str
 
@@ -71,15 +72,12 @@ class Entry(Part):
     Service: ServiceEntry
     Checks: list[Check]
 
-    @model_validator(mode="after")
-    def has_an_address(self) -> "Entry":
-        """Refuse an entry that leads nowhere."""
-        if not (self.Service.Address or self.Node.Address):
-            raise ValueError("neither the service nor its node has an address")
-        return self
+    def leads_somewhere(self) -> bool:
+        """Return whether there is an address to connect to: Consul accepts services without an address or a port."""
+        return bool(self.Service.ID and (self.Service.Address or self.Node.Address) and self.Service.Port)
 
     def instance(self) -> Instance:
-        """Return where it is: without an address of its own, at its node."""
+        """Return the instance; without an address of its own, it has its node's."""
         return Instance(self.Service.ID, self.Service.Address or self.Node.Address, self.Service.Port)
 
     def passing(self) -> bool:
@@ -91,12 +89,12 @@ ENTRIES = TypeAdapter(list[Entry])
 
 
 class Discovery:
-    """The instances of one service; the last good list is kept while Consul is away.
+    """The instances of one service; the last good list is kept while Consul is unreachable.
 
     Args:
-        agent: of Consul.
+        agent: Consul agent.
         service: name of the service.
-        changed: called with every new list.
+        changed: callback for every new list.
     """
 
     def __init__(
@@ -107,25 +105,27 @@ class Discovery:
         self.instances: tuple[Instance, ...] = ()
         self._problem: str | None = "not asked yet"
         self._known = False
+        self._left_out: list[str] = []
+        """Ids in the last response that have no address to connect to."""
         self._changed = changed
         self._empty_since: float | None = None
         self._loop: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Follow Consul from now on."""
+        """Start to follow Consul."""
         self._loop = background.start(f"discovery of {self.service}", self._follow)
 
     async def stop(self) -> None:
-        """Follow it no more."""
+        """Stop following Consul."""
         await background.end(self._loop)
 
     async def check(self) -> None:
-        """Raise when Consul did not answer the last query."""
+        """Raise if Consul did not answer the last query."""
         if self._problem:
             raise ConnectionError(self._problem)
 
     async def known(self) -> None:
-        """Raise until Consul has answered once: before that, not to know an instance does not mean that there is none."""
+        """Raise until Consul has answered once: before that, an unknown instance may still exist."""
         if not self._known:
             raise ConnectionError(self._problem)
 
@@ -138,7 +138,7 @@ class Discovery:
                         new, entries = await connection.health.service(self.service, index=index, wait=f"{WAIT_S}s")
                     index = following(index, new)
                     self.take(entries)
-                except Exception as error:  # noqa: BLE001 - whatever it is, the last list stays
+                except Exception as error:  # noqa: BLE001 - on any error, the last list stays
                     index = None
                     reason = f"{type(error).__name__}: {error}"[:REASON_LIMIT]
                     if self._problem != reason:
@@ -150,16 +150,16 @@ class Discovery:
                     await asyncio.sleep(LEAST_S)
 
     def take(self, answer: object) -> None:
-        """Have the instances in an answer of Consul's health API from now on.
+        """Use the instances in a response of Consul's health API from now on.
 
         Raises:
-            ValidationError: it is no such answer; the last list stays.
+            ValueError: the response is invalid, or has entries but none with an address to connect to; the last list stays.
         """
-        entries = ENTRIES.validate_python(answer)
-        # Where none passes, it is more likely that the checks are wrong, as those of a Consul that has just started, than every
-        # instance: all of them are tried then, as Envoy does below its panic threshold.
+        entries = self._leading(ENTRIES.validate_python(answer))
+        # If none passes, it is more likely that the checks are wrong (as in a Consul that has just started) than that every instance fails.
+        # All of them are tried then, as Envoy does below its panic threshold.
         chosen = [entry for entry in entries if entry.passing()] or entries
-        # While an agent is replaced, its instances are registered with the new one too.
+        # While an agent is replaced, its instances are registered with the new one as well.
         found = tuple(sorted({entry.instance() for entry in chosen}, key=lambda i: i.id))
         self._known = True
         now = time.monotonic()
@@ -174,12 +174,28 @@ class Discovery:
             self.instances = found
             self._changed(found)
 
+    def _leading(self, given: list[Entry]) -> list[Entry]:
+        """Return the entries with an address to connect to. Another registration under the service's name must not freeze the whole list.
+
+        Raises:
+            ValueError: there are entries, but none has an address to connect to.
+        """
+        entries = [entry for entry in given if entry.leads_somewhere()]
+        if given and not entries:
+            raise ValueError("no entry has an id, an address and a port")
+        left_out = sorted({entry.Service.ID for entry in given} - {entry.Service.ID for entry in entries})
+        if left_out and left_out != self._left_out:
+            about = {"upstream": self.service, "instances": left_out}
+            log.warning("Instances without an id, an address or a port are left out", extra=about)
+        self._left_out = left_out
+        return entries
+
 
 def following(index: str | None, new: object) -> str | None:
-    """Return the index of the next query: from the start where it went back, as after a restored snapshot.
+    """Return the index of the next query; None, to start again, if it went back, as after a restored snapshot.
 
     Raises:
-        ValueError: the new one is no index.
+        ValueError: the new index is malformed.
     """
     if not isinstance(new, str) or not INDEX.fullmatch(new):
         raise ValueError(f"Consul's index is {new!r}")

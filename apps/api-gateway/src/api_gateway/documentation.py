@@ -1,4 +1,4 @@
-"""/docs and /openapi.json: every operation behind the gateway in one document, asked of the services themselves, and a page to try them."""
+"""/docs and /openapi.json: one document of every operation behind the gateway, fetched from the services, and a page to try them."""
 
 import asyncio
 import logging
@@ -25,12 +25,12 @@ from api_gateway.upstream import Upstream
 log = logging.getLogger(__name__)
 CACHE_S = 10.0
 TIMEOUT_S = 2.0
-"""For all documents of a service; the services are asked at the same time."""
+"""Seconds for all documents of a service; the services are queried concurrently."""
 ATTEMPTS = 3
 DOCUMENT_LIMIT_BYTES = 1024 * 1024
 OURS = Path(__file__).parent / "static"
-# Of the packages that carry Swagger UI, this one follows its releases within days (5.34, with OpenAPI 3.1), and needs FastAPI only.
-# fastapi-offline is as light but holds ReDoc too, swagger-ui-py comes with Jinja and older files, swagger-ui-bundle ends at 4.15.
+# Of the packages that bundle Swagger UI, this one follows its releases within days (5.34, with OpenAPI 3.1), and needs only FastAPI.
+# fastapi-offline is as small but bundles ReDoc too, swagger-ui-py depends on Jinja and has older files, swagger-ui-bundle ends at 4.15.
 SWAGGER_UI = Path(str(files("fastapi_swagger"))) / "resources"
 ASSETS = {
     file.name: file
@@ -38,7 +38,7 @@ ASSETS = {
     for file in folder.iterdir()
     if file.suffix in {".js", ".css", ".png"}
 }
-# The images that Swagger UI's style sheet holds are data: URLs; it needs neither inline scripts nor inline styles.
+# The images in Swagger UI's style sheet are data: URLs; it needs neither inline scripts nor inline styles.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -47,19 +47,19 @@ SAFE = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 
 
 class Index(BaseModel):
-    """What a service answers at openapi.INDEX."""
+    """A service's response at openapi.INDEX."""
 
     documents: list[Annotated[str, StringConstraints(pattern=r"^(/[A-Za-z0-9._~-]+)+$")]] = Field(max_length=16)
 
 
 class Documents:
-    """The merged document, made when it is asked for and kept for CACHE_S.
+    """The merged document, built on request and kept for CACHE_S.
 
-    A service that does not answer as it should is there as it last did, and named.
+    A service that does not respond correctly is shown with its last known documents, and is named.
 
     Args:
         own: app of the gateway's own endpoints.
-        directory: the routes, and the services that they name.
+        directory: routes and the services that they name.
     """
 
     def __init__(self, own: FastAPI, directory: Directory) -> None:
@@ -76,7 +76,7 @@ class Documents:
         if self._flight is None and asyncio.get_running_loop().time() >= self._good_until:
             self._flight = background.once("documentation", self._make())
         if self._flight:
-            await asyncio.shield(self._flight)  # others wait for it as well
+            await asyncio.shield(self._flight)  # other requests wait for it as well
         return self._merged
 
     async def _make(self) -> None:
@@ -87,14 +87,14 @@ class Documents:
             sources = [source for name in sorted(self._good) for source in self._good[name]]
             sources.append(Source(OWN, openapi.document(self.own, "Gateway", "1", "/")))
             said = sorted(remark for remark in remarks if remark)
-            # In a thread, so that no request has to wait for large documents.
+            # In a thread, so that no request waits for large documents.
             self._merged = await asyncio.to_thread(encoded, sources, self.directory.table, said)
         finally:
             self._good_until = asyncio.get_running_loop().time() + CACHE_S
             self._flight = None
 
     async def _ask(self, service: UpstreamService) -> str | None:
-        """Take over a service's documents; what is to be remarked on where that cannot be done."""
+        """Load a service's documents; return a remark for the reader if that fails."""
         try:
             self._good[service.name] = await documents(service)
         except (UpstreamError, TimeoutError, ValueError) as error:
@@ -109,22 +109,22 @@ class Documents:
 
 
 def encoded(sources: Sequence[Source], table: RouteTable, remarks: Sequence[str]) -> Content:
-    """Return the merged document as it is sent."""
+    """Return the merged document in its encoded form."""
     return content(orjson.dumps(merge(sources, table, remarks)), "application/json")
 
 
 def read(file: Path) -> Content:
-    """Return a file of the page."""
+    """Return a file of the page as a content."""
     return content(file.read_bytes(), mimetypes.guess_type(file.name)[0] or "application/octet-stream")
 
 
 async def documents(service: UpstreamService) -> list[Source]:
-    """A service's documents.
+    """Return a service's documents.
 
     Raises:
-        UpstreamError: an instance does not answer as it should.
-        TimeoutError: not in time.
-        ValueError: what is answered is no document.
+        UpstreamError: an instance does not respond correctly.
+        TimeoutError: the documents did not arrive in time.
+        ValueError: a response is not a valid document.
     """
     async with asyncio.timeout(TIMEOUT_S):
         index = Index.model_validate_json(await get(service, openapi.INDEX))
@@ -132,10 +132,10 @@ async def documents(service: UpstreamService) -> list[Source]:
 
 
 async def get(service: UpstreamService, path: str) -> bytes:
-    """What an instance of a service answers; another one is asked where one cannot be reached.
+    """Return the response of an instance of a service; if one cannot be reached, try another.
 
     Raises:
-        UpstreamError: none can be reached, or the answer is not as it should be.
+        UpstreamError: no instance can be reached, or the response is invalid.
     """
     loop = asyncio.get_running_loop()
     tried: list[Upstream] = []
@@ -165,11 +165,11 @@ async def get(service: UpstreamService, path: str) -> bytes:
 
 
 def router(own: FastAPI, directory: Directory) -> APIRouter:
-    """The router of the page and its document.
+    """Return the router of the page and its document.
 
     Args:
         own: app of the gateway's own endpoints.
-        directory: the routes, and the services that they name.
+        directory: routes and the services that they name.
     """
     routes = APIRouter(include_in_schema=False)
     merged = Documents(own, directory)

@@ -1,4 +1,4 @@
-"""Find the client of a request: the peer, or the one that a trusted peer says it asks for."""
+"""Determine the client of a request: the peer, or the client that a trusted peer names."""
 
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_address
@@ -11,10 +11,10 @@ Network = IPv4Network | IPv6Network
 
 
 class Peers:
-    """Tells peers that are ours, such as the Ingress, from the rest of the world.
+    """The trusted proxies, such as the Ingress, from which X-Forwarded-… headers are accepted.
 
     Args:
-        trusted: networks from which X-Forwarded-… is believed.
+        trusted: networks of the trusted proxies.
     """
 
     def __init__(self, trusted: Iterable[Network]) -> None:
@@ -28,10 +28,10 @@ class Peers:
             return any(parsed in network for network in networks)
 
         self.trusts = remembered(4096, MAX_ADDRESS)(inside)
-        """Says of an address if it is one of ours; None where it is no address."""
+        """Function that returns whether an address is trusted; None if it is not an address."""
 
     def trusted(self, scope: Scope) -> bool:
-        """Whether a request's peer is."""
+        """Return whether a request's peer is trusted."""
         client = scope.get("client")
         return bool(client and self.trusts(client[0]))
 
@@ -40,9 +40,9 @@ class Peers:
         return self.client(scope)[0]
 
     def client(self, scope: Scope) -> tuple[str, bytes, bytes]:
-        """Return the client's address, X-Forwarded-For from it on, and the scheme that it used; found once for each request.
+        """Return the client's address, X-Forwarded-For from that address on, and the scheme of the request; computed once for each request.
 
-        What stands before the client's address is that client's own claim, and is dropped: the first address is the client's.
+        Addresses before the client's are the client's own claim, and are dropped: the first address is the client's.
         """
         found = scope.get("forwarded")
         if found is None:

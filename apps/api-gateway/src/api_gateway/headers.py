@@ -1,4 +1,4 @@
-"""Which headers pass the gateway (RFC 9110, section 7.6.1). The framing of a message is never one of them: it is written from what was parsed."""
+"""Headers that pass the gateway (RFC 9110, section 7.6.1). The framing of a message never does: it is written from the parsed message."""
 
 from collections.abc import Collection, Iterable
 
@@ -20,7 +20,7 @@ OURS = frozenset(
         b"forwarded",
     }
 )
-"""Said by the gateway alone: a client could claim anything. To Expect its own server has answered."""
+"""Headers that only the gateway may set: a client could claim anything. The gateway's own server answers Expect."""
 END_TO_END = FRAMING | OURS | {
     b"age", b"allow", b"alt-svc", b"authorization", b"baggage", b"cache-control", b"cookie", b"date", b"deprecation", b"dpop", b"early-data",
     b"etag", b"expires", b"from", b"host", b"idempotency-key", b"last-modified", b"link", b"location", b"max-forwards", b"origin", b"pragma",
@@ -31,21 +31,21 @@ END_TO_END_PREFIXES = (
     b"accept", b"access-control-", b"content-", b"if-", b"ratelimit", b"sec-", b"want-", b"x-api-", b"x-auth-", b"x-content-", b"x-csrf-",
     b"x-forwarded-", b"x-frame-", b"x-http-method", b"x-original-", b"x-real-", b"x-remote-", b"x-request-",
 )  # fmt: skip
-"""Fields of framing, routing, identity, content and conditions, for every recipient: what one hop could take away from the next one by naming
-it in Connection would make the two read different messages. Only fields that HTTP does not know may be removed in this way."""
+"""Prefixes of fields that, like END_TO_END, are for every recipient: framing, routing, identity, content, conditions. If a hop could remove one
+by naming it in Connection, it and the next hop would read different messages. Only fields unknown to HTTP may be removed in this way."""
 USUAL = (b"keep-alive", b"close")
 DROPPED = HOP_BY_HOP | FRAMING | OURS
-DROPPED_DOWNSTREAM = HOP_BY_HOP | FRAMING | {b"date"}
-"""The gateway's own server says when; two dates would be one too many."""
+DROPPED_DOWNSTREAM = HOP_BY_HOP | FRAMING | {b"date", b"x-request-id"}
+"""Headers that are dropped from responses: the gateway's own server adds Date and X-Request-ID, and there must be only one of each."""
 
 
 def upstream(sent: Iterable[tuple[bytes, bytes]], ours: Headers, named: Collection[bytes] = ()) -> list[bytes]:
-    """Return the header lines of a request as its service gets them, without those of framing.
+    """Return the header lines of a request to a service, without those of framing.
 
     Args:
-        sent: by the client, names in lower case.
-        ours: said by the gateway.
-        named: by the client's Connection headers.
+        sent: headers of the client, names in lower case.
+        ours: headers of the gateway.
+        named: fields that the client's Connection headers name.
     """
     lines: list[bytes] = []
     for name, value in sent:
@@ -57,7 +57,7 @@ def upstream(sent: Iterable[tuple[bytes, bytes]], ours: Headers, named: Collecti
 
 
 def named_in(connection: bytes) -> frozenset[bytes]:
-    """Return the fields that a Connection header names, which are for the next hop alone."""
+    """Return the fields that a Connection header names, which are for the next hop only."""
     if connection.lower() in USUAL:
         return frozenset()
     return frozenset(word.strip().lower() for word in connection.split(b","))
@@ -69,14 +69,21 @@ def end_to_end(name: bytes) -> bool:
 
 
 def downstream(given: Headers, length: int | None = None) -> Headers:
-    """Return the headers of an answer as the client gets them.
+    """Return the headers of a response to the client.
 
     Args:
-        given: by the instance, names in lower case.
-        length: of the body, where it is known.
+        given: headers of the instance, names in lower case.
+        length: bytes of the body, if known.
     """
-    named = {name for key, value in given if key == b"connection" for name in named_in(value) if not end_to_end(name)}
-    passed = [pair for pair in given if pair[0] not in DROPPED_DOWNSTREAM and pair[0] not in named]
+    passed: Headers = []
+    named: set[bytes] = set()
+    for pair in given:
+        if pair[0] not in DROPPED_DOWNSTREAM:
+            passed.append(pair)
+        elif pair[0] == b"connection":
+            named |= named_in(pair[1])
+    if named:
+        passed = [pair for pair in passed if pair[0] not in named or end_to_end(pair[0])]
     if length is not None:
         passed.append((b"content-length", b"%d" % length))
     return passed

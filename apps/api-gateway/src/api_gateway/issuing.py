@@ -5,6 +5,7 @@ import base64
 import json
 import time
 import uuid
+from collections import Counter as Counted
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -26,26 +27,26 @@ from starlette.datastructures import Headers
 from api_gateway.forwarded import Peers
 from api_gateway.limits import TOO_MANY_REQUESTS, RateLimits
 from api_gateway.routes import RateLimit
-from api_gateway.shares import client_key
+from api_gateway.shares import RETRY_AFTER_S, TOO_MANY_AT_ONCE, client_key
 
 PATH = "/auth/token"
 TOKEN_S = 24 * 3600
 ATTEMPTS = RateLimit(requests=30, per_s=60)
-"""Of one address: enough for every program behind it, too few to guess."""
-AT_ONCE = 16
-"""Secrets that wait for being verified, one after the other; more are told to come again."""
+"""Rate limit of one address: enough for all programs that share it, too low for guessing secrets."""
+AT_ONCE, SHARE = 64, 4
+"""Secrets that wait for verification, which runs one at a time, in total and for one client: many clients are needed to delay the others."""
 ISSUED = Counter("gateway_tokens_issued", "Answers to who asked for a token", ["result"])
 NOT_STORED = {"Cache-Control": "no-store", "Pragma": "no-cache"}
-"""RFC 6749, section 5.1."""
+"""Headers of every response (RFC 6749, section 5.1)."""
 FORM = "application/x-www-form-urlencoded"
 PARAMETERS_LIMIT = 32
-"""In a form; the body as a whole is bounded by `server.body_limit_bytes`."""
+"""Maximum parameters of a form; `server.body_limit_bytes` bounds the body as a whole."""
 NOBODYS = PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1)
-"""OWASP's least for Argon2id: secrets are long and random here, and a pod has little memory."""
+"""Hasher with OWASP's minimum for Argon2id: secrets are long and random here, and a pod has little memory."""
 
 
 class Client(BaseModel):
-    """Who may have tokens."""
+    """A client that may obtain tokens."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -56,7 +57,7 @@ class Client(BaseModel):
 
 
 class Clients(BaseModel):
-    """All of them."""
+    """The clients file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -64,7 +65,7 @@ class Clients(BaseModel):
 
 
 class Requested(BaseModel):
-    """The form (RFC 6749, sections 2.3.1 and 4.4.2)."""
+    """The token request's form (RFC 6749, sections 2.3.1 and 4.4.2)."""
 
     grant_type: Literal["client_credentials"]
     client_id: str | None = Field(default=None, description="In place of HTTP Basic.")
@@ -72,7 +73,7 @@ class Requested(BaseModel):
 
 
 class Granted(BaseModel):
-    """A token (RFC 6749, section 5.1)."""
+    """A token response (RFC 6749, section 5.1)."""
 
     access_token: str
     token_type: str = "Bearer"  # noqa: S105 - its kind
@@ -80,7 +81,7 @@ class Granted(BaseModel):
 
 
 class Refused(BaseModel):
-    """Why there is none (RFC 6749, section 5.2)."""
+    """A token error response (RFC 6749, section 5.2)."""
 
     error: str = Field(examples=["invalid_client"])
     error_description: str
@@ -97,16 +98,16 @@ SENT = {
         }
     ],
 }
-"""The request as its OpenAPI document has it: the form is read here, since frameworks take the last of two equal parameters."""
+"""OpenAPI description of the request: the form is parsed here, since frameworks use the last of two equal parameters."""
 
 
 class RefusalError(Exception):
-    """A request for a token that is refused.
+    """A token request that is refused.
 
     Args:
-        status: of the answer.
-        error: RFC 6749's word for it.
-        description: what to do.
+        status: status of the response.
+        error: error code of RFC 6749.
+        description: advice for the client.
     """
 
     def __init__(self, status: int, error: str, description: str) -> None:
@@ -117,7 +118,7 @@ class RefusalError(Exception):
 
 @dataclass(frozen=True)
 class Asked:
-    """What a client says of itself."""
+    """A token request: its grant type, the client's credentials and the scope."""
 
     grant: str | None
     id: str
@@ -126,44 +127,49 @@ class Asked:
 
 
 class Issuer:
-    """Issues tokens, signed by the first key in the file of keys.
+    """An issuer of tokens, which are signed with the first key in the file of keys.
 
     Args:
-        settings: whose tokens they are, and for whom.
-        verifier: has the keys.
-        clients: who may have tokens.
+        settings: issuer and audience of the tokens.
+        verifier: holder of the keys.
+        clients: clients that may obtain tokens, by id.
     """
 
     def __init__(self, settings: Auth, verifier: Verifier, clients: Followed[dict[str, Client]]) -> None:
         self.settings = settings
         self.verifier = verifier
         self.clients = clients
-        self._waiting = 0
+        self._waiting: Counted[str] = Counted()
         self._one = asyncio.Semaphore(1)
         self._unknown = NOBODYS.hash(uuid.uuid4().hex)
 
-    async def token(self, asked: Asked) -> str:
-        """A token for a client.
+    async def token(self, asked: Asked, asker: str) -> str:
+        """Return a token for a client.
+
+        Args:
+            asked: token request.
+            asker: key of the caller, by address.
 
         Raises:
-            RefusalError: it is not the client that it says to be, or asks for something else.
-            Problem: 503, too many ask at once.
+            RefusalError: the credentials are wrong, or the request is for another grant type or a scope.
+            Problem: 429, the caller has too many pending requests; 503, too many requests are pending.
         """
         if asked.grant is None:
             raise invalid("send grant_type=client_credentials")
         if asked.grant != "client_credentials":
             raise RefusalError(400, "unsupported_grant_type", "grant_type is client_credentials")
-        # A token of another scope than was asked for would have to say so (RFC 6749, section 3.3), and none has any.
+        # A token with another scope than the requested one would have to state it (RFC 6749, section 3.3), and no token here has a scope.
         if asked.scope:
             raise RefusalError(400, "invalid_scope", "tokens have no scope here: send none")
         client = self.clients.content().get(asked.id)
-        # As long for a client that is not known: its answer tells nothing.
-        if not await self._verified(client.secret_hash if client else self._unknown, asked.secret) or client is None:
+        # An unknown client takes as long as a known one, so that the response time reveals nothing.
+        known = client.secret_hash if client else self._unknown
+        if not await self._verified(known, asked.secret, asker) or client is None:
             raise RefusalError(401, "invalid_client", "client id or secret is wrong")
         return self.sign(client)
 
     def sign(self, client: Client) -> str:
-        """The token of a client."""
+        """Return a signed token for a client."""
         assert self.verifier.own  # noqa: S101 - there are clients only where there are keys
         key = next(key for key in self.verifier.own.content().values() if key.algorithm == "HS256")
         now = int(time.time())
@@ -179,19 +185,23 @@ class Issuer:
         }
         return jwt.encode(claims, key.material, key.algorithm, {"kid": key.kid})  # pyright: ignore[reportUnknownMemberType]
 
-    async def _verified(self, secret_hash: str, secret: str) -> bool:
-        if self._waiting >= AT_ONCE:
+    async def _verified(self, secret_hash: str, secret: str, asker: str) -> bool:
+        if self._waiting[asker] >= SHARE:
+            detail = f"at most {SHARE} requests for a token at once; wait for the answer to one"
+            raise Problem(TOO_MANY_AT_ONCE, detail, {"Retry-After": str(RETRY_AFTER_S)})
+        if self._waiting.total() >= AT_ONCE:
             raise unavailable("too many ask for a token at once")
-        self._waiting += 1
+        self._waiting[asker] += 1
         try:
             async with self._one:
                 return await asyncio.to_thread(matches, secret_hash, secret)
         finally:
-            self._waiting -= 1
+            self._waiting[asker] -= 1
+            self._waiting += Counted()  # drop callers without pending requests
 
 
 def matches(secret_hash: str, secret: str) -> bool:
-    """Whether a secret is the one that was hashed."""
+    """Return whether a secret matches a hash."""
     try:
         return NOBODYS.verify(secret_hash, secret)
     except (VerificationError, InvalidHashError):
@@ -199,10 +209,10 @@ def matches(secret_hash: str, secret: str) -> bool:
 
 
 def parse_clients(text: str) -> dict[str, Client]:
-    """The clients in a file, by id.
+    """Return the clients in a file, by id.
 
     Raises:
-        ValueError: it is malformed; with what is wrong, and no hash.
+        ValueError: the file is malformed; the message says how, and shows no hash.
     """
     try:
         clients = Clients.model_validate(json.loads(text, object_pairs_hook=unique)).clients
@@ -221,12 +231,12 @@ def parameters(headers: Headers, query: str, body: bytes) -> dict[str, str]:
     """Return the parameters of a form; those without a value count as absent (RFC 6749, section 3.2).
 
     Args:
-        headers: of the request.
-        query: of its URL.
-        body: the form.
+        headers: headers of the request.
+        query: query of its URL.
+        body: encoded form.
 
     Raises:
-        RefusalError: it is no form in UTF-8, a parameter is there twice, or in the URL, which ends up in logs (section 2.3.1).
+        RefusalError: the body is not a form in UTF-8, a parameter is repeated, or it is in the URL, which ends up in logs (section 2.3.1).
     """
     media_type, *others = map(str.strip, headers.get("content-type", "").lower().split(";"))
     if media_type != FORM or any(other.startswith("charset") and other not in IN_UTF_8 for other in others):
@@ -246,12 +256,12 @@ def parameters(headers: Headers, query: str, body: bytes) -> dict[str, str]:
 
 
 def invalid(description: str) -> RefusalError:
-    """Return what is answered to a request that is not as the standard has it."""
+    """Return the refusal of a request that violates the standard."""
     return RefusalError(400, "invalid_request", description)
 
 
 def credentials(authorizations: Sequence[str], form: Mapping[str, str]) -> tuple[str, str]:
-    """Return id and secret, from the header or the form, never both (RFC 6749, section 2.3).
+    """Return client id and secret, from the header or the form, never both (RFC 6749, section 2.3).
 
     Raises:
         RefusalError: they are in both, or malformed.
@@ -274,7 +284,7 @@ def credentials(authorizations: Sequence[str], form: Mapping[str, str]) -> tuple
 
 
 def router(issuer: Issuer, limits: RateLimits, peers: Peers) -> APIRouter:
-    """The endpoint."""
+    """Return the router of the token endpoint."""
     routes = APIRouter(tags=["tokens"])
     kinds = documented(TOO_MANY_REQUESTS, UNAVAILABLE)
     refusals: dict[int | str, dict[str, Any]] = {400: {"model": Refused}, 401: {"model": Refused}}
@@ -283,11 +293,12 @@ def router(issuer: Issuer, limits: RateLimits, peers: Peers) -> APIRouter:
         PATH, response_model=Granted, responses=kinds | refusals, summary="A token for a client", openapi_extra=SENT
     )
     async def issue(request: Request) -> JSONResponse:  # pyright: ignore[reportUnusedFunction]
-        limits.take("auth-token", ATTEMPTS, client_key(None, peers.client(request.scope)[0]))
+        asker = client_key(None, peers.client(request.scope)[0])
+        limits.take("auth-token", ATTEMPTS, asker)
         try:
             form = parameters(request.headers, request.url.query, await request.body())
             user, password = credentials(request.headers.getlist("authorization"), form)
-            token = await issuer.token(Asked(form.get("grant_type"), user, password, form.get("scope")))
+            token = await issuer.token(Asked(form.get("grant_type"), user, password, form.get("scope")), asker)
         except RefusalError as refusal:
             ISSUED.labels(refusal.refused.error).inc()
             challenge = {"WWW-Authenticate": 'Basic realm="tokens"'} if refusal.status == 401 else {}

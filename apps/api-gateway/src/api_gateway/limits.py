@@ -1,13 +1,13 @@
-"""Rate limits: how much a client may ask, counted by all replicas together.
+"""Rate limits: the number of requests of a client, counted by all replicas together.
 
-A request is decided by what this replica knows, without asking: its own count, and those of the other replicas as Redis had them last.
-Counts are exchanged while there are any, SYNC_S apart at least; so replicas together may let through what arrives within that time beyond
-the limit. While Redis is away each replica counts alone. A replica remembers those who asked last, REMEMBERED of them at most.
+A replica decides on a request from what it knows, without a query: its own count, and the other replicas' counts as last read from Redis.
+Counts are exchanged while there are any, SYNC_S apart at least; so the replicas together may admit what arrives within that time beyond
+the limit. While Redis is unreachable, each replica counts alone. A replica remembers the most recent clients, at most REMEMBERED of them.
 
-Redis has a hash for each window, in which each replica writes all that it has counted there under a field of its own: an exchange that
-was executed, but whose answer was lost, can be sent again.
+Redis has a hash for each window. Each replica writes its total of the window under a field of its own, so an exchange that was executed,
+but whose response was lost, can be sent again.
 
-The window slides: what was asked in the window before counts by the share of it that is still within reach
+The window slides: requests of the previous window count in proportion to the part of it that is still within reach
 (https://blog.cloudflare.com/counting-things-a-lot-of-different-things/).
 """
 
@@ -16,6 +16,7 @@ import logging
 import math
 import time
 from dataclasses import dataclass
+from functools import cache
 from itertools import count, islice
 from secrets import token_hex
 from typing import Any
@@ -30,15 +31,15 @@ from api_gateway.routes import RateLimit
 log = logging.getLogger(__name__)
 SYNC_S = 0.02
 PAUSE_S = 1.0
-"""How long Redis is left alone after it failed."""
+"""Seconds without a query to Redis after it failed."""
 AT_ONCE = 500
-"""Counts in one exchange: more would keep requests waiting while they are written."""
+"""Maximum counts in one exchange: more would delay requests while they are written."""
 REMEMBERED = 20_000
-"""Counts that a replica keeps, some 10 MB; those who have not asked for longest are forgotten, and Redis is asked when they return."""
+"""Maximum counts that a replica keeps, some 10 MB. The least recent clients are forgotten, and their counts read from Redis if they return."""
 PREFIX = "api-gateway:counts"
-"""Of the hashes; releases before them had numbers under `api-gateway:limit`, which are left to expire."""
+"""Prefix of the hashes' keys; earlier releases had numbers under `api-gateway:limit`, which are left to expire."""
 DIGITS = 15
-"""Of the largest count that is believed."""
+"""Digits of the largest count that is believed."""
 TOO_MANY_REQUESTS = Kind(429, "too-many-requests", "Too many requests")
 LIMITED = Counter("gateway_rate_limited", "Requests that were refused for their number", ["route"])
 ALONE = Counter("gateway_rate_limit_sync_failures", "Exchanges of counts that Redis did not answer")
@@ -47,33 +48,35 @@ Headers = list[tuple[bytes, bytes]]
 
 @dataclass(slots=True)
 class Window:
-    """What a client has asked of a route."""
+    """A client's requests to a route in one window."""
 
     limit: RateLimit
     number: int
-    """Of windows since 1970."""
+    """Number of the window, counted since 1970."""
     field: str
-    """Of the hashes in Redis; no other object has it, so that a client who was forgotten and returns does not overwrite its count."""
+    """Field in the Redis hashes, unique to this object, so that a client who was forgotten and returns does not overwrite its count."""
     before: int = 0
-    """Requests in the window before, of all replicas."""
+    """Requests in the previous window, of all replicas."""
     others: int = 0
-    """Requests in this one that other replicas have counted."""
+    """Requests in this window that other replicas have counted."""
     own: int = 0
-    """Requests in this one that this replica has counted."""
+    """Requests in this window that this replica has counted."""
 
     def used(self, now: float) -> float:
-        """Requests that count at a time."""
+        """Return the requests that count towards the limit at a time."""
+        if not self.before:
+            return self.others + self.own
         elapsed = now / self.limit.per_s - self.number
         return self.before * max(1 - elapsed, 0) + self.others + self.own
 
     def advance(self, number: int) -> None:
-        """Be in another window."""
+        """Move to another window."""
         if number != self.number:
             self.before = self.others + self.own if number == self.number + 1 else 0
             self.number, self.others, self.own = number, 0, 0
 
     def free_after_s(self, now: float) -> int:
-        """Seconds until one more request is let through: when enough of the window before has slid away, or this one has begun to."""
+        """Return the seconds until one more request is admitted: when enough of the previous window, or of this one, has slid away."""
         elapsed = now / self.limit.per_s - self.number
         here = self.others + self.own
         if here < self.limit.requests:
@@ -87,7 +90,7 @@ class RateLimits:
     """The counts of every client and route.
 
     Args:
-        settings: of Redis; without a host this replica counts alone.
+        settings: settings of Redis; without a host this replica counts alone.
     """
 
     def __init__(self, settings: Cache) -> None:
@@ -102,29 +105,29 @@ class RateLimits:
         self._loop: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Exchange counts from now on."""
+        """Start to exchange counts."""
         self._loop = background.start("rate limits", self._follow)
 
     async def stop(self) -> None:
-        """Exchange them no more."""
+        """Stop exchanging counts."""
         await background.end(self._loop)
         if self._redis:
             await shared.close(self._redis, self._settings)
 
     def take(self, name: str, limit: RateLimit, client: str) -> Headers:
-        """Count a request; the headers that tell the client where it stands (draft-ietf-httpapi-ratelimit-headers-10).
+        """Count a request, and return the headers with the client's limit and remaining requests (draft-ietf-httpapi-ratelimit-headers-10).
 
         Args:
-            name: of what is limited.
-            limit: how much of it.
-            client: who asks.
+            name: name of the limit.
+            limit: number of requests in a window.
+            client: key of the client.
 
         Raises:
-            Problem: 429, that was one too many; it is not counted.
+            Problem: 429, the request exceeds the limit; it is not counted.
         """
-        now = time.time()
-        key = f"{name}:{limit.per_s}:{client}"
-        number = int(now // limit.per_s)
+        now, requests, per_s = time.time(), limit.requests, limit.per_s
+        key = f"{name}:{per_s}:{client}"
+        number = int(now // per_s)
         window = self._windows.pop(key, None) or Window(limit, number, f"{self._replica}.{next(self._fields)}")
         self._windows[key] = window  # last in order: it is forgotten last
         if len(self._windows) > REMEMBERED:
@@ -132,18 +135,24 @@ class RateLimits:
         window.limit = limit
         window.advance(number)
         used = window.used(now)
-        policy = f'"{name}";q={limit.requests};w={limit.per_s}'
-        if used + 1 > limit.requests:
+        if used + 1 > requests:
             LIMITED.labels(name).inc()
             wait_s = window.free_after_s(now)
-            told = {"Retry-After": str(wait_s), "RateLimit": f'"{name}";r=0;t={wait_s}', "RateLimit-Policy": policy}
-            raise Problem(TOO_MANY_REQUESTS, f"at most {limit.requests} in {limit.per_s} s; wait {wait_s} s", told)
+            terms = {
+                "Retry-After": str(wait_s),
+                "RateLimit": f'"{name}";r=0;t={wait_s}',
+                "RateLimit-Policy": policy(name, requests, per_s).decode(),
+            }
+            raise Problem(TOO_MANY_REQUESTS, f"at most {requests} in {per_s} s; wait {wait_s} s", terms)
         window.own += 1
         self._unsent.add(key)
         self._wake.set()
-        reset_s = math.ceil((number + 1) * limit.per_s - now)
-        left = int(limit.requests - used - 1)
-        return [(b"ratelimit", f'"{name}";r={left};t={reset_s}'.encode()), (b"ratelimit-policy", policy.encode())]
+        reset_s = math.ceil((number + 1) * per_s - now)
+        left = int(requests - used - 1)
+        return [
+            (b"ratelimit", f'"{name}";r={left};t={reset_s}'.encode()),
+            (b"ratelimit-policy", policy(name, requests, per_s)),
+        ]
 
     async def _follow(self) -> None:
         while True:
@@ -154,7 +163,7 @@ class RateLimits:
                 self._wake.set()
 
     async def _exchange(self) -> bool:
-        """Write counts that Redis does not have, and read those of others; return whether it answered."""
+        """Write the counts that Redis does not have, and read those of other replicas; return whether Redis answered."""
         keys = list(islice(self._unsent, AT_ONCE))
         self._unsent.difference_update(keys)
         if self._redis is None or not keys:
@@ -171,17 +180,17 @@ class RateLimits:
             self._unsent.update(key for key in keys if key in self._windows)
             return False
         for window, (number, own), (here, before) in zip(windows, sent, answers, strict=True):
-            if window.number == number:  # else it is another window by now
-                # A Redis that lost its state knows less than we did.
+            if window.number == number:  # otherwise the window has moved on
+                # A Redis that lost its state has smaller counts than this replica remembers.
                 window.others = max(window.others, here - own)
                 window.before = max(window.before, before)
         self._alone = False
         return True
 
     async def _send(self, keys: list[str], windows: list[Window]) -> list[tuple[int, int]]:
-        """Write the counts of windows; return what all replicas have counted in each, and in the one before it.
+        """Write the counts of windows; return the totals of all replicas in each window and in the one before it.
 
-        It is a transaction, so that no hash is left without an expiry where the connection breaks.
+        The commands are a transaction, so that a broken connection leaves no hash without an expiry.
         """
         names = [
             (redis_key(key, window.number), redis_key(key, window.number - 1))
@@ -215,18 +224,24 @@ class RateLimits:
         return [(total(here), total(before)) for here, before in pairs]
 
     def _forget(self, key: str) -> None:
-        """Forget a count, and what Redis does not know of it."""
+        """Forget a count, with any part of it that Redis does not have yet."""
         del self._windows[key]
         self._unsent.discard(key)
 
 
+@cache  # bounded by the number of routes and their limits
+def policy(name: str, requests: int, per_s: int) -> bytes:
+    """Return the terms of a limit as the value of the RateLimit-Policy header."""
+    return f'"{name}";q={requests};w={per_s}'.encode()
+
+
 def redis_key(key: str, number: int) -> bytes:
-    """Return the key of a window's hash: bytes, for no key may keep the others from being sent."""
+    """Return the key of a window's hash: as bytes, because a key that cannot be encoded would keep the others from being sent."""
     return f"{PREFIX}:{key}:{number}".encode(errors="surrogatepass")
 
 
 def total(values: list[bytes] | Exception) -> int:
-    """Return the sum of a hash's counts; what is none counts nothing."""
+    """Return the sum of a hash's counts; an invalid one counts nothing."""
     if isinstance(values, Exception):
         return 0
     return sum(int(value) for value in values if value.isdigit() and len(value) <= DIGITS)

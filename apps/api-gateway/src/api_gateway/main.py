@@ -1,4 +1,4 @@
-"""Puts api-gateway together."""
+"""Compose api-gateway from its parts, and run it."""
 
 import os
 import socket
@@ -29,10 +29,10 @@ from api_gateway.settings import GatewaySettings
 
 
 def create_app(settings: GatewaySettings, registration: Registration) -> Proxy:
-    """The app; what it depends on is used from when it starts.
+    """Return the app, which opens its dependencies when it starts.
 
     Raises:
-        SettingsError: the routes, the keys of tokens or the clients are wrong.
+        SettingsError: the routes, the keys of tokens or the clients are invalid.
     """
     directory = Directory(settings.routes.file, settings.service.registry)
     verifier, limits, peers = Verifier(settings.auth), RateLimits(settings.cache), Peers(settings.routes.networks())
@@ -62,7 +62,7 @@ def create_app(settings: GatewaySettings, registration: Registration) -> Proxy:
         return {"upstreams": {name: service.described() for name, service in directory.services.items()}}
 
     async def operators(request: Request) -> None:
-        """Refuse those who come through the Ingress without a valid token; inside the cluster there is none to bring."""
+        """Refuse requests through the Ingress without a valid token; requests from inside the cluster need none."""
         if peers.trusted(request.scope):
             identify(request.scope, await verifier.authenticate(request.headers.get("authorization")))
 
@@ -78,7 +78,7 @@ def create_app(settings: GatewaySettings, registration: Registration) -> Proxy:
 
 
 async def to_the_page() -> RedirectResponse:
-    """Redirect to the page of the API, by a relative reference: Host is what a client says it is."""
+    """Redirect to the page of the API with a relative reference, since the client chooses the Host header."""
     return RedirectResponse("docs")
 
 

@@ -1,4 +1,4 @@
-"""One OpenAPI document of many: what can be asked for through the gateway, and nothing else."""
+"""Merging of OpenAPI documents into one, which has the operations that the gateway serves and nothing else."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -17,8 +17,10 @@ Name = tuple[str, str]
 Rename = Callable[[Name], str]
 OWN = "api-gateway"
 SHARED = frozenset({"parameters", "summary", "description"})
-"""What a path says of all its operations. Not `servers`: every operation is asked for at the gateway."""
+"""Keys of a path item that apply to all its operations, except `servers`: every operation is served by the gateway."""
 BEARER = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+BODILESS = frozenset({"get", "head", "options", "trace"})
+"""Methods without a request body in practice; a request of any other method may have one, whether or not the operation declares it."""
 ALL_METHODS = frozenset(get_args(Method))
 PROBLEM = "gateway.Problem"
 REFUSALS = {
@@ -62,25 +64,25 @@ COMPONENTS: dict[str, Tree] = {
         for name, (description, kind) in HEADERS.items()
     },
 }
-"""The gateway's own."""
+"""Components of the gateway itself."""
 REFERENCE = re.compile(r"#/components/(\w+)/([^/]+)(.*)")
 
 
 class Part(BaseModel):
-    """Common to every part of a document: what is not named here is taken over as it is."""
+    """Base of every part of a document: undeclared members are kept as they are."""
 
     model_config = ConfigDict(extra="allow")
 
 
 class Info(Part):
-    """What a document is called."""
+    """The title and version of a document."""
 
     title: str
     version: str
 
 
 class Operation(Part):
-    """What can be asked for."""
+    """An operation of a path."""
 
     operationId: str = ""  # noqa: N815 - as OpenAPI has it
     security: list[dict[str, list[str]]] = []
@@ -103,7 +105,7 @@ METHODS = PathItem.model_fields.keys()
 
 
 class Document(Part):
-    """As much of an OpenAPI document as has to be right for it to be merged."""
+    """The members of an OpenAPI document that must be valid for it to be merged."""
 
     openapi: str = Field(pattern=r"^3\.1\.\d+$")
     info: Info
@@ -114,7 +116,7 @@ class Document(Part):
 
 @dataclass(frozen=True)
 class Source:
-    """A document of a service."""
+    """A document, and the service that it describes."""
 
     service: str
     document: Tree
@@ -122,31 +124,31 @@ class Source:
 
 @dataclass(frozen=True)
 class Share:
-    """What of a source goes into the merged document."""
+    """The part of a source that goes into the merged document."""
 
     source: Source
     label: str
-    """Sets its components apart from others of the same name."""
+    """Prefix that distinguishes its components from others of the same name."""
     paths: dict[str, Tree]
     components: dict[Name, Any]
 
 
 def parse(text: bytes) -> Tree:
-    """A document.
+    """Parse a document.
 
     Raises:
-        ValueError: it is none, or not of OpenAPI 3.1.
+        ValueError: it is invalid, or not of OpenAPI 3.1.
     """
     return Document.model_validate_json(text).model_dump(exclude_unset=True)
 
 
 def merge(sources: Sequence[Source], table: RouteTable, remarks: Iterable[str] = ()) -> Tree:
-    """The document of all operations that the routes lead to, and of the gateway's own.
+    """Return one document of all operations that the routes lead to, and of the gateway's own.
 
     Args:
-        sources: the services' documents; the gateway's own is one of service OWN.
-        table: the routes.
-        remarks: on the document, for its reader.
+        sources: documents of the services; the gateway's own is that of service OWN.
+        table: routes.
+        remarks: remarks on the document, for its reader.
     """
     made = [shared(source, label, table) for source, label in zip(sources, labels(sources), strict=True)]
     shares = [share for share in made if share.paths]
@@ -184,14 +186,14 @@ def merge(sources: Sequence[Source], table: RouteTable, remarks: Iterable[str] =
 
 
 def labels(sources: Sequence[Source]) -> list[str]:
-    """A name for each source: its service and version, with a number where that is not enough."""
+    """Return a label for each source: its service and version, with a number where these are not unique."""
     names = [f"{source.service}-{source.document['info']['version']}" for source in sources]
     plain = [re.sub(r"[^A-Za-z0-9._-]", "-", name) for name in names]
     return [f"{name}-{number}" if name in plain[:number] else name for number, name in enumerate(plain)]
 
 
 def shared(source: Source, label: str, table: RouteTable) -> Share:
-    """What of a source can be asked for, and the components that this needs."""
+    """Return the operations of a source that the gateway serves, and the components that they need."""
     document = source.document
     paths: dict[str, Tree] = {}
     for path, item in document.get("paths", {}).items():
@@ -199,7 +201,7 @@ def shared(source: Source, label: str, table: RouteTable) -> Share:
         if (route.service if route else OWN) != source.service:
             continue
         operations = {
-            method: described(operation, source, route)
+            method: described(method, operation, source, route)
             for method in METHODS
             if (operation := item.get(method)) and (not route or method.upper() in route.methods)
         }
@@ -209,14 +211,14 @@ def shared(source: Source, label: str, table: RouteTable) -> Share:
 
 
 def with_own(components: dict[str, Tree]) -> dict[str, Tree]:
-    """Return a document's components, and those of the gateway."""
+    """Return a document's components and those of the gateway."""
     return components | {section: components.get(section, {}) | own for section, own in COMPONENTS.items()}
 
 
-def described(operation: Tree, source: Source, route: Route | None) -> Tree:
-    """An operation as one of its service, and with the token that the route to it wants."""
+def described(method: str, operation: Tree, source: Source, route: Route | None) -> Tree:
+    """Return an operation with its service as its tag, and with the token that its route requires."""
     made = {key: value for key, value in operation.items() if key != "servers"} | {"tags": [source.service]}
-    made["responses"] = answers(operation, route)
+    made["responses"] = answers(method, operation, route)
     if route and route.auth != "none":
         made["security"] = [{"bearer": []}, *([{}] if route.auth == "optional" else [])]
     elif "security" not in made and "security" in source.document:
@@ -224,21 +226,21 @@ def described(operation: Tree, source: Source, route: Route | None) -> Tree:
     return made
 
 
-def answers(operation: Tree, route: Route | None) -> Tree:
-    """Return the answers to an operation: those that its service declares, and those of the gateway, with the headers that it adds."""
+def answers(method: str, operation: Tree, route: Route | None) -> Tree:
+    """Return the responses of an operation: those that its service declares and the gateway's, with the headers that the gateway adds."""
     declared: Tree = operation.get("responses", {})
-    added = {str(status): refusal(status) for status in refused(operation, route)}
+    added = {str(status): refusal(status) for status in refused(method, route)}
     every = ["X-Request-ID", *(["RateLimit", "RateLimit-Policy"] if route and route.rate_limit else [])]
-    # A number comes before a range of them, and before `default`, wherever it stands.
+    # A status code takes precedence over a range of them and over `default`, regardless of their order.
     return {
         status: with_headers(answer, HEADERS_OF.get(status, []), every) for status, answer in (added | declared).items()
     }
 
 
-def refused(operation: Tree, route: Route | None) -> Iterable[int]:
-    """Return the statuses with which the gateway refuses an operation, or tells that its service failed."""
+def refused(method: str, route: Route | None) -> Iterable[int]:
+    """Yield the statuses with which the gateway refuses an operation, or reports that its service failed."""
     yield from (414, 429, 431, 503)
-    if "requestBody" in operation:
+    if method not in BODILESS:
         yield 408
         if route is None:
             yield 413
@@ -251,13 +253,13 @@ def refused(operation: Tree, route: Route | None) -> Iterable[int]:
 
 
 def refusal(status: int) -> Tree:
-    """Return a problem (RFC 9457) as the gateway answers with it."""
+    """Return the description of a refusal by the gateway, a problem (RFC 9457)."""
     problem = {"schema": {"$ref": f"#/components/schemas/{PROBLEM}"}}
     return {"description": REFUSALS[status], "content": {MEDIA_TYPE: problem}}
 
 
 def with_headers(answer: Tree, *names: Iterable[str]) -> Tree:
-    """Return an answer with headers that the gateway adds; what is there already stays as it is."""
+    """Return a response with headers that the gateway adds; existing ones stay as they are."""
     if "$ref" in answer:
         return answer
     added = {name: {"$ref": f"#/components/headers/{component(name)}"} for name in chain(*names)}
@@ -265,12 +267,12 @@ def with_headers(answer: Tree, *names: Iterable[str]) -> Tree:
 
 
 def component(name: str) -> str:
-    """Return the name of a component that is the gateway's own, and no service's."""
+    """Return the name of a component of the gateway, which no service's component has."""
     return f"gateway.{name}"
 
 
 def reached(paths: Tree, components: dict[str, Tree]) -> dict[Name, Any]:
-    """The components that paths refer to, and those that these refer to: others may tell of what is not for everyone."""
+    """Return the components that paths refer to, directly or indirectly: the others may describe internal operations."""
     found: dict[Name, Any] = {}
     open_names = references(paths)
     while open_names:
@@ -282,7 +284,7 @@ def reached(paths: Tree, components: dict[str, Tree]) -> dict[Name, Any]:
 
 
 def clashes(shares: Sequence[Share]) -> set[Name]:
-    """Components that have the same name and are not the same, be it only in what they refer to."""
+    """Return the components that share a name but differ, even if only in the components that they refer to."""
     contents: dict[Name, list[Any]] = {}
     for share in shares:
         for name, content in share.components.items():
@@ -295,7 +297,7 @@ def clashes(shares: Sequence[Share]) -> set[Name]:
 
 
 def references(tree: Any) -> set[Name]:
-    """The components that a part of a document refers to."""
+    """Return the components that a part of a document refers to."""
     found: set[Name] = set()
 
     def note(name: Name) -> str:
@@ -307,7 +309,7 @@ def references(tree: Any) -> set[Name]:
 
 
 def renamed(tree: Any, rename: Rename) -> Any:
-    """A copy of a part of a document, its references by other names: those by path, and those of `security`, by name."""
+    """Return a copy of a part of a document with renamed references: those by path, and the names in `security`."""
     if isinstance(tree, str):
         found = REFERENCE.fullmatch(tree)
         return f"#/components/{found[1]}/{rename((found[1], found[2]))}{found[3]}" if found else tree

@@ -1,20 +1,30 @@
-"""The forms of paths and hosts that are let through: those that the gateway and every service behind it read alike."""
+"""The forms of paths and hosts that are accepted: those that the gateway and every service behind it read alike."""
 
 import re
 
+from servicekit.caching import remembered
+
+HOST_LIMIT_BYTES = 255
+"""Maximum bytes of a remembered host: no name is longer (RFC 1035, section 2.3.4)."""
 HOST = re.compile(rb"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
-"""A name or an address, and perhaps a port: of RFC 3986's hosts, those that name one (RFC 9112, section 3.2)."""
+"""Pattern of a name or an address, with an optional port: the hosts of RFC 3986 that name one (RFC 9112, section 3.2)."""
 USUAL = re.compile(rb"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+/?")
-"""What most paths are; found out at a fifth of the time."""
+"""Pattern that matches most paths, in half of the time that TRICKS takes."""
 TRICKS = re.compile(
     rb"%2f|%5c|%2e|%00|%25|\\|//|/\.\.?(?:/|$|;)|;|[\x00-\x20\x7f-\xff]|%(?![0-9a-f]{2})", re.IGNORECASE
 )
-"""Encoded slashes, dots, percents and nulls, backslashes, empty and dot segments, path parameters, what is not ASCII: read one way here
-and another there, they reach what the route's rules were to keep from them (CWE-22, CWE-436)."""
+"""Pattern of encoded slashes, dots, percents and nulls, backslashes, empty and dot segments, path parameters, and characters beyond ASCII.
+If the gateway and a service read them differently, a request gets past the route's rules (CWE-22, CWE-436)."""
 
 
 def plain(raw_path: bytes) -> bool:
-    """Whether a path, as it was sent, has one meaning only."""
+    """Return whether a path, as it was sent, has only one meaning."""
     if USUAL.fullmatch(raw_path):
         return True
     return raw_path.startswith(b"/") and TRICKS.search(raw_path) is None
+
+
+@remembered(1024, HOST_LIMIT_BYTES)
+def is_host(value: bytes) -> bool:
+    """Return whether the value of a Host field is accepted."""
+    return HOST.fullmatch(value) is not None

@@ -1,4 +1,4 @@
-"""The proxy: a lean ASGI app that hands a request to an instance and its answer back, both as they come."""
+"""The proxy: a lean ASGI app that streams a request to an instance and the response back."""
 
 import asyncio
 import contextlib
@@ -29,27 +29,29 @@ from api_gateway.shares import SHED, Place, Shares, client_key
 from api_gateway.upstream import TICK_S, Upstream
 
 WHOLE_BYTES = 64 * 1024
-"""A body up to this size is held until it is whole, so that one that breaks off can be asked for again."""
+"""Maximum bytes of a response that is buffered until it is complete, so that one that breaks off can be retried."""
 PATIENCE_S = 0.2
-"""After so long it is asked whether the client is still there."""
+"""Seconds after which the proxy starts to watch for a disconnect of the client."""
 BAD_GATEWAY = Kind(502, "bad-gateway", "The service failed")
 GATEWAY_TIMEOUT = Kind(504, "gateway-timeout", "The service did not answer in time")
 MALFORMED_REQUEST = Kind(400, "malformed-request", "The request can be read in more than one way")
 METHOD_NOT_ALLOWED = Kind(405, "method-not-allowed", "Method Not Allowed")
+OWN_FIELDS = frozenset({b"host", b"authorization", b"content-length", b"transfer-encoding", b"connection"})
+"""Fields that the gateway itself interprets."""
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 
 
 class BrokenOff(Exception):  # noqa: N818
-    """The instance failed in the middle of its answer, which the client has a part of."""
+    """Error for an instance that failed in the middle of its response, after the client got a part of it."""
 
 
 class Again(Exception):  # noqa: N818
-    """Another instance is asked."""
+    """Signal to try another instance."""
 
 
 @dataclass(slots=True)
 class Exchange:
-    """A request on its way."""
+    """A request in progress."""
 
     route: Route
     scope: Scope
@@ -57,21 +59,21 @@ class Exchange:
     started: float
     told: "Told"
     key: bytes
-    """Of the client, for balancers that look at it."""
+    """Key of the client, for balancers that use it."""
     trace: Trace
-    """Of the attempt that is made, where it has a span; else the request's."""
+    """Trace of the current attempt if it has a span; otherwise of the request."""
     ours: headers.Headers
     limited: headers.Headers
-    """Where the client stands with its rate limit."""
+    """Headers with the state of the client's rate limit."""
     place: Place
-    """In the service's requests in flight; released by who ends the exchange."""
+    """Place among the service's requests in flight; whoever ends the exchange releases it."""
     body: bytes = b""
     """The whole body, or its first piece."""
     more: bool = False
-    """Whether there is more of it, which then goes to one instance only."""
+    """True if more of the body follows; the request then goes to one instance only."""
     tried: list[Upstream] = field(default_factory=list[Upstream])
     answered: bool = False
-    """Whether the client has got a part of the answer."""
+    """True if the client has received a part of the response."""
 
 
 @dataclass(slots=True)
@@ -86,35 +88,35 @@ class Begun:
 
 @dataclass(slots=True)
 class Told:
-    """What the headers of a request say that matters here."""
+    """The headers of a request that affect routing and framing."""
 
     hosts: int = 0
     host: bytes = b""
     authorizations: int = 0
     authorization: str | None = None
     length: int | None = None
-    """Of the body, where the client has said it."""
+    """Bytes of the body, if the client has declared them."""
     chunked: bool = False
     codings: int = 0
-    """Transfer-Encoding headers."""
+    """Number of Transfer-Encoding headers."""
     named: frozenset[bytes] = frozenset()
-    """The fields that Connection names."""
+    """Fields that Connection names."""
 
     @property
     def bodiless(self) -> bool:
-        """Whether no body follows the head."""
+        """Return whether no body follows the head."""
         return self.length is None and not self.codings
 
 
 class Proxy:
-    """Sends the routes' paths to their services, and the rest to the gateway's own endpoints.
+    """Reverse proxy: sends the routes' paths to their services, and all others to the gateway's own endpoints.
 
     Args:
         own: app of the gateway's own endpoints.
-        directory: the routes, and the services that they name.
-        verifier: of tokens.
-        peers: who is trusted.
-        limits: how much a client may ask.
+        directory: routes and the services that they name.
+        verifier: verifier of tokens.
+        peers: trusted proxies.
+        limits: rate limits of clients.
     """
 
     upgrades = True
@@ -144,7 +146,7 @@ class Proxy:
         self._clock = background.start("deadlines", self._tick)
 
     async def close(self) -> None:
-        """Watch them no more."""
+        """Stop watching deadlines."""
         await background.end(self._clock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -180,7 +182,7 @@ class Proxy:
                 exchange.place.release()
 
     async def _serve_own(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve the gateway's own endpoints. Those that machines look at need no place: they answer when there is none left."""
+        """Serve the gateway's own endpoints. Probes and scrapes need no place, so they are answered even when none is left."""
         if scope["type"] != "http" or (scope["path"] in QUIET and scope["method"] in ("GET", "HEAD")):
             await self.own(scope, receive, send)
             return
@@ -193,14 +195,21 @@ class Proxy:
             await self.own(scope, receive, send)
 
     def _share_key(self, claims: Claims | None, address: str) -> str | None:
-        """Return the key of the client that a request is counted for; None where a trusted peer does not name the client."""
-        return None if claims is None and self.peers.trusts(address) else client_key(claims, address)
+        """Return the key of the client that a request is counted for; None if a trusted peer does not name the client."""
+        return None if self._is_unnamed(claims, address) else client_key(claims, address)
+
+    def _is_unnamed(self, claims: Claims | None, address: str) -> bool:
+        """Return whether a request comes from a trusted peer that does not name its client."""
+        return claims is None and bool(self.peers.trusts(address))
 
     def at_once(self, scope: Scope, cycle: Cycle, respond: Answer) -> bool:
-        """Serve a request without a task, which costs less: one without a body, to an instance with a connection at hand, whose
-        answer comes whole. Whatever else happens is left to `_forward`, from where it is."""
+        """Serve a request without a task, which costs less.
+
+        This works for a request without a body, sent on an idle connection, with a buffered response. In any other case `_forward` continues
+        from the current state.
+        """
         route = self._route(scope)
-        if route is None or cycle.flow.write_paused:  # the answer has to wait for a client that does not read
+        if route is None or cycle.flow.write_paused:  # the response has to wait for a client that does not read
             return False
         if cors.is_preflight(route, scope):
             return False
@@ -210,16 +219,17 @@ class Proxy:
         try:
             check(route, scope, told)
             claims = self.verifier.claims(told.authorization) if asks(route, told) else None
-            exchange = scope["admitted"] = self._admit(route, scope, cast("Receive", cycle.receive), told, claims)
-        except UnknownKeyError:  # it may become known
+            exchange = self._admit(route, scope, cast("Receive", cycle.receive), told, claims)
+        except UnknownKeyError:  # its key may be found by a fetch
             return False
         except Problem as problem:
             status, given, body = encoded(problem)
             respond(status, answers.completed(route, scope, status, given), body)
             return True
         try:
-            begun = scope["begun"] = self._begin(exchange)
+            begun = self._begin(exchange)
             if begun is None:
+                scope["admitted"] = exchange
                 return False
             self._hear(begun, cycle, respond)
         except BaseException:
@@ -228,7 +238,7 @@ class Proxy:
         return True
 
     def _begin(self, exchange: Exchange) -> Begun | None:
-        """Send a request to its first instance; None where that takes more than a connection at hand."""
+        """Send a request to its first instance; return None if that needs more than an idle connection."""
         route = exchange.route
         service = self.directory.services.get(route.service)
         if service is None or service.breaker.state is not State.CLOSED:
@@ -248,7 +258,7 @@ class Proxy:
         return Begun(exchange, service, upstream, connection)
 
     def _hear(self, begun: Begun, cycle: Cycle, respond: Answer) -> None:
-        """Answer as soon as the instance has; whatever else it does is heard of in a task."""
+        """Respond as soon as the instance has; any other outcome is handled in a task."""
         exchange, service, upstream, connection = begun.exchange, begun.service, begun.upstream, begun.connection
 
         def heard() -> None:
@@ -257,10 +267,8 @@ class Proxy:
                 return
             connection.heard = None
             if not (good and connection.done):
-                cycle.go_on()
+                go_on(begun, cycle)
                 return
-            # They know the scope, and it would know them: work for the garbage collector.
-            del exchange.scope["begun"], exchange.scope["admitted"]
             exchange.place.release()
             status, body = connection.status, connection.taken()
             self._release(connection, upstream)
@@ -268,16 +276,17 @@ class Proxy:
                 service.succeeded(upstream, self.loop.time())
                 if connection.surplus:
                     service.report(upstream, surplus(exchange), self.loop.time())
-                given = headers.downstream(connection.headers, connection.length) + exchange.limited
+                given = headers.downstream(connection.headers, connection.length)
+                given += exchange.limited
                 given = answers.completed(exchange.route, exchange.scope, status, given)
                 end_attempt(exchange, status)
-            except Exception as error:  # noqa: BLE001 - there is no task that it would end
+            except Exception as error:  # noqa: BLE001 - there is no task to report it
                 respond.fail(error)
             else:
                 respond(status, given, body)
 
         if connection.failed:
-            cycle.go_on()
+            go_on(begun, cycle)
         else:
             connection.heard = heard
 
@@ -288,10 +297,10 @@ class Proxy:
         return route
 
     async def _enter(self, route: Route, scope: Scope, receive: Receive) -> Exchange:
-        """Let a request through.
+        """Admit a request, after authentication.
 
         Raises:
-            Problem: it is refused.
+            Problem: the request is refused.
         """
         if admitted := scope.pop("admitted", None):
             return admitted
@@ -303,7 +312,7 @@ class Proxy:
         return exchange
 
     async def _authenticate(self, route: Route, scope: Scope, told: Told) -> Claims | None:
-        """Verify a token. While its key is fetched the request has a place by its address: that is all that is known of the client."""
+        """Verify a token. While its key is fetched, the request has a place by its address, since no more is known of the client."""
         try:
             return self.verifier.claims(told.authorization)
         except UnknownKeyError:
@@ -311,38 +320,37 @@ class Proxy:
                 return await self.verifier.authenticate(told.authorization)
 
     def _admit(self, route: Route, scope: Scope, receive: Receive, told: Told, claims: Claims | None) -> Exchange:
-        """Let a request through.
+        """Admit a request, and count it for its client.
 
         Raises:
-            Problem: 429, the client has asked too much, or has too much in flight; 503, the service has.
+            Problem: 429, the client exceeds its rate limit or its share of requests in flight; 503, the service has too many in flight.
         """
         identify(scope, claims)
         client, chain, scheme = self.peers.client(scope)
-        limited: headers.Headers = []
-        if route.rate_limit:
-            limited = self.limits.take(route.prefix, route.rate_limit, client_key(claims, client))
+        key = client_key(claims, client)
+        limited = self.limits.take(route.prefix, route.rate_limit, key) if route.rate_limit else []
         ours = [
             (b"x-forwarded-for", chain),
             (b"x-forwarded-host", told.host),
             (b"x-forwarded-proto", scheme),
-            (b"x-request-id", scope["request_id"].encode()),
+            scope["id_field"],
         ]
-        place = self.shares.take(route.service, self._share_key(claims, client))
+        place = self.shares.take(route.service, None if self._is_unnamed(claims, client) else key)
         return Exchange(
             route, scope, receive, self.loop.time(), told, client.encode(), scope["trace"], ours, limited, place
         )
 
     async def _forward(self, exchange: Exchange, send: Send, begun: Begun | None) -> None:
-        """Send the request to one instance after the other until one has answered.
+        """Send the request to one instance after another until one has responded.
 
         Args:
-            exchange: the request.
-            send: to the client.
-            begun: where it was sent to the first one already.
+            exchange: request.
+            send: channel to the client.
+            begun: first attempt, if it was sent already.
 
         Raises:
-            Problem: 503, there is none to try; 502 or 504, those that were tried failed.
-            BrokenOff: one failed in the middle of its answer.
+            Problem: 503, there is no instance to try; 502 or 504, those that were tried failed.
+            BrokenOff: an instance failed in the middle of its response.
         """
         service = self._service(exchange)
         if begun is None:
@@ -361,7 +369,7 @@ class Proxy:
             except Again:
                 continue
             except NotSent as failure:
-                error = failure  # and no second time, so that any request may go to the next one
+                error = failure  # not sent, so that any request may go to the next instance
             except UpstreamError as failure:
                 if exchange.answered:
                     raise BrokenOff from failure
@@ -373,10 +381,10 @@ class Proxy:
         raise problem_of(service.name, error)
 
     async def _tunnel(self, exchange: Exchange, send: Send) -> None:
-        """Open a WebSocket to an instance, and hand bytes to and fro until one side has closed it.
+        """Open a WebSocket to an instance, and relay bytes in both directions until one side has closed it.
 
         Raises:
-            Problem: there is no instance that opens one.
+            Problem: no instance opens one.
         """
         service = self._service(exchange)
         error: UpstreamError | None = None
@@ -413,7 +421,7 @@ class Proxy:
         """Return the service of a request.
 
         Raises:
-            Problem: 503, the routes have changed since the request came, and name it no more.
+            Problem: 503, the routes have changed since the request arrived, and no longer name the service.
         """
         if service := self.directory.services.get(exchange.route.service):
             return service
@@ -428,7 +436,7 @@ class Proxy:
     def _send(
         self, exchange: Exchange, service: UpstreamService, connection: Connection, attempt: int, now: float
     ) -> None:
-        """Send what is here of a request, and watch for a client that leaves."""
+        """Send the available part of a request, and watch for a disconnect of the client."""
         left_s = time_left_s(exchange, service, attempt, now)
         connection.deadline = now + left_s
         self._waiting[connection] = exchange.receive
@@ -450,11 +458,11 @@ class Proxy:
         send: Send,
         sent: Connection | None,
     ) -> None:
-        """Ask one instance; once more, on a new connection, where it had given up the one that was kept (RFC 9112, section 9.3.1).
+        """Try one instance; retry on a new connection if it had closed the reused one (RFC 9112, section 9.3.1).
 
         Raises:
-            Again: the instance answered with an error, and another one is to be asked.
-            UpstreamError: it failed; nothing was sent to the client unless the exchange is `answered`.
+            Again: the instance responded with an error, and another one is to be tried.
+            UpstreamError: the attempt failed; nothing was sent to the client unless the exchange is `answered`.
         """
         try:
             try:
@@ -479,11 +487,11 @@ class Proxy:
         *,
         fresh: bool = False,
     ) -> None:
-        """Send a request on one connection, and the answer to the client.
+        """Send a request on one connection, and the response to the client.
 
         Raises:
-            Again: the instance answered with an error, and another one is to be asked.
-            UpstreamError: it failed; nothing was sent to the client unless the exchange is `answered`.
+            Again: the instance responded with an error, and another one is to be tried.
+            UpstreamError: the attempt failed; nothing was sent to the client unless the exchange is `answered`.
         """
         connection = sent
         pump: asyncio.Task[None] | None = None
@@ -514,10 +522,10 @@ class Proxy:
     def _judge(
         self, exchange: Exchange, service: UpstreamService, upstream: Upstream, status: int, attempt: int
     ) -> bool:
-        """Return whether an instance has answered as it should.
+        """Return whether an instance responded without a server error.
 
         Raises:
-            Again: it has not, and another one is to be asked.
+            Again: it did not, and another instance is to be tried.
         """
         if status < 500 or status == HTTPStatus.NOT_IMPLEMENTED:
             return True
@@ -530,7 +538,7 @@ class Proxy:
         return False
 
     async def _tick(self) -> None:
-        """Fail what is too late, and end what no client waits for any more."""
+        """Fail exchanges that are past their deadline, and end those that no client waits for."""
         while True:
             await asyncio.sleep(TICK_S)
             now = self.loop.time()
@@ -541,8 +549,14 @@ class Proxy:
                     self._watchers[connection] = background.once("watch", watch(receive, connection))
 
 
+def go_on(begun: Begun, cycle: Cycle) -> None:
+    """Continue an exchange in a task."""
+    begun.exchange.scope["begun"] = begun
+    cycle.go_on()
+
+
 def begin_attempt(exchange: Exchange, upstream: Upstream) -> None:
-    """Record that an instance is asked, where the request is recorded."""
+    """Record an attempt at an instance, if the request is recorded."""
     trace: Trace = exchange.scope["trace"]
     if trace.span is None:
         return
@@ -559,7 +573,7 @@ def begin_attempt(exchange: Exchange, upstream: Upstream) -> None:
 
 
 def end_attempt(exchange: Exchange, status: int = 0, failure: BaseException | None = None) -> None:
-    """Record what came of it: its status, and how it failed."""
+    """Record the outcome of an attempt: its status, and its failure."""
     if exchange.trace.span is None:
         return
     error = str(status) if status >= 400 else type(failure).__name__ if failure else None
@@ -567,27 +581,27 @@ def end_attempt(exchange: Exchange, status: int = 0, failure: BaseException | No
 
 
 def failure_of(exchange: Exchange, error: UpstreamError) -> Failure:
-    """Return how an attempt failed."""
+    """Return the failure of an attempt."""
     return Failure(type(error).__name__, str(error), exchange.scope["request_id"])
 
 
 def surplus(exchange: Exchange) -> Failure:
-    """Return what is wrong with an instance that goes on after its answer."""
+    """Return the failure of an instance that sends more bytes after its response."""
     return Failure("Surplus", "the instance sent more than its answer", exchange.scope["request_id"], answered=True)
 
 
 def no_websocket(exchange: Exchange, status: int) -> Failure:
-    """Return what is wrong with an instance that neither opens a WebSocket nor says what the client did wrong."""
+    """Return the failure of an instance that neither opens a WebSocket nor reports an error of the client."""
     return Failure("Refused", f"it opened no WebSocket: status {status}", exchange.scope["request_id"], answered=True)
 
 
 def idempotent(exchange: Exchange) -> bool:
-    """Return whether a request can be sent once more: twice is as good as once (RFC 9110, section 9.2.2), and all of it is here."""
+    """Return whether a request can be sent again: its method is idempotent (RFC 9110, section 9.2.2), and its body is complete."""
     return exchange.scope["method"] in IDEMPOTENT and not exchange.more
 
 
 def may_repeat(exchange: Exchange, service: UpstreamService, attempts: int, now: float) -> bool:
-    """Return whether a request that an instance may have seen is sent to another one; that is spent from the budget."""
+    """Return whether to send a request that an instance may have seen to another one; this spends a retry of the budget."""
     again = idempotent(exchange) and attempts < exchange.route.attempts and service.others(exchange.tried)
     in_time = now < exchange.started + exchange.route.timeout_s
     if not (again and in_time and service.budget.spend(now)):
@@ -597,16 +611,19 @@ def may_repeat(exchange: Exchange, service: UpstreamService, attempts: int, now:
 
 
 def time_left_s(exchange: Exchange, service: UpstreamService, attempt: int, now: float) -> float:
-    """Return how long an attempt may take: all that is left, less the shares of attempts that other instances can make after it."""
+    """Return the seconds for an attempt: all that are left, less the shares of later attempts at other instances."""
     left_s = exchange.started + exchange.route.timeout_s - now
-    after = min(exchange.route.attempts - attempt, service.others(exchange.tried)) if idempotent(exchange) else 0
+    others = service.others(exchange.tried)
+    after = min(exchange.route.attempts - attempt, others) if others and idempotent(exchange) else 0
     return max(left_s / (after + 1), TICK_S)
 
 
 def tell(scope: Scope) -> Told:
-    """What a request's headers say."""
+    """Return the headers of a request that affect routing and framing."""
     told = Told()
     for name, value in scope["headers"]:
+        if name not in OWN_FIELDS:
+            continue
         if name == b"host":
             told.hosts += 1
             told.host = value
@@ -624,7 +641,7 @@ def tell(scope: Scope) -> Told:
 
 
 def length_in(value: bytes) -> int:
-    """Return the length that a Content-Length field gives; -1 where it gives none."""
+    """Return the length in a Content-Length field; -1 if it is invalid."""
     try:
         return content_length(value)
     except ValueError:
@@ -632,21 +649,21 @@ def length_in(value: bytes) -> int:
 
 
 def asks(route: Route, told: Told) -> bool:
-    """Whether a route wants to see the token."""
+    """Return whether a request's token has to be verified."""
     return route.auth == "required" or (route.auth == "optional" and told.authorization is not None)
 
 
 def check(route: Route, scope: Scope, told: Told) -> None:
-    """Refuse what the gateway and a service could read differently, and what the route does not take.
+    """Refuse a request that the gateway and a service could read differently, or that the route does not accept.
 
     Raises:
-        Problem: 400, 405, or 401 where the route wants a token and there is none.
+        Problem: 400, 405, or 401 if the route requires a token and there is none.
     """
     if not paths.plain(scope["raw_path"]):
         raise Problem(MALFORMED_REQUEST, "the path holds encoded slashes, dot segments or the like")
     if told.hosts != 1 or told.authorizations > 1:
         raise Problem(MALFORMED_REQUEST, "send one Host header, and one Authorization header at the most")
-    if not paths.HOST.fullmatch(told.host):
+    if not paths.is_host(told.host):
         raise Problem(MALFORMED_REQUEST, "Host is a name or an address, and a port where there is one")
     check_framing(told)
     if scope["method"] not in route.methods:
@@ -657,7 +674,7 @@ def check(route: Route, scope: Scope, told: Told) -> None:
 
 
 def check_framing(told: Told) -> None:
-    """Refuse a request whose end, or whose meaning, the gateway and a service could see in different places.
+    """Refuse a request if the gateway and a service could disagree on its end or its meaning.
 
     Raises:
         Problem: 400.
@@ -676,8 +693,8 @@ async def read_first(exchange: Exchange) -> None:
     """Wait for the first piece of a body, if there is one.
 
     Raises:
-        ClientTooSlow: it did not come in time.
-        ClientGone: it will not come.
+        ClientTooSlow: it did not arrive in time.
+        ClientGone: it will not arrive.
     """
     if exchange.more:
         message = await piece(exchange.receive)
@@ -685,7 +702,7 @@ async def read_first(exchange: Exchange) -> None:
 
 
 def head(exchange: Exchange) -> list[bytes]:
-    """The lines that the head of every request has."""
+    """Return the lines that the head of every request to a service has."""
     scope = exchange.scope
     lines = [scope["method"].encode(), b" ", scope["target"], b" HTTP/1.1\r\n"]
     lines += headers.upstream(scope["headers"], exchange.ours, exchange.told.named)
@@ -694,19 +711,19 @@ def head(exchange: Exchange) -> list[bytes]:
 
 
 def upgrading(exchange: Exchange) -> bytes:
-    """A request for a WebSocket as it is sent."""
+    """Return the encoded request for a WebSocket."""
     return b"".join([*head(exchange), b"connection: upgrade\r\nupgrade: websocket\r\n\r\n"])
 
 
 def opening(given: headers.Headers, exchange: Exchange) -> headers.Headers:
-    """The headers by which the client learns that its WebSocket is open."""
+    """Return the headers of the response that opens the client's WebSocket."""
     return [*headers.downstream(given), (b"upgrade", b"websocket"), *exchange.limited]
 
 
 def refused(service: str, status: int) -> Problem:
-    """Return what is wrong with a request for a WebSocket that a service has answered otherwise, as it may (RFC 9110, section 7.8).
+    """Return the problem for a WebSocket request that a service did not accept, as it may (RFC 9110, section 7.8).
 
-    It has the service's own status where that says that the client is wrong, and 400 where the service took it for any other request.
+    Its status is the service's own if that is an error of the client, and 400 if the service treated it as an ordinary request.
     """
     if status >= 500:
         return Problem(BAD_GATEWAY, f"{service} opened no WebSocket; it answered {status}")
@@ -715,7 +732,7 @@ def refused(service: str, status: int) -> Problem:
 
 
 def request(exchange: Exchange, left_s: float) -> bytes:
-    """A request as it is sent: its head, and what there is of its body."""
+    """Return an encoded request: its head, and the available part of its body."""
     lines = head(exchange)
     lines.append(b"x-request-timeout-ms: %d\r\n" % (left_s * 1000))
     told, body = exchange.told, exchange.body
@@ -731,12 +748,12 @@ def request(exchange: Exchange, left_s: float) -> bytes:
 
 
 def chunk(data: bytes) -> bytes:
-    """A chunk (RFC 9112, section 7.1); nothing for nothing, which would be the end."""
+    """Return data as a chunk (RFC 9112, section 7.1); nothing for no data, since an empty chunk is the last one."""
     return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
 
 
 async def send_rest(exchange: Exchange, connection: Connection) -> None:
-    """Send the rest of a body as it comes, no faster than the instance takes it. A slow client, or one that leaves, is no fault of the instance's."""
+    """Send the rest of a body as it arrives, no faster than the instance reads it. The instance is not blamed for a slow or lost client."""
     timeout_s = exchange.route.timeout_s
     try:
         more = True
@@ -747,7 +764,7 @@ async def send_rest(exchange: Exchange, connection: Connection) -> None:
             data, more = message.get("body", b""), message.get("more_body", False)
             connection.write(chunk(data) if exchange.told.chunked else data)
             await connection.drained()
-    except Exception as failure:  # noqa: BLE001 - whatever it is, the exchange ends by it
+    except Exception as failure:  # noqa: BLE001 - any failure ends the exchange
         connection.fail(failure)
         return
     if exchange.told.chunked:
@@ -757,10 +774,10 @@ async def send_rest(exchange: Exchange, connection: Connection) -> None:
 
 
 async def relay(exchange: Exchange, connection: Connection, send: Send, loop: asyncio.AbstractEventLoop) -> None:
-    """Hand an answer to the client: one of a known, small size whole, any other as it comes.
+    """Send a response to the client: as a whole if its size is known and small, otherwise piece by piece.
 
     Raises:
-        UpstreamError: it broke off.
+        UpstreamError: the response broke off.
     """
     start = {
         "type": "http.response.start",
@@ -776,7 +793,7 @@ async def relay(exchange: Exchange, connection: Connection, send: Send, loop: as
     exchange.answered = True
     await send(start)
     while part := await connection.chunk():
-        # While it is the client who is slow, that is no fault of the instance's; http1.STALL_S ends it.
+        # A slow client is not the instance's fault; http1.STALL_S ends it.
         connection.deadline = FOREVER
         await send({"type": "http.response.body", "body": part, "more_body": True})
         connection.deadline = loop.time() + exchange.route.timeout_s
@@ -784,17 +801,17 @@ async def relay(exchange: Exchange, connection: Connection, send: Send, loop: as
 
 
 def held(connection: Connection) -> bool:
-    """Whether an answer is held until it is whole; that it has the attempt's time for, since another one may follow."""
+    """Return whether a response is buffered until it is complete; the attempt's deadline applies to it, since a retry may follow."""
     return connection.done or small(connection)
 
 
 def small(connection: Connection) -> bool:
-    """Whether an answer says that it is."""
+    """Return whether a response has a small declared length."""
     return connection.length is not None and connection.length <= WHOLE_BYTES
 
 
 async def watch(receive: Receive, connection: Connection) -> None:
-    """End an exchange when the client leaves."""
+    """End an exchange when the client disconnects."""
     with contextlib.suppress(Exception):
         while (await receive())["type"] != "http.disconnect":
             pass
@@ -803,7 +820,7 @@ async def watch(receive: Receive, connection: Connection) -> None:
 
 
 def problem_of(service: str, error: UpstreamError | None) -> Problem:
-    """What the client hears when every attempt has failed."""
+    """Return the problem for the client after every attempt has failed."""
     if error is None or isinstance(error, NotSent):
         return unavailable(f"no instance of {service} can be reached")
     if isinstance(error, TimedOut):

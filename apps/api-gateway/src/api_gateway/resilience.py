@@ -1,12 +1,12 @@
-"""When not to try, or not again: a budget of retries, and a circuit breaker."""
+"""Limits of attempts: a retry budget and a circuit breaker."""
 
 from enum import StrEnum
 
 RETRY_RATIO = 0.2
 RETRIES_PER_S = 10.0
 WINDOW_S = 10.0
-"""A fifth of the requests and ten a second, as Finagle and Linkerd have it
-(https://linkerd.io/2-edge/reference/retries/): more would be load on what is overloaded."""
+"""Seconds of the budget's window. A fifth of the requests and ten a second may be retries, as in Finagle and Linkerd
+(https://linkerd.io/2-edge/reference/retries/): more would add load to an overloaded service."""
 FAILURE_RATIO = 0.5
 LEAST_REQUESTS = 20
 OPEN_S = 5.0
@@ -14,7 +14,7 @@ TRIALS = 3
 
 
 class RetryBudget:
-    """Retries that a service's requests have earned.
+    """The retries that a service's requests have earned.
 
     Args:
         now: loop time.
@@ -26,12 +26,12 @@ class RetryBudget:
         self._at = now
 
     def earn(self) -> None:
-        """A request has come."""
+        """Earn a part of a retry for a new request."""
         if self._balance < self._limit:
             self._balance += RETRY_RATIO
 
     def spend(self, now: float) -> bool:
-        """Whether there is one to spend; it is spent."""
+        """Spend a retry; return whether there was one."""
         self._balance = min(self._limit, self._balance + (now - self._at) * RETRIES_PER_S)
         self._at = now
         if self._balance < 1:
@@ -41,7 +41,7 @@ class RetryBudget:
 
 
 class State(StrEnum):
-    """Of a breaker."""
+    """The state of a circuit breaker."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -49,9 +49,9 @@ class State(StrEnum):
 
 
 class Breaker:
-    """Lets nothing through to a service that fails, until a few tries have shown that it works again.
+    """Circuit breaker: stops requests to a failing service until a few trials have shown that it works again.
 
-    Half of the requests of a window failing opens it; after OPEN_S some TRIALS are let through, and close it when they succeed.
+    It opens when half of the requests of a window fail; after OPEN_S, up to TRIALS requests are let through, and close it if they succeed.
 
     Args:
         now: loop time.
@@ -63,7 +63,7 @@ class Breaker:
         self._requests = self._failures = self._trials = 0
 
     def allows(self, now: float) -> bool:
-        """Whether a request may be tried."""
+        """Return whether a request may be tried."""
         if self.state is State.CLOSED:
             return True
         if self.state is State.OPEN and now - self._since >= OPEN_S:
@@ -72,13 +72,13 @@ class Breaker:
             self._trials += 1
             return True
         if self.state is State.HALF_OPEN and now - self._since >= OPEN_S:
-            self._become(State.HALF_OPEN, now)  # trials whose ends were never heard of
+            self._become(State.HALF_OPEN, now)  # trials without a recorded outcome
             self._trials = 1
             return True
         return False
 
     def record(self, now: float, *, failed: bool) -> None:
-        """How a request ended."""
+        """Record the outcome of a request."""
         if self.state is State.HALF_OPEN and failed:
             self._become(State.OPEN, now)
         elif self.state is State.HALF_OPEN:

@@ -1,6 +1,7 @@
-"""The routes: which paths lead to which service, and on which terms. Data, from a file."""
+"""The routes: paths, the services that they lead to, and their terms. They are data, from a file."""
 
 import re
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -18,7 +19,7 @@ def origin(value: str) -> str:
     """Return an origin as browsers send it (RFC 6454, section 6.2), or `*`.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the value is not an origin.
     """
     if value == "*":
         return value
@@ -32,15 +33,15 @@ def origin(value: str) -> str:
 
 Origin = Annotated[str, AfterValidator(origin)]
 Token = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]
-"""The name of a header (RFC 9110, section 5.1)."""
+"""Name of a header (RFC 9110, section 5.1)."""
 
 
 OWN = re.compile(r"/(?:livez|readyz|metrics|openapi\.json|(?:auth|docs|health)(?:/.*)?)")
-"""Paths at which the gateway itself answers, which routes would hide."""
+"""Paths of the gateway's own endpoints, which routes would hide."""
 
 
 def prefix(value: str) -> str:
-    """Return a prefix that requests can have and that leaves the gateway its own paths.
+    """Return a prefix that requests can have and that does not hide the gateway's own paths.
 
     Raises:
         ValueError: it is another one.
@@ -53,11 +54,11 @@ def prefix(value: str) -> str:
 
 
 Prefix = Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._~-]+)+$"), AfterValidator(prefix)]
-"""Of a route's paths."""
+"""Prefix of a route's paths."""
 
 
 class RateLimit(Settings):
-    """How much one client may ask."""
+    """The number of requests that one client may send in a window."""
 
     requests: int = Field(ge=1)
     per_s: int = Field(default=60, ge=1, le=3600)
@@ -65,14 +66,14 @@ class RateLimit(Settings):
 
 
 class Cors(Settings):
-    """Which pages of other origins may use a route, by a browser (https://fetch.spec.whatwg.org/#http-cors-protocol)."""
+    """The pages of other origins that may use a route from a browser (https://fetch.spec.whatwg.org/#http-cors-protocol)."""
 
     allow_origins: tuple[Origin, ...] = Field(min_length=1)
-    """Exactly those; `*`: all."""
+    """Origins that are allowed, exactly as given; `*`: all."""
     methods: frozenset[Method] | None = Field(default=None, min_length=1)
-    """That a preflight allows; absent: those of the route."""
+    """Methods that a preflight allows; absent: those of the route."""
     headers: tuple[Token, ...] = ("authorization", "content-type", "idempotency-key", "if-match", "if-none-match")
-    """That a page may send."""
+    """Headers that a page may send."""
     expose_headers: tuple[Token, ...] = (
         "etag",
         "link",
@@ -82,32 +83,32 @@ class Cors(Settings):
         "retry-after",
         "x-request-id",
     )
-    """That a page may read."""
+    """Headers that a page may read."""
     credentials: bool = False
-    """Whether the browser may add cookies and the like; tokens in Authorization do not need it."""
+    """True if the browser may add cookies and the like; tokens in Authorization do not need it."""
     max_age_s: int = Field(default=600, ge=0, le=86400)
-    """For which a browser remembers the answer to a preflight."""
+    """Seconds for which a browser caches the response to a preflight."""
 
     @model_validator(mode="after")
     def credentials_are_for_named_origins(self) -> "Cors":
-        """Refuse `*` with credentials, which no browser takes for all: it would lend every page the user's session."""
+        """Refuse `*` with credentials, which no browser accepts for all: it would give every page the user's session."""
         if self.credentials and "*" in (*self.allow_origins, *self.headers, *self.expose_headers):
             raise ValueError("with credentials, name each origin and header in place of *")
         return self
 
 
 class Route(Settings):
-    """Everything at or below a path."""
+    """The terms of all requests at or below a path."""
 
     prefix: Prefix
     service: str = Field(min_length=1)
-    """Name in Consul."""
+    """Name of the service in Consul."""
     methods: frozenset[Method] = Field(default=frozenset(get_args(Method)), min_length=1)
     auth: Literal["none", "optional", "required"] = "required"
     timeout_s: float = Field(default=30, gt=0, le=3600)
-    """Until the head of the answer, or the whole of one that is held, over all attempts; and between two pieces of its body."""
+    """Seconds until the head of the response (or all of a buffered one), over all attempts; and between two pieces of its body."""
     attempts: int = Field(default=3, ge=1, le=3)
-    """How often an idempotent request is tried at the most."""
+    """Maximum attempts at an idempotent request."""
     balance: Literal["least_busy", "round_robin", "consistent_hash"] = "least_busy"
     rate_limit: RateLimit | None = None
     cors: Cors | None = None
@@ -115,7 +116,7 @@ class Route(Settings):
     @field_validator("methods")
     @classmethod
     def head_is_where_get_is(cls, methods: frozenset[Method]) -> frozenset[Method]:
-        """Take HEAD for every path that has GET (RFC 9110, section 9.1)."""
+        """Accept HEAD for every path that has GET (RFC 9110, section 9.1)."""
         return methods | frozenset[Method]({"HEAD"}) if "GET" in methods else methods
 
     @model_validator(mode="after")
@@ -125,14 +126,14 @@ class Route(Settings):
             raise ValueError("cors.methods holds a method that the route does not take")
         return self
 
-    @property
+    @cached_property
     def template(self) -> str:
-        """What metrics and logs call it."""
+        """Return the name of the route in metrics and logs."""
         return f"{self.prefix}/{{path}}"
 
 
 class Routes(Settings):
-    """All of them."""
+    """The routes file."""
 
     routes: tuple[Route, ...] = Field(min_length=1)
 
@@ -146,7 +147,7 @@ class Routes(Settings):
 
 
 class RouteTable:
-    """Finds the route of a path: the longest prefix; one ends where a segment does. How long that takes depends on the prefixes alone."""
+    """Lookup of a path's route: the longest matching prefix, by whole segments. The time that it takes depends on the prefixes alone."""
 
     def __init__(self, routes: tuple[Route, ...]) -> None:
         self.routes = routes
@@ -155,7 +156,7 @@ class RouteTable:
         self._longest = max((len(route.prefix) for route in routes), default=0)
 
     def find(self, path: str) -> Route | None:
-        """Return the route, or None."""
+        """Return the route of a path, or None."""
         end = len(path)
         if end > self._longest:
             end = path.rfind("/", 0, self._longest + 1)
@@ -167,7 +168,7 @@ class RouteTable:
 
 
 def load(file: Path) -> RouteTable:
-    """The routes in a file, YAML or JSON.
+    """Return the routes in a file, YAML or JSON.
 
     Raises:
         SettingsError: the file cannot be read, or a key or value in it is wrong.

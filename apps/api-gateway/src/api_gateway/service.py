@@ -1,4 +1,4 @@
-"""A service behind the gateway: its instances, which of them gets a request, and how often that is tried."""
+"""A service behind the gateway: its instances, the choice among them, and the limits of retries."""
 
 import asyncio
 import logging
@@ -21,18 +21,18 @@ EJECTED = Gauge("gateway_upstream_ejected", "Instances that are left out just no
 IN_FLIGHT = Gauge("gateway_upstream_in_flight", "Requests that instances have not answered yet", ["service"])
 BREAKER = Gauge("gateway_breaker_open", "1 while the service's circuit breaker lets nothing through", ["service"])
 FAILURE_LINES_PER_S = 20
-"""Of a service, in the log: more say nothing that these do not."""
+"""Maximum log lines on failures of a service in a second: more would add no information."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """What an instance did wrong.
+    """A failure of an instance.
 
     Args:
-        kind: for the metrics.
-        reason: for a person.
-        request_id: of the request that met it.
-        answered: whether there was an answer, with an error of the service's own: no reason to hold back from all of its instances.
+        kind: kind of failure, for the metrics.
+        reason: description for a person.
+        request_id: id of the request that failed.
+        answered: whether the instance responded, with an error of the service's own; it then does not count for the circuit breaker.
     """
 
     kind: str
@@ -45,7 +45,7 @@ class UpstreamService:
     """One service.
 
     Args:
-        name: of the service.
+        name: name of the service.
     """
 
     def __init__(self, name: str) -> None:
@@ -53,7 +53,9 @@ class UpstreamService:
         self.name = name
         self.upstreams: tuple[Upstream, ...] = ()
         self._leaving: tuple[Upstream, ...] = ()
-        """Those that are known no more and still hold requests."""
+        """Instances that are no longer registered but still have requests in flight."""
+        self._resting_until = 0.0
+        """Loop time from which no instance is ejected."""
         self._second = 0
         self._lines = 0
         self.budget = RetryBudget(now)
@@ -65,7 +67,7 @@ class UpstreamService:
         BREAKER.labels(name).set_function(lambda: self.breaker.state is State.OPEN)
 
     def set_instances(self, instances: Sequence[Instance]) -> None:
-        """Have these from now on; what is known of those that stay, or come back, is kept."""
+        """Replace the instances; the state of those that stay, or come back, is kept."""
         known = {upstream.instance: upstream for upstream in (*self._leaving, *self.upstreams)}
         warm = not self.upstreams
         self.upstreams = tuple(known.pop(i, None) or Upstream(i, warm=warm) for i in instances)
@@ -77,20 +79,20 @@ class UpstreamService:
 
     @property
     def in_flight(self) -> int:
-        """How many requests its instances have not answered yet, those that left included."""
+        """Return the number of requests that its instances have not answered yet, including those no longer registered."""
         return sum(upstream.in_flight for upstream in (*self.upstreams, *self._leaving))
 
     def choose(self, balance: str, key: bytes, tried: Sequence[Upstream], now: float) -> Upstream | None:
-        """An instance that was not tried yet, and rests only if every one does; None where there is none.
+        """Return an instance that was not tried yet, an ejected one only if all are; None if there is none.
 
         Args:
-            balance: one of BALANCERS.
-            key: of the request, for those that look at it.
+            balance: name of a balancer in BALANCERS.
+            key: key of the request, for balancers that use it.
             tried: instances that the request has been sent to.
             now: loop time.
         """
         candidates: Sequence[Upstream] = self.upstreams
-        if tried or any(upstream.ejected_until > now for upstream in candidates):
+        if tried or now < self._resting_until:
             left = [upstream for upstream in candidates if upstream not in tried]
             candidates = [upstream for upstream in left if not upstream.ejected(now)] or left
         if len(candidates) < 2:
@@ -98,23 +100,24 @@ class UpstreamService:
         return self._choose[balance](candidates, key, now)
 
     def others(self, tried: Sequence[Upstream]) -> int:
-        """Return how many instances were not tried yet."""
+        """Return the number of instances that were not tried yet."""
         return sum(upstream not in tried for upstream in self.upstreams) if len(self.upstreams) > 1 else 0
 
     def succeeded(self, upstream: Upstream, now: float) -> None:
-        """An instance has answered as it should."""
+        """Record a successful exchange."""
         upstream.failures = 0
         self.breaker.record(now, failed=False)
 
     def failed(self, upstream: Upstream, failure: Failure, now: float) -> None:
-        """Record that an instance has not."""
+        """Record a failed exchange."""
         kind = failure.kind
         self.report(upstream, failure, now)
         FAILURES.labels(self.name, kind).inc()
-        # Never more than half of them, and never the last one: errors that all of them have are no instance's fault.
+        # Never more than half of the instances, and never the last one: errors that all of them have are no instance's fault.
         may_eject = self.ejected() + 1 <= len(self.upstreams) // 2
         if upstream.failed(now, may_eject=may_eject):
             EJECTIONS.labels(self.name).inc()
+            self._resting_until = max(self._resting_until, upstream.ejected_until)
             about = {"upstream": self.name, "instance": upstream.instance.id, "reason": kind}
             log.warning("An instance is left out for a while", extra=about)
         before = self.breaker.state
@@ -123,7 +126,7 @@ class UpstreamService:
             log.warning("The circuit breaker has changed", extra={"upstream": self.name, "state": self.breaker.state})
 
     def report(self, upstream: Upstream, failure: Failure, now: float) -> None:
-        """Log what an instance did wrong, and to which request; FAILURE_LINES_PER_S at most."""
+        """Log a failure of an instance and the id of its request; at most FAILURE_LINES_PER_S lines a second."""
         if self._second != int(now):
             self._second, self._lines = int(now), 0
         self._lines += 1
@@ -132,28 +135,28 @@ class UpstreamService:
             log.warning("An instance failed", extra=about | {"kind": failure.kind, "reason": failure.reason})
 
     def ejected(self) -> int:
-        """How many instances are left out just now."""
+        """Return the number of ejected instances."""
         now = asyncio.get_running_loop().time()
         return sum(upstream.ejected(now) for upstream in self.upstreams)
 
     def tick(self, now: float) -> None:
-        """Fail exchanges that are too late, and drop instances that have left once they hold no request."""
+        """Fail exchanges that are past their deadline, and drop unregistered instances without requests."""
         for upstream in (*self.upstreams, *self._leaving):
             upstream.tick(now)
         if self._leaving:
             self._leaving = tuple(upstream for upstream in self._leaving if upstream.in_flight)
 
     def close(self) -> None:
-        """Have no instances any more; what they hold comes to its end."""
+        """Remove all instances; their requests in flight are completed."""
         self.set_instances(())
 
     def forget(self) -> None:
-        """Take the service out of the metrics."""
+        """Remove the service from the metrics."""
         for gauge in (IN_FLIGHT, INSTANCES, EJECTED, BREAKER):
             gauge.remove(self.name)
 
     def described(self) -> dict[str, object]:
-        """For a person."""
+        """Return the state of the service for a person."""
         now = asyncio.get_running_loop().time()
         return {
             "breaker": self.breaker.state.value,

@@ -8,23 +8,23 @@ from servicekit.settings import Cache, Service, ServiceName, ServiceSettings, Se
 
 
 class Gateway(Service):
-    """What the gateway is called."""
+    """The name of the gateway."""
 
     name: ServiceName = "api-gateway"
 
 
 class Routing(Settings):
-    """What leads where."""
+    """The file of routes, and the trusted networks."""
 
     file: Path = Path("/etc/app/routes/routes.json")
-    """The routes, YAML or JSON; read again when it changes."""
+    """File of the routes, YAML or JSON; read again when it changes."""
     trusted: str = ""
-    """Networks, separated by commas, from which X-Forwarded-… is believed: those of the Ingress."""
+    """Networks from which X-Forwarded-… headers are trusted, separated by commas: those of the Ingress."""
 
     @field_validator("trusted")
     @classmethod
     def networks_are_known(cls, trusted: str) -> str:
-        """Refuse what is no list of networks, and show none of it."""
+        """Refuse a value that is not a list of networks, without showing it."""
         try:
             networks(trusted)
         except ValueError as error:
@@ -32,31 +32,31 @@ class Routing(Settings):
         return trusted
 
     def networks(self) -> list[IPv4Network | IPv6Network]:
-        """The trusted networks."""
+        """Return the trusted networks."""
         return networks(self.trusted)
 
 
 def networks(words: str) -> list[IPv4Network | IPv6Network]:
-    """Return the networks in a list that commas separate.
+    """Return the networks in a comma-separated list.
 
     Raises:
-        ValueError: a word is none.
+        ValueError: an item is not a network.
     """
     return [ip_network(word.strip()) for word in words.split(",") if word.strip()]
 
 
 class Clients(Settings):
-    """Who may have tokens."""
+    """The clients that may obtain tokens."""
 
     file: Path | None = None
-    """JSON; absent: nobody."""
+    """File of the clients, JSON; absent: there are none."""
 
 
 class GatewaySettings(ServiceSettings):
-    """All of them: those that every service has, and the routes."""
+    """All settings of the gateway: those that every service has, and its own."""
 
     service: Gateway = Gateway()  # pyright: ignore[reportIncompatibleVariableOverride] - it is frozen
     routes: Routing = Field(default=Routing())
     clients: Clients = Clients()
     cache: Cache = Cache()
-    """Where the counts of rate limits are shared; nowhere without a host."""
+    """Redis in which the replicas share the counts of rate limits; without a host they are not shared."""

@@ -1,7 +1,7 @@
-"""Shares: how many requests a service may have in flight, and how many of those may be one client's.
+"""Shares: limits of a service's requests in flight, and of one client's part of them.
 
-Places are counted for each service, so that one that hangs takes none from the others, and the gateway's own endpoints are such a
-service too. A place is taken before anything is waited for (a body, an instance, a reader), and WebSockets keep theirs while they are open.
+Places are counted for each service, so that one that hangs takes none from the others; the gateway's own endpoints count as one more
+service. A place is taken before any waiting (for a body, an instance, a reader), and WebSockets keep theirs while they are open.
 """
 
 from hashlib import blake2b
@@ -16,17 +16,17 @@ from servicekit.problems import Kind, Problem, unavailable
 from servicekit.tokens import Claims
 
 PLACES = 1000
-"""Requests of a service at once; more are refused at once, so that those that are served stay fast."""
+"""Maximum concurrent requests to a service; more are refused immediately, so that the others stay fast."""
 SHARE = 100
-"""Of the places of a service, those that one client may have: it takes ten clients to fill them."""
+"""Maximum places of a service for one client: it takes ten clients to fill them."""
 RETRY_AFTER_S = 1
 KEY_LIMIT_BYTES = 128
-"""The longest key of a client; longer ones are hashed, and those that are no UTF-8. Counts are kept by it, here and in Redis."""
+"""Maximum bytes of a client's key, by which counts are kept here and in Redis; longer ones, and those that are not UTF-8, are hashed."""
 SITE_PREFIX = 64
-"""Bits of an IPv6 address that name its network: whoever has one address has all of the /64 (RFC 4291, section 2.5.4)."""
+"""Bits of an IPv6 address that identify its network: the owner of one address has all of the /64 (RFC 4291, section 2.5.4)."""
 TOO_MANY_AT_ONCE = Kind(429, "too-many-at-once", "Too many requests at once")
-"""429 (RFC 6585, section 4), as Kubernetes' API Priority and Fairness answers. nginx' limit_conn and Envoy's circuit breakers answer 503,
-which would count against the service's objectives what the client has done itself."""
+"""Problem with status 429 (RFC 6585, section 4), as in Kubernetes' API Priority and Fairness. nginx' limit_conn and Envoy's circuit breakers
+answer 503, which would count the client's own fault against the service's objectives."""
 SHED = Counter(
     "gateway_shed",
     "Requests that were refused because the service or the client had too many, or the breaker was open",
@@ -38,11 +38,11 @@ LIMIT.set(PLACES)
 
 
 def client_key(claims: Claims | None, address: str) -> str:
-    """Return the name by which a client is counted: the subject of its token, else its address.
+    """Return the key by which a client is counted: the subject of its token, otherwise its address.
 
     Args:
-        claims: of its verified token; one without a subject counts as none.
-        address: of the client.
+        claims: claims of its verified token; those without a subject are ignored.
+        address: address of the client.
     """
     if claims and claims.get("sub"):
         # Subjects are unique within their issuer only (RFC 7519, section 4.1.2).
@@ -51,7 +51,9 @@ def client_key(claims: Claims | None, address: str) -> str:
 
 
 def bounded(key: str) -> str:
-    """Return a key, or its hash where it is long or no UTF-8: JSON may hold half a surrogate pair."""
+    """Return a key, or its hash if it is long or not UTF-8: JSON may hold half a surrogate pair."""
+    if key.isascii() and len(key) <= KEY_LIMIT_BYTES:  # the usual case
+        return key
     encoded = key.encode(errors="surrogatepass")
     kept = len(encoded) <= KEY_LIMIT_BYTES and encoded == key.encode(errors="replace")
     return key if kept else f"hash:{blake2b(encoded, digest_size=32).hexdigest()}"
@@ -59,7 +61,7 @@ def bounded(key: str) -> str:
 
 @remembered(1024, MAX_ADDRESS)
 def network(address: str) -> str:
-    """Return what one client has of the address space: an IPv4 address, or an IPv6 /64. All that is no address is one client."""
+    """Return the network of one client: an IPv4 address, or an IPv6 /64. All values that are not addresses are one client."""
     try:
         parsed = ip_address(address)
     except ValueError:
@@ -75,7 +77,7 @@ class Pool:
     """The places of one service.
 
     Args:
-        service: its name.
+        service: name of the service.
     """
 
     def __init__(self, service: str) -> None:
@@ -86,11 +88,11 @@ class Pool:
 
 
 class Place:
-    """A place that is taken until it is released, be it more than once.
+    """A place that is taken until it is released; further releases have no effect.
 
     Args:
-        pool: of its service.
-        client: that has it; None where it counts for no one.
+        pool: pool of its service.
+        client: key of the client; None if the place counts for no client.
     """
 
     __slots__ = ("_client", "_pool")
@@ -103,7 +105,7 @@ class Place:
         self._client = client
 
     def release(self) -> None:
-        """Give the place back."""
+        """Return the place to its pool."""
         pool, client = self._pool, self._client
         if pool is None:
             return
@@ -117,11 +119,11 @@ class Place:
             del pool.by_client[client]
 
     def __enter__(self) -> Self:
-        """Keep the place."""
+        """Return the place itself."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Give it back."""
+        """Release the place."""
         self.release()
 
 
@@ -135,11 +137,11 @@ class Shares:
         """Take a place.
 
         Args:
-            service: that is asked.
-            client: its key; None where a trusted peer does not name the client, so that no share can be counted.
+            service: service of the request.
+            client: key of the client; None if a trusted peer does not name the client, so that no share can be counted.
 
         Raises:
-            Problem: 429, the client has its share; 503, the service has no place left.
+            Problem: 429, the client has used its share; 503, the service has no place left.
         """
         pool = self._pools.get(service)
         if pool is None:

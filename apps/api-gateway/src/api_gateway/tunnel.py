@@ -1,4 +1,4 @@
-"""WebSockets (RFC 6455): once both sides have agreed on one, the gateway hands bytes to and fro, whatever they mean."""
+"""WebSockets (RFC 6455): once both sides have agreed on one, the gateway relays bytes in both directions without interpreting them."""
 
 import asyncio
 import socket
@@ -15,26 +15,26 @@ OPEN = Gauge("gateway_websockets", "WebSockets that are open")
 
 
 class End(asyncio.Protocol):
-    """One end of a tunnel: what comes here leaves at the other end, no faster than it is taken there."""
+    """One side of a tunnel: bytes that arrive here are written to the other side, no faster than it accepts them."""
 
     def __init__(self) -> None:
         self.other: End | None = None
         self.transport: asyncio.Transport | None = None
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.early = b""
-        """What came before there was another end."""
+        """Bytes that arrived before there was another side."""
         self.news = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """It is open."""
+        """Keep the transport of the new connection."""
         self.transport = cast("asyncio.Transport", transport)
         peer: socket.socket = transport.get_extra_info("socket")
         peer.setsockopt(
             socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1
-        )  # silence is no end, but who is gone shall be noticed
+        )  # idle tunnels stay open, but dead peers are detected
 
     def data_received(self, data: bytes) -> None:
-        """Bytes from here."""
+        """Write bytes to the other side, or keep them until there is one."""
         if self.other and self.other.transport:
             self.other.transport.write(data)
         else:
@@ -44,7 +44,7 @@ class End(asyncio.Protocol):
                 self.transport.pause_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
-        """It is closed, and so is the other end."""
+        """Close the other side as well."""
         self.transport = None
         self.news.set()
         if not self.closed.done():
@@ -53,20 +53,20 @@ class End(asyncio.Protocol):
             self.other.transport.close()
 
     def pause_writing(self) -> None:
-        """Nothing more is taken here for a while."""
+        """Pause reading from the other side."""
         if self.other and self.other.transport:
             self.other.transport.pause_reading()
 
     def resume_writing(self) -> None:
-        """It is again."""
+        """Resume reading from the other side."""
         if self.other and self.other.transport:
             self.other.transport.resume_reading()
 
     async def head(self) -> tuple[int, Headers]:
-        """Return status and headers of the answer, which interim ones may precede; what came after it is left in `early`.
+        """Return status and headers of the response, after any interim ones; bytes that came after it are left in `early`.
 
         Raises:
-            Broken: it is no answer.
+            Broken: the bytes are not a response.
         """
         while True:
             while b"\r\n\r\n" not in self.early:
@@ -80,7 +80,7 @@ class End(asyncio.Protocol):
                 return status, given
 
     def join(self, other: "End") -> None:
-        """Be the other end of an end, and hand over what came early."""
+        """Connect two sides, and pass on bytes that arrived early."""
         self.other, other.other = other, self
         for end, to in ((self, other), (other, self)):
             if end.early and to.transport:
@@ -92,21 +92,21 @@ class End(asyncio.Protocol):
 
 
 class Reading:
-    """Collects the headers that a parser finds."""
+    """Parser callbacks that collect headers."""
 
     def __init__(self) -> None:
         self.headers: Headers = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One of them."""
+        """Keep a header."""
         self.headers.append((name.lower(), value.rstrip(b" \t")))
 
 
 def parsed(head: bytes) -> tuple[int, Headers]:
-    """Status and headers of an answer.
+    """Return status and headers of a response.
 
     Raises:
-        Broken: it is none.
+        Broken: the bytes are not a response.
     """
     reading = Reading()
     parser: Any = httptools.HttpResponseParser(reading)
@@ -120,21 +120,21 @@ def parsed(head: bytes) -> tuple[int, Headers]:
 
 
 async def connect(upstream: Upstream, request: bytes, timeout_s: float) -> tuple[End, int, Headers]:
-    """Ask an instance for a WebSocket; the open end, and its answer's status and headers.
+    """Request a WebSocket from an instance; return the open side, and the response's status and headers.
 
     Args:
-        upstream: the instance.
-        request: the head of the request.
-        timeout_s: for the answer.
+        upstream: instance.
+        request: head of the request.
+        timeout_s: seconds for the response.
 
     Raises:
-        UpstreamError: there is no answer.
+        UpstreamError: there is no response.
     """
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             _, end = await loop.create_connection(End, upstream.instance.address, upstream.instance.port)
-    except (OSError, TimeoutError, ValueError) as error:  # ValueError: an address that is none
+    except (OSError, TimeoutError, ValueError) as error:  # ValueError: an invalid address
         raise NotSent(f"{upstream.instance.id} cannot be reached: {type(error).__name__}") from error
     try:
         assert end.transport  # noqa: S101 - just made
@@ -151,13 +151,13 @@ async def connect(upstream: Upstream, request: bytes, timeout_s: float) -> tuple
 
 
 def close(end: End) -> None:
-    """Close an end."""
+    """Close a side."""
     if end.transport:
         end.transport.abort()
 
 
 async def last(one: End, other: End) -> None:
-    """Join two ends, and return when they are closed."""
+    """Join two sides, and return when both are closed."""
     OPEN.inc()
     try:
         one.join(other)
@@ -169,6 +169,6 @@ async def last(one: End, other: End) -> None:
 
 
 def accepted(status: int, headers: Headers) -> bool:
-    """Whether an answer opens a WebSocket."""
+    """Return whether a response opens a WebSocket."""
     upgrades = [value.lower() for name, value in headers if name == b"upgrade"]
     return status == HTTPStatus.SWITCHING_PROTOCOLS and upgrades == [b"websocket"]

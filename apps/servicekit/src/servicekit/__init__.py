@@ -1,1 +1,1 @@
-"""What every service of the estate shares: settings, logs, metrics, problems, health, registration, serving."""
+"""servicekit: the common base of the estate's services (settings, logs, metrics, problems, health, registration, serving)."""

@@ -1,4 +1,4 @@
-"""The types of ASGI (https://asgi.readthedocs.io)."""
+"""Types of ASGI (https://asgi.readthedocs.io)."""
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Tasks that run next to the requests."""
+"""Background tasks, which run in addition to the requests."""
 
 import asyncio
 import logging
@@ -9,29 +9,31 @@ from prometheus_client import Counter
 
 log = logging.getLogger(__name__)
 RESTART_S = 1.0
-"""Before a task that failed is started again."""
+"""Seconds before a failed task is started again."""
 RESTARTS = Counter("background_restarts", "Tasks next to the requests that ended and were started again", ["task"])
 T = TypeVar("T")
 _once: set[asyncio.Task[Any]] = set()
 
 
 def start(name: str, run: Callable[[], Coroutine[None, None, None]]) -> asyncio.Task[None]:
-    """Run what has to go on until it is cancelled: should it end before, that is logged, and it is started again.
+    """Run a task until it is cancelled: if it ends earlier, that is logged, and it is started again.
 
     Args:
-        name: of the task, for the log and the metrics.
-        run: what is to be run.
+        name: name of the task, for the log and the metrics.
+        run: function that returns the coroutine to run.
     """
     return asyncio.create_task(_keep(name, run), name=name)
 
 
 def once(name: str, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-    """Run what comes to its own end, for those who await the task. It is held until then, which the event loop does not do
+    """Run a task that ends by itself, for its awaiters.
+
+    A reference is kept until then, since the event loop keeps none
     (https://docs.python.org/3/library/asyncio-task.html#asyncio.create_task).
 
     Args:
-        name: of the task.
-        work: what is to be done.
+        name: name of the task.
+        work: coroutine to run.
     """
     task = asyncio.create_task(work, name=name)
     _once.add(task)
@@ -40,11 +42,11 @@ def once(name: str, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
 
 
 def on_lost(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log the end of what is no longer waited for: one line where a peer could not be reached, else as asyncio does.
+    """Log an exception that no task waits for: in one line if a peer could not be reached, otherwise as asyncio does.
 
     Args:
-        loop: in which it ran.
-        context: as `asyncio.AbstractEventLoop.call_exception_handler` has it.
+        loop: event loop of the failed task.
+        context: context as in `asyncio.AbstractEventLoop.call_exception_handler`.
     """
     error = context.get("exception")
     if isinstance(error, OSError | TimeoutError):
@@ -70,7 +72,7 @@ async def _keep(name: str, run: Callable[[], Coroutine[None, None, None]]) -> No
 
 
 async def end(*tasks: asyncio.Task[None] | None) -> None:
-    """Cancel tasks, those of them that were started, and return when they have ended, however they did."""
+    """Cancel those of the tasks that were started, and return when they have ended, with any outcome."""
     running = [task for task in tasks if task]
     for task in running:
         task.cancel()

@@ -1,4 +1,4 @@
-"""Bodies: bounds of requests in size and time, none for answers to HEAD, and what is JSON."""
+"""Bodies: limits of size and time for requests, responses to HEAD, and JSON."""
 
 import asyncio
 import json
@@ -11,25 +11,25 @@ from servicekit.asgi import App, Headers, Message, Receive, Scope, Send
 from servicekit.problems import BODY_TOO_LARGE, MALFORMED, MEDIA_TYPE, REQUEST_TIMEOUT, Problem
 
 CLIENT_S = 20.0
-"""For a client to send the next piece of its body."""
+"""Seconds for a client to send the next piece of its body."""
 LENGTH_DIGITS = 18
-"""Of a Content-Length, less leading zeros: what 64 bits with a sign hold for sure, here and in whatever comes next."""
+"""Maximum digits of a Content-Length without leading zeros: any such number fits into a signed 64-bit integer, here and downstream."""
 
 
 class ClientGone(Exception):  # noqa: N818
-    """The client has left."""
+    """Error for a client that has disconnected."""
 
 
 class ClientTooSlow(ClientGone):
-    """The client does not send the rest of its request."""
+    """Error for a client that does not send the rest of its request."""
 
 
 class Bounded:
-    """An ASGI app with limits of the size and the time of a request body; one beyond them is refused before the app sees it.
+    """ASGI middleware that limits the size and time of a request body; a body beyond a limit is refused before the app gets it.
 
     Args:
-        app: the app.
-        limit_bytes: the largest body.
+        app: wrapped app.
+        limit_bytes: maximum bytes of a body.
     """
 
     def __init__(self, app: App, limit_bytes: int) -> None:
@@ -67,10 +67,10 @@ class Bounded:
 
 
 class Head:
-    """An ASGI app that answers HEAD as GET (RFC 9110, section 9.3.2); the server leaves the body out.
+    """ASGI middleware that handles HEAD as GET (RFC 9110, section 9.3.2); the server omits the body.
 
     Args:
-        app: the app.
+        app: wrapped app.
     """
 
     def __init__(self, app: App) -> None:
@@ -81,7 +81,7 @@ class Head:
         if scope["type"] != "http" or scope["method"] != "HEAD":
             await self.app(scope, receive, send)
             return
-        as_get = {**scope, "method": "GET"}  # a copy: the server goes on to see HEAD
+        as_get = {**scope, "method": "GET"}  # a copy: the server must still see HEAD
         await self.app(as_get, receive, send)
         scope.update({name: as_get[name] for name in ("route", "subject") if name in as_get})
 
@@ -90,8 +90,8 @@ async def piece(receive: Receive) -> Message:
     """Return the next piece of a body.
 
     Raises:
-        ClientTooSlow: it did not come in time.
-        ClientGone: it will not come.
+        ClientTooSlow: it did not arrive in time.
+        ClientGone: it will not arrive.
     """
     try:
         async with asyncio.timeout(CLIENT_S):
@@ -107,8 +107,10 @@ def content_length(value: bytes) -> int:
     """Return the length in bytes that a Content-Length field gives (RFC 9110, section 8.6).
 
     Raises:
-        ValueError: it is no number, or one that not every program can hold.
+        ValueError: the value is not a number, or one that not every program can hold.
     """
+    if value.isdigit() and len(value) <= LENGTH_DIGITS:  # the usual case
+        return int(value)
     digits = value.strip(b" \t")
     significant = digits.lstrip(b"0")
     if not digits.isdigit() or len(significant) > LENGTH_DIGITS:
@@ -117,13 +119,13 @@ def content_length(value: bytes) -> int:
 
 
 def parse_json(body: bytes) -> Any:
-    """Return what a body of JSON holds, numbers with a fraction or an exponent as Decimal.
+    """Return the value of a JSON body, with numbers that have a fraction or an exponent as Decimal.
 
     Raises:
-        JSONDecodeError: it is none by RFC 8259 and RFC 7493: in UTF-8 without a mark in front, with Unicode alone and names that are
-            unique, numbers that a double can hold, and some 1000 levels.
+        JSONDecodeError: the body is not valid by RFC 8259 and RFC 7493: UTF-8 without a byte order mark, only Unicode, unique names, numbers
+            that a double can hold, and some 1000 levels.
     """
-    orjson.loads(body)  # to the letter, which Python's own does not keep to
+    orjson.loads(body)  # a strict parser, which Python's own is not
     text = body.decode()
     try:
         return json.loads(text, object_pairs_hook=unique, parse_float=Decimal)
@@ -135,7 +137,7 @@ def unique(members: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return the members of an object.
 
     Raises:
-        JSONDecodeError: two have the same name.
+        JSONDecodeError: two members have the same name.
     """
     found: dict[str, Any] = {}
     for name, value in members:
@@ -146,12 +148,12 @@ def unique(members: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def too_slow() -> Problem:
-    """Return 408: the rest of a body did not come in time, so that the connection has to end."""
+    """Return problem 408: the rest of a body did not arrive in time, so the connection has to be closed."""
     return Problem(REQUEST_TIMEOUT, f"no more of the body came for {CLIENT_S:g} s", {"Connection": "close"})
 
 
 def replay(body: bytes, receive: Receive) -> Receive:
-    """A channel that gives a body that was read already, and then what comes after it."""
+    """Return a receive channel that first yields a body that was read already."""
     given = False
 
     async def again() -> Message:
@@ -165,7 +167,7 @@ def replay(body: bytes, receive: Receive) -> Receive:
 
 
 def encoded(problem: Problem) -> tuple[int, Headers, bytes]:
-    """Status, headers and body of a problem, for answers from outside any framework."""
+    """Return status, headers and body of a problem, for responses without a framework."""
     body = json.dumps(problem.body()).encode()
     fixed = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode())]
     extra = [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
@@ -173,7 +175,7 @@ def encoded(problem: Problem) -> tuple[int, Headers, bytes]:
 
 
 async def refuse(problem: Problem, send: Send) -> None:
-    """Answer with a problem."""
+    """Respond with a problem."""
     status, headers, body = encoded(problem)
     start: Message = {"type": "http.response.start", "status": status, "headers": headers}
     await send(start)

@@ -1,4 +1,4 @@
-"""Requests to another service of the estate, in the course of a request that is being served."""
+"""Calls to another service of the estate, made while a request is served."""
 
 import asyncio
 import logging
@@ -22,28 +22,28 @@ from servicekit.tracing import Trace, recorded
 log = logging.getLogger(__name__)
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 FAILED = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError)
-"""Errors that say that the connection failed: an instance that has ended, or was never there."""
+"""Errors of a failed connection: the instance has ended, or never existed."""
 CONNECT_S = 1.0
 ANSWERING_S = 0.05
-"""Of the time that a request has left, what is kept for answering it once a call has failed."""
+"""Seconds of a request's remaining time that are reserved for responding after a call has failed."""
 DEADLINE = re.compile(r"[0-9]{1,9}")
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a service has answered, whatever its status."""
+    """A service's response, with any status."""
 
     callee: str
     status: int
     headers: Mapping[str, str]
-    """Their names in any case."""
+    """Headers; their names are case-insensitive."""
     body: bytes
 
     def json(self) -> Any:
-        """Return what the body holds, numbers with a fraction or an exponent as Decimal.
+        """Return the value of the JSON body, with numbers that have a fraction or an exponent as Decimal.
 
         Raises:
-            Problem: 502, it is no JSON.
+            Problem: 502, the body is not JSON.
         """
         try:
             return parse_json(self.body)
@@ -52,14 +52,14 @@ class Answer:
 
 
 class Callee:
-    """Another service, as this one calls it.
+    """Another service, called by this one.
 
-    No connection is kept: each is made to one of the pods that are ready at the time, so that calls are spread over them, and none goes to one
-    that has begun to end.
+    Connections are not kept: each call connects to one of the pods that are ready at the time, so that calls are spread over them, and none is
+    sent to a pod that has begun to terminate.
 
     Args:
-        name: of the service.
-        settings: where it is, and what it gets.
+        name: name of the service.
+        settings: address of the service and the terms of calls to it.
     """
 
     def __init__(self, name: str, settings: Called) -> None:
@@ -69,18 +69,18 @@ class Callee:
         self._session: Any = None
 
     async def open(self) -> None:
-        """Get ready to call."""
+        """Open the client session."""
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(force_close=True),
-            cookie_jar=aiohttp.DummyCookieJar(),  # one user's cookies are no other's
+            cookie_jar=aiohttp.DummyCookieJar(),  # a user's cookies must not reach another user
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
-            auto_decompress=False,  # the limit is one of what comes
+            auto_decompress=False,  # the limit is for received bytes
             headers={"Accept-Encoding": "identity"},
         )
         self._session._retry_connection = False  # aiohttp 3.14 has no other switch; tests count the requests
 
     async def close(self) -> None:
-        """End the calls that are under way."""
+        """Close the client session, with the calls in progress."""
         await self._session.close()
 
     async def call(
@@ -93,21 +93,21 @@ class Callee:
         json: Any = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        """Return the answer to a request, which has the time that the one that is being served has left.
+        """Return the response to a call, which may take the time that the served request has left.
 
-        Where the connection fails, an idempotent request is sent once more.
+        If the connection fails, an idempotent call is sent once more.
 
         Args:
-            request: that is being served: its id, its trace and, where the settings say so, its token are passed on.
-            method: of the call.
-            path: of the call, each part as it is: it is quoted here.
-            query: of the call.
-            json: its body; None for none.
-            headers: more of them.
+            request: served request: its id, its trace and, if the settings say so, its token are passed on.
+            method: method of the call.
+            path: path of the call, with unquoted segments, which are quoted here.
+            query: query of the call.
+            json: body of the call; None for no body.
+            headers: further headers.
 
         Raises:
-            Problem: 503, the service cannot be reached or does not answer in time; 502, its answer is too large.
-            ValueError: the path is none.
+            Problem: 503, the service cannot be reached or does not respond in time; 502, its response is too large.
+            ValueError: the path is invalid.
         """
         target = target_of(self._url, path, query)
         deadline = time.perf_counter() + time_left_s(request, self.settings.timeout_s)
@@ -156,7 +156,7 @@ class Callee:
             return Answer(self.name, answer.status, answer.headers, read)
 
     def _context(self, request: Request) -> dict[str, str]:
-        """Headers that say in the course of which request it is called, and by whose leave."""
+        """Return the headers that pass on the served request's id and, if configured, its token."""
         token = request.headers.get("authorization") if self.settings.passes_token else None
         request_id = request.scope.get("request_id")
         return ({"X-Request-ID": request_id} if request_id else {}) | ({"Authorization": token} if token else {})
@@ -171,10 +171,10 @@ class Callee:
 
 
 def time_left_s(request: Request, default_s: float) -> float:
-    """Return how long a call may take: what is left of the time that the caller has given the request, if it has, else a default.
+    """Return the seconds that a call may take: those left of the deadline that the caller gave the request, if any, otherwise a default.
 
     Raises:
-        Problem: 503, nothing is left.
+        Problem: 503, no time is left.
     """
     given = request.headers.get("x-request-timeout-ms", "")
     if not DEADLINE.fullmatch(given):
@@ -187,10 +187,10 @@ def time_left_s(request: Request, default_s: float) -> float:
 
 
 def target_of(url: URL, path: str, query: Mapping[str, str] | None) -> URL:
-    """Return a URL with a path of which every part is what it was given as.
+    """Return a URL with a path whose segments are exactly the given ones.
 
     Raises:
-        ValueError: it does not begin with a slash, or has parts that would lead elsewhere.
+        ValueError: the path does not begin with a slash, or has segments that would lead elsewhere.
     """
     if not path.startswith("/") or path.startswith("//") or {".", ".."} & set(path.split("/")):
         raise ValueError(f"a path begins with one slash and has no part . or .., unlike {path!r}")
@@ -199,7 +199,7 @@ def target_of(url: URL, path: str, query: Mapping[str, str] | None) -> URL:
 
 @contextmanager
 def traced(request: Request, name: str, about: Mapping[str, str | int]) -> Generator[Trace | None]:
-    """Record a call beneath the request that is being served, where that is recorded, and give the place in the trace that is passed on."""
+    """Record a call as a child span of the served request, if that is recorded, and yield the trace context to pass on."""
     trace: Trace | None = request.scope.get("trace")
     if trace is None or trace.span is None:
         yield trace

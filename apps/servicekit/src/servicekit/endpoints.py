@@ -1,4 +1,4 @@
-"""The endpoints that every service has: /livez, /readyz, /health, /health/details, /metrics."""
+"""Endpoints of every service: /livez, /readyz, /health, /health/details, /metrics."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -12,7 +12,7 @@ from servicekit.health import Health, Result
 
 
 async def anyone(_: Request) -> None:
-    """Let every request through."""
+    """Admit every request."""
 
 
 def router(
@@ -22,14 +22,14 @@ def router(
     more: Callable[[], dict[str, Any]] = dict,
     admit: Callable[[Request], Awaitable[None]] = anyone,
 ) -> APIRouter:
-    """The router of these endpoints.
+    """Return the router of these endpoints.
 
     Args:
-        health: the checks of the service.
-        ready: names of those without which it cannot serve.
-        vital: names of those without which it is unhealthy; without any other it is degraded.
-        more: what else the details tell.
-        admit: raises a Problem for those who may not see the details.
+        health: checks of the service.
+        ready: names of the checks that must pass for the service to be ready.
+        vital: names of the checks that must pass for it to be healthy; if another one fails, it is degraded.
+        more: function that returns further details.
+        admit: function that raises a Problem for a caller who may not see the details.
     """
     routes = APIRouter(include_in_schema=False)
 
@@ -68,11 +68,11 @@ def router(
 
 
 def answer(results: dict[str, Result], **about: Any) -> JSONResponse:
-    """Return 200 when every check passed, 503 otherwise."""
+    """Return 200 if every check passed, 503 otherwise."""
     healthy = all(result.healthy for result in results.values())
     return JSONResponse({"status": "healthy" if healthy else "unhealthy"} | about, 200 if healthy else 503)
 
 
 def described(result: Result) -> dict[str, Any]:
-    """A result for a person."""
+    """Return a result in its form for people."""
     return {"status": "healthy"} if result.healthy else {"status": "unhealthy", "reason": result.reason}

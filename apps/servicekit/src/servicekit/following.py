@@ -10,21 +10,21 @@ from servicekit.settings import SettingsError, named
 
 log = logging.getLogger(__name__)
 LOOK_EVERY_S = 2.0
-"""How often a file is looked at."""
+"""Seconds between two checks of a file."""
 
 T = TypeVar("T")
 
 
 class Followed(Generic[T]):
-    """What a file holds, read again when it changes; one that is wrong is logged with the reason, and the old content stays.
+    """The content of a file, read again when the file changes; an invalid file is logged with the reason, and the old content stays.
 
     Args:
         key: setting that names the file, for errors.
-        file: the file.
-        parse: its text; raises ValueError with what is wrong.
+        file: path of the file.
+        parse: function that parses its text; raises ValueError if the text is invalid.
 
     Raises:
-        SettingsError: it cannot be read, or is wrong.
+        SettingsError: the file cannot be read, or is invalid.
     """
 
     def __init__(self, key: str, file: Path, parse: Callable[[str], T]) -> None:
@@ -36,7 +36,7 @@ class Followed(Generic[T]):
         self._content = self._read()
 
     def content(self) -> T:
-        """What the file holds."""
+        """Return the content of the file."""
         now = time.monotonic()
         if now - self._looked_at >= LOOK_EVERY_S:
             self._looked_at = now

@@ -1,4 +1,4 @@
-"""Health: what a service depends on, asked at most once a second however often it is probed."""
+"""Health checks of a service's dependencies, run at most once a second however often the service is probed."""
 
 import asyncio
 import time
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from servicekit import background
 
 Check = Callable[[], Awaitable[None]]
-"""Returns when all is well; raises with the reason when not."""
+"""Function that returns if all is well, and raises with the reason otherwise."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Health:
     """The checks of a service.
 
     Args:
-        checks: by name.
-        max_age_s: how long a result is good for.
-        timeout_s: how long a check may take.
+        checks: checks by name.
+        max_age_s: seconds for which a result is reused.
+        timeout_s: maximum seconds of a check.
     """
 
     def __init__(self, checks: dict[str, Check], max_age_s: float = 1.0, timeout_s: float = 2.0) -> None:
@@ -36,7 +36,7 @@ class Health:
         self._results: dict[str, tuple[float, asyncio.Task[Result]]] = {}
 
     async def report(self, *names: str) -> dict[str, Result]:
-        """Results of the named checks, or of all of them."""
+        """Return the results of the named checks, or of all of them."""
         wanted = names or tuple(self.checks)
         results = await asyncio.gather(*(self._result(name) for name in wanted))
         return dict(zip(wanted, results, strict=True))
@@ -57,6 +57,6 @@ class Health:
                 await self.checks[name]()
         except TimeoutError:
             reason = f"no answer within {self.timeout_s:g} s"
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is the reason
+        except Exception as error:  # noqa: BLE001 - any error is the reason
             reason = f"{type(error).__name__}: {error}"
         return Result(reason is None, time.perf_counter() - started, reason)

@@ -1,6 +1,8 @@
-"""HTTP/1.1 as uvicorn speaks it, with what it lacks: limits of heads, an end to clients that take too long, answers sent in one go, and
-answers without a task where the app has them at once. Its private names that are used here are listed in a test, and its minor version is
-fixed in pyproject.toml."""
+"""HTTP/1.1 based on uvicorn's, with what uvicorn lacks.
+
+That is limits of heads, timeouts of slow clients, responses sent in one write, and responses without a task if the app has them immediately. A
+test lists the private names of uvicorn that are used here, and pyproject.toml pins its minor version.
+"""
 
 import asyncio
 import logging
@@ -23,34 +25,34 @@ from servicekit.problems import HEAD_TOO_LARGE, MALFORMED, REQUEST_TIMEOUT, TARG
 
 log = logging.getLogger(__name__)
 KEEP_ALIVE_S = 75
-"""Longer than the gateway keeps an idle connection, so that it is never the service that closes one in use."""
+"""Seconds for which an idle connection is kept: longer than the gateway keeps it, so that the service never closes one in use."""
 HEAD_S = 10.0
-"""For the head of a request, from its first byte, or from when the connection was made."""
+"""Seconds for the head of a request, from its first byte, or from when the connection was made."""
 STALL_S = 60.0
-"""For a client to take more of an answer that waits for it."""
+"""Seconds for a client to read more of a response that waits for it."""
 LINGER_S = 2.0
-"""For a client to read why it was refused while it is still sending: a connection that is closed before would be reset
+"""Seconds for a client to read a refusal while it is still sending: closing the connection earlier would reset it
 (RFC 9112, section 9.6)."""
 TARGET_LIMIT_BYTES = 8 * 1024
-"""Of path and query together: nginx's, Apache's and h2o's default."""
+"""Maximum bytes of path and query together: the default of nginx, Apache and h2o."""
 HEAD_LIMIT_BYTES = 32 * 1024
-"""Of the names and values of a head, and of a request's trailers."""
+"""Maximum bytes of the names and values of a head, and of a request's trailers."""
 FIELD_BYTES = 4
-"""What a field has besides its name and value: a colon, a space and the end of its line."""
+"""Bytes of a field in addition to its name and value: a colon, a space and the end of its line."""
 FIELDS_LIMIT = 100
 PIPELINE_LIMIT = 32
-"""Requests of one connection that wait for those before them: one packet could hold thousands."""
+"""Maximum requests of one connection that wait for those before them: one packet could hold thousands."""
 GATHER_S = 0.01
 GATHER_BYTES = 16 * 1024
-"""For more of a body to come, and how much need not wait: to read and to wake the app is what a piece costs, and a client may send one for
-each byte."""
+"""Bytes of a body that are passed to the app without waiting up to GATHER_S for more. Reading and waking the app is the cost of a piece, and
+a client may send one for each byte."""
 CORK_BYTES = 64 * 1024
 BODILESS = (204, 304)
 SCHEMES = (b"http", b"https")
 TOO_MANY = Kind(429, "too-many-at-once", "Too many requests at once")
 NOT_IMPLEMENTED = Kind(501, "method-not-implemented", "The method is not implemented")
 REQUEST_LINE = re.compile(rb"[\w!#$%&'*+.^`|~-]+ [!-~]+ HTTP/1\.[01]\r\n")
-"""As RFC 9112, section 3, has it, with any method."""
+"""Pattern of a request line as in RFC 9112, section 3, with any method."""
 UNKNOWN_VERSION = Kind(505, "http-version-not-supported", "The version of HTTP is not supported")
 
 
@@ -58,20 +60,20 @@ _outbox: list["Corked"] = []
 
 
 def write_all() -> None:
-    """Send what waits on every transport."""
+    """Send the buffered bytes of every transport."""
     for transport in _outbox:
         transport.flush()
     _outbox.clear()
 
 
 class Corked:
-    """A transport that sends once the event loop has done its round, in one go, right after what waits on all others.
+    """A transport that buffers writes until the end of the event loop's iteration, and then sends them in one go, together with all others.
 
-    A system call is what a small answer costs most, and most of that is to wake who waits for it on the other side: one write after the
-    other, they wake it once.
+    A system call is most of the cost of a small response, and waking the reader on the other side is most of the system call. Writes in quick
+    succession wake it only once.
 
     Args:
-        transport: the connection's.
+        transport: transport of the connection.
     """
 
     def __init__(self, transport: asyncio.Transport) -> None:
@@ -82,23 +84,23 @@ class Corked:
         self.is_closing = transport.is_closing
 
     def write(self, data: bytes) -> None:
-        """Send bytes, soon."""
+        """Send bytes at the end of the event loop's iteration."""
         if not self._unsent:
             if not _outbox:
                 self._loop.call_soon(write_all)
             _outbox.append(self)
         self._unsent.append(data)
         self._unsent_bytes += len(data)
-        if self._unsent_bytes > CORK_BYTES:  # the transport has to know, so that it can say stop
+        if self._unsent_bytes > CORK_BYTES:  # the transport has to know, so that it can pause writing
             self.flush()
 
     def close(self) -> None:
-        """Send what is left, and close."""
+        """Send the buffered bytes, and close."""
         self.flush()
         self.raw.close()
 
     def flush(self) -> None:
-        """Send what waits."""
+        """Send the buffered bytes."""
         unsent = self._unsent
         if unsent:
             if not self.is_closing():
@@ -115,17 +117,23 @@ AtOnce = Callable[[Scope, "Cycle"], bool]
 
 
 class Cycle(RequestResponseCycle):
-    """A request and its answer. An app with `at_once(scope, cycle)` may keep the request without a task: it returns True, and later calls
-    `respond` with the whole answer, or `go_on` to be called as any ASGI app after all."""
+    """A request and its response.
+
+    An app with `at_once(scope, cycle)` may handle the request without a task: it returns True, and later calls `respond` with the whole response,
+    or `go_on` to be called as any ASGI app after all.
+    """
 
     protocol: "Protocol"
 
     async def run_asgi(self, app: Any) -> None:
-        """Call the app. An answer that it leaves unfinished ends with the connection, by which the client learns of it (RFC 9112,
-        section 8): whose fault that is, a peer's as a rule, is for the app to log."""
+        """Call the app.
+
+        A response that it leaves unfinished closes the connection, which informs the client (RFC 9112, section 8). The app logs the cause, as a
+        rule a failed peer.
+        """
         try:
             await app(self.scope, self.receive, self.send)
-        except asyncio.CancelledError:  # the server ends, and has logged that it waits no longer
+        except asyncio.CancelledError:  # the server stops, and has logged that it no longer waits
             pass
         except Exception:
             log.exception("Unexpected error")
@@ -135,10 +143,16 @@ class Cycle(RequestResponseCycle):
             self.disconnected = True
             self.transport.close()
 
+    async def send(self, message: Any) -> None:
+        """Send a part of the response. Its Date is the current time (RFC 9110, section 6.6.1), and not that of the request's head."""
+        if not self.response_started:
+            self.default_headers = self.protocol.server_state.default_headers
+        await super().send(message)
+
     def respond(self, status: int, headers: Headers, body: bytes) -> None:
-        """Answer with all there is to it, and be done."""
+        """Send the whole response."""
         lines = [STATUS_LINE[status]]
-        for name, value in self.default_headers:
+        for name, value in self.protocol.server_state.default_headers:
             lines += (name, b": ", value, b"\r\n")
             if name == b"connection":
                 self.keep_alive = False
@@ -167,14 +181,17 @@ class Cycle(RequestResponseCycle):
 
 
 class Upgrade(Cycle):
-    """A request for a WebSocket (RFC 6455). An app that has `upgrades` finds `scope["take"]`; when it has sent a 101 it may take over the
-    connection by that: `take(protocol)` makes it another protocol's."""
+    """A request for a WebSocket (RFC 6455).
+
+    An app that has `upgrades` finds `scope["take"]`; after it has sent a 101, it may call `take(protocol)`, which hands the connection over to
+    another protocol.
+    """
 
     early = b""
-    """What the client has sent of another protocol already."""
+    """Bytes of the other protocol that the client has sent already."""
 
     async def send(self, message: Any) -> None:
-        """Send a part of the answer."""
+        """Send a part of the response."""
         if message["type"] == "http.response.start" and message["status"] == HTTPStatus.SWITCHING_PROTOCOLS:
             lines = [STATUS_LINE[101], b"connection: upgrade\r\n"]
             for name, value in message["headers"]:
@@ -185,7 +202,7 @@ class Upgrade(Cycle):
             await super().send(message)
 
     def take(self, protocol: asyncio.BaseProtocol) -> None:
-        """Make the connection another protocol's."""
+        """Hand the connection over to another protocol."""
         transport = cast("Corked", self.transport)
         transport.flush()
         raw = transport.raw
@@ -204,28 +221,31 @@ class Protocol(HttpToolsProtocol):
     head_limit_bytes = HEAD_LIMIT_BYTES
     fields_limit = FIELDS_LIMIT
     head_since = 0.0
-    """Loop time since when a head is waited for; infinite while a request is being served."""
+    """Loop time since when a head is awaited; infinite while a request is being served."""
     idle_since = inf
     stalled_since = inf
     refused_since = inf
     """Loop time since when nothing more is read."""
+    _has_method = False
+    """True if the method of the request that is being read is known."""
     _in_body = False
-    """Whether the head of the request that is being read is complete, and its body is not."""
+    """True if the head of the request that is being read is complete, and its body is not."""
     _trailers_bytes = 0
     _packet = b""
-    """That is being read."""
+    """Packet that is being read."""
     _first = True
-    """Whether no head was read from it yet."""
+    """True if no head was read from the packet yet."""
     _unread_bytes = 0
-    """Received, packets as a whole, since the request that is being read began, or its last piece of body: no head, and no trailers or
-    chunk extensions, are larger than that, so that most need not be measured."""
+    """Bytes received, in whole packets, since the current request began or its last piece of body arrived. No head, trailers or chunk extensions
+    are larger than that, so most need not be measured. An extension within a single packet, at most some 300 KB, is accepted: nothing of it is
+    kept."""
     _gathering = False
-    """Whether more of a body is waited for before the app gets it."""
+    """True if more of a body is awaited before the app gets it."""
     _last_answer = b""
-    """To a request that is refused, while those before it are being served."""
+    """Response to a refused request, kept while earlier requests are being served."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A client has connected."""
+        """Prepare the connection of a new client."""
         super().connection_made(cast("asyncio.Transport", Corked(cast("asyncio.Transport", transport))))
         self.head_since = self.loop.time()
         own: Any = self
@@ -233,7 +253,7 @@ class Protocol(HttpToolsProtocol):
         self._at_once: AtOnce | None = getattr(self._app, "at_once", None)
 
     def data_received(self, data: bytes) -> None:
-        """Read what has come. Every limit of a request is kept here and in what the parser calls."""
+        """Read bytes of the client. Every limit of a request is enforced here and in the parser's callbacks."""
         if self.refused_since != inf:
             return
         self._packet, self._first = data, True
@@ -244,6 +264,7 @@ class Protocol(HttpToolsProtocol):
             except httptools.HttpParserUpgrade as upgrade:
                 data = self._after_upgrade(data[upgrade.args[0] :])
             except httptools.HttpParserError as error:
+                self._has_method = self._has_method or isinstance(error, httptools.HttpParserInvalidURLError)
                 self._refuse(problem_of(error, self._packet if self._first else b""))
                 return
             else:
@@ -255,7 +276,7 @@ class Protocol(HttpToolsProtocol):
             self._refuse(self._too_large())
 
     def _after_upgrade(self, rest: bytes) -> bytes:
-        """Return what is to be parsed after the head of a request for an upgrade: nothing where it is taken."""
+        """Return the bytes to parse after the head of a request for an upgrade: none if the upgrade is accepted."""
         if isinstance(self.cycle, Upgrade):
             self.cycle.early = rest
             return b""
@@ -275,25 +296,26 @@ class Protocol(HttpToolsProtocol):
         return b"".join([*lines, b"\r\n"])
 
     def on_message_begin(self) -> None:
-        """The first bytes of a request."""
+        """Reset the state for a new request."""
         self.head_since, self.idle_since = self.loop.time(), inf
-        self._in_body = False
+        self._in_body = self._has_method = False
         self._trailers_bytes, self._unread_bytes = 0, len(self._packet)
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
-        """Take a piece of the target."""
+        """Append a piece of the target."""
+        self._has_method = True
         if len(self.url) + len(url) > TARGET_LIMIT_BYTES:
             raise Problem(TARGET_TOO_LONG, f"path and query may have {TARGET_LIMIT_BYTES} bytes at most")
         self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header field, or drop a trailer, which nothing here wants (RFC 9110, section 6.5.1)."""
+        """Keep a header field, or drop a trailer, since trailers are not used (RFC 9110, section 6.5.1)."""
         if self._in_body:
             if name.lower() in (
                 b"connection",
                 b"proxy-connection",
-            ):  # the parser would heed it, and the answer not say so
+            ):  # the parser would obey it, and the response would not announce it
                 raise Problem(MALFORMED, "a trailer does not end a connection")
             self._trailers_bytes += size_bytes(name, value)
             if self._trailers_bytes > self.head_limit_bytes:
@@ -302,13 +324,13 @@ class Protocol(HttpToolsProtocol):
         name, value = (
             name.lower(),
             value.rstrip(b" \t"),
-        )  # of no value (RFC 9110, section 5.5); the parser takes what is in front
+        )  # not part of a value (RFC 9110, section 5.5); the parser strips only leading whitespace
         if name == b"expect":  # a list (RFC 9110, section 10.1.1)
             self.expect_100_continue = b"100-continue" in map(bytes.strip, value.lower().split(b","))
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """The head is there. As uvicorn's, less what we have no use for."""
+        """Start to serve a request with a complete head. A copy of uvicorn's method, without the parts that are not needed here."""
         self.head_since, self._first = inf, False
         large = self._unread_bytes > self.head_limit_bytes and sum(starmap(size_bytes, self.headers))
         if large > self.head_limit_bytes or len(self.headers) > self.fields_limit:
@@ -351,26 +373,26 @@ class Protocol(HttpToolsProtocol):
             self._start_asgi_task(cycle, self._app)
 
     def _take_host(self, url: Any) -> None:
-        """Let the host of a target in absolute form take the place of the field's (RFC 9112, section 3.2.2).
+        """Replace the Host field by the host of a target in absolute form (RFC 9112, section 3.2.2).
 
         Raises:
-            Problem: it is of another scheme, or has a user's name in it (RFC 9110, section 4.2.4).
+            Problem: the target has another scheme, or a user's name (RFC 9110, section 4.2.4).
         """
         if url.schema.lower() not in SCHEMES or url.userinfo is not None:
             raise Problem(MALFORMED, "the target of a request is a path, or http://host/path")
         host = self.url.partition(b"://")[2].partition(b"/")[0]
         own = [index for index, (name, _) in enumerate(self.headers) if name == b"host"]
-        if len(own) == 1:  # several are refused as they are
+        if len(own) == 1:  # several are kept, and refused
             self.headers[own[0]] = (b"host", host)
 
     def on_body(self, body: bytes) -> None:
-        """Take a piece of the body."""
+        """Append a piece of the body."""
         self._unread_bytes = 0
         if not self.cycle.response_complete:
             self.cycle.body += body
 
     def _hand_over(self) -> None:
-        """Let the app have what is here of a body; where that is little, read no more for a moment, and let it have both together."""
+        """Pass the available body to the app; if it is small, pause reading for a moment, and pass it together with what follows."""
         size_bytes = 0 if self.cycle.response_complete else len(self.cycle.body)
         if size_bytes > HIGH_WATER_LIMIT:
             self.flow.pause_reading()
@@ -382,7 +404,7 @@ class Protocol(HttpToolsProtocol):
             self.loop.call_later(GATHER_S, self._gathered)
 
     def _gathered(self) -> None:
-        """Let the app have what was gathered, and read on."""
+        """Pass the gathered body to the app, and resume reading."""
         self._gathering = False
         if self.cycle.body:
             self.cycle.message_event.set()
@@ -390,7 +412,7 @@ class Protocol(HttpToolsProtocol):
             self.flow.resume_reading()
 
     def on_message_complete(self) -> None:
-        """Let the app have the end of the request, unless the parser stops at an upgrade."""
+        """Signal the end of the request to the app, unless the parser stops at an upgrade."""
         if self._in_body:
             self._in_body = False
             cycle = self.cycle
@@ -425,7 +447,7 @@ class Protocol(HttpToolsProtocol):
         return cycle
 
     def _takes_upgrade(self) -> bool:
-        """Say if a request asks for a WebSocket as RFC 6455, section 4.1 has it, and the app opens any."""
+        """Return whether a request asks for a WebSocket as in RFC 6455, section 4.1, and the app accepts any."""
         if not getattr(self._app, "upgrades", False):
             return False
         scope, fields = cast("Scope", self.scope), dict(self.headers)
@@ -434,7 +456,7 @@ class Protocol(HttpToolsProtocol):
         return handshake and bodiless and fields[b"upgrade"].lower() == b"websocket"
 
     def _upgrade(self) -> None:
-        """Ask the app for a WebSocket; nothing more is read until it takes the connection."""
+        """Ask the app for a WebSocket; nothing more is read until it takes over the connection."""
         self.flow.pause_reading()
         self.cycle = cycle = self._cycle(Upgrade, keep_alive=False)
         cast("dict[str, Any]", self.scope)["take"] = cycle.take
@@ -449,7 +471,7 @@ class Protocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, self._app)
 
     def on_response_complete(self) -> None:
-        """The answer is written: on to the next request. Idle connections are looked at by `expire`, without a timer for each answer."""
+        """Go on to the next request after a response. `expire` checks idle connections, so that no response needs a timer."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
@@ -462,8 +484,10 @@ class Protocol(HttpToolsProtocol):
             self.idle_since = self.loop.time()
 
     def _refuse(self, problem: Problem) -> None:
-        """Answer the request that is being read with a problem, after those before it, and read no more: where the next one would
-        begin is not known."""
+        """Respond to the request that is being read with a problem, after the requests before it, and stop reading.
+
+        The beginning of the next request is unknown.
+        """
         self.refused_since, self.head_since = self.loop.time(), inf
         cycle = cast("Cycle | None", self.cycle)
         answer = self._answer(problem)
@@ -474,19 +498,19 @@ class Protocol(HttpToolsProtocol):
         elif cycle is None or (cycle.response_complete and not self.pipeline):
             self._end(answer)
         else:
-            if self._in_body:  # it waits, and is refused in its turn
+            if self._in_body:  # it is queued, and is refused in its turn
                 self.pipeline.popleft()
             self._last_answer = answer
 
     def _answer(self, problem: Problem) -> bytes:
-        """Return the answer to a request that no app has seen, and log it, since nothing else does."""
+        """Return the response to a request that no app has seen, and log it here, since no other code does."""
         request_id = str(uuid_utils.uuid7())
         about = {"request_id": request_id, "status": problem.kind.status, "reason": problem.detail}
         about["remote"] = self._remote()
         parser: Any = self.parser
-        method = parser.get_method().decode("ascii") if self.url else None
-        if method:
-            about |= {"method": method, "url": self.url.partition(b"?")[0].decode("ascii", "backslashreplace")}
+        method = parser.get_method().decode("ascii") if self._has_method else None
+        about |= {"method": method} if method else {}
+        about |= {"url": self.url.partition(b"?")[0].decode("ascii", "backslashreplace")} if self.url else {}
         log.warning("A request was refused before it was read", extra=about)
         status, headers, body = encoded(problem)
         if method == "HEAD":
@@ -498,7 +522,7 @@ class Protocol(HttpToolsProtocol):
         return b"".join([*lines, b"\r\n", body])
 
     def _remote(self) -> str:
-        """Return the address of the client whose request is being read, as the app finds it in what was read of the head."""
+        """Return the address of the client, as the app determines it from the part of the head that was read."""
         find: Callable[[Scope, dict[bytes, bytes]], str] | None = getattr(self._app, "remote", None)
         headers = cast("Headers | None", self.headers) or []
         if find:
@@ -506,7 +530,7 @@ class Protocol(HttpToolsProtocol):
         return self.client[0] if self.client else ""
 
     def _end(self, answer: bytes) -> None:
-        """Send a last answer, and close the connection once the client has read it."""
+        """Send a last response, and close the connection once the client has read it."""
         transport = cast("Corked", self.transport)
         transport.write(answer)
         transport.flush()
@@ -516,19 +540,19 @@ class Protocol(HttpToolsProtocol):
             transport.raw.write_eof()
 
     def shutdown(self) -> None:
-        """End a connection that serves no request, since the server ends."""
+        """Close a connection that serves no request, when the server stops."""
         if self.refused_since != inf and not self._last_answer:
             self.transport.close()
         else:
             super().shutdown()
 
     def pause_writing(self) -> None:
-        """The client takes an answer more slowly than it comes."""
+        """Record that the client reads a response more slowly than it is sent."""
         self.stalled_since = self.loop.time()
         super().pause_writing()
 
     def resume_writing(self) -> None:
-        """It has caught up."""
+        """Record that the client has caught up."""
         self.stalled_since = inf
         super().resume_writing()
 
@@ -547,25 +571,27 @@ class Protocol(HttpToolsProtocol):
 
 
 def size_bytes(name: bytes, value: bytes) -> int:
-    """Return what a field adds to a head."""
+    """Return the bytes of a field in a head."""
     return len(name) + len(value) + FIELD_BYTES
 
 
 class ServiceProtocol(Protocol):
-    """The gateway's connection to a service, with room for what the gateway adds to a head that it takes itself: Host once more, as
-    X-Forwarded-Host, and some short fields."""
+    """The gateway's connection to a service, with room for what the gateway adds to a head of the maximum size.
+
+    It adds Host once more, as X-Forwarded-Host, and some short fields.
+    """
 
     head_limit_bytes = 2 * HEAD_LIMIT_BYTES + 8 * 1024
     fields_limit = FIELDS_LIMIT + 20
 
 
 def check_version(version: str, headers: Headers, packet: bytes) -> None:
-    """Refuse a version that is not spoken here, and chunks in HTTP/1.0, which has none (RFC 9112, sections 2.3 and 6.1).
+    """Refuse an unsupported version, and chunks in HTTP/1.0, which has none (RFC 9112, sections 2.3 and 6.1).
 
     Args:
-        version: that the parser has read.
-        headers: of the request.
-        packet: that its head came with; the parser reads RTSP/1.0 as HTTP/1.0.
+        version: version that the parser has read.
+        headers: headers of the request.
+        packet: packet with the end of its head; the parser reads RTSP/1.0 as HTTP/1.0.
 
     Raises:
         Problem: 505 or 400.
@@ -577,11 +603,11 @@ def check_version(version: str, headers: Headers, packet: bytes) -> None:
 
 
 def problem_of(error: httptools.HttpParserError, packet: bytes) -> Problem:
-    """Return what the client gets when its request cannot be read.
+    """Return the problem for a request that cannot be parsed.
 
     Args:
-        error: of the parser.
-        packet: that begins with the request; nothing where it begins with another one, for the parser does not say where it stopped.
+        error: error of the parser.
+        packet: packet that begins with the request; empty if it begins with another one, since the parser does not report its position.
     """
     cause = error.__context__ if isinstance(error, httptools.HttpParserCallbackError) else error
     if isinstance(cause, Problem):

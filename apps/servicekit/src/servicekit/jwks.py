@@ -1,4 +1,4 @@
-"""Keys that tokens are verified by: JWK Sets (RFC 7517), from a file or from the URL of another issuer."""
+"""Keys that verify tokens: JWK Sets (RFC 7517), from a file or from the URL of another issuer."""
 
 import asyncio
 import json
@@ -22,11 +22,11 @@ ALGORITHMS: dict[tuple[str, str | None], str] = {
     ("EC", "P-256"): "ES256",
     ("OKP", "Ed25519"): "EdDSA",
 }
-"""The one algorithm that a key of each type and curve is used with, whatever a token says (RFC 8725, section 3.1)."""
+"""The only algorithm for a key of each type and curve, whatever a token says (RFC 8725, section 3.1)."""
 LEAST_SECRET_BYTES = 32
-"""RFC 7518, section 3.2: a key is not shorter than the hash."""
+"""Minimum bytes of a secret key, which is no shorter than the hash (RFC 7518, section 3.2)."""
 LEAST_RSA_BITS = 2048
-"""RFC 7518, section 3.3."""
+"""Minimum bits of an RSA key (RFC 7518, section 3.3)."""
 P = 2**255 - 19
 SMALL_ORDER = {0, 1, P - 1, P, P + 1} | {
     int.from_bytes(bytes.fromhex(y), "little")
@@ -35,17 +35,17 @@ SMALL_ORDER = {0, 1, P - 1, P, P + 1} | {
         "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
     )
 }
-"""Of points of order 8 and less, y as it can be written (https://eprint.iacr.org/2020/1244, table 6)."""
+"""All encodings of y of points of order 8 and less (https://eprint.iacr.org/2020/1244, table 6)."""
 REFRESH_S = 300.0
 LEAST_BETWEEN_S = 10.0
-"""Between two fetches, whoever asks: tokens with keys that nobody knows would be a way to make us fetch."""
+"""Minimum seconds between two fetches for any caller: otherwise tokens with unknown keys could trigger fetches."""
 FETCH_TIMEOUT_S = 5.0
 SET_LIMIT_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True)
 class Key:
-    """A key, and what it is used for."""
+    """A key, and its algorithm."""
 
     kid: str
     algorithm: str
@@ -56,11 +56,11 @@ Keys = dict[str, Key]
 
 
 def parse(text: str) -> Keys:
-    """The keys of a set, by `kid`, in its order.
+    """Return the keys of a set, by `kid`, in its order.
 
     Raises:
-        ValueError: it is no JWK Set, it is empty, two keys have one `kid`, or a key is too short or of a type that is not supported; with
-            which.
+        ValueError: the text is not a JWK Set, the set is empty, two keys have one `kid`, or a key is too short or of an unsupported type; the
+            message names the key.
     """
     found = by_kid(map(parsed, members(text)))
     if not found:
@@ -69,12 +69,12 @@ def parse(text: str) -> Keys:
 
 
 def parse_public(text: str) -> Keys:
-    """The public keys of a set that are good for signatures; others, which issuers publish for other ends, are passed over.
+    """Return the public keys of a set that verify signatures; keys that issuers publish for other purposes are skipped.
 
-    Secret and private keys are passed over too: published, they are nobody's secret.
+    Secret and private keys are skipped too: once published, they are not secret.
 
     Raises:
-        ValueError: it is no JWK Set, holds no such key, or two with one `kid`.
+        ValueError: the text is not a JWK Set, or the set has no such key, or two with one `kid`.
     """
     found: list[Key] = []
     for member in members(text):
@@ -94,7 +94,7 @@ def by_kid(keys: Iterable[Key]) -> Keys:
     """Return keys by `kid`.
 
     Raises:
-        ValueError: two have the same, and which one a token means cannot be said.
+        ValueError: two keys have the same `kid`, so a token's key would be ambiguous.
     """
     found: Keys = {}
     for key in keys:
@@ -105,16 +105,16 @@ def by_kid(keys: Iterable[Key]) -> Keys:
 
 
 def signs(member: dict[str, Any]) -> bool:
-    """Whether a public key is for signatures (RFC 7517, sections 4.2 and 4.3)."""
+    """Return whether a public key is for signatures (RFC 7517, sections 4.2 and 4.3)."""
     operations: Any = member.get("key_ops", ["verify"])
     return member.get("use", "sig") == "sig" and isinstance(operations, list) and "verify" in operations
 
 
 def members(text: str) -> list[dict[str, Any]]:
-    """The keys of a set as they are written.
+    """Return the keys of a set in their JSON form.
 
     Raises:
-        ValueError: it is no JWK Set.
+        ValueError: the text is not a JWK Set.
     """
     try:
         keys = json.loads(text, object_pairs_hook=unique)["keys"]
@@ -124,10 +124,10 @@ def members(text: str) -> list[dict[str, Any]]:
 
 
 def parsed(member: dict[str, Any]) -> Key:
-    """A key.
+    """Return a key from its JSON form.
 
     Raises:
-        ValueError: it is not one that can be used.
+        ValueError: the key cannot be used.
     """
     kid, kind = member.get("kid"), member.get("kty")
     algorithm = ALGORITHMS.get((str(kind), str(member["crv"]) if "crv" in member else None))
@@ -150,17 +150,17 @@ def parsed(member: dict[str, Any]) -> Key:
 
 
 def small_order(key: Any) -> bool:
-    """Whether an Ed25519 key is one of the few for which a signature can be made that fits any message."""
+    """Return whether an Ed25519 key is one of the few for which a signature that fits any message can be made."""
     raw = bytearray((key if isinstance(key, Ed25519PublicKey) else key.public_key()).public_bytes_raw())
-    raw[31] &= 0x7F  # the sign
+    raw[31] &= 0x7F  # the sign bit
     return int.from_bytes(raw, "little") in SMALL_ORDER
 
 
 class RemoteKeys:
-    """Public keys of another issuer; the last good ones are kept when they cannot be fetched.
+    """Public keys of another issuer; if they cannot be fetched, the last good ones stay.
 
     Args:
-        url: of the JWK Set.
+        url: URL of the JWK Set.
     """
 
     def __init__(self, url: str) -> None:
@@ -172,15 +172,15 @@ class RemoteKeys:
         self._loop: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Fetch them now, and again and again."""
+        """Start to fetch the keys periodically."""
         self._loop = background.start("keys of another issuer", self._follow)
 
     async def stop(self) -> None:
-        """Fetch them no more."""
+        """Stop fetching the keys."""
         await background.end(self._loop, self._fetching)
 
     async def refresh(self) -> bool:
-        """Fetch them, unless that was done just now; whether they are others than before. Who asks meanwhile waits for the same fetch."""
+        """Fetch the keys, unless that was done just now; return whether they have changed. Concurrent callers wait for the same fetch."""
         if self._fetching is None:
             if time.monotonic() - self._fetched_at < LEAST_BETWEEN_S:
                 return False
@@ -210,7 +210,7 @@ class RemoteKeys:
                     if len(text) > SET_LIMIT_BYTES:
                         raise ValueError(f"the JWK Set has more than {SET_LIMIT_BYTES} bytes")  # noqa: TRY301
             keys = parse_public(text.decode())
-        except Exception as error:  # noqa: BLE001 - whatever it is, the last good ones stay
+        except Exception as error:  # noqa: BLE001 - on any error, the last good keys stay
             self.problem = f"{self.url}: {type(error).__name__}: {error}"
             log.warning("Keys cannot be fetched; the last good ones stay", extra={"reason": self.problem})
         else:

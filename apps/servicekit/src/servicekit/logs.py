@@ -1,4 +1,4 @@
-"""Logs as JSON lines with RFC 3339 times, those of libraries included."""
+"""Logs as JSON lines with RFC 3339 times, including those of libraries."""
 
 import asyncio
 import logging
@@ -13,16 +13,16 @@ import orjson
 STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE
 current: ContextVar[dict[str, str]] = ContextVar("request")
-"""Fields of the request that is being served, for every line that is written meanwhile."""
+"""Fields of the request that is being served, for every line logged meanwhile."""
 _service = {"service": ""}
 _unwritten: list[bytes] = []
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, the request that is being served, and whatever `extra` holds."""
+    """Formatter of JSON lines with time, level, logger, message, the fields of the served request, and those in `extra`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line of a record."""
+        """Return the line of a record."""
         fields = vars(record)
         extra: dict[str, Any] = current.get({}) | {key: fields[key] for key in fields.keys() - STANDARD}
         if record.exc_info:
@@ -32,14 +32,14 @@ class JsonFormatter(logging.Formatter):
 
 
 def line(at_s: float, level: str, logger: str, message: str, fields: dict[str, Any]) -> bytes:
-    """One line.
+    """Return one line.
 
     Args:
         at_s: Unix time.
-        level: in lower case.
-        logger: name of it.
-        message: what happened.
-        fields: what belongs to it.
+        level: level in lower case.
+        logger: name of the logger.
+        message: description of the event.
+        fields: further fields.
     """
     fields = (
         {"time": rfc3339(int(at_s * 1000)), "level": level, "logger": logger, "message": message} | _service | fields
@@ -49,46 +49,51 @@ def line(at_s: float, level: str, logger: str, message: str, fields: dict[str, A
 
 @lru_cache(maxsize=16)
 def rfc3339(at_ms: int) -> str:
-    """A Unix time in milliseconds; many lines share one."""
+    """Return a Unix time in milliseconds as RFC 3339; cached, since many lines share one."""
     return f"{to_the_second(at_ms // 1000)}.{at_ms % 1000:03d}Z"
 
 
 @lru_cache(maxsize=2)
 def to_the_second(second: int) -> str:
-    """A time without its fraction."""
+    """Return a Unix time in seconds as RFC 3339, without the time zone."""
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
+@lru_cache(maxsize=16)
+def beginning(at_ms: int, message: str) -> bytes:
+    """Return the beginning of a line about a request; cached, since many lines share one."""
+    return f'{{"time":"{rfc3339(at_ms)}","level":"info","logger":"request","message":"{message}",'.encode()
+
+
 def members(fields: dict[str, Any]) -> bytes:
-    """Fields for `event`, encoded once for several lines; the service's name is among them."""
+    """Return fields for `event`, encoded once for several lines; the service's name is among them."""
     return orjson.dumps(_service | fields)[1:-1]
 
 
 def event(at_s: float, message: str, fields: bytes) -> None:
-    """Write a line about a request: as a logger would, at a fifth of the time, which every request takes twice.
+    """Log a line about a request: as a logger would, in a fifth of the time, which every request spends twice.
 
-    What is written while the event loop does one round leaves in one go.
+    Lines of one iteration of the event loop are written together.
 
     Args:
         at_s: Unix time.
-        message: what happened; plain ASCII.
-        fields: what belongs to it, as `members` gives it.
+        message: description of the event, in plain ASCII.
+        fields: further fields, as `members` returns them.
     """
     if not _unwritten:
         asyncio.get_running_loop().call_soon(write)
-    head = f'{{"time":"{rfc3339(int(at_s * 1000))}","level":"info","logger":"request","message":"{message}",'
-    _unwritten.append(head.encode() + fields + b"}\n")
+    _unwritten.append(beginning(int(at_s * 1000), message) + fields + b"}\n")
 
 
 def write() -> None:
-    """Write the events that wait for it."""
+    """Write the buffered lines."""
     sys.stdout.write(b"".join(_unwritten).decode())
     sys.stdout.flush()
     _unwritten.clear()
 
 
 def configure(service: str) -> None:
-    """Send every log of the process to standard output as JSON, with the service's name."""
+    """Send all logs of the process to standard output as JSON, with the service's name."""
     _service["service"] = service
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonFormatter())

@@ -1,4 +1,4 @@
-"""Migrations of a service's tables: Alembic revisions, with a history of the service's own in the database that services share."""
+"""Migrations of a service's tables: Alembic revisions, with a history per service in the database that the services share."""
 
 import asyncio
 import importlib.resources
@@ -24,39 +24,39 @@ from servicekit.settings import Database, DatabaseSettings, SettingsError, load_
 
 log = logging.getLogger("migrate")
 LOCK = 0x75736572
-"""One for all services of a database: indexes that two of them build at once, CONCURRENTLY, would wait for each other."""
+"""Key of the advisory lock, one for all services of a database: two concurrent CREATE INDEX CONCURRENTLY would wait for each other."""
 LOOK_EVERY_S = 0.5
 WAIT_S = 120.0
 REFUSED = {"InvalidCatalogNameError", "InvalidPasswordError", "InvalidAuthorizationSpecificationError"}
-"""Errors of asyncpg that waiting does not cure."""
+"""Errors of asyncpg for which waiting does not help."""
 
 
 class MigrationError(Exception):
-    """The database is not one that this release can migrate: what is in the way, and what to do."""
+    """Error for a database that this release cannot migrate: the obstacle, and the remedy."""
 
 
 @dataclass(frozen=True)
 class History:
-    """Revisions of a service, and the tables in which its database says which of them it has.
+    """Revisions of a service, and the tables in which its database records them.
 
     Args:
-        package: of the service; its revisions are in <package>/migrations/versions.
+        package: package of the service; its revisions are in <package>/migrations/versions.
     """
 
     package: str
 
     @property
     def version(self) -> str:
-        """Alembic's table: the newest revision."""
+        """Return the name of Alembic's table, which holds the newest revision."""
         return f"alembic_version_{self.package}"
 
     @property
     def applied(self) -> str:
-        """Table of every revision that was applied, by which an earlier release knows that a later one follows from it."""
+        """Return the name of the table of all applied revisions, from which an earlier release learns that a later revision follows from its own."""
         return f"alembic_applied_{self.package}"
 
     def config(self) -> Config:
-        """Return how Alembic finds the revisions."""
+        """Return Alembic's configuration, with the location of the revisions."""
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         config.set_main_option("path_separator", "newline")
@@ -66,11 +66,11 @@ class History:
 
 
 def run(model: type[DatabaseSettings], package: str, takes_over: str | None = None) -> None:
-    """Migrate a service's tables, or end with exit code 1 and the reason.
+    """Migrate a service's tables, or exit with code 1 and the reason.
 
     Args:
-        model: settings of the service.
-        package: of the service.
+        model: model of the service's settings.
+        package: package of the service.
         takes_over: table with the history from before each service had its own.
     """
     settings = load_or_exit(model, os.environ, sys.argv[1:])
@@ -81,16 +81,16 @@ def run(model: type[DatabaseSettings], package: str, takes_over: str | None = No
         refuse(error)
     except (MigrationError, DBAPIError, OSError) as error:
         reason: Any = getattr(error, "orig", None) or error
-        log.error("The migration failed", extra={"reason": str(reason)})  # noqa: TRY400 - the reason says it
+        log.error("The migration failed", extra={"reason": str(reason)})  # noqa: TRY400 - the reason is sufficient
         sys.exit(1)
 
 
 async def migrate(settings: Database, history: History, takes_over: str | None) -> None:
-    """Run what is missing, under a lock that a second run waits for.
+    """Apply the missing revisions, under a lock that a concurrent run waits for.
 
     Raises:
-        DBAPIError, OSError: the database was away for WAIT_S seconds, or refused a statement.
-        MigrationError: its schema is not one that this release knows.
+        DBAPIError, OSError: the database was unreachable for WAIT_S seconds, or refused a statement.
+        MigrationError: this release does not know the state of its schema.
     """
     url = URL.create(
         "postgresql+asyncpg",
@@ -105,7 +105,7 @@ async def migrate(settings: Database, history: History, takes_over: str | None) 
         await wait_for(engine)
         async with engine.connect() as connection:
             await take_lock(connection)
-            # The version that serves goes on serving: a table that is in use is not waited for at the head of its queue for long.
+            # The running version keeps serving: a migration must not block a table's lock queue for long.
             await connection.execute(text("SET lock_timeout = '5s'"))
             await connection.commit()
             await connection.run_sync(upgrade, history, takes_over)
@@ -117,7 +117,7 @@ async def wait_for(engine: AsyncEngine) -> None:
     """Return once the database accepts connections.
 
     Raises:
-        DBAPIError, OSError: it did not within WAIT_S seconds, or refused us.
+        DBAPIError, OSError: it did not within WAIT_S seconds, or refused the login.
     """
     end, said = time.monotonic() + WAIT_S, ""
     while True:
@@ -135,16 +135,16 @@ async def wait_for(engine: AsyncEngine) -> None:
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error, and what it came from."""
+    """Yield an error and its chain of causes."""
     while error is not None:
         yield error
         error = error.__cause__
 
 
 async def take_lock(connection: AsyncConnection) -> None:
-    """Return once no other run holds the lock, which the session then holds, outside any transaction.
+    """Return once the session holds the lock, outside any transaction.
 
-    A statement that waits for it, or a transaction that stays open, would be waited for by CREATE INDEX CONCURRENTLY of the run that holds it.
+    A statement that waits for the lock, or an open transaction, would block a CREATE INDEX CONCURRENTLY of the run that holds it.
     """
     said = False
     while not await connection.scalar(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": LOCK}):
@@ -157,21 +157,23 @@ async def take_lock(connection: AsyncConnection) -> None:
 
 
 def upgrade(connection: Connection, history: History, takes_over: str | None = None) -> None:
-    """Bring the schema to the newest revision; one that a later release has brought further stays as it is.
+    """Migrate the schema to the newest revision; a schema that a later release has migrated further stays as it is.
 
     Raises:
-        MigrationError: it is at a revision that does not follow from ours.
+        MigrationError: the schema is at a revision that does not follow from this release's.
     """
     config = history.config()
     scripts = ScriptDirectory.from_config(config)
     with connection.begin():
-        connection.execute(text(f"CREATE TABLE IF NOT EXISTS {history.applied} (revision text PRIMARY KEY)"))
+        # Without IF NOT EXISTS, which looks at the first schema of the search_path alone, and would hide a table in another.
+        if not kind_of(connection, history.applied):
+            connection.execute(text(f"CREATE TABLE {history.applied} (revision text PRIMARY KEY)"))
         if takes_over and kind_of(connection, takes_over) == "r" and not kind_of(connection, history.version):
             take_over(connection, history, scripts, takes_over)
         unknown = found(connection, history.version) - known(scripts)
         applied = {row.revision for row in connection.execute(text(f"SELECT revision FROM {history.applied}"))}
     if unknown and set(scripts.get_heads()) <= applied:
-        # A release that was rolled back: every revision leaves the schema good for the release before it.
+        # This release was rolled back to: every revision leaves the schema compatible with the release before it.
         log.warning("The schema is ahead of this release: it stays as it is", extra={"revisions": sorted(unknown)})
         return
     if unknown:
@@ -194,12 +196,12 @@ def upgrade(connection: Connection, history: History, takes_over: str | None = N
 
 
 def take_over(connection: Connection, history: History, scripts: ScriptDirectory, shared: str) -> None:
-    """Make the table of all services' history this service's own.
+    """Rename the history table that all services shared to this service's own.
 
-    A view stays in its place: a release from before, when it is rolled back to, finds its revision there and has nothing to do.
+    A view with the old name replaces it: an earlier release, after a rollback, finds its revision there and has nothing to do.
 
     Raises:
-        MigrationError: what the table holds is not this service's.
+        MigrationError: the table holds the history of another service.
     """
     versions = found(connection, shared)
     if unknown := versions - known(scripts):
@@ -216,13 +218,13 @@ def take_over(connection: Connection, history: History, scripts: ScriptDirectory
 
 
 def kind_of(connection: Connection, name: str) -> str | None:
-    """Return of which kind a relation is, as pg_class has it; None where there is none of that name."""
+    """Return the kind of a relation, as in pg_class.relkind; None if there is none of that name."""
     kind = connection.scalar(text("SELECT relkind::text FROM pg_class WHERE oid = to_regclass(:name)"), {"name": name})
     return str(kind) if kind else None
 
 
 def found(connection: Connection, table: str) -> set[str]:
-    """Return the newest revisions that a table of Alembic's holds; none where it is not there."""
+    """Return the newest revisions in a table of Alembic's; none if the table does not exist."""
     return set(MigrationContext.configure(connection, opts={"version_table": table}).get_current_heads())
 
 

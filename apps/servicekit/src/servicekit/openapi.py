@@ -12,19 +12,19 @@ from servicekit.problems import ProblemDetails
 
 REF = "#/components/schemas/{model}"
 INDEX = "/openapi.json"
-"""Where a service tells which documents it has: {"documents": [path, …]}. The gateway asks every service there."""
+"""Path of a service's index of documents: {"documents": [path, …]}. The gateway requests it from every service."""
 FASTAPIS = {"HTTPValidationError", "ValidationError"}
-"""FastAPI's own form of validation errors, which nobody gets: every error is a problem."""
+"""Schemas of FastAPI's own validation errors, which are never sent: every error is a problem."""
 
 
 def document(app: FastAPI, title: str, version: str, prefix: str, servers: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The document of the operations below a path.
+    """Return the document of the operations below a path.
 
     Args:
-        app: that serves them.
-        title: of the document.
-        version: of the API.
-        prefix: path that they have in common.
+        app: app that serves them.
+        title: title of the document.
+        version: version of the API.
+        prefix: common prefix of their paths.
         servers: URLs at which the API is served.
     """
     routes = [route for route in app.routes if isinstance(route, APIRoute) and route.path.startswith(prefix)]
@@ -48,10 +48,10 @@ def document(app: FastAPI, title: str, version: str, prefix: str, servers: tuple
 
 
 def router(documents: dict[str, Callable[[], dict[str, Any]]]) -> APIRouter:
-    """The router of documents, and of the index of them.
+    """Return the router of documents and their index.
 
     Args:
-        documents: what makes each, by the path that it is served at.
+        documents: functions that return the documents, by the path at which each is served.
     """
     routes = APIRouter(include_in_schema=False)
     routes.add_api_route(INDEX, lambda: {"documents": list(documents)}, response_model=None)

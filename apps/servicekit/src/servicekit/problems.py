@@ -1,4 +1,4 @@
-"""Errors as application/problem+json (RFC 9457), from one place."""
+"""Errors as application/problem+json (RFC 9457), defined in one place."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Kind:
 
     @property
     def uri(self) -> str:
-        """The problem's `type`."""
+        """Return the problem's `type`."""
         return f"/problems/{self.slug}"
 
 
@@ -52,9 +52,9 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's word
     """An error for the client.
 
     Args:
-        kind: of problem.
-        detail: what happened, and what to do.
-        headers: of the answer.
+        kind: kind of problem.
+        detail: description of the error, and a remedy.
+        headers: headers of the response.
         extension: further members.
     """
 
@@ -66,7 +66,7 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's word
         self.extension = extension
 
     def body(self) -> dict[str, Any]:
-        """The members of the problem."""
+        """Return the members of the problem."""
         return {
             "type": self.kind.uri,
             "title": self.kind.title,
@@ -95,7 +95,7 @@ class ProblemDetails(BaseModel):
 
 
 def documented(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
-    """The kinds of problem that an operation may answer with, for its OpenAPI document."""
+    """Return the OpenAPI responses for the kinds of problem that an operation may respond with."""
     by_status: dict[int | str, dict[str, Any]] = {}
     for kind in sorted(kinds, key=lambda k: (k.status, k.slug)):
         content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}, "examples": {}}}
@@ -107,22 +107,22 @@ def documented(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
 
 
 def unavailable(detail: str, retry_after_s: int = 1) -> Problem:
-    """503: something that this service needs is away for a moment."""
+    """Return problem 503: a dependency is temporarily unavailable."""
     return Problem(UNAVAILABLE, detail, {"Retry-After": str(retry_after_s)})
 
 
 def internal() -> Problem:
-    """Return 500: an unexpected error."""
+    """Return problem 500: an unexpected error."""
     return Problem(INTERNAL, "this request met an error that is ours; it has been logged")
 
 
 def respond(problem: Problem) -> JSONResponse:
-    """The answer to a request that met a problem."""
+    """Return the response for a problem."""
     return JSONResponse(problem.body(), problem.kind.status, problem.headers, media_type=MEDIA_TYPE)
 
 
 def handle(app: FastAPI) -> None:
-    """Make every error of an app a problem."""
+    """Turn every error of an app into a problem."""
 
     async def on_problem(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, Problem)  # noqa: S101 - narrows for the type checker
@@ -142,7 +142,7 @@ def handle(app: FastAPI) -> None:
         return respond(of_validation(error.errors()))
 
     async def on_unexpected(_: Request, __: Exception) -> JSONResponse:
-        return respond(internal())  # Starlette raises the error once more, and Observed logs it
+        return respond(internal())  # Starlette raises the error again, and Observed logs it
 
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(HTTPException, on_http)
@@ -151,18 +151,18 @@ def handle(app: FastAPI) -> None:
 
 
 def allowed(app: FastAPI, request: Request) -> set[str]:
-    """Return every method that a path has, and HEAD where it has GET (`bodies.Head`); the router itself names those of one route only."""
+    """Return every method of a path, with HEAD if it has GET (`bodies.Head`); the router itself names the methods of one route only."""
     matching = (route for route in app.routes if route.matches(request.scope)[0] is not Match.NONE)
     methods = {method for route in matching for method in getattr(route, "methods", None) or ()}
     return methods | {"HEAD"} if "GET" in methods else methods
 
 
 ERRORS_LIMIT = 100
-"""Of wrong fields that an answer names: a body can hold thousands."""
+"""Maximum wrong fields that a response names: a body can hold thousands."""
 
 
 def of_validation(errors: Sequence[Any]) -> Problem:
-    """400 where the request is malformed (path, header, JSON), 428 where its precondition is missing, 422 where its fields are wrong."""
+    """Return problem 400 if the request is malformed (path, header, JSON), 428 if its precondition is missing, 422 if its fields are wrong."""
     found = [
         {"field": ".".join(str(part) for part in e["loc"][1:]) or str(e["loc"][0]), "problem": e["msg"]}
         for e in errors[:ERRORS_LIMIT]

@@ -1,4 +1,4 @@
-"""Registration in Consul: kept up while the service lives, taken back before it stops."""
+"""Registration in Consul: maintained while the service runs, removed before it stops."""
 
 import asyncio
 import logging
@@ -13,15 +13,15 @@ from servicekit import background, metrics
 from servicekit.settings import Registry
 
 log = logging.getLogger(__name__)
-CHECK = {"interval": "10s", "timeout": "5s", "deregister": "1m"}  # Consul's minimum for deregistering is a minute
+CHECK = {"interval": "10s", "timeout": "5s", "deregister": "1m"}  # a minute is Consul's minimum for deregistering
 LOOK_EVERY_S = 5.0
-"""How often the agent is asked whether it still knows the instance: one that lost its state has forgotten it."""
+"""Seconds between two checks that the agent still knows the instance: an agent that lost its state does not."""
 CALL_TIMEOUT_S = 3.0
 
 
 @asynccontextmanager
 async def client(agent: Registry) -> AsyncGenerator[Any]:
-    """A client of the Consul agent, made inside the running loop as its sessions must be."""
+    """Yield a client of the Consul agent, created inside the running loop as its sessions must be."""
     host, _, port = agent.address.rpartition(":")
     token = agent.token.get_secret_value() or None
     connection: Any = consul.aio.Consul(host=host, port=int(port), token=token, verify=False)
@@ -35,11 +35,11 @@ class Registration:
     """One instance of a service in Consul.
 
     Args:
-        agent: of Consul.
+        agent: Consul agent.
         service: name of the service.
         instance: id of this instance; unique in Consul.
-        address: where the instance is reached.
-        port: on which.
+        address: address of the instance.
+        port: port of the instance.
     """
 
     def __init__(self, agent: Registry, service: str, instance: str, address: str, port: int) -> None:
@@ -52,22 +52,22 @@ class Registration:
         self._loop: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Register now, and again whenever the agent has forgotten; one that is away is tried again."""
+        """Start to register, again whenever the agent has forgotten the instance; failures are retried."""
         self._loop = background.start("registration", self._keep)
 
     async def check(self) -> None:
-        """Raise when the last try to register failed."""
+        """Raise if the last attempt to register failed."""
         if self._problem:
             raise ConnectionError(self._problem)
 
     async def stop(self) -> None:
-        """Leave Consul; done before the listener closes, so that no one is sent to a closed port."""
+        """Deregister from Consul, before the listener closes, so that no request is sent to a closed port."""
         await background.end(self._loop)
         self._set("deregistered")
         try:
             async with asyncio.timeout(CALL_TIMEOUT_S), client(self.agent) as connection:
                 await connection.agent.service.deregister(self.instance)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the service ends
+        except Exception as error:  # noqa: BLE001 - on any error, the service stops
             about = {"instance": self.instance, "url": self.agent.address, "reason": f"{type(error).__name__}: {error}"}
             log.warning("Could not deregister; Consul's check will do it", extra=about)
         else:
@@ -76,10 +76,10 @@ class Registration:
     async def _keep(self) -> None:
         while True:
             try:
-                # A connection of its own each time: one that is kept stays with an agent that is being replaced.
+                # A new connection each time: a kept one would stay with an agent that is being replaced.
                 async with asyncio.timeout(CALL_TIMEOUT_S), client(self.agent) as connection:
                     await self._register_if_unknown(connection)
-            except Exception as error:  # noqa: BLE001 - tried again, whatever it is
+            except Exception as error:  # noqa: BLE001 - any error is retried
                 reason = f"{type(error).__name__}: {error}"
                 if self._problem != reason:
                     log.warning("Could not register", extra={"reason": reason})
@@ -96,7 +96,7 @@ class Registration:
         check: Any = Check.http(  # pyright: ignore[reportUnknownMemberType]
             f"http://{self.address}:{self.port}/health", **CHECK
         )
-        check["Status"] = "passing"  # it listens; the first check may be ten seconds away
+        check["Status"] = "passing"  # the service listens; the first check may be ten seconds away
         await connection.agent.service.register(
             self.service, service_id=self.instance, address=self.address, port=self.port, check=check
         )

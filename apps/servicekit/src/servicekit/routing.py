@@ -1,4 +1,4 @@
-"""Routes of an API: FastAPI's, with what holds for every one of them in front."""
+"""Routes of an API: FastAPI's, preceded by checks that apply to all of them."""
 
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
@@ -14,25 +14,25 @@ from servicekit.problems import MALFORMED_HEADER, UNSUPPORTED_MEDIA_TYPE, Proble
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 SINGLETONS = frozenset((b"authorization", b"content-type", b"idempotency-key"))
-"""Fields of one value that the API reads: of two, each program would take another one (RFC 9110, section 5.3)."""
+"""Fields with a single value that the API reads: given two, programs would differ in which one they use (RFC 9110, section 5.3)."""
 
 
 class JsonRequest(Request):
-    """A request with a body of JSON by its RFC; FastAPI makes a problem of an error."""
+    """A request with a body of strict JSON; FastAPI turns an error into a problem."""
 
     async def json(self) -> Any:
-        """Return what the body holds."""
+        """Return the value of the body."""
         return parse_json(await self.body())
 
 
 class ApiRoute(APIRoute):
-    """A route that first asks who is calling (`app.state.verifier`), then whether the body is said to be JSON.
+    """A route that first authenticates the caller (`app.state.verifier`), then checks that the body is declared as JSON.
 
     The claims of the caller's token are in `request.state.claims`.
     """
 
     def get_route_handler(self) -> Handler:
-        """The handler of a request."""
+        """Return the handler of a request."""
         answer = self.answering()
         accepted = ("application/json", *(["application/merge-patch+json"] if "PATCH" in (self.methods or ()) else []))
         has_body = self.body_field is not None
@@ -50,12 +50,12 @@ class ApiRoute(APIRoute):
         return handle
 
     def answering(self) -> Handler:
-        """What comes after."""
+        """Return the handler that follows the checks."""
         return super().get_route_handler()
 
 
 def refuse_repeated(request: Request) -> None:
-    """Refuse a request that has a field of one value more than once.
+    """Refuse a request that repeats a field with a single value.
 
     Raises:
         Problem: 400, with the field's name.
@@ -67,10 +67,10 @@ def refuse_repeated(request: Request) -> None:
 
 
 def check_content(request: Request, accepted: Sequence[str]) -> None:
-    """Refuse a body that is of no accepted media type, or encoded (RFC 9110, sections 8.4 and 15.5.16).
+    """Refuse a body with an unaccepted media type, or a content coding (RFC 9110, sections 8.4 and 15.5.16).
 
     Raises:
-        Problem: 415, with what is accepted.
+        Problem: 415, with the accepted ones.
     """
     sent = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if sent not in accepted:
@@ -83,13 +83,13 @@ def check_content(request: Request, accepted: Sequence[str]) -> None:
 
 
 class DirectRoute(ApiRoute):
-    """A route whose endpoint gets the request and the path's parameters as they are: FastAPI documents it, and spends no time on it.
+    """A route whose endpoint gets the request and the raw path parameters: FastAPI documents it, but spends no time on it.
 
-    For the few routes that are asked most. Other parameters of the endpoint have defaults, and are there to be documented.
+    It is for the few most frequent routes. Other parameters of the endpoint have defaults, and exist only for the document.
     """
 
     def answering(self) -> Handler:
-        """The endpoint itself."""
+        """Return a handler that calls the endpoint directly."""
         endpoint = self.endpoint
 
         async def answer(request: Request) -> Response:
@@ -99,7 +99,7 @@ class DirectRoute(ApiRoute):
 
 
 def app(title: str, lifespan: Lifespan[FastAPI]) -> FastAPI:
-    """An app that serves no documents, and leaves observing to `observation`, which is there for the gateway's proxy as well."""
+    """Return an app that serves no documents, and leaves observation to `observation`, which also covers the gateway's proxy."""
     unobserved: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
     return FastAPI(
         title=title,
@@ -108,13 +108,13 @@ def app(title: str, lifespan: Lifespan[FastAPI]) -> FastAPI:
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
-        redirect_slashes=False,  # to a URL made of Host, which a client may choose; a path with one slash more is another path
+        redirect_slashes=False,  # a redirect's URL would contain Host, which a client may choose; a path with an extra slash is another path
     )
 
 
 def add(app: FastAPI, routes: APIRouter) -> None:
     """Add a router's routes to an app, each with its whole path.
 
-    FastAPI's own include_router nests routers, which takes time at every request, and leaves metrics and logs with half the path.
+    FastAPI's own include_router nests routers, which takes time at every request, and gives metrics and logs only half the path.
     """
     app.router.routes.extend(routes.routes)

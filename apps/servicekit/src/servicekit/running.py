@@ -1,4 +1,4 @@
-"""What every service behind the gateway is run with."""
+"""Start of every service behind the gateway."""
 
 import socket
 from collections.abc import Callable
@@ -20,8 +20,8 @@ def run(settings: ServiceSettings, create_app: Callable[[Registration, Verifier]
     """Run a service until SIGTERM or SIGINT.
 
     Args:
-        settings: of the service.
-        create_app: makes its app, with a registration that can be asked for its health, and what verifies tokens.
+        settings: settings of the service.
+        create_app: function that creates its app from the registration, for health checks, and the verifier of tokens.
     """
     service, server = settings.service, settings.server
     logs.configure(service.name)

@@ -1,4 +1,4 @@
-"""Runs a service: one process, one event loop, and an order in which to leave."""
+"""Serving of an app: one process, one event loop, and an ordered shutdown."""
 
 import asyncio
 import gc
@@ -25,13 +25,13 @@ from servicekit.http1 import KEEP_ALIVE_S, Protocol
 from servicekit.settings import SettingsError, refuse
 
 DRAIN_S = 25
-"""For requests in flight; below the pod's grace period less its preStop."""
+"""Seconds for requests in flight at shutdown; less than the pod's grace period minus its preStop."""
 SETTLE_S = 1.0
-"""For callers to hear of the leaving before the listener closes; meanwhile every answer ends its connection."""
+"""Seconds for callers to learn of the shutdown before the listener closes; meanwhile every response closes its connection."""
 
 
 class Server(uvicorn.Server):
-    """uvicorn, with something to do once it listens, and between SIGTERM and the closing of the listener."""
+    """uvicorn with hooks: one once it listens, and one between SIGTERM and the closing of the listener."""
 
     def __init__(
         self, config: uvicorn.Config, join: Callable[[], Awaitable[None]], leave: Callable[[], Awaitable[None]]
@@ -44,14 +44,14 @@ class Server(uvicorn.Server):
         """Start to listen, and then join the registry."""
         asyncio.get_running_loop().set_exception_handler(background.on_lost)
         await super().startup(sockets)
-        # What is there by now is there for good: looking at it again and again would be pauses.
+        # Objects that exist by now are permanent: collecting them repeatedly would cause pauses.
         gc.collect()
         gc.freeze()
         if not self.should_exit:
             await self.join()
 
     async def on_tick(self, counter: int) -> bool:
-        """Look at the connections once a second."""
+        """Expire connections once a second."""
         if counter % 10 == 0:
             now = asyncio.get_running_loop().time()
             for connection in cast("list[Protocol]", list(self.server_state.connections)):
@@ -61,7 +61,7 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         """Leave the registry first, then stop listening and drain."""
         await self.leave()
-        # A new list: uvicorn hands the list itself to requests that are being served.
+        # A new list: uvicorn passes the list itself to requests in progress.
         self.server_state.default_headers = [*self.server_state.default_headers, (b"connection", b"close")]
         await asyncio.sleep(SETTLE_S)
         await super().shutdown(sockets)
@@ -75,15 +75,15 @@ def serve(
     leave: Callable[[], Awaitable[None]],
     protocol: type[Protocol] = Protocol,
 ) -> None:
-    """Serve until SIGTERM or SIGINT; end with exit code 2 where the port cannot be had.
+    """Serve until SIGTERM or SIGINT; exit with code 2 if the port cannot be bound.
 
     Args:
-        app: the ASGI app.
+        app: ASGI app.
         host: address to listen on.
-        port: to listen on.
-        join: called once it listens.
-        leave: called before the listener closes.
-        protocol: of connections.
+        port: port to listen on.
+        join: function called once the server listens.
+        leave: function called before the listener closes.
+        protocol: protocol class of connections.
     """
     allow_descriptors()
     try:
@@ -94,21 +94,21 @@ def serve(
 
 
 def bound(host: str, port: int) -> list[socket]:
-    """Return sockets with every address of a host, which do not listen yet.
+    """Return sockets bound to every address of a host; they do not listen yet.
 
     Raises:
-        SettingsError: the port cannot be had, or the host has no address here.
+        SettingsError: the port cannot be bound, or the host has no address on this machine.
     """
     sockets: list[socket] = []
     try:
         found = getaddrinfo(host, port, type=SOCK_STREAM, flags=AI_PASSIVE)
-        # localhost is ::1 too, whatever the system has.
+        # localhost resolves to ::1 too, whether or not the system has IPv6.
         usable = [each for each in found if each[0] != AF_INET6 or has_ipv6()] or found
         for family, kind, protocol, _, address in dict.fromkeys(usable):
             sockets.append(socket(family, kind, protocol))
             sockets[-1].setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
             if family == AF_INET6:
-                sockets[-1].setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, 1)  # as asyncio does: 0.0.0.0 is another setting
+                sockets[-1].setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, 1)  # as asyncio does: 0.0.0.0 is a separate setting
             sockets[-1].bind(address)
     except OSError as error:
         for each in sockets:
@@ -118,7 +118,7 @@ def bound(host: str, port: int) -> list[socket]:
 
 
 def has_ipv6() -> bool:
-    """Whether this system has an address of IPv6."""
+    """Return whether this system has an IPv6 address."""
     try:
         with socket(AF_INET6, SOCK_STREAM) as probe:
             probe.bind(("::1", 0))
@@ -128,7 +128,7 @@ def has_ipv6() -> bool:
 
 
 def allow_descriptors() -> None:
-    """Allow as many open files, and so connections, as the system does at most.
+    """Raise the limit of open files, and so of connections, to the system's maximum.
 
     The soft limit of 1,024 that systemd and containers start with is for programs that use select(2)
     (https://0pointer.net/blog/file-descriptor-limits.html); idle connections of one client would use it up for all.
@@ -138,7 +138,7 @@ def allow_descriptors() -> None:
 
 
 def configured(app: App, host: str, port: int, protocol: type[Protocol] = Protocol) -> uvicorn.Config:
-    """How uvicorn serves an app."""
+    """Return uvicorn's configuration for an app."""
     return uvicorn.Config(
         app,
         host=host,

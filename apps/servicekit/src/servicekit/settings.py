@@ -1,4 +1,4 @@
-"""Settings of a service: defaults, overruled by config.yaml, overruled by APP_… in the environment."""
+"""Settings of a service: defaults, overridden by config.yaml, overridden by APP_… in the environment."""
 
 import difflib
 import json
@@ -28,19 +28,19 @@ PREFIX = "APP"
 PRINT = "--print-config"
 KEY = re.compile(r"[\w.-]{1,80}", re.ASCII)
 HARMLESS = re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]{1,9})?|true|false", re.ASCII | re.IGNORECASE)
-"""A number or a boolean: of whatever else is wrong, nothing is shown, since it may be a password in the wrong place."""
+"""Pattern of a number or a boolean: no other wrong value is shown, since it may be a misplaced password."""
 
 
 PATH = re.compile(r"\.{0,2}/[\w./-]*", re.ASCII)
-"""What is surely a path."""
+"""Pattern of a text that is certainly a path."""
 
 
 class SettingsError(Exception):
-    """A setting that is wrong: its key, what is wrong with it, and where it came from."""
+    """Error for an invalid setting: its key, the reason, and its source."""
 
 
 class Settings(BaseModel):
-    """Common to every table of settings."""
+    """Base of every table of settings."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -55,12 +55,12 @@ class Settings(BaseModel):
 
 
 class Server(Settings):
-    """Where the service listens."""
+    """The address and limits of the service's listener."""
 
     host: Host = "0.0.0.0"  # noqa: S104 - a pod is reached from outside itself
     port: int = Field(default=8080, ge=1, le=65535)
     body_limit_bytes: int = Field(default=64 * 1024, ge=1)
-    """The largest request body that is accepted."""
+    """Maximum bytes of a request body."""
 
 
 class Registry(Settings):
@@ -68,45 +68,45 @@ class Registry(Settings):
 
     address: HostAndPort = "localhost:8500"
     token: SecretStr = SecretStr("")
-    """Empty: the agent asks for none."""
+    """ACL token; empty if the agent requires none."""
 
 
 ServiceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
-"""In Consul, in metrics and in logs."""
+"""Name of a service in Consul, in metrics and in logs."""
 
 
 class Service(Settings):
-    """What the service is called, and where others reach it."""
+    """The name of the service, and its address for others."""
 
     name: ServiceName
     address: Host = "127.0.0.1"
-    """Registered in Consul; a pod's IP."""
+    """Address that is registered in Consul; a pod's IP."""
     registry: Registry = Registry()
 
 
 class Jwks(Settings):
-    """Another issuer, whose tokens are accepted beside our own."""
+    """Another issuer, whose tokens are accepted in addition to our own."""
 
     url: Url | None = None
-    """Of its JWK Set; absent: there is none."""
+    """URL of its JWK Set; absent: there is no other issuer."""
     issuer: str = ""
-    """Its name, which its tokens have as `iss`."""
+    """Name of the issuer: the `iss` of its tokens."""
 
     @model_validator(mode="after")
     def issuer_is_named(self) -> "Jwks":
-        """Refuse keys of nobody: they would be good for tokens in anybody's name."""
+        """Refuse keys without an issuer: they would be valid for tokens in any issuer's name."""
         if self.url and not self.issuer:
             raise ValueError("auth.jwks.issuer is needed where auth.jwks.url is given")
         return self
 
 
 class Auth(Settings):
-    """Who may call."""
+    """The authentication of callers."""
 
     required: bool = True
-    """Whether a request without a token is refused."""
+    """True if a request without a token is refused."""
     keys_file: Path | None = None
-    """JWK Set that our own tokens are verified by; the first secret key in it signs."""
+    """JWK Set that verifies our own tokens; its first secret key signs them."""
     jwks: Jwks = Jwks()
     issuer: str = "estate"
     audience: str = "estate"
@@ -116,13 +116,19 @@ class Cache(Settings):
     """The Redis that services share."""
 
     host: Host | None = None
-    """Absent: there is none."""
+    """Host of Redis; absent: there is none."""
     port: int = Field(default=6379, ge=1, le=65535)
     password: SecretStr = SecretStr("")
 
 
+class Pool(Settings):
+    """The connection pool of one process."""
+
+    size: int = Field(default=5, ge=1, le=100)
+
+
 class Database(Settings):
-    """The Postgres that services share, each with tables of its own."""
+    """The Postgres that services share, each with a login and tables of its own."""
 
     host: Host = "localhost"
     port: int = Field(default=5432, ge=1, le=65535)
@@ -130,10 +136,13 @@ class Database(Settings):
     password: SecretStr = SecretStr("")
     name: str = "myapp"
     ca_file: Path | None = None
-    """Certificate, as PEM, by which the server has to be the named host; absent: it is believed without TLS, too."""
+    """PEM certificate that verifies the server as the named host; absent: the server is not verified, and TLS is not required."""
+    pool: Pool = Pool()
+    connect_timeout_s: float = Field(default=2.0, gt=0, le=3600)
+    statement_timeout_s: float = Field(default=5.0, gt=0, le=3600)
 
     def tls(self) -> ssl.SSLContext | None:
-        """Return how the server is verified; None where it is not.
+        """Return the context that verifies the server; None if it is not verified.
 
         Raises:
             SettingsError: the file cannot be read, or holds no certificate.
@@ -156,22 +165,22 @@ class Called(Settings):
     """Another service that this one calls."""
 
     url: Url
-    """Without a path, such as http://user-service:8080."""
+    """URL without a path, such as http://user-service:8080."""
     passes_token: bool = False
-    """Whether it gets the token of the user in whose request it is called."""
+    """True if calls carry the token of the user whose request is served."""
     timeout_s: float = Field(default=5, gt=0, le=3600)
-    """For its answer, in the course of a request without a deadline of its own."""
+    """Seconds for its response, if the served request has no deadline of its own."""
     answer_limit_bytes: int = Field(default=1024 * 1024, ge=1)
-    """The largest body that it may answer with."""
+    """Maximum bytes of a body of its responses."""
 
 
 class Tracing(Settings):
-    """Where spans go."""
+    """The export of spans."""
 
     endpoint: Url | None = None
     """URL of an OpenTelemetry collector (OTLP over HTTP), such as http://collector:4318; absent: no spans."""
     ratio: float = Field(default=0.1, ge=0, le=1)
-    """Of the traces that begin here, how many are recorded; of one that a caller began, it says so itself."""
+    """Fraction of the traces that begin here that are recorded; callers decide on the traces that they begin."""
 
 
 class ServiceSettings(Settings):
@@ -193,12 +202,12 @@ S = TypeVar("S", bound=ServiceSettings)
 
 
 def load(model: type[S], environment: Mapping[str, str], folders: tuple[Path, ...] | None = None) -> S:
-    """The settings of a service.
+    """Return the settings of a service.
 
     Args:
-        model: of the service.
+        model: model of the service's settings.
         environment: APP_SERVER_PORT is server.port; APP_SERVER_PORT_FILE names a file that holds it.
-        folders: where config.yaml is looked for; the first one found is taken.
+        folders: folders that are searched for config.yaml; the first one found is used.
 
     Raises:
         SettingsError: a value is wrong, or a file cannot be read.
@@ -223,16 +232,16 @@ def load(model: type[S], environment: Mapping[str, str], folders: tuple[Path, ..
 
 
 def usual_folders() -> tuple[Path, ...]:
-    """Return where config.yaml is looked for."""
+    """Return the folders that are searched for config.yaml."""
     try:
         home = (Path.home() / ".app",)
-    except RuntimeError:  # without HOME, a user that is in no list of users has none
+    except RuntimeError:  # without HOME, a user who is not in the user database has no home
         home = ()
     return (Path("config"), Path("/etc/app"), *home)
 
 
 class Loader(yaml.SafeLoader):
-    """Reads YAML as ever, but for a key that is there twice, of which one would be passed over."""
+    """Loader of YAML that refuses a duplicate key, since one of the two would be ignored."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - PyYAML's
         """Return a table."""
@@ -245,11 +254,11 @@ class Loader(yaml.SafeLoader):
 
 
 def from_file(folders: tuple[Path, ...]) -> tuple[dict[str, Any], dict[tuple[str, ...], str]]:
-    """The first config.yaml, and itself as the source of all it holds."""
+    """Return the content of the first config.yaml, and the file as the source of all its keys."""
     for folder in folders:
         file = folder / "config.yaml"
         try:
-            file.lstat()  # a link to nowhere is a mistake, not the absence of a file
+            file.lstat()  # a broken link is a mistake, not the absence of a file
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
@@ -262,10 +271,10 @@ def from_file(folders: tuple[Path, ...]) -> tuple[dict[str, Any], dict[tuple[str
 
 
 def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object of JSON, for `object_pairs_hook`.
+    """Return a JSON object, for `object_pairs_hook`.
 
     Raises:
-        ValueError: a key is there twice, of which one would be passed over.
+        ValueError: a key is duplicate, so that one of the two would be ignored.
     """
     found = dict(pairs)
     if len(found) < len(pairs):
@@ -274,20 +283,22 @@ def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def named(key: str, file: Path) -> str:
-    """Return a setting and the file that it names, for an error: what may not be a path is not shown, since it may be a secret in the
-    wrong place."""
+    """Return a setting and the file that it names, for an error.
+
+    A value that may not be a path is not shown, since it may be a misplaced secret.
+    """
     return f"{key}: {file if PATH.fullmatch(str(file)) else 'the file that it names'}"
 
 
 def parsed(file: Path, name: str) -> Any:
-    """Return what a file of YAML or JSON holds; an empty one holds an empty table.
+    """Return the content of a YAML or JSON file; an empty file is an empty table.
 
     Args:
-        file: the file.
-        name: that errors give it.
+        file: path of the file.
+        name: name of the file in errors.
 
     Raises:
-        SettingsError: it cannot be read; with where, and none of its content, which may be secret.
+        SettingsError: the file cannot be parsed; the message has the position, and none of the content, which may be secret.
     """
     try:
         if file.exists() and not file.is_file():  # reading a pipe would wait for its writer
@@ -295,7 +306,7 @@ def parsed(file: Path, name: str) -> Any:
         content = file.read_bytes()
     except OSError as error:
         raise SettingsError(f"{name} cannot be read: {error.strerror}") from error
-    # JSON is YAML, but PyYAML takes no tabs for its indentation, and a hundred times as long.
+    # JSON is YAML, but PyYAML accepts no tabs as its indentation, and takes a hundred times as long.
     with suppress(ValueError, RecursionError):
         return json.loads(content, object_pairs_hook=unique)
     try:
@@ -303,19 +314,19 @@ def parsed(file: Path, name: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        # An alias, a tag: a name of the file's own.
+        # The problem may quote a name from the file, of an alias or a tag.
         problem = re.sub(r"'[^']{2,}'", "this", (error.problem or "").partition("\n")[0])
         raise SettingsError(f"{name} is no YAML{where}: {problem}") from error
-    except Exception as error:  # by a tag or a number that is none, PyYAML raises whatever that leads to
+    except Exception as error:  # on a malformed tag or number, PyYAML may raise any exception
         raise SettingsError(f"{name} is no YAML in UTF-8 ({type(error).__name__})") from error
     return {} if values is None else values
 
 
 def refuse_unknown(model: type[BaseModel], environment: Mapping[str, str]) -> None:
-    """Refuse variables that name no setting: they would be passed over.
+    """Refuse variables that name no setting: they would be ignored.
 
     Raises:
-        SettingsError: with the nearest that there is.
+        SettingsError: there is such a variable; the message suggests the nearest name.
     """
     known = [name for key in keys(model) for name in (variable(key), f"{variable(key)}_FILE")]
     for name in environment:
@@ -326,7 +337,7 @@ def refuse_unknown(model: type[BaseModel], environment: Mapping[str, str]) -> No
 def refuse_no_tables(
     model: type[BaseModel], values: dict[str, Any], sources: Mapping[tuple[str, ...], str], above: tuple[str, ...] = ()
 ) -> None:
-    """Refuse other things where a table of settings has to be, such as a URL, which may hold a password.
+    """Refuse other values in place of a table of settings, such as a URL, which may hold a password.
 
     Raises:
         SettingsError: with the key, and none of the content.
@@ -343,7 +354,7 @@ def refuse_no_tables(
 
 
 def tables(model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
-    """Names and models of the tables within a model."""
+    """Yield the names and models of the tables within a model."""
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield name, field.annotation
@@ -355,18 +366,18 @@ def variable(key: tuple[str, ...]) -> str:
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
-    """Return a question after the nearest known name; nothing where none is near."""
+    """Return a "did you mean" question with the nearest known name; an empty string if none is near."""
     near = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {near[0]}?" if near else ""
 
 
 def shown(key: str) -> str:
-    """Return a key from outside, if it may be one: others may be long, or a value that is in the wrong place."""
+    """Return an external key, if it is well-formed: others may be long, or a misplaced value."""
     return key if KEY.fullmatch(key) else "a key"
 
 
 def from_environment(name: str, environment: Mapping[str, str]) -> tuple[str, str] | None:
-    """Value and source of one setting, from a variable or the file that one names."""
+    """Return the value and the source of one setting, from a variable or from the file that a variable names."""
     if name in environment:
         return environment[name], name
     file = environment.get(f"{name}_FILE")
@@ -374,14 +385,14 @@ def from_environment(name: str, environment: Mapping[str, str]) -> tuple[str, st
         return None
     try:
         return Path(file).read_text(encoding="utf-8").rstrip("\n"), f"{name}_FILE"
-    except OSError as error:  # its name is not shown: it may be the secret itself
+    except OSError as error:  # the file's name is not shown: it may be the secret itself
         raise SettingsError(f"{name}_FILE: the file that it names cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise SettingsError(f"{name}_FILE: the file that it names is no text in UTF-8") from error
 
 
 def keys(model: type[BaseModel], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Every key of a model, tables within tables."""
+    """Yield every key of a model, including those of nested tables."""
     inner = dict(tables(model))
     for name in model.model_fields:
         if name in inner:
@@ -391,7 +402,7 @@ def keys(model: type[BaseModel], above: tuple[str, ...] = ()) -> Iterator[tuple[
 
 
 def describe(problem: dict[str, Any], sources: Mapping[tuple[str, ...], str], model: type[BaseModel]) -> str:
-    """One problem that pydantic found, with the value where it is a number or a boolean."""
+    """Return a description of a problem that pydantic found, with the value if it is a number or a boolean."""
     key = tuple(str(part) for part in problem["loc"])
     source = sources.get(key) or sources.get((), "the defaults")
     name = ".".join(map(shown, key))
@@ -404,24 +415,24 @@ def describe(problem: dict[str, Any], sources: Mapping[tuple[str, ...], str], mo
 
 
 def harmless(given: Any) -> bool:
-    """Whether a refused value may be shown."""
+    """Return whether a refused value may be shown."""
     if isinstance(given, str):
         return HARMLESS.fullmatch(given) is not None
     return isinstance(given, bool | int | float) and abs(given) < 1e9
 
 
 def wrong(error: ValidationError) -> str:
-    """Return every problem of a file's content: its key and what is wrong, and nothing of the value."""
+    """Return a description of every problem of a file's content: its key and the reason, and nothing of the value."""
     return "; ".join(f"{'.'.join(shown(str(part)) for part in e['loc'])}: {e['msg']}" for e in error.errors())
 
 
 def secrets(model: type[BaseModel], above: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
-    """Keys whose values are secret."""
+    """Return the keys of secret values."""
     return {key for key in keys(model, above) if annotation(model, key) is SecretStr}
 
 
 def annotation(model: type[BaseModel], key: tuple[str, ...]) -> Any:
-    """The type of the value at a key."""
+    """Return the type of the value at a key."""
     *tables, last = key
     for name in tables:
         inner: Any = model.model_fields[name].annotation
@@ -430,10 +441,10 @@ def annotation(model: type[BaseModel], key: tuple[str, ...]) -> Any:
 
 
 def load_or_exit(model: type[S], environment: Mapping[str, str], arguments: Sequence[str] = ()) -> S:
-    """The settings, or the end of the process.
+    """Return the settings, or exit.
 
-    With --print-config among the arguments they are printed as YAML, secrets masked, and the process ends with exit code 0; when one is
-    wrong it ends with one line that says what, and exit code 2. So it does with any other argument.
+    With the argument --print-config, print the settings as YAML, with masked secrets, and exit with code 0. If a setting is wrong, print one
+    line with the reason, and exit with code 2. Any other argument is an error, too.
     """
     if not set(arguments) <= {PRINT}:
         print(f"usage: python -m {model.__module__.partition('.')[0]} [{PRINT}]", file=sys.stderr)
@@ -449,6 +460,6 @@ def load_or_exit(model: type[S], environment: Mapping[str, str], arguments: Sequ
 
 
 def refuse(error: SettingsError) -> NoReturn:
-    """End the start of a service, with one line."""
+    """Print one line with the error, and exit with code 2."""
     print("error:", " ".join(str(error).split()), file=sys.stderr)
     sys.exit(2)

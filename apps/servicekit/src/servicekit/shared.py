@@ -1,4 +1,4 @@
-"""The Redis that services share, which may vanish at any time: a client that gives up early and does not insist."""
+"""The Redis that services share, which may fail at any time: a client with short timeouts and no retries."""
 
 import logging
 from typing import Any
@@ -12,15 +12,15 @@ from servicekit.settings import Cache
 
 log = logging.getLogger(__name__)
 ANSWER_S = 0.1
-"""Longer than that, Redis is no help."""
+"""Seconds for a response: a slower Redis is of no use."""
 REFUSED = ResponseError
-"""Error by which Redis refuses one command, such as of another type than its key."""
+"""Error with which Redis refuses a single command, such as one for another type than its key has."""
 AWAY = (RedisError, OSError, TimeoutError)
-"""Errors that say that Redis does not answer."""
+"""Errors of a Redis that does not answer."""
 
 
 def connect(settings: Cache) -> Any:
-    """A client, which connects on first use."""
+    """Return a client, which connects on first use."""
     return Redis(
         host=settings.host or "",
         port=settings.port,
@@ -33,7 +33,7 @@ def connect(settings: Cache) -> Any:
 
 
 async def close(redis: Any, settings: Cache) -> None:
-    """Close a client, whether Redis is still there or not."""
+    """Close a client, whether or not Redis is reachable."""
     try:
         await redis.aclose()
     except AWAY as error:

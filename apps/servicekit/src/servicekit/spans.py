@@ -1,4 +1,4 @@
-"""Spans, exported by OTLP over HTTP in the background. Nobody waits for that: what cannot be exported is lost."""
+"""Spans, exported by OTLP over HTTP in the background. Requests do not wait for the export: spans that cannot be exported are lost."""
 
 import logging
 import random
@@ -30,23 +30,23 @@ from servicekit.tracing import Trace, continued
 log = logging.getLogger(__name__)
 Attributes = Mapping[str, str | int]
 EXPORT_S = 5.0
-"""For one batch, with all that is tried again."""
+"""Seconds for the export of one batch, including retries."""
 CLOSE_S = 3.0
-"""For what is left when the service ends."""
+"""Seconds for the export of the remaining spans when the service stops."""
 QUIET_S = 60.0
-"""Between two lines about spans that are lost."""
+"""Seconds between two log lines about lost spans."""
 QUEUE = 2048
-"""Spans that wait to be exported; more are lost."""
+"""Maximum spans that wait for their export; more are lost."""
 ATTRIBUTE_CHARACTERS = 512
-"""Of an attribute's value, such as a path; the rest is cut off."""
+"""Maximum characters of an attribute's value, such as a path; the rest is cut off."""
 
 
 class Span:
-    """What is recorded of a request, or of a part of it.
+    """The span of a request, or of a part of it.
 
     Args:
-        tracer: makes the spans beneath it.
-        span: OpenTelemetry's.
+        tracer: tracer of its child spans.
+        span: OpenTelemetry's span.
     """
 
     __slots__ = ("_span", "_tracer")
@@ -56,22 +56,22 @@ class Span:
         self._span = span
 
     def child(self, name: str, attributes: Attributes) -> "Span":
-        """The span of a part that somebody else does."""
+        """Return a child span, for a part that another service or system does."""
         beneath = set_span_in_context(self._span, Context())
         return Span(self._tracer, self._tracer.start_span(name, beneath, SpanKind.CLIENT, attributes))
 
     def trace(self) -> Trace:
-        """Its place in its trace."""
+        """Return the trace context of the span."""
         context = self._span.get_span_context()
         return Trace(f"{context.trace_id:032x}", f"{context.span_id:016x}", sampled=True, span=self)
 
     def end(self, name: str | None = None, attributes: Attributes | None = None, error: str | None = None) -> None:
-        """It is over.
+        """End the span.
 
         Args:
-            name: a better one than it began with.
-            attributes: more of them.
-            error: what kind, where it ended in one.
+            name: name that replaces the initial one.
+            attributes: further attributes.
+            error: kind of error, if the operation failed.
         """
         if name:
             self._span.update_name(name)
@@ -84,12 +84,12 @@ class Span:
 
 
 class Spans:
-    """Records the spans of a service.
+    """The recorder of a service's spans.
 
     Args:
         service: name of the service.
         endpoint: URL of the collector, without /v1/traces.
-        ratio: of the traces that begin here, how many are recorded; whoever began one elsewhere has said so for it.
+        ratio: fraction of the traces that begin here that are recorded; callers decide on the traces that they begin.
     """
 
     def __init__(self, service: str, endpoint: str, ratio: float) -> None:
@@ -107,7 +107,7 @@ class Spans:
         self.tracer = self.provider.get_tracer("servicekit")
 
     def start(self, header: str, method: str, path: str) -> Trace:
-        """The trace of a request that has come, with a span that has begun where it is recorded."""
+        """Return the trace of a new request, with a started span if it is recorded."""
         trace = continued(header)
         chosen = trace.sampled if trace.parent_id else random.random() < self.ratio  # noqa: S311 - no secret
         if not chosen:
@@ -123,24 +123,24 @@ class Spans:
 
     @staticmethod
     def end(span: Span, method: str, endpoint: str, status: int) -> None:
-        """End a request's span, as OpenTelemetry's conventions for HTTP have it."""
+        """End a request's span, as in OpenTelemetry's conventions for HTTP."""
         name = f"{method if method in METHODS else 'HTTP'} {endpoint}"
         attributes = {"http.route": endpoint, "http.response.status_code": status}
         span.end(name, attributes, str(status) if status >= 500 else None)
 
     def close(self) -> None:
-        """Export what is left, if that is soon done."""
+        """Export the remaining spans, within CLOSE_S seconds."""
         closing = threading.Thread(target=self.provider.shutdown, daemon=True)
         closing.start()
         closing.join(CLOSE_S)
 
 
 class Exporter(OTLPSpanExporter):
-    """OpenTelemetry's, that says when it works.
+    """OpenTelemetry's exporter, which also reports the end of an outage.
 
     Args:
         endpoint: URL of the collector.
-        outage: that is over then.
+        outage: outage that ends with a successful export.
     """
 
     def __init__(self, endpoint: str, outage: "Outage") -> None:
@@ -148,7 +148,7 @@ class Exporter(OTLPSpanExporter):
         self._outage = outage
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Send a batch."""
+        """Export a batch."""
         result = super().export(spans)
         if result is SpanExportResult.SUCCESS:
             self._outage.over()
@@ -156,10 +156,10 @@ class Exporter(OTLPSpanExporter):
 
 
 class Outage(logging.Handler):
-    """Makes one line of all that OpenTelemetry has to say while spans are lost, which is a lot.
+    """Log handler that reduces OpenTelemetry's many messages during an outage to one line.
 
     Args:
-        endpoint: where they should go.
+        endpoint: URL of the collector.
     """
 
     def __init__(self, endpoint: str) -> None:
@@ -171,7 +171,7 @@ class Outage(logging.Handler):
         logger.handlers, logger.propagate = [self], False
 
     def emit(self, record: logging.LogRecord) -> None:
-        """OpenTelemetry has said something."""
+        """Handle a message of OpenTelemetry."""
         if self._on or time.monotonic() - self._told_at < QUIET_S:
             return
         self._on, self._told_at = True, time.monotonic()
@@ -179,10 +179,10 @@ class Outage(logging.Handler):
         log.warning("Spans are lost until the collector takes them; requests are served all the same", extra=about)
 
     def over(self) -> None:
-        """A batch was taken."""
+        """Record a successful export, which ends the outage."""
         self._on = False
 
 
 def known(method: str) -> str:
-    """A method as the conventions have it."""
+    """Return a method as in OpenTelemetry's conventions."""
     return method if method in METHODS else "_OTHER"

@@ -1,4 +1,4 @@
-"""JSON Web Tokens (RFC 7519), verified as RFC 8725 wants it: each key with one algorithm and one issuer, every claim required."""
+"""JSON Web Tokens (RFC 7519), verified as RFC 8725 recommends: each key with one algorithm and one issuer, every claim required."""
 
 import json
 import time
@@ -16,24 +16,24 @@ from servicekit.settings import Auth, SettingsError
 
 REQUIRED = ["exp", "iat", "iss", "aud"]
 TYPES = ("JWT", "AT+JWT")
-"""Of media: a `typ` without a slash is one of application/ (RFC 7515, section 4.1.9)."""
+"""Accepted media types of tokens: a `typ` without a slash is one of application/ (RFC 7515, section 4.1.9)."""
 LEEWAY_S = 5
-"""By how much clocks may differ."""
+"""Tolerated difference of clocks in seconds."""
 TOKEN_LIMIT_CHARACTERS = 4096
 REMEMBERED = 4096
-"""Tokens whose signature need not be computed again."""
+"""Maximum tokens with a cached signature verification."""
 
 Claims = dict[str, Any]
 
 
 class Verifier:
-    """Verifies our own tokens by the keys in a file, and those of another issuer by the keys at its URL.
+    """Verifier of our own tokens, with the keys in a file, and of another issuer's, with the keys at its URL.
 
-    Several keys are valid at once, told apart by `kid`, so that keys rotate without a restart: add the new one everywhere, sign
-    with it, take the old one away.
+    Several keys are valid at once, distinguished by `kid`, so that keys rotate without a restart: add the new one everywhere, sign
+    with it, remove the old one.
 
     Args:
-        settings: where the keys are, and which issuer and audience a token must name.
+        settings: sources of the keys, and the issuer and audience that a token must name.
 
     Raises:
         SettingsError: the keys cannot be read or are too short.
@@ -53,25 +53,25 @@ class Verifier:
         self._verified: Any = None
 
     def start(self) -> None:
-        """Follow the keys of the other issuer, if there is one."""
+        """Start to follow the keys of the other issuer, if there is one."""
         if self.remote:
             self.remote.start()
 
     async def stop(self) -> None:
-        """Follow them no more."""
+        """Stop following them."""
         if self.remote:
             await self.remote.stop()
 
     async def check(self) -> None:
-        """Raise when the keys of the other issuer could not be fetched."""
+        """Raise if the keys of the other issuer could not be fetched."""
         if self.remote and self.remote.problem:
             raise ConnectionError(self.remote.problem)
 
     async def authenticate(self, authorization: str | None) -> Claims | None:
-        """Claims of the token in an Authorization header; None where there is none and none is needed.
+        """Return the claims of the token in an Authorization header; None if there is no token and none is required.
 
         Raises:
-            Problem: 401, the token is missing or not valid; 503, the keys of its issuer were never there.
+            Problem: 401, the token is missing or not valid; 503, the keys of its issuer were never available.
         """
         try:
             return self.claims(authorization)
@@ -84,7 +84,7 @@ class Verifier:
             raise
 
     def claims(self, authorization: str | None) -> Claims | None:
-        """As authenticate, by the keys that are there.
+        """Return the claims as `authenticate` does, with the available keys only.
 
         Raises:
             UnknownKeyError: 401, the key is not among them.
@@ -94,27 +94,25 @@ class Verifier:
             if self.settings.required:
                 raise missing()
             return None
-        scheme, _, token = authorization.partition(" ")
-        if scheme.lower() != "bearer":
-            raise invalid("the Authorization header holds no bearer token")
         keys = (self.own.content() if self.own else {}), (self.remote.keys if self.remote else {})
         if keys != self._keys:
-            self._keys, self._verified = keys, remembered(REMEMBERED, TOKEN_LIMIT_CHARACTERS)(self._verify)
+            self._keys = keys
+            self._verified = remembered(REMEMBERED, TOKEN_LIMIT_CHARACTERS + len("Bearer "))(self._verify)
         try:
-            claims: Claims = self._verified(token.strip(" "))
+            claims: Claims = self._verified(authorization)
         except jwt.PyJWTError as error:
             raise invalid(str(error)) from error
         except (ValueError, TypeError, OverflowError, RecursionError) as error:
             raise invalid("the token is malformed") from error
-        if claims["exp"] <= time.time() - LEEWAY_S:  # it was remembered, and has expired since
+        if claims["exp"] <= time.time() - LEEWAY_S:  # it is cached, and has expired since
             raise invalid("Signature has expired")
         return claims
 
     def owner(self, claims: Claims | None) -> str:
-        """Return by whom a request is, unique over all issuers: subjects are within their own only (RFC 7519, section 4.1.2).
+        """Return the owner of a request, unique over all issuers: subjects are unique within their issuer only (RFC 7519, section 4.1.2).
 
         Args:
-            claims: of its verified token; None for none.
+            claims: claims of its verified token; None without a token.
         """
         known = claims or {}
         subject = str(known.get("sub", ""))
@@ -123,7 +121,11 @@ class Verifier:
             return subject
         return sha256(json.dumps([issuer, subject]).encode()).hexdigest()
 
-    def _verify(self, token: str) -> Claims:
+    def _verify(self, authorization: str) -> Claims:
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() != "bearer":
+            raise invalid("the Authorization header holds no bearer token")
+        token = token.strip(" ")
         if len(token) > TOKEN_LIMIT_CHARACTERS:
             raise jwt.DecodeError("the token is too long")
         kid, issuer = told(token)
@@ -142,8 +144,8 @@ class Verifier:
         return claims
 
     def _key(self, kid: str, issuer: str) -> Key:
-        """The key of an issuer: of those that it may sign with, and no other's."""
-        assert self._keys is not None  # noqa: S101 - set by who calls
+        """Return a key of an issuer, from the keys that this issuer may sign with."""
+        assert self._keys is not None  # noqa: S101 - set by the caller
         own, remote = self._keys
         issuers = {self.settings.issuer: own, self.settings.jwks.issuer: remote}
         if issuer not in issuers or not issuer:
@@ -154,10 +156,10 @@ class Verifier:
 
 
 class UnknownKeyError(Problem):
-    """401: the token is signed by a key that is not known here.
+    """Problem 401: the token is signed with an unknown key.
 
     Args:
-        issuer: whom the token names as its issuer.
+        issuer: issuer that the token names.
     """
 
     def __init__(self, issuer: str) -> None:
@@ -167,10 +169,10 @@ class UnknownKeyError(Problem):
 
 
 def told(token: str) -> tuple[str, str]:
-    """What a token says of itself, unverified: the names of its key and of its issuer.
+    """Return the names of a token's key and issuer, unverified.
 
     Raises:
-        jwt.DecodeError: it is malformed, or of a kind that is not accepted.
+        jwt.DecodeError: the token is malformed, or of a kind that is not accepted.
     """
     if not all(canonical(part) for part in token.split(".")):
         raise jwt.DecodeError("the token is not base64url as RFC 7515 has it")
@@ -186,15 +188,15 @@ def told(token: str) -> tuple[str, str]:
 
 
 def canonical(part: str) -> bool:
-    """Whether a part of a token is the one way to write what it means: no padding, no spare bits (RFC 7515, appendix C)."""
+    """Return whether a part of a token has its canonical encoding: no padding, no spare bits (RFC 7515, appendix C)."""
     return part.isascii() and base64url_encode(base64url_decode(part)) == part.encode()
 
 
 def missing() -> Problem:
-    """401, there is no token."""
+    """Return problem 401: the token is missing."""
     return Problem(MISSING_TOKEN, "send Authorization: Bearer <token>", {"WWW-Authenticate": "Bearer"})
 
 
 def invalid(detail: str) -> Problem:
-    """401, with what RFC 6750 wants said."""
+    """Return problem 401: the token is invalid, with the challenge of RFC 6750."""
     return Problem(INVALID_TOKEN, detail, {"WWW-Authenticate": 'Bearer error="invalid_token"'})

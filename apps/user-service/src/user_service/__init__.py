@@ -1,1 +1,1 @@
-"""user-service: users, over Postgres."""
+"""user-service: users, stored in Postgres."""

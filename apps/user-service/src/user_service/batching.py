@@ -1,4 +1,4 @@
-"""Many questions at once as one: what is asked for while an answer is on its way is asked for together."""
+"""Batching of concurrent queries: keys that are requested while a batch is in progress are loaded together in the next one."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -10,17 +10,17 @@ from servicekit.tracing import Trace, current
 K = TypeVar("K")
 V = TypeVar("V")
 LARGEST = 200
-"""Keys in one batch."""
+"""Maximum keys in one batch."""
 
 
 class Batched(Generic[K, V]):
-    """A source of values by key, asked by one batch at a time.
+    """A source of values by key, queried with one batch at a time.
 
-    Saves round trips when many ask at once, and protects the source from a stampede: however many ask for a key, it is loaded once. A key is
-    only ever answered by a batch that left after it was asked for, so nobody gets an answer older than the question.
+    It saves round trips for concurrent callers, and protects the source from a stampede: however many callers request a key, it is loaded once.
+    A key is only answered by a batch that started after the request for it, so no caller gets a value older than its request.
 
     Args:
-        load: the values of some keys, in their order.
+        load: function that returns the values of keys, in their order.
     """
 
     def __init__(self, load: Callable[[Sequence[K]], Awaitable[Sequence[V]]]) -> None:
@@ -28,10 +28,10 @@ class Batched(Generic[K, V]):
         self._waiting: dict[K, list[asyncio.Future[V]]] = {}
         self._running: asyncio.Task[None] | None = None
         self._trace: Trace | None = None
-        """Of the first one that waits and is recorded: the next batch is a part of that."""
+        """Trace of the first recorded request that waits: the next batch becomes a part of it."""
 
     async def get(self, key: K) -> V:
-        """The value of a key; raises what loading it raised."""
+        """Return the value of a key; raise the error of its batch, if any."""
         future: asyncio.Future[V] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(key, []).append(future)
         self._trace = self._trace or current.get()
@@ -46,12 +46,12 @@ class Batched(Generic[K, V]):
             self._trace = None
             try:
                 values = dict(zip(batch, await self._load(list(batch)), strict=True))
-            except Exception as error:  # noqa: BLE001 - it belongs to those who wait
+            except Exception as error:  # noqa: BLE001 - the error is for the callers
                 for future in (future for futures in batch.values() for future in futures if not future.done()):
                     future.set_exception(error)
             else:
                 for key, futures in batch.items():
                     for future in futures:
-                        if not future.done():  # whoever waited may have left
+                        if not future.done():  # the caller may have been cancelled
                             future.set_result(values[key])
         self._running = None

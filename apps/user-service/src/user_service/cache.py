@@ -1,15 +1,15 @@
-"""Users as Redis remembers them: never older than the last acknowledged change, and never needed.
+"""The cache of users in Redis: never older than the last acknowledged change, and never required.
 
 No stale read after an acknowledged change, with any number of readers and writers in any number of processes:
 
-1. Who misses takes a *lease* (SET NX of a token under the user's key) before asking the database, and may fill the entry only while the
-   key still holds that token. A change deletes the key after its commit and before its answer. So a reader that asked the database
-   before the commit finds its lease gone and fills nothing; one that took its lease after the deletion sees the commit.
+1. A reader that misses takes a *lease* (SET NX of a token under the user's key) before it queries the database, and may fill the entry only
+   while the key still holds that token. A change deletes the key after its commit and before its response. So a reader that queried the
+   database before the commit finds its lease gone and fills nothing; one that took its lease after the deletion sees the commit.
 2. When Redis cannot be reached (slow, down, cut off from this process alone), the entry may survive there. Then the *generation*, the state
-   of a sequence in Postgres, is advanced: every entry bears the generation that its filler knew before asking, and none of another than
-   the reader's is taken. The change is acknowledged only when every process has either learnt of the new generation or, for want of an
-   answer from Postgres, stopped using the cache: after LEASE_S.
-3. Requests that ask at once share one question, but only one that left after they came (see `batching`).
+   of a sequence in Postgres, is advanced. Every entry has the generation that its filler knew before its query, and readers reject entries
+   of any other generation than their own. The change is acknowledged only after LEASE_S: by then every process has either learnt the new
+   generation or, without a response from Postgres, stopped using the cache.
+3. Concurrent requests share one query, but only one that started after they arrived (see `batching`).
 """
 
 import asyncio
@@ -22,19 +22,19 @@ from typing import Any, cast
 import orjson
 from prometheus_client import Counter
 from servicekit import background, shared
+from servicekit.postgres import Postgres
 from servicekit.tracing import step
 
-from user_service.database import Postgres
 from user_service.settings import Cache as CacheSettings
 
 log = logging.getLogger(__name__)
 PAUSE_S = 1.0
-"""How long Redis is left alone after it failed."""
+"""Seconds without a query to Redis after it failed."""
 FILL_S = 10.0
-"""How long a reader may take from its lease to its fill."""
+"""Seconds that a reader may take from its lease to its fill."""
 LEARN_EVERY_S = 0.25
 LEASE_S = 0.75
-"""How long a process may use the generation that it last learnt of."""
+"""Seconds for which a process may use the last generation that it learnt."""
 REQUESTS = Counter("cache_requests", "Users asked of the cache", ["result"])
 HIT, MISS, BYPASS, RUBBISH = (REQUESTS.labels(result) for result in ("hit", "miss", "bypass", "rubbish"))
 FAILURES = Counter("cache_failures", "Commands that Redis did not answer")
@@ -43,10 +43,10 @@ GENERATION = """
     SELECT concat_ws('.', extract(epoch FROM pg_postmaster_start_time()), tableoid, last_value, is_called)
     FROM cache_generation
 """
-"""A text that never comes again.
+"""Query for a text that never recurs.
 
-A sequence's first value is the one that it shows before: `is_called` tells the two apart. A restore puts an earlier value back, but in
-another sequence (of another oid), or, of files, in another run of the server.
+A sequence shows its first value before and after it is drawn: `is_called` distinguishes the two. A restore brings an earlier value back, but
+in another sequence (with another oid), or, if files are restored, in another run of the server.
 """
 REDIS = {"db.system.name": "redis"}
 
@@ -59,7 +59,7 @@ for i, key in ipairs(KEYS) do
 end
 return taken
 """
-"""Takes a lease on each key that holds nothing; other people's types of value are swept away."""
+"""Script that takes a lease on each key without a value; values of other types are deleted."""
 FILL = """
 for i, key in ipairs(KEYS) do
   if redis.call('GET', key) == ARGV[1] then
@@ -67,7 +67,7 @@ for i, key in ipairs(KEYS) do
   end
 end
 """
-"""Fills each entry whose lease is still held; an empty value gives the lease back."""
+"""Script that fills each entry whose lease is still held; an empty value releases the lease."""
 
 Row = dict[str, Any]
 FIELDS: Mapping[str, type] = {
@@ -76,7 +76,7 @@ FIELDS: Mapping[str, type] = {
 
 
 class Lease:
-    """The right to fill some entries, taken before the database is asked."""
+    """The right to fill some entries, acquired before the database is queried."""
 
     def __init__(self, token: bytes, generation: str, keys: dict[int, str]) -> None:
         self.token = token
@@ -88,8 +88,8 @@ class Cache:
     """Users by id, in Redis.
 
     Args:
-        settings: of Redis; without a host nothing is remembered.
-        database: that holds the generation.
+        settings: settings of Redis; without a host nothing is cached.
+        database: database with the generation.
     """
 
     def __init__(self, settings: CacheSettings, database: Postgres) -> None:
@@ -102,7 +102,7 @@ class Cache:
         self._learning: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Make the client, which connects on first use, and follow the generation."""
+        """Create the client, which connects on first use, and follow the generation."""
         if self.settings.host is None:
             return
         self._redis = shared.connect(self.settings)
@@ -117,12 +117,12 @@ class Cache:
             await shared.close(self._redis, self.settings)
 
     async def ping(self) -> None:
-        """Raise when Redis does not answer."""
+        """Raise if Redis does not answer."""
         if self._redis:
             await self._redis.ping()
 
     async def get(self, ids: Sequence[int]) -> list[Row | None]:
-        """What is remembered of some users; None for each that is not."""
+        """Return the cached rows of some users; None for each that is not cached."""
         if not self._usable():
             BYPASS.inc(len(ids))
             return [None] * len(ids)
@@ -147,7 +147,7 @@ class Cache:
         return rows
 
     async def lease(self, ids: Sequence[int]) -> Lease | None:
-        """The right to fill the entries of some users: those that nobody else is about to fill."""
+        """Acquire a lease on the entries of those users that no other process is about to fill."""
         if not self._usable():
             return None
         generation = self._generation
@@ -160,7 +160,7 @@ class Cache:
         return Lease(token, generation, mine)
 
     async def fill(self, lease: Lease | None, rows: Mapping[int, Row]) -> None:
-        """Remember users under a lease; entries that were invalidated meanwhile stay empty."""
+        """Cache users under a lease; entries that were invalidated meanwhile stay empty."""
         if lease is None or not lease.keys or not self._usable():
             return
         stamp = {"generation": lease.generation}
@@ -170,7 +170,7 @@ class Cache:
         )
 
     async def invalidate(self, user_id: int) -> None:
-        """Forget a user, everywhere; called after the commit of a change and before its answer."""
+        """Remove a user from the cache of every process; called after the commit of a change and before its response."""
         if self._redis is None:
             return
         if (
@@ -186,7 +186,7 @@ class Cache:
         return self._redis is not None and now < self._known_until and now >= self._paused_until
 
     async def _ask(self, name: str, command: Any) -> Any:
-        """Redis' answer; None when there is none in time, and then it is left alone for a while."""
+        """Return Redis' response; None if there is none in time, after which Redis is not used for a while."""
         try:
             with step(name, REDIS):
                 return await command
@@ -200,26 +200,26 @@ class Cache:
             return None
 
     async def _learn(self) -> None:
-        """Follow the generation; a process that cannot does without the cache."""
+        """Follow the generation; without it, the process does not use the cache."""
         while True:
             asked_at = time.monotonic()
             try:
                 async with asyncio.timeout(LEASE_S):
                     self._generation = await self.database.watch(GENERATION)
                 self._known_until = asked_at + LEASE_S
-            except Exception as error:  # noqa: BLE001 - whatever it is, the cache is not used until it is over
+            except Exception as error:  # noqa: BLE001 - on any error, the cache is not used until it is over
                 if asked_at - self._known_until < LEARN_EVERY_S:
                     log.warning("The cache is not used", extra={"reason": f"{type(error).__name__}: {error}"})
             await asyncio.sleep(LEARN_EVERY_S)
 
 
 def key(user_id: int) -> str:
-    """Where a user is remembered."""
+    """Return the key of a user in Redis."""
     return f"user-service:user:{user_id}"
 
 
 def parse(value: bytes | None, user_id: int, generation: str) -> Row | None:
-    """The user in a cached value of this generation; None for anything else."""
+    """Return the user in a cached value of this generation; None for any other value."""
     if not value:
         return None
     try:

@@ -1,4 +1,4 @@
-"""The OpenAPI documents of the API; `python -m user_service.documents FOLDER` writes them."""
+"""OpenAPI documents of the API; `python -m user_service.documents FOLDER` writes them."""
 
 import sys
 from pathlib import Path
@@ -12,24 +12,24 @@ VERSIONS = ("v1", "v2")
 
 
 def document(app: FastAPI, version: str) -> dict[str, Any]:
-    """The document of a version."""
+    """Return the document of a version."""
     return openapi.document(app, "Users", version.removeprefix("v"), f"/api/{version}/")
 
 
 def write(folder: Path) -> None:
     """Write every document into a folder."""
+    from servicekit.postgres import Postgres
     from servicekit.registration import Registration
     from servicekit.settings import Auth, Registry
     from servicekit.tokens import Verifier
 
     from user_service.cache import Cache
-    from user_service.database import Postgres
     from user_service.main import create_app
     from user_service.settings import UserSettings
     from user_service.users import Users
 
     settings = UserSettings()
-    database = Postgres(settings.database)
+    database = Postgres(settings.service.name, settings.database)
     registration = Registration(Registry(), "user-service", "", "", 0)
     app = create_app(Users(database, Cache(settings.cache, database)), registration, Verifier(Auth(required=False)))
     for version in VERSIONS:

@@ -1,6 +1,7 @@
-"""What both versions of the API share: parameters, headers, and the operations that write."""
+"""The common part of both versions of the API: parameters, headers, and the operations that write."""
 
 from typing import Annotated, Any, cast
+from urllib.parse import unquote_to_bytes
 
 import orjson
 from annotated_types import Interval
@@ -10,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator
 from servicekit.preconditions import Wanted, etag
 from servicekit.problems import (
     BODY_TOO_LARGE,
+    ERRORS_LIMIT,
     HEAD_TOO_LARGE,
     INVALID_FIELDS,
     INVALID_TOKEN,
@@ -54,10 +56,10 @@ MERGE_PATCH = {"schema": {"$ref": "#/components/schemas/UserChange"}}
 
 
 def decimal(text: Any) -> Any:
-    """Return what is no text, or digits; no sign, space, underscore or fraction, no digits of other scripts.
+    """Return the value, unless it is a text other than ASCII digits: no sign, space, underscore, fraction or digits of other scripts.
 
     Raises:
-        ValueError: it is another text.
+        ValueError: it is such a text.
     """
     if isinstance(text, str) and not (text.isascii() and text.isdigit()):
         raise ValueError("send digits only")
@@ -65,7 +67,7 @@ def decimal(text: Any) -> Any:
 
 
 DIGITS = BeforeValidator(decimal)
-"""Of a whole number in a path or query; behind its bounds, which the document shows then."""
+"""Validator of a whole number in a path or query; placed after its bounds, so that the document shows them."""
 UserId = Annotated[int, Interval(ge=1, le=LARGEST_ID), DIGITS, Path(examples=[1])]
 IdempotencyKey = Annotated[
     str | None,
@@ -81,10 +83,10 @@ IdempotencyKey = Annotated[
 
 
 def as_id(text: Any) -> int:
-    """The id in a path, for routes that FastAPI does not validate.
+    """Return the id in a path, for routes that FastAPI does not validate.
 
     Raises:
-        Problem: 400, it is none.
+        Problem: 400, the text is not an id.
     """
     if text.isascii() and text.isdigit() and len(text) <= 19 and 1 <= (user_id := int(text)) <= LARGEST_ID:
         return user_id
@@ -92,11 +94,15 @@ def as_id(text: Any) -> int:
 
 
 def refuse_unknown(request: Request) -> None:
-    """Refuse parameters that an operation does not have, or has twice: one that is ignored is a mistake that goes unnoticed.
+    """Refuse unknown and repeated parameters: a parameter that is ignored is a mistake that goes unnoticed.
 
     Raises:
-        Problem: 422, with those that there are.
+        Problem: 422, with the known parameters; or the query is not UTF-8 text (RFC 3986, section 2.5).
     """
+    try:
+        unquote_to_bytes(request.scope["query_string"]).decode()
+    except UnicodeDecodeError as error:
+        raise Problem(INVALID_FIELDS, "the query is not percent-encoded UTF-8") from error
     sent = [name for name, _ in request.query_params.multi_items()]
     if not sent:
         return
@@ -105,11 +111,11 @@ def refuse_unknown(request: Request) -> None:
     wrong = [{"field": name, "problem": unknown} for name in dict.fromkeys(sent) if name not in known]
     wrong += [{"field": name, "problem": "send it once"} for name in known if sent.count(name) > 1]
     if wrong:
-        raise Problem(INVALID_FIELDS, "some parameters are unknown or sent twice", errors=wrong)
+        raise Problem(INVALID_FIELDS, "some parameters are unknown or sent twice", errors=wrong[:ERRORS_LIMIT])
 
 
 def problems(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
-    """The problems of an operation, with those that all have."""
+    """Return the responses for the problems of an operation, including those that all operations have."""
     of_all = {
         MALFORMED_HEADER,
         MISSING_TOKEN,
@@ -124,12 +130,12 @@ def problems(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
 
 READING = problems(MALFORMED_PATH, USER_NOT_FOUND, PRECONDITION_FAILED)
 BODY = (MALFORMED_JSON, BODY_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE)
-CHANGING = (MALFORMED_PATH, USER_NOT_FOUND, PRECONDITION_FAILED, PRECONDITION_REQUIRED)
+CHANGING = (MALFORMED_PATH, USER_NOT_FOUND, PRECONDITION_FAILED, PRECONDITION_REQUIRED, BODY_TOO_LARGE)
 
 
 def api_router(prefix: str, *, documented: bool) -> APIRouter:
-    """A router of operations below a path, which need a token."""
-    scheme = HTTPBearer(auto_error=False, bearerFormat="JWT")  # documents; ApiRoute verifies
+    """Return a router of operations below a path, which require a token."""
+    scheme = HTTPBearer(auto_error=False, bearerFormat="JWT")  # for the document; ApiRoute verifies tokens
     return APIRouter(
         prefix=prefix,
         route_class=ApiRoute,
@@ -143,15 +149,15 @@ def add_writing(routes: APIRouter, users: Users, model: type[BaseModel], replace
     """Add the operations that write.
 
     Args:
-        routes: to add them to.
-        users: that they change.
-        model: of a user, in their answers; its fields are columns of a row.
-        replacement: what PUT takes: all that `model` shows.
+        routes: router to add them to.
+        users: users that they change.
+        model: model of a user in their responses; its fields are columns of a row.
+        replacement: model of PUT's body: all that `model` shows.
     """
     shown = tuple(model.model_fields)
 
     def show(row: Row, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-        """Return a user as GET does, to the letter."""
+        """Return the response with a user, exactly as GET returns it."""
         content = orjson.dumps({name: row[name] for name in shown})
         return Response(content, status, {"ETag": etag(revision(row)), **(headers or {})}, "application/json")
 

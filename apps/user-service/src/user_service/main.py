@@ -1,4 +1,4 @@
-"""Puts user-service together."""
+"""Compose user-service from its parts, and run it."""
 
 import asyncio
 import logging
@@ -11,6 +11,7 @@ from functools import partial
 from fastapi import FastAPI
 from servicekit import background, endpoints, openapi, problems, routing
 from servicekit.health import Health
+from servicekit.postgres import Postgres
 from servicekit.problems import Problem
 from servicekit.registration import Registration
 from servicekit.running import run
@@ -19,7 +20,6 @@ from servicekit.tokens import Verifier
 
 from user_service import documents, v1, v2
 from user_service.cache import Cache
-from user_service.database import Postgres
 from user_service.settings import UserSettings
 from user_service.users import Users
 
@@ -28,7 +28,7 @@ TIDY_EVERY_S = 3600
 
 
 def create_app(users: Users, registration: Registration, verifier: Verifier) -> FastAPI:
-    """The app, on users that are opened when it starts, and a registration that is asked for its health."""
+    """Return the app, which opens its users when it starts, and asks the registration for its health."""
     database, cache = users.database, users.cache
 
     @asynccontextmanager
@@ -61,7 +61,7 @@ def create_app(users: Users, registration: Registration, verifier: Verifier) -> 
 
 
 async def tidy(users: Users) -> None:
-    """Forget what need not be remembered, now and then."""
+    """Delete expired Idempotency-Keys periodically."""
     while True:
         await asyncio.sleep(TIDY_EVERY_S)
         try:
@@ -74,7 +74,7 @@ def main() -> None:
     """Run the service."""
     settings = load_or_exit(UserSettings, os.environ, sys.argv[1:])
     try:
-        database = Postgres(settings.database)
+        database = Postgres(settings.service.name, settings.database)
     except SettingsError as error:
         refuse(error)
     run(settings, partial(create_app, Users(database, Cache(settings.cache, database))))

@@ -1,4 +1,4 @@
-"""python -m user_service.migrate: brings the database's schema to what this version wants, once."""
+"""python -m user_service.migrate: migrate the database's schema to this version, once."""
 
 from servicekit import migration
 
@@ -6,7 +6,7 @@ from user_service.settings import UserSettings
 
 
 def main() -> None:
-    """Migrate, or end with exit code 1 and the reason."""
+    """Migrate the schema, or exit with code 1 and the reason."""
     migration.run(UserSettings, "user_service", takes_over="alembic_version")
 
 

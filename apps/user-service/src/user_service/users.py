@@ -13,12 +13,12 @@ import asyncpg
 import orjson
 from email_validator import SPECIAL_USE_DOMAIN_NAMES, validate_email
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from servicekit.postgres import AgainError, Connection, Postgres, Work
 from servicekit.preconditions import Preconditions
 from servicekit.problems import PRECONDITION_FAILED, UNAVAILABLE, Kind, Problem, unavailable
 
 from user_service.batching import Batched
 from user_service.cache import Cache, Row
-from user_service.database import AgainError, Connection, Postgres, Work
 
 USER_NOT_FOUND = Kind(404, "user-not-found", "There is no such user")
 EMAIL_TAKEN = Kind(409, "email-taken", "Another user has this e-mail address")
@@ -27,11 +27,11 @@ KEY_REUSED = Kind(422, "idempotency-key-reused", "The Idempotency-Key was used f
 NO_PUNCTUATION = str.maketrans("", "", "-:.TZ")
 LARGEST_SUBJECT = 255
 KEYS_KEPT_H = 24
-"""How long an Idempotency-Key is remembered at least."""
+"""Minimum hours for which an Idempotency-Key is kept."""
 LARGEST_ID = 2**63 - 1  # bigint
 LOCAL_PART_LIMIT_BYTES = 64  # RFC 5321, section 4.5.3.1.1; RFC 6531 counts in UTF-8
 FOLDED = 'lower({} COLLATE "C")'
-"""Addresses are the same where this is: it changes A to Z alone, in every locale."""
+"""Expression by which addresses are compared: it folds A to Z alone, in every locale."""
 INVISIBLE = (
     r"\x00-\x1f\x7f-\x9f\xad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891\u08e2\u115f-\u1160\u17b4-\u17b5\u180e"
     r"\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ue000-\uf8ff\ufdd0-\ufdef\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff"
@@ -40,23 +40,23 @@ INVISIBLE = (
     "\U000e01f0-\U000e0fff\U000f0000-\U0010ffff"
     + "".join(f"{chr(plane << 16 | 0xFFFE)}{chr(plane << 16 | 0xFFFF)}" for plane in range(1, 0xF))
 )
-"""Characters without a visible form, which make two names look the same or one look reversed: the categories Cc, Cf, Co, Zl and Zp, what
-Unicode calls default-ignorable (DerivedCoreProperties.txt) and reserves for it, and what it says is no character."""
+"""Characters without a visible form, which make two names look the same or one look reversed: the categories Cc, Cf, Co, Zl and Zp, the
+characters that Unicode calls default-ignorable (DerivedCoreProperties.txt) or reserves for that, and its noncharacters."""
 SELECTORS = "\\u180b-\\u180d\\u180f\\ufe00-\\ufe0f\U000e0100-\U000e01ef"
-"""Choose a form of the character before them (UTS #37), which Japanese and Mongolian names need."""
+"""Characters that select a form of the preceding character (UTS #37), which Japanese and Mongolian names need."""
 SPACES = r" \xa0\u1680\u2000-\u200a\u202f\u205f\u3000"
 SEEN = f"[^{INVISIBLE}{SELECTORS}{SPACES}][{SELECTORS}]?"
 JOINERS = r"\u200c\u200d"
-"""Written within words of Persian, Hindi and others (UAX #31, section 2.3)."""
+"""Characters within words of Persian, Hindi and others (UAX #31, section 2.3)."""
 NAME = f"^{SEEN}(([{JOINERS}]|[{SPACES}]+)?{SEEN})*$"
 NAME_RULE = "No invisible characters but joiners and variation selectors within a word, no space at either end."
 
 
 def visible(text: str) -> str:
-    """Return a name as it is.
+    """Return a valid name unchanged.
 
     Raises:
-        ValueError: it is none; with the rule in words, which is shorter than the expression.
+        ValueError: the name is invalid; the message is the rule in words, which is shorter than the expression.
     """
     if not re.fullmatch(NAME, text):
         raise ValueError(NAME_RULE)
@@ -76,16 +76,16 @@ Name = Annotated[
 ]
 
 
-SPECIAL_USE_DOMAIN_NAMES.clear()  # syntax alone decides: names such as .local are good where they are used
+SPECIAL_USE_DOMAIN_NAMES.clear()  # syntax alone decides: names such as .local are valid in some networks
 
 
 def address(text: str) -> str:
-    """Return an e-mail address in the one form that it is stored and looked for in (RFC 5321, and RFC 6531 for other scripts than Latin).
+    """Return an e-mail address in its normal form for storage and search (RFC 5321, and RFC 6531 for scripts other than Latin).
 
     The domain is Unicode in lower case (UTS #46, IDNA 2008), the local part in the form NFC.
 
     Raises:
-        ValueError: it is none; with the reason.
+        ValueError: the address is invalid; with the reason.
     """
     found = validate_email(text, check_deliverability=False, strict=True)
     if max(len(part.encode()) for part in (found.local_part, text.rpartition("@")[0])) > LOCAL_PART_LIMIT_BYTES:
@@ -108,7 +108,7 @@ Email = Annotated[
 
 
 def whole(value: Any) -> Any:
-    """JSON has one kind of number, so 36.0 is a whole one; text is none, and nothing is rounded."""
+    """Convert a whole Decimal to an integer: JSON has one kind of number, so 36.0 is whole. Text is not converted, and nothing is rounded."""
     return int(value) if isinstance(value, Decimal) and value == value.to_integral_value() else value
 
 
@@ -138,7 +138,7 @@ class UserChange(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"age": 37}]})
 
-    # Factories, so that the document shows no defaults: what is left out has none, it stays.
+    # Factories, so that the document shows no defaults: an omitted field has none, it stays.
     name: Name = Field(default_factory=str)
     email: Email = Field(default_factory=str)
     age: Age = Field(default_factory=int)
@@ -155,20 +155,20 @@ class User(BaseModel):
 
 COLUMNS = "id, name, email, age, version, created_at, updated_at"
 REVISION = "version || '-' || to_char(updated_at AT TIME ZONE 'UTC', 'YYYYMMDDHH24MISSMS')"
-"""Names a state of a user for good, as `revision` does: after a restore versions come again, but not at the same time."""
+"""Expression for the unique name of a user's state, as `revision` returns it: a restore repeats versions, but not at the same time."""
 
 WANTED = f"($2::text[] IS NULL OR {REVISION} = ANY($2)) AND NOT coalesce({REVISION} = ANY($3::text[]), true)"
-"""Holds for a user in a state that preconditions accept ($2) and do not refuse ($3); NULL is every state."""
+"""Condition that a user's state is accepted by preconditions ($2) and not refused by them ($3); NULL is every state."""
 
 
 class Users:
-    """The users in the database, remembered by the cache.
+    """The users in the database, with a cache.
 
     A row is a dict of COLUMNS, with times in RFC 3339.
 
     Args:
-        database: that holds them.
-        cache: that remembers them.
+        database: database with the users.
+        cache: cache of users.
     """
 
     def __init__(self, database: Postgres, cache: Cache) -> None:
@@ -179,7 +179,7 @@ class Users:
         self._stored: Batched[int, Row | None] = Batched(self._load)
 
     async def get(self, user_id: int) -> Row:
-        """One user.
+        """Return one user.
 
         Raises:
             Problem: 404, there is no such user.
@@ -190,23 +190,23 @@ class Users:
         return row
 
     async def list_after(self, after: int, skip: int, limit: int) -> list[Row]:
-        """Up to `limit` users whose id is greater than `after`, but the first `skip`, by id, without version and times."""
+        """Return up to `limit` users with an id greater than `after`, except the first `skip`, by id, without version and times."""
         query = "SELECT id, name, email, age FROM users WHERE id > $1 ORDER BY id OFFSET $2 LIMIT $3"
         rows = await self.database.run(lambda c: c.fetch(query, after, skip, limit), repeatable=True)
         return [dict(row) for row in rows]
 
     async def page(self, query: str, values: Sequence[Any]) -> list[Row]:
-        """The users that a query of COLUMNS finds."""
+        """Return the users that a query of COLUMNS finds."""
         rows = await self.database.run(lambda c: c.fetch(query, *values), repeatable=True)
         return [as_row(row) for row in rows]
 
     async def create(self, new: NewUser, subject: str, idempotency_key: str | None) -> Row:
-        """The user, stored; for a key that was used before, the user as it was stored then.
+        """Store a user, and return it; for a key that was used before, return the user as it was stored then.
 
         Args:
-            new: the user to be.
-            subject: whose key it is.
-            idempotency_key: names this creation (draft-ietf-httpapi-idempotency-key-header).
+            new: user to create.
+            subject: owner of the key.
+            idempotency_key: key of this creation (draft-ietf-httpapi-idempotency-key-header).
 
         Raises:
             Problem: 409, another user has the email; 422, the key was used for another user.
@@ -218,7 +218,7 @@ class Users:
 
         async def once(connection: Connection) -> Row:
             async with connection.transaction():
-                # A second one that comes at the same time waits here until the first has committed.
+                # A concurrent request with the same key waits here until the first has committed.
                 first = await connection.fetchval(
                     "INSERT INTO idempotency_keys (subject, key, fingerprint) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING true",
                     subject,
@@ -239,12 +239,12 @@ class Users:
         return await self.database.run(once, repeatable=True, writes=True)
 
     async def update(self, user_id: int, values: Mapping[str, Any], when: Preconditions) -> Row:
-        """The user after a change.
+        """Change a user, and return it.
 
         Args:
-            user_id: whose.
-            values: new ones by column; what is left out stays.
-            when: the states that the change may be made to.
+            user_id: id of the user.
+            values: new values by column; omitted ones stay.
+            when: preconditions of the change.
 
         Raises:
             Problem: 404, 412, or 409, another user has the email.
@@ -257,12 +257,12 @@ class Users:
         return await self._change(user_id, query, arguments)
 
     async def delete(self, user_id: int, when: Preconditions) -> None:
-        """Delete a user; arguments and errors as those of `update`."""
+        """Delete a user; arguments and errors are those of `update`."""
         query = f"DELETE FROM users WHERE id = $1 AND {WANTED} RETURNING {COLUMNS}"
         await self._change(user_id, query, (user_id, when.accepted, when.refused))
 
     async def forget_keys(self) -> None:
-        """Forget the Idempotency-Keys that were kept long enough."""
+        """Delete the Idempotency-Keys that were kept long enough."""
         query = f"DELETE FROM idempotency_keys WHERE created_at < now() - interval '{KEYS_KEPT_H} hours'"
         await self.database.run(lambda c: c.execute(query), repeatable=True, writes=True)
 
@@ -282,17 +282,17 @@ class Users:
         except asyncpg.UniqueViolationError as error:
             raise Problem(EMAIL_TAKEN, "another user has this e-mail address") from error
         except Problem as problem:
-            if problem.kind is UNAVAILABLE:  # it may have been made all the same
+            if problem.kind is UNAVAILABLE:  # the change may have been made nevertheless
                 await self.cache.invalidate(user_id)
             raise
         await self.cache.invalidate(user_id)
         return row
 
     async def _in_turn(self, user_id: int, change: Work[Row]) -> Row:
-        """Return what a change returns; of changes to one user, one at a time waits for its row on a connection.
+        """Return the result of a change; of changes to one user, only one at a time uses a connection.
 
         Raises:
-            Problem: 503, its turn does not come.
+            Problem: 503, earlier changes take too long.
         """
         turn = self._turns.setdefault(user_id, asyncio.Lock())
         try:
@@ -306,7 +306,7 @@ class Users:
             turn.release()
 
     async def _load(self, ids: Sequence[int]) -> list[Row | None]:
-        """Users from the database, remembered on the way."""
+        """Load users from the database, and cache them."""
         lease = await self.cache.lease(ids)
         query = f"SELECT {COLUMNS} FROM users WHERE id = ANY($1::bigint[])"
         found = await self.database.run(lambda c: c.fetch(query, ids), repeatable=True)
@@ -316,12 +316,12 @@ class Users:
 
 
 async def insert(connection: Connection, new: NewUser) -> Row:
-    """A new row.
+    """Insert a user, and return its row.
 
     Raises:
         Problem: 409, another user has the email.
     """
-    # No error in Postgres' log, which would go with it.
+    # ON CONFLICT, since a unique violation would also be an error in Postgres' log.
     query = f"INSERT INTO users (name, email, age) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING {COLUMNS}"
     row = await connection.fetchrow(query, new.name, new.email, new.age)
     if row is None:
@@ -330,14 +330,14 @@ async def insert(connection: Connection, new: NewUser) -> Row:
 
 
 async def first_answer(connection: Connection, subject: str, key: str, wanted: bytes) -> Row:
-    """The answer that was given to a key.
+    """Return the response that was given to the first request with a key.
 
     Raises:
-        Problem: 422, it was another request's.
+        Problem: 422, the key was used for another request.
     """
     query = "SELECT fingerprint, answer FROM idempotency_keys WHERE subject = $1 AND key = $2"
     known = await connection.fetchrow(query, subject, key)
-    if known is None:  # forgotten since: it is the first one now
+    if known is None:  # deleted since, so this request becomes the first
         raise AgainError
     if known["fingerprint"] != wanted:
         raise Problem(KEY_REUSED, "this Idempotency-Key was used for another user: send a new one")
@@ -345,14 +345,14 @@ async def first_answer(connection: Connection, subject: str, key: str, wanted: b
 
 
 def stored_subject(subject: str) -> str:
-    """Return a token's subject as Postgres can store it: the digest of one that is too long, or no text in UTF-8, or holds NUL."""
+    """Return a token's subject in a form that Postgres can store: its digest if it is too long, not UTF-8, or contains NUL."""
     encoded = subject.encode("utf-8", "surrogatepass")
     storable = len(subject) <= LARGEST_SUBJECT and "\0" not in subject and encoded == subject.encode("utf-8", "replace")
     return subject if storable else hashlib.sha256(encoded).hexdigest()
 
 
 def as_row(record: Any) -> Row:
-    """A record of COLUMNS as a dict, with times as text."""
+    """Return a record of COLUMNS as a dict, with times as text."""
     row = dict(record)
     for name in ("created_at", "updated_at"):
         row[name] = rfc3339(row[name])
@@ -370,5 +370,5 @@ def revision(row: Row) -> str:
 
 
 def missing(user_id: int) -> Problem:
-    """404."""
+    """Return problem 404: there is no such user."""
     return Problem(USER_NOT_FOUND, f"there is no user {user_id}")

@@ -1,4 +1,4 @@
-"""Version 1 of the API. It is frozen: openapi/v1.json is what it promises."""
+"""Version 1 of the API. It is frozen: openapi/v1.json is its contract."""
 
 from typing import Annotated
 
@@ -14,7 +14,7 @@ FIELDS = tuple(User.model_fields)
 
 
 def router(users: Users, prefix: str = "/api/v1/users", *, documented: bool = True) -> APIRouter:
-    """The endpoints below a path."""
+    """Return the router of the endpoints below a path."""
     routes = api_router(prefix, documented=documented)
 
     @routes.get("", summary="List users", response_model=list[User], responses=problems())

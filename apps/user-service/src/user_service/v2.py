@@ -1,4 +1,4 @@
-"""Version 2 of the API: users with their times, found page by page, and their profiles."""
+"""Version 2 of the API: users with their times, listed page by page, and their profiles."""
 
 import base64
 import binascii
@@ -67,17 +67,17 @@ class Sort(StrEnum):
 
     @property
     def field(self) -> str:
-        """What is sorted by."""
+        """Return the field to sort by."""
         return self.removeprefix("-")
 
     @property
     def down(self) -> bool:
-        """True when the greatest comes first."""
+        """Return whether the order is descending."""
         return self.startswith("-")
 
 
 EXPRESSIONS = {"id": "{}", "name": "{}", "email": FOLDED, "created_at": "{}"}
-"""What Postgres sorts by, of a field or of the value that a cursor has of it; each has an index together with the id."""
+"""SQL expressions to sort by, for a field or for a cursor's value of it; each has an index together with the id."""
 LastId = Annotated[int, Field(ge=0, le=LARGEST_ID)]
 CURSOR: dict[str, TypeAdapter[Any]] = {
     "id": TypeAdapter(tuple[str, LastId, LastId]),
@@ -85,14 +85,14 @@ CURSOR: dict[str, TypeAdapter[Any]] = {
     "email": TypeAdapter(tuple[str, str, LastId]),
     "created_at": TypeAdapter(tuple[str, AwareDatetime, LastId]),
 }
-"""What a cursor holds: the order, and the field sorted by and id of the last user of its page."""
+"""Content of a cursor: the order, and the sorted field and id of the last user of its page."""
 TEXT: dict[str, Any] = {"max_length": 254, "pattern": r"^[^\x00]*$"}
-"""Postgres stores no NUL."""
+"""Constraints of a text in a query; Postgres cannot store NUL."""
 FIELDS = tuple(UserWithTimes.model_fields)
 
 
 def router(users: Users) -> APIRouter:
-    """The endpoints."""
+    """Return the router of the endpoints."""
     routes = api_router("/api/v2/users", documented=True)
 
     @routes.get(
@@ -107,7 +107,13 @@ def router(users: Users) -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=1000, description="How many a page."), DIGITS] = 100,
         cursor: Annotated[str | None, Query(description="From `next` of the page before.", max_length=2000)] = None,
         email: Annotated[str | None, Query(description="Of this address, whatever the case of A to Z.", **TEXT)] = None,
-        name: Annotated[str | None, Query(description="Whose name begins so, whatever its case.", **TEXT)] = None,
+        name: Annotated[
+            str | None,
+            Query(
+                description="Whose name begins so. Letters are compared in lower case, each alone: SS is not ß.",
+                **TEXT,
+            ),
+        ] = None,
         sort: Annotated[Sort, Query(description="By what.")] = Sort.ID,
     ) -> Response:
         query, values = select(sort, None if cursor is None else decode(cursor, sort), email, name, limit + 1)
@@ -148,7 +154,7 @@ def router(users: Users) -> APIRouter:
 
 
 def conditional(request: Request, shown: dict[str, Any], row: Row) -> Response:
-    """What is shown of a user, unless the client has it already."""
+    """Return the response with a user's representation, or 304 if the client has it already."""
     state = revision(row)
     headers = {"ETag": etag(state)}
     if unchanged(request, state):
@@ -157,7 +163,7 @@ def conditional(request: Request, shown: dict[str, Any], row: Row) -> Response:
 
 
 def profile(row: Row) -> dict[str, Any]:
-    """A user's profile."""
+    """Return a user's profile."""
     words = row["name"].split()
     initials = "".join(word[0] for word in (words[:1] + words[-1:] if len(words) > 1 else words)).upper()
     return {
@@ -171,14 +177,14 @@ def profile(row: Row) -> dict[str, Any]:
 def select(
     sort: Sort, after: tuple[Any, int] | None, email: str | None, name: str | None, limit: int
 ) -> tuple[str, list[Any]]:
-    """The query of a page, and its values.
+    """Return the query of a page, and its values.
 
     Args:
-        sort: order.
-        after: the field sorted by and id of the last user of the page before.
+        sort: order of the list.
+        after: sorted field and id of the last user of the previous page.
         email: whole address, or None for any.
         name: beginning of the name, or None for any.
-        limit: rows.
+        limit: maximum number of rows.
     """
     expression, values, conditions = EXPRESSIONS[sort.field], list[Any](), list[str]()
     key = expression.format(sort.field)
@@ -188,7 +194,7 @@ def select(
         return f"${len(values)}"
 
     if email is not None:
-        # As it is as well: what an earlier release stored may be in another form.
+        # The unchanged form as well: an earlier release may have stored another form.
         wanted = ", ".join(FOLDED.format(value(form) + "::text") for form in dict.fromkeys((normal(email), email)))
         conditions.append(f"{FOLDED.format('email')} IN ({wanted})")
     if name is not None:
@@ -204,7 +210,7 @@ def select(
 
 
 def normal(text: str) -> str:
-    """Return an address in the form that it is stored in; another text, which no user has, as it is."""
+    """Return an address in its stored form; any other text, which no user has, unchanged."""
     try:
         return address(text)
     except ValueError:
@@ -212,22 +218,22 @@ def normal(text: str) -> str:
 
 
 def encode(sort: Sort, key: Any, last: int) -> str:
-    """Return the cursor behind a user, of which the field sorted by and the id are given."""
+    """Return the cursor after a user, from the user's sorted field and id."""
     return base64.urlsafe_b64encode(orjson.dumps([str(sort), key, last])).decode().rstrip("=")
 
 
 def decode(cursor: str, sort: Sort) -> tuple[Any, int]:
-    """Return the field sorted by and the id in a cursor.
+    """Return the sorted field and the id in a cursor.
 
     Raises:
-        Problem: 400, it is none of ours, or of another order.
+        Problem: 400, the cursor is malformed, or of another order.
     """
     try:
         content = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
         of, key, last = CURSOR[sort.field].validate_json(content)
     except (binascii.Error, ValueError, ValidationError) as error:
         raise Problem(MALFORMED_CURSOR, "take the cursor from `next` of the page before") from error
-    # Only as `encode` writes it: a time in another zone may be none in UTC. Postgres stores no NUL.
+    # Only exactly as `encode` writes it: a time in another zone may not be representable in UTC. Postgres cannot store NUL.
     is_elsewhere = isinstance(key, datetime) and key.utcoffset() != timedelta()
     written = encode(sort, rfc3339(key) if isinstance(key, datetime) else key, last)
     if is_elsewhere or of != sort or written != cursor or "\0" in str(key):

@@ -1,4 +1,4 @@
-"""Runs alembic as servicekit.migration says, a transaction for each revision."""
+"""Alembic environment: run the revisions as servicekit.migration configures them, in a transaction for each."""
 
 from alembic import context
 

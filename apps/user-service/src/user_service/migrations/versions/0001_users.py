@@ -1,4 +1,4 @@
-"""Users."""
+"""Table of users."""
 
 from alembic import op
 
@@ -7,7 +7,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Create the table; what the API promises, the database holds to."""
+    """Create the table, with constraints for the API's promises."""
     op.execute("""
         CREATE TABLE users (
             id    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -1,6 +1,6 @@
 """Versions and times of users, idempotency keys, and the cache's generation.
 
-Only additions with constant defaults: no table is rewritten, and the version that serves meanwhile does not notice.
+Only additions with constant defaults: no table is rewritten, and the version that serves meanwhile is not affected.
 """
 
 from alembic import op
@@ -10,7 +10,7 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Add what conditional requests, idempotent creation and the cache need."""
+    """Add the columns, the table and the sequence for conditional requests, idempotent creation and the cache."""
     op.execute("""
         ALTER TABLE users
             ADD COLUMN version    bigint NOT NULL DEFAULT 1,

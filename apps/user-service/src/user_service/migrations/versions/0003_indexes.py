@@ -1,4 +1,4 @@
-"""Indexes for filters and sorts; built while the table is written to."""
+"""Indexes for filters and sorts, built without blocking writes to the table."""
 
 from alembic import op
 
@@ -15,7 +15,7 @@ INDEXES = {
 
 
 def upgrade() -> None:
-    """Build the indexes, each anew where an earlier try left an invalid one."""
+    """Build the indexes; an invalid one of an earlier attempt is replaced."""
     with op.get_context().autocommit_block():
         for name, index in INDEXES.items():
             op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")

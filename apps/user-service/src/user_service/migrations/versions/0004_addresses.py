@@ -1,7 +1,7 @@
-"""Addresses compared by A to Z alone: other letters are others (RFC 6531), whatever a locale takes for their small forms.
+"""Comparison of addresses that folds only A to Z: other letters are distinct (RFC 6531), whatever their lower case in a locale.
 
-The release before goes on: its filter and order by `lower(email)` have users_email_order still, and no insert of it names an index. No
-row that it has stored, or stores, can be in the way: what two addresses have in common by A to Z they have in common by `lower`.
+The previous release keeps working: its filter and order by `lower(email)` still have users_email_order, and no insert of it names an index.
+No row that it has stored, or stores, violates the new index: addresses that are equal when A to Z are folded are equal by `lower`.
 """
 
 from alembic import op
@@ -16,7 +16,7 @@ INDEXES = {
 
 
 def upgrade() -> None:
-    """Build the indexes, where an earlier try left an invalid one again, and only then drop the one that takes more addresses for the same."""
+    """Build the indexes, replacing an invalid one of an earlier attempt, and only then drop the one that treats more addresses as equal."""
     with op.get_context().autocommit_block():
         for name, index in INDEXES.items():
             op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")

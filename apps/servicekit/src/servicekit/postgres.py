@@ -1,4 +1,4 @@
-"""The pool of connections to Postgres, what its errors mean for a request, and what may be tried again."""
+"""Connection pool of Postgres: the meaning of its errors for a request, and retries."""
 
 import asyncio
 import logging
@@ -9,29 +9,29 @@ from typing import Any, TypeVar
 import asyncpg
 import stamina
 from prometheus_client import Gauge
+
 from servicekit.problems import unavailable
+from servicekit.settings import Database
 from servicekit.tracing import step
 
-from user_service.settings import Database
-
 log = logging.getLogger(__name__)
-stamina.instrumentation.set_on_retry_hooks(())  # that the database is away is said by the request that it is away for
+stamina.instrumentation.set_on_retry_hooks(())  # the request that fails logs that the database is unreachable
 LOST = (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.CannotConnectNowError,
         asyncpg.TooManyConnectionsError, asyncpg.AdminShutdownError, asyncpg.CrashShutdownError,
         asyncpg.InternalClientError)  # fmt: skip
-"""Errors that say that the connection is lost or cannot be had, not that the statement was wrong.
+"""Errors of a connection that is lost or cannot be made, as opposed to errors of the statement.
 
-InternalClientError is how a connection is met of which the server has just taken leave.
+InternalClientError is the error of a connection that the server has just closed.
 """
 UNDONE = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
-"""Errors after which nothing of the work was done."""
+"""Errors after which none of the work was done."""
 SLOW = (asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError)
-"""Errors that say that the database took too long."""
+"""Errors of a database that took too long."""
 ATTEMPTS = 3
 FOR_READING = 2
-"""Connections of a pool that work which writes leaves to the rest: however many wait for a locked row, users are read."""
+"""Connections of a pool that writing work leaves to other work: however many requests wait for a locked row, users can be read."""
 LOCK_SHARE = 0.5
-"""Of the time that a statement may take, how much it may wait for a lock."""
+"""Fraction of a statement's timeout that it may wait for a lock."""
 T = TypeVar("T")
 Connection = Any
 Work = Callable[[Connection], Awaitable[T]]
@@ -41,20 +41,22 @@ WAITING = Gauge("database_pool_waiting", "Requests that wait for a connection of
 
 
 class AgainError(Exception):
-    """The work may be tried again."""
+    """Signal that the work may be tried again."""
 
 
 class Postgres:
-    """A pool that is there even while the database is not.
+    """A connection pool that exists even while the database is unreachable.
 
     Args:
-        settings: of the database.
+        client: application name of the connections on the server: the service's name.
+        settings: settings of the database.
 
     Raises:
-        SettingsError: the certificate by which the server is verified cannot be read.
+        SettingsError: the certificate that verifies the server cannot be read.
     """
 
-    def __init__(self, settings: Database) -> None:
+    def __init__(self, client: str, settings: Database) -> None:
+        self._client = client
         self.settings = settings
         self._tls = settings.tls()
         self._pool: Any = None
@@ -70,7 +72,7 @@ class Postgres:
         WAITING.set_function(lambda: self._waiting)
 
     async def open(self) -> None:
-        """Make the pools, which connect on first use. Statements are prepared once a connection, by asyncpg."""
+        """Create the pools, which connect on first use. asyncpg prepares each statement once per connection."""
         self._pool = await self._pool_of(self.settings.pool.size)
         self._watching = await self._pool_of(1)
         LIMIT.set(self.settings.pool.size)
@@ -91,7 +93,7 @@ class Postgres:
             timeout=settings.connect_timeout_s,
             command_timeout=settings.statement_timeout_s,
             server_settings={
-                "application_name": "user-service",
+                "application_name": self._client,
                 "statement_timeout": str(int(settings.statement_timeout_s * 1000)),
                 "lock_timeout": str(int(settings.statement_timeout_s * 1000 * LOCK_SHARE)),
                 "idle_in_transaction_session_timeout": str(int(settings.statement_timeout_s * 2000)),
@@ -99,7 +101,7 @@ class Postgres:
         )
 
     async def close(self) -> None:
-        """Close what is open, by force where it does not end soon."""
+        """Close the connections, by force if they do not end soon."""
         pools = self._pool, self._watching
         try:
             async with asyncio.timeout(self.settings.statement_timeout_s):
@@ -115,18 +117,18 @@ class Postgres:
                 pool.terminate()
 
     async def run(self, work: Work[T], *, repeatable: bool, writes: bool = False) -> T:
-        """What `work` returns, done on a connection of the pool.
+        """Return the result of `work`, done on a connection of the pool.
 
-        It is tried again where that cannot do anything twice: after a serialization failure or deadlock, when no connection could be had,
+        It is retried if that cannot do anything twice: after a serialization failure or deadlock, when no connection could be made,
         and, for repeatable work, when the connection was lost in the middle.
 
         Args:
-            work: statements; more than one that belong together open a transaction.
-            repeatable: doing it twice is as doing it once.
-            writes: it may wait for a row; some connections are kept for work that does not.
+            work: function that executes statements; several that belong together need a transaction.
+            repeatable: whether doing the work twice has the same effect as doing it once.
+            writes: whether the work may wait for a row; some connections are reserved for work that does not.
 
         Raises:
-            Problem: 503, the database is away or takes too long.
+            Problem: 503, the database is unreachable or takes too long.
         """
         try:
             async for attempt in stamina.retry_context(
@@ -136,7 +138,7 @@ class Postgres:
                     return await self._once(work, repeatable=repeatable, writes=writes)
         except AgainError as error:
             raise unavailable("the database is away for the moment") from error
-        raise AssertionError  # a context of attempts ends by one of the two
+        raise AssertionError  # a retry context ends in one of the two ways
 
     async def _once(self, work: Work[T], *, repeatable: bool, writes: bool) -> T:
         begun = False
@@ -151,7 +153,7 @@ class Postgres:
         except SLOW as error:
             raise unavailable("the database takes too long for the moment") from error
         except TimeoutError as error:
-            # Time is up either way: for a connection, or for the statement.
+            # The timeout is either that of a connection or that of the statement.
             raise unavailable("the database takes too long for the moment") from error
         except LOST as error:
             if repeatable or not begun:
@@ -159,7 +161,7 @@ class Postgres:
             raise unavailable("the database went away; whether this was done is not known") from error
 
     async def _acquire(self, held: AsyncExitStack, *, writes: bool) -> Connection:
-        """Return a connection of the pool, which is given back with all that is held."""
+        """Return a connection of the pool, which is released with the exit stack."""
         self._waiting += 1
         try:
             async with asyncio.timeout(self.settings.connect_timeout_s):
@@ -170,10 +172,10 @@ class Postgres:
             self._waiting -= 1
 
     async def watch(self, query: str) -> Any:
-        """Return the one value of a query, from a connection that no request ever holds; raise when there is none."""
+        """Return the single value of a query, on a connection that no request uses; raise if there is none."""
         async with self._watching.acquire(timeout=self.settings.connect_timeout_s) as connection:
             return await connection.fetchval(query)
 
     async def ping(self) -> None:
-        """Raise when the database does not answer."""
+        """Raise if the database does not answer."""
         await self.watch("SELECT 1")

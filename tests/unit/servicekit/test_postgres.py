@@ -7,13 +7,13 @@ import asyncpg
 import pytest
 from prometheus_client import REGISTRY
 from pydantic import SecretStr
+from servicekit.postgres import Postgres
 from servicekit.problems import Problem
-from user_service.database import Postgres
-from user_service.settings import Database
+from servicekit.settings import Database
 
 
 class Pool:
-    """Has one connection, once it is free."""
+    """A pool with one connection, once it is free."""
 
     def __init__(self) -> None:
         self.asked, self.free = asyncio.Event(), asyncio.Event()
@@ -34,7 +34,7 @@ async def working(_connection: Any) -> float | None:
 
 
 def database(pool: Pool, connect_timeout_s: float) -> Postgres:
-    postgres = Postgres(Database(password=SecretStr("x"), connect_timeout_s=connect_timeout_s))
+    postgres = Postgres("user-service", Database(password=SecretStr("x"), connect_timeout_s=connect_timeout_s))
     postgres._pool = pool  # pyright: ignore[reportPrivateUsage]
     return postgres
 
@@ -66,7 +66,7 @@ async def test_a_database_that_is_away_is_left_with_one_line(
         def terminate(self) -> None:
             ended.append("terminated")
 
-    postgres = Postgres(Database(host="postgres", password=SecretStr("x")))
+    postgres = Postgres("user-service", Database(host="postgres", password=SecretStr("x")))
     postgres._pool = postgres._watching = Gone()  # pyright: ignore[reportPrivateUsage]
     await postgres.close()
     assert ended == ["terminated"] * 2
