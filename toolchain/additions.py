@@ -3,7 +3,9 @@
 Pulumi does not detect them: its refresh compares only as many items of a list as the program declares, and only keys that it declares
 (pruneLiveState and pruneSlice in pulumi-kubernetes, provider/pkg/provider/util.go, v4). The API server's defaults add keys to objects, never
 items to lists, so an extra item is an addition. A field that the program does not declare and that has a field manager is an addition too:
-defaults have none (https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-management). Excluded are Secrets, whose inputs
+defaults have none (https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-management). An item of a list with merge keys
+(a port's number and protocol) whose key was edited is another item to the API server, which would keep it next to the declared one, or refuse
+both: it is an addition in the place of the declared item. Excluded are Secrets, whose inputs
 are encrypted in the state; `metadata`, whose finalizers belong to controllers; fields that controllers set; and custom resources, whose
 operators may fill in lists.
 """
@@ -12,7 +14,8 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from functools import reduce
+from itertools import chain, repeat
 from typing import Any, cast
 
 from infra.stages import over
@@ -30,14 +33,14 @@ EMPTY: dict[str, dict[str, Any]] = {
 }
 """Fields that count as declared empty where the program omits them: the API server does not fill them with defaults."""
 OWN_MANAGER = "estate"
-"""Field manager of the values that the server sets in place of removed additions."""
+"""Field manager of the values that replace additions."""
 KNOWN_MANAGER = re.compile(rf"{OWN_MANAGER}$|pulumi-kubernetes|kube-|.*(controller|operator)")
 """Field managers that are expected to set fields: the toolchain itself, Pulumi, Kubernetes' own programs, and the cluster's controllers."""
 ALLOWING = ("NetworkPolicy", "Role", "RoleBinding", "Ingress")
 """Kinds with objects that grant access: an extra object allows what the others deny."""
 SERVERS_OWN = ("metadata", "status")
 DEFAULT_PROTOCOL = ("protocol", "TCP")
-"""The only default within a value that is owned as a whole: the protocol of a NetworkPolicy's port."""
+"""The only default within a value that is owned as a whole, and the only one of a merge key: the protocol of a port."""
 AUTOSCALED = ("spec", "replicas")
 """Field that is left to an autoscaler where the program does not declare it."""
 IMMUTABLE = ("immutable",)
@@ -56,10 +59,13 @@ class Addition:
     path: Path
     name: str
     """Name of the item, if it has one; values are omitted."""
+    instead: Any = None
+    """The declared item of a list with merge keys whose place the addition has; None if there is none."""
 
     def __str__(self) -> str:
         place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in self.path).removeprefix(".")
-        return f"{self.to.name}: {code(f'{place} {self.name}'.rstrip())} was added"
+        replaces = "" if self.instead is None else " in the place of a declared item"
+        return f"{self.to.name}: {code(f'{place} {self.name}'.rstrip())} was added{replaces}"
 
 
 def additions(found: Objects) -> list[Addition]:
@@ -118,33 +124,73 @@ def added_to(declared: Declared, live: dict[str, Any]) -> list[Addition]:
     inputs = over(
         EMPTY.get(declared.kind, {}), {key: declared.inputs[key] for key in declared.inputs.keys() - {"metadata"}}
     )
-    paths = {*items_added(inputs, live, ())}
-    for entry in live.get("metadata", {}).get("managedFields", ()):
-        if not KNOWN_MANAGER.match(entry["manager"]) and not entry.get("subresource"):
-            paths.update(fields_added(inputs, live, entry.get("fieldsV1", {}), ()))
-    paths.discard(AUTOSCALED)
+    entries = live.get("metadata", {}).get("managedFields", ())
+    owned = reduce(over, (entry.get("fieldsV1", {}) for entry in entries), {})
+    paths: dict[Path, Any] = dict(items_added(inputs, live, owned, ()))
+    for entry in filter(is_by_hand, entries):
+        paths.update((path, None) for path in fields_added(inputs, live, entry.get("fieldsV1", {}), ()))
+    paths.pop(AUTOSCALED, None)
     if declared.kind == "ConfigMap":
         paths |= {
-            (table, key)
+            (table, key): None
             for table in EMPTY["ConfigMap"]
             if SECRET not in inputs[table]
             for key in live.get(table, {}).keys() - inputs[table].keys()
         }
-    return [Addition(declared, path, name_at(live, path)) for path in sorted(paths, key=str)]
+    return [Addition(declared, path, name_at(live, path), paths[path]) for path in sorted(paths, key=str)]
 
 
-def items_added(declared: Any, live: Any, path: Path) -> Iterator[Path]:
-    """Yield the path of each item of a live list that is not declared."""
+def is_by_hand(entry: dict[str, Any]) -> bool:
+    """Return whether an entry of managedFields belongs to a manager that is not expected to set fields."""
+    return not KNOWN_MANAGER.match(entry["manager"]) and not entry.get("subresource")
+
+
+def items_added(declared: Any, live: Any, owned: dict[str, Any], path: Path) -> Iterator[tuple[Path, Any]]:
+    """Yield the path of each item of a live list that is not declared, and the declared item in whose place it is, if any.
+
+    Args:
+        declared: the value that the program declares.
+        live: the value in the cluster.
+        owned: the fields of the value in managedFields, of all managers.
+        path: the path of the value.
+    """
     if isinstance(declared, dict) and isinstance(live, dict) and SECRET not in declared:
         known, there = cast("dict[str, Any]", declared), cast("dict[str, Any]", live)
         for key in known.keys() & there.keys():
-            yield from items_added(known[key], there[key], (*path, key))
+            yield from items_added(known[key], there[key], owned.get(f"f:{key}", {}), (*path, key))
     elif isinstance(declared, list) and isinstance(live, list):
         wanted, found = cast("list[Any]", declared), cast("list[Any]", live)
-        places = matched(wanted, found)
-        for item, place in zip(wanted, places, strict=False):
-            yield from items_added(item, found[place], (*path, place))
-        yield from ((*path, place) for place in places[len(wanted) :])
+        keys = merge_keys(owned)
+        places, extra = matched(wanted, found, keys)
+        for index, place in places.items():
+            yield from items_added(wanted[index], found[place], item_of(owned, found[place]), (*path, place))
+        missing = (item for index, item in enumerate(wanted) if index not in places)
+        readable_ones = (None if SECRET in str(item) else item for item in missing)
+        yield from (
+            ((*path, place), item) for place, item in zip(extra, chain(readable_ones, repeat(None)), strict=False)
+        )
+
+
+def merge_keys(owned: dict[str, Any]) -> list[str]:
+    """Return the names of the fields that identify a list's item, as managedFields name them; none if the list is owned as a whole."""
+    for step in owned:
+        if step.startswith("k:"):
+            return list(json.loads(step[2:]))
+    return []
+
+
+def item_of(owned: dict[str, Any], item: Any) -> dict[str, Any]:
+    """Return the fields in managedFields of an item of a list with merge keys; an empty table if there are none."""
+    for step, below in owned.items():
+        if step.startswith("k:") and (identity := json.loads(step[2:])) == identity_of(item, identity):
+            return below
+    return {}
+
+
+def identity_of(item: Any, keys: Iterable[str]) -> dict[str, Any]:
+    """Return the merge keys of a list's item, with their values."""
+    there = dict([DEFAULT_PROTOCOL]) | cast("dict[str, Any]", item)
+    return {key: there.get(key) for key in keys}
 
 
 def fields_added(declared: Any, live: Any, owned: dict[str, Any], path: Path) -> Iterator[Path]:
@@ -168,10 +214,13 @@ def fields_added(declared: Any, live: Any, owned: dict[str, Any], path: Path) ->
             elif name in there and SECRET not in known:
                 yield (*path, name)
         elif kind == "k" and isinstance(declared, list) and isinstance(live, list):
-            for index, item in enumerate(cast("list[Any]", live)):
-                if is_of(json.loads(name), item):
-                    wanted = next((one for one in cast("list[Any]", declared) if is_of(one, item)), None)
-                    yield from fields_added(wanted, item, below, (*path, index))
+            identity = json.loads(name)
+            wanted, found = (
+                [index for index, one in enumerate(items) if identity_of(one, identity) == identity]
+                for items in (cast("list[Any]", declared), cast("list[Any]", live))
+            )
+            for index, place in zip(wanted, found, strict=False):
+                yield from fields_added(declared[index], live[place], below, (*path, place))
 
 
 def keys_added(declared: Any, live: Any, path: Path) -> Iterator[Path]:
@@ -185,26 +234,41 @@ def keys_added(declared: Any, live: Any, path: Path) -> Iterator[Path]:
                 yield (*path, key)
     elif isinstance(declared, list) and isinstance(live, list):
         wanted, found = cast("list[Any]", declared), cast("list[Any]", live)
-        for item, place in zip(wanted, matched(wanted, found), strict=False):
-            yield from keys_added(item, found[place], (*path, place))
+        places, _ = matched(wanted, found, [])
+        for index, place in places.items():
+            yield from keys_added(wanted[index], found[place], (*path, place))
 
 
-def matched(declared: list[Any], live: list[Any]) -> list[int]:
-    """Return the live list's indices: first those of the declared items, in their order, then those of the extra items.
+def matched(declared: list[Any], live: list[Any], keys: Sequence[str]) -> tuple[dict[int, int], list[int]]:
+    """Match the items of a list with those in the cluster.
 
-    A declared item that was changed, and so is not found, is matched with one of the remaining items: Pulumi restores it.
+    An item of a list without merge keys that was changed, and so is not found, is matched with one of the remaining items: Pulumi restores it.
+    So is an encrypted item, whose merge keys cannot be read.
+
+    Args:
+        declared: the list that the program declares.
+        live: the list in the cluster.
+        keys: the list's merge keys; empty if it has none.
+
+    Returns:
+        Declared indices with their live ones, and the live indices that are left.
     """
     free = list(range(len(live)))
     places: dict[int, int] = {}
     for index, item in enumerate(declared):
-        alike = [place for place in free if is_of(item, live[place])]
+        alike = [place for place in free if is_same(item, live[place], keys)]
         if alike:
             places[index] = index if index in alike else alike[0]
             free.remove(places[index])
-    for index in range(min(len(declared), len(live))):
-        if index not in places and free:
+    for index, item in enumerate(declared):
+        if index not in places and free and (not keys or SECRET in item):
             places[index] = free.pop(0)
-    return [places[index] for index in sorted(places)] + free
+    return places, free
+
+
+def is_same(declared: Any, live: Any, keys: Sequence[str]) -> bool:
+    """Return whether an item in the cluster is the declared one: by the list's merge keys, if it has any."""
+    return identity_of(declared, keys) == identity_of(live, keys) if keys else is_of(declared, live)
 
 
 def is_of(declared: Any, live: Any) -> bool:
@@ -230,8 +294,29 @@ def name_at(live: Any, path: Path) -> str:
     return next((str(item[key]) for key in NAMES if key in item), "")
 
 
+def claimed(found: Objects) -> list[Declared]:
+    """Return the objects with declared fields that have an owner other than the program and the cluster's controllers.
+
+    The API server keeps such a field after the program has dropped it: a port with another number would be there twice, with one name.
+    """
+
+    def is_claimed(one: Declared) -> bool:
+        entries = (found.live_of(one) or {}).get("metadata", {}).get("managedFields", ())
+        declared = {f"f:{key}" for key in one.inputs.keys() - SERVERS_OWN}
+        return any(declared & entry.get("fieldsV1", {}).keys() for entry in entries if is_claim(entry))
+
+    return [one for one in readable(found.declared) if is_claimed(one)]
+
+
+def is_claim(entry: dict[str, Any]) -> bool:
+    """Return whether an entry of managedFields is of this module, or of a manager that is not expected to set fields."""
+    return entry["manager"] == OWN_MANAGER or is_by_hand(entry)
+
+
 def take_out_additions(stack: Stack, before: Objects) -> None:
-    """Remove additions from the cluster, and report each: the update itself would leave them in place.
+    """Remove additions from the cluster, and report each; leave the program as the only owner of the fields that it declares.
+
+    The update itself would leave additions in place, or fail where an item's merge key was edited.
 
     Args:
         stack: the stack to update.
@@ -241,17 +326,20 @@ def take_out_additions(stack: Stack, before: Objects) -> None:
         ToolchainError: the state cannot be read, the cluster does not answer, or an update of the stack is in progress (the state lacks its
             objects until it ends).
     """
-    if not additions(before):
+    if not additions(before) and not claimed(before):
         return
     refuse_locked(stack)
-    there = additions(objects_of(stack))  # an update may have ended meanwhile
+    there = objects_of(stack)  # an update may have ended meanwhile
+    found = additions(there)
+    for addition in found:
+        report(f"  {addition} outside of an update that ended: it is taken out")
     failed: list[str] = []
-    for declared, group in groupby(there, key=lambda one: one.to):
-        found = list(group)
-        for addition in found:
-            report(f"  {addition} outside of an update that ended: it is taken out")
+    claims = claimed(there)
+    for declared in there.declared:
+        to_it = [addition for addition in found if addition.to == declared]
         try:
-            take_out(stack, declared, found)
+            if to_it or declared in claims:
+                take_out(stack, declared, to_it)
         except ToolchainError as error:
             failed.append(f"{declared.name}: {error}")
     if failed:
@@ -259,7 +347,7 @@ def take_out_additions(stack: Stack, before: Objects) -> None:
 
 
 def take_out(stack: Stack, declared: Declared, found: Sequence[Addition]) -> None:
-    """Take additions out of one object.
+    """Take additions out of one object, and the ownership of fields from all who are not expected to have it.
 
     Raises:
         ToolchainError: the cluster refuses it, or does not answer.
@@ -268,15 +356,47 @@ def take_out(stack: Stack, declared: Declared, found: Sequence[Addition]) -> Non
     if any(addition.path == IMMUTABLE for addition in found):
         # There is no other way back (https://kubernetes.io/docs/concepts/configuration/configmap/#configmap-immutable); the update makes it again.
         ask(stack, "delete", *what, "--wait=false")
-    else:
-        patch = f"--patch={json.dumps(removal(found))}"
-        ask(stack, "patch", *what, "--type=json", patch, f"--field-manager={OWN_MANAGER}")
+        return
+    patched = patch(stack, what, removal(found))
+    patch(stack, what, release(json.loads(patched)["metadata"]))
 
 
-def removal(found: Iterable[Addition]) -> list[dict[str, str]]:
-    """Return the JSON patch that removes additions to one object: from each list the last item first, because indices shift."""
-    # Two paths first differ at a key or an index of the same object or list.
-    return [{"op": "remove", "path": pointer(path)} for path in sorted((one.path for one in found), reverse=True)]
+def patch(stack: Stack, what: Sequence[str], operations: Sequence[dict[str, Any]]) -> str:
+    """Apply a JSON patch to an object, and return it as JSON, with its managedFields.
+
+    Raises:
+        ToolchainError: the cluster refuses it, or does not answer.
+    """
+    given = f"--patch={json.dumps(operations)}"
+    shown = ("--output=json", "--show-managed-fields")
+    return ask(stack, "patch", *what, "--type=json", given, f"--field-manager={OWN_MANAGER}", *shown)
+
+
+def removal(found: Iterable[Addition]) -> list[dict[str, Any]]:
+    """Return the JSON patch that removes additions to one object, or replaces them with the declared item."""
+    # Two paths first differ at a key or an index of the same object or list: the last item first, because indices shift.
+    return [
+        {"op": "remove", "path": pointer(one.path)}
+        if one.instead is None
+        else {"op": "replace", "path": pointer(one.path), "value": one.instead}
+        for one in sorted(found, key=lambda one: one.path, reverse=True)
+    ]
+
+
+def release(metadata: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the JSON patch that takes the ownership of fields from all who are not expected to have it.
+
+    See https://kubernetes.io/docs/reference/using-api/server-side-apply/#clearing-managedfields. The version is tested so that no change
+    is lost that comes between.
+
+    Args:
+        metadata: the object's metadata.
+    """
+    kept = [entry for entry in metadata["managedFields"] if not is_claim(entry)]
+    return [
+        {"op": "test", "path": "/metadata/resourceVersion", "value": metadata["resourceVersion"]},
+        {"op": "replace", "path": "/metadata/managedFields", "value": kept or [{}]},
+    ]
 
 
 def pointer(path: Path) -> str:

@@ -101,11 +101,11 @@ def update(stack: Stack) -> None:
             publish_missing(at_hand(), stack.settings.image_references())
     refuse_missing(stack)
     clear_unfinished(stack)
-    expected = look_ahead(stack)
     there = objects_of(stack)
+    take_out_additions(stack, there)  # first: with the key of a port edited, not even the preview succeeds
+    expected = look_ahead(stack)
     for line in leaving(there):
         report(f"  {line}; once it is gone, make up makes it again")
-    take_out_additions(stack, there)
     if due(expected):
         change(stack, expected)
     else:
@@ -222,11 +222,15 @@ def preview(name: str) -> None:
     """Show the changes that `up` would make, and last, where it is visible in a terminal, the risky ones."""
     with opened(name) as stack, tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "events"
-        stack.pulumi_shown("preview", "--diff", "--event-log", str(log), *policies(stack.settings.stage), *on(stack))
-        for change in preview_of(events(log)).risky:
-            say(f"{'May lose data' if change.loses_data else 'Note'}: {change}")
-        for addition in additions(objects_of(stack)):
-            say(f"Note: {addition} outside of an update that ended: make up takes it out")
+        try:
+            stack.pulumi_shown(
+                "preview", "--diff", "--event-log", str(log), *policies(stack.settings.stage), *on(stack)
+            )
+            for change in preview_of(events(log)).risky:
+                say(f"{'May lose data' if change.loses_data else 'Note'}: {change}")
+        finally:  # an addition may be the reason that Pulumi's preview fails
+            for addition in additions(objects_of(stack)):
+                say(f"Note: {addition} outside of an update that ended: make up takes it out")
 
 
 def url(name: str, of: str) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import random
-import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,8 +11,8 @@ import pytest
 
 from tests.running import Kubectl, settle
 from tests.stacks import make
-from toolchain.additions import NAMES, Path, pointer, readable
-from toolchain.objects import Declared, declared_in
+from toolchain.additions import NAMES, Path, claimed, pointer, readable
+from toolchain.objects import Declared, declared_in, objects_of
 from toolchain.stack import Stack, state_of
 
 KEPT = {"Namespace", "PersistentVolumeClaim", "Job"}
@@ -30,9 +29,6 @@ RULE: dict[str, Any] = {
 }
 DECLARED = {"spec", "rules", "subjects", "data", "automountServiceAccountToken", "imagePullSecrets"}
 """Fields of an object that the program declares, without its metadata."""
-REFUSED = re.compile(r"/ports/\d+/(port|containerPort|protocol)$")
-"""Fields whose edit an update refuses instead of repairing it (docs/delivery.md): they identify a port, so that applying the declared one adds
-a second of the same name."""
 BY_HAND = "made-by-hand"
 OF_POD: dict[str, Any] = {
     "/hostNetwork": True,
@@ -93,6 +89,15 @@ ADDED = [
     Change("configmap/gateway-routes", "add", "/data/added", "by hand"),
 ]
 """The most dangerous additions, which are always made."""
+CONTAINER = "/spec/template/spec/containers/0"
+REIDENTIFIED = [
+    Change("service/redis", "replace", "/spec/ports/0/port", 6380),
+    Change("service/postgres", "replace", "/spec/ports/0/protocol", "UDP"),
+    Change("deployment/api-gateway", "replace", f"{CONTAINER}/ports/0/containerPort", 8099),
+    Change("deployment/user-service", "replace", f"{CONTAINER}/env/0/name", "BY_HAND"),
+    Change("statefulset/consul", "replace", f"{CONTAINER}/volumeMounts/0/mountPath", "/elsewhere"),
+]
+"""Edits of what identifies an item to the API server, which are always made: it takes the declared item for another one."""
 
 
 @pytest.fixture
@@ -166,7 +171,7 @@ def parts(value: Any, path: Path = ()) -> Iterator[tuple[str, Any]]:
 def edits(one: Declared, name: str) -> list[Change]:
     """Return changes of declared fields: another value for each, and another item for each list."""
     inside = {key: one.inputs[key] for key in one.inputs.keys() & DECLARED}
-    found = [(path, value) for path, value in parts(inside) if not REFUSED.search(path)]
+    found = [*parts(inside)]
     replaced = [Change(name, "replace", path, other(value)) for path, value in found if isinstance(value, str | int)]
     return replaced + [
         Change(name, "add", f"{path}/-", other(value[-1])) for path, value in found if isinstance(value, list) and value
@@ -198,7 +203,7 @@ def specification(live: dict[str, Any]) -> dict[str, Any]:
 def chosen(stack: Stack, kubectl: Kubectl) -> list[Change]:
     """Choose an object of each kind, and for each an edited or added declared item, and a field that the program does not declare."""
     objects = [one for one in readable(declared_in(state_of(stack))) if one.kind not in KEPT]
-    found = list(ADDED)
+    found = [*ADDED, *REIDENTIFIED]
     for kind in sorted({one.kind for one in objects}):
         for ways in (edits, openings):
             of_kind = [one for one in objects if one.kind == kind]
@@ -240,3 +245,4 @@ def test_an_update_puts_back_what_was_edited_added_or_opened_of_every_kind(stack
         assert specification(json.loads(kubectl("get", name, "-o", "json"))) == before[name], name
     watched = make("drift", stack.name)
     assert watched.returncode == 0, watched.stdout + watched.stderr
+    assert claimed(objects_of(stack)) == []

@@ -1,6 +1,7 @@
 """Additions in the cluster to the objects that the program declares."""
 
 import copy
+import json
 from typing import Any, cast
 
 import pytest
@@ -69,16 +70,20 @@ def at(value: Any, path: tuple[str | int, ...]) -> Any:
     return value
 
 
-def patched(live: Any, patch: list[dict[str, str]]) -> Any:
-    """Return an object after a JSON patch that only removes."""
+def patched(live: Any, patch: list[dict[str, Any]]) -> Any:
+    """Return an object after a JSON patch that removes and replaces."""
     live = copy.deepcopy(live)
     for one in patch:
-        assert one["op"] == "remove"
         *steps, last = [step.replace("~1", "/").replace("~0", "~") for step in one["path"].split("/")[1:]]
         place = live
         for step in steps:
             place = place[int(step) if isinstance(place, list) else step]
-        del place[int(last) if isinstance(place, list) else last]
+        key = int(last) if isinstance(place, list) else last
+        if one["op"] == "replace":
+            place[key] = one["value"]
+        else:
+            assert one["op"] == "remove"
+            del place[key]
     return live
 
 
@@ -183,6 +188,82 @@ def opened() -> tuple[dict[str, Any], dict[str, Any]]:
     return spec, {"f:metadata": {"f:labels": {}}, "f:spec": {"f:template": {"f:metadata": {}, "f:spec": fields}}}
 
 
+PORTS = st.lists(st.integers(1, 4), min_size=1, max_size=4, unique=True)
+UNREADABLE = {SECRET: "1b47061264138c4ac30d75fd1eb44270", "ciphertext": "v1:abc"}
+
+
+def service(ports: list[int], order: list[int]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Return declared ports, and a live Service with ports of the same names and other numbers, as the API server returns it."""
+    declared = [{"name": f"p{place}", "port": number} for place, number in enumerate(ports)]
+    live = [
+        {"name": f"p{place}", "port": number, "protocol": "TCP", "targetPort": 1} for place, number in enumerate(order)
+    ]
+    fields: dict[str, Any] = {
+        f'k:{{"port":{one["port"]},"protocol":"TCP"}}': {"f:name": {}, "f:port": {}} for one in live
+    }
+    return declared, {"metadata": owned_by("kubectl-edit", {"f:spec": {"f:ports": fields}}), "spec": {"ports": live}}
+
+
+@given(PORTS, PORTS)
+def test_a_port_with_another_number_is_replaced_by_a_declared_one(ports: list[int], order: list[int]) -> None:
+    declared, live = service(ports, order)
+    found = added_to(thing({"ports": declared}), live)
+    assert {live["spec"]["ports"][one.path[-1]]["port"] for one in found} == {*order} - {*ports}
+    assert len([one for one in found if one.instead]) == min(len({*order} - {*ports}), len({*ports} - {*order}))
+
+    numbers = [one["port"] for one in patched(live, removal(found))["spec"]["ports"]]
+    assert len(numbers) == len({*numbers})
+    assert {*numbers} <= {*ports}
+    assert len(numbers) == min(len(ports), len(order))
+
+
+def test_a_port_of_another_protocol_is_another_port() -> None:
+    declared, live = service([53], [53])
+    live["spec"]["ports"][0]["protocol"] = "UDP"
+    [found] = added_to(thing({"ports": declared}), live)
+    assert (found.path, found.instead) == (("spec", "ports", 0), declared[0])
+    assert str(found) == "Ingress `thing`: `spec.ports[0] p0` was added in the place of a declared item"
+
+
+@pytest.mark.parametrize("item", [UNREADABLE, {"name": UNREADABLE, "port": 1}])
+def test_no_encrypted_item_is_written_to_the_cluster(item: dict[str, Any]) -> None:
+    _, live = service([1], [2])
+    found = added_to(thing({"ports": [item]}), live)
+    assert SECRET not in str(removal(found))
+
+
+def test_an_encrypted_item_is_taken_for_one_that_is_there() -> None:
+    _, live = service([1, 2], [1, 2])
+    assert added_to(thing({"ports": [UNREADABLE, {"name": "p1", "port": 2}]}), live) == []
+
+
+def test_only_the_program_and_controllers_own_declared_fields_after_an_update() -> None:
+    spec: dict[str, Any] = {"ports": [{"name": "p", "port": 1}], "selector": {}}
+    managers: dict[str, Any] = {
+        "pulumi-kubernetes-1b4706": {"f:spec": {"f:ports": {}}},
+        "kubectl-edit": {"f:spec": {"f:ports": {}}},
+        "estate": {"f:spec": {"f:ports": {}}},
+        "kube-controller-manager": {"f:status": {}},
+    }
+    entries = [{"manager": manager, "fieldsV1": fields} for manager, fields in managers.items()]
+    metadata: dict[str, Any] = {"managedFields": entries, "resourceVersion": "7"}
+    one = thing(spec)
+    assert additions.claimed(Objects([one], {one.key: {"metadata": metadata, "spec": spec}})) == [one]
+    test, replaced = additions.release(metadata)
+    assert test == {"op": "test", "path": "/metadata/resourceVersion", "value": "7"}
+    kept = [entry["manager"] for entry in replaced["value"]]
+    assert kept == ["pulumi-kubernetes-1b4706", "kube-controller-manager"]
+    left = {"metadata": metadata | {"managedFields": replaced["value"]}, "spec": spec}
+    assert additions.claimed(Objects([one], {one.key: left})) == []
+
+
+@pytest.mark.parametrize("fields", [{"f:metadata": {"f:labels": {}}}, {"f:status": {}}, {"f:other": {}}, {}])
+def test_labels_status_and_undeclared_fields_are_no_claim(fields: dict[str, Any]) -> None:
+    one = thing({})
+    live = {"metadata": owned_by("kubectl-edit", fields), "spec": {}}
+    assert additions.claimed(Objects([one], {one.key: live})) == []
+
+
 def test_fields_with_an_owner_are_additions_where_the_program_declares_none() -> None:
     spec, fields = opened()
     live = {"metadata": owned_by("kubectl-edit", fields), "spec": spec}
@@ -242,7 +323,7 @@ def test_no_value_of_an_item_is_named() -> None:
 
 
 def test_what_is_encrypted_in_the_state_is_left_out() -> None:
-    encrypted = {SECRET: "1b47061264138c4ac30d75fd1eb44270", "ciphertext": "v1:abc"}
+    encrypted = UNREADABLE
     declared = Declared("kubernetes:core/v1:ConfigMap", "estate-test/thing", {"data": encrypted})
     assert added_to(declared, {"data": {"a": "b"}}) == []
     assert added_to(thing({"env": encrypted}), {"spec": {"env": [NEW]}}) == []
@@ -301,7 +382,7 @@ def test_one_that_cannot_be_taken_out_keeps_none_of_the_others_and_is_named(monk
         done.append(words[:3])
         if words[2] == "refused":
             raise ToolchainError("the cluster refuses: it is so")
-        return ""
+        return json.dumps({"metadata": {"managedFields": [], "resourceVersion": "1"}})
 
     monkeypatch.setattr(additions, "ask", ask)
     monkeypatch.setattr(additions, "objects_of", lambda _stack: found)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
@@ -309,4 +390,4 @@ def test_one_that_cannot_be_taken_out_keeps_none_of_the_others_and_is_named(monk
     with pytest.raises(ToolchainError, match="ConfigMap `refused`: the cluster refuses: it is so"):
         additions.take_out_additions(cast("Stack", None), found)
     kind = "configmap.v1."
-    assert done == [("delete", kind, "immutable"), ("patch", kind, "refused"), ("patch", kind, "last")]
+    assert done == [("delete", kind, "immutable"), ("patch", kind, "refused"), *[("patch", kind, "last")] * 2]
