@@ -125,6 +125,21 @@ def end_with_143(_signal: int, _frame: object) -> None:
     sys.exit(143)
 
 
+@contextmanager
+def signals_held() -> Generator[None]:
+    """Hold SIGINT and SIGTERM that arrive within a block until it has ended."""
+    arrived: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda number, _frame: arrived.append(number)) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+        for number in arrived:
+            signal.raise_signal(number)
+
+
 def run_command(main: Callable[[], None]) -> None:
     """Run a command of the toolchain: an error ends it with one clear line on standard error and exit code 1, Ctrl-C with 130."""
     signal.signal(signal.SIGTERM, end_with_143)

@@ -22,7 +22,7 @@ from infra.stack_secrets import refuse_missing
 from infra.values import stack_name
 from toolchain import standins
 from toolchain.cluster.pki import write_private
-from toolchain.console import ToolchainError, passed_on
+from toolchain.console import ToolchainError, passed_on, signals_held
 from toolchain.paths import PROJECT, STATE
 from toolchain.target import Target, target
 
@@ -72,20 +72,23 @@ class Stack:
             given: the standard input.
         """
         command = ["pulumi", "--non-interactive", *words]
-        with subprocess.Popen(
-            command,
-            env=self.target.environment,
-            cwd=cwd,
-            stdin=subprocess.DEVNULL if given is None else subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as process:
-            try:
-                said, complained = process.communicate(given)
-            except BaseException as error:
+        process: subprocess.Popen[str] | None = None
+        try:
+            with signals_held():  # one that arrives here would leave Pulumi running, unknown to this process
+                process = subprocess.Popen(
+                    command,
+                    env=self.target.environment,
+                    cwd=cwd,
+                    stdin=subprocess.DEVNULL if given is None else subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+            said, complained = process.communicate(given)
+        except BaseException as error:
+            if process:
                 end(process, interrupted=isinstance(error, KeyboardInterrupt))
-                raise
+            raise
         return subprocess.CompletedProcess(command, process.returncode, said, complained)
 
     def pulumi_shown(self, *words: str, hopeless: Callable[[], str | None] | None = None) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from infra.settings import parse
 from tests.minimum import MINIMUM
+from toolchain.console import end_with_143
 from toolchain.paths import PROJECT
 from toolchain.stack import Stack
 from toolchain.target import Target
@@ -177,6 +178,34 @@ def test_pulumi_ends_by_itself_where_it_is_waited_for_no_longer(
         running.communicate(timeout=60)
     assert running.returncode == code
     assert (tmp_path / "ended").read_text() == "once\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_pulumi_is_started_ends_pulumi(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, number: signal.Signals
+) -> None:
+    started: list[subprocess.Popen[str]] = []
+
+    class Interrupted(subprocess.Popen[str]):
+        def __init__(self, *words: object, **options: object) -> None:
+            super().__init__(*words, **options)  # pyright: ignore[reportCallIssue, reportArgumentType]
+            started.append(self)
+            signal.raise_signal(number)
+
+    program = tmp_path / "pulumi"
+    program.write_text("#!/bin/sh\ntrap 'exit 255' INT; while :; do sleep 0.05; done\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    monkeypatch.setattr("toolchain.stack.HEARD_S", 0.0)
+    stack = Stack("dev", parse(MINIMUM, "here"), Target(tmp_path, "context", dict(os.environ), embedded=False))
+    before = signal.signal(signal.SIGTERM, end_with_143)
+    try:
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            stack.pulumi("preview")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert [process.poll() is not None for process in started] == [True]
 
 
 UPDATING = PREVIEWING.replace('stack.pulumi("preview")', 'stack.pulumi_shown("up")')
