@@ -61,47 +61,47 @@ uv:
 
 .PHONY: up
 up: uv ## Bring the estate up (cluster, images, everything) and print its URLs   FORCE=1 where protected data may go STACK=local
-	@$(RUN) python -m toolchain.estate up "$$STACK"
+	@$(RUN) python -m estate.ops.update up "$$STACK"
 
 .PHONY: down
 down: uv ## Remove the estate's resources; the cluster stays   FORCE=1 where they are protected STACK=local
-	@$(RUN) python -m toolchain.estate down "$$STACK"
+	@$(RUN) python -m estate.ops.update down "$$STACK"
 
 .PHONY: rollback
 rollback: uv ## Bring our services back to the release before the last one   STACK=local
-	@$(RUN) python -m toolchain.rollback "$$STACK"
+	@$(RUN) python -m estate.ops.rollback "$$STACK"
 
 .PHONY: promote
 promote: uv ## Write what a stack runs into the file of another, by the same digests   FROM=dev TO=staging
-	@$(call require,FROM TO)$(RUN) python -m toolchain.promotion "$$FROM" "$$TO"
+	@$(call require,FROM TO)$(RUN) python -m estate.delivery.promotion "$$FROM" "$$TO"
 
 .PHONY: preview
 preview: uv ## Show what `make up` would change   STACK=local
-	@$(RUN) python -m toolchain.estate preview "$$STACK"
+	@$(RUN) python -m estate.ops.update preview "$$STACK"
 
 .PHONY: preview-summary
 preview-summary: uv ## The preview as a comment for a pull request, what may lose data first, in build/preview/STACK.md   STACK=local
-	@$(RUN) python -m toolchain.preview_summary "$$STACK"
+	@$(RUN) python -m estate.delivery.preview_summary "$$STACK"
 
 .PHONY: drift
 drift: uv ## List what of the stack is no longer as make up left it; fails if anything, and leaves build/drift/STACK.md   STACK=local
-	@$(RUN) python -m toolchain.drift "$$STACK"
+	@$(RUN) python -m estate.delivery.drift "$$STACK"
 
 .PHONY: render
 render: uv ## Write the manifests of a stack into build/manifests/STACK, without a cluster   STACK=local
-	@$(RUN) python -m toolchain.render "$$STACK"
+	@$(RUN) python -m estate.pulumi.render "$$STACK"
 
 .PHONY: policies
 policies: uv ## What the policies say of a stack, without a cluster   STACK=local STATE=a file by pulumi stack export
-	@$(RUN) python -m toolchain.policies "$$STACK" $${STATE:+"$$STATE"}
+	@$(RUN) python -m estate.pulumi.policies "$$STACK" $${STATE:+"$$STATE"}
 
 .PHONY: render-diff
 render-diff: uv ## What a change makes of the manifests of every stack, without a cluster, in build/render-diff.md   BASE=origin/main STACK=all
-	@$(RUN) python -m toolchain.render_diff "$${BASE:-origin/main}" $(if $(filter STACK,$(GIVEN)),"$$STACK",all)
+	@$(RUN) python -m estate.delivery.render_diff "$${BASE:-origin/main}" $(if $(filter STACK,$(GIVEN)),"$$STACK",all)
 
 .PHONY: review-stack
 review-stack: uv ## Write the file of stack pr-PR, on which a pull request is reviewed   PR=12
-	@$(call require,PR)$(RUN) python -m toolchain.review "$$PR"
+	@$(call require,PR)$(RUN) python -m estate.delivery.review "$$PR"
 
 .PHONY: audit
 audit: uv ## Known vulnerabilities of what the lock file names; asks the database OSV
@@ -114,87 +114,87 @@ sbom: uv ## What our code in each image stands on, as CycloneDX, in build/sbom
 
 .PHONY: licences
 licences: uv ## List the licences of what our images hold in docs/licences.md, which a test holds to the lock file
-	@$(RUN) python -m toolchain.licences
+	@$(RUN) python -m estate.scaffold.licences
 
 .PHONY: status
 status: uv ## What runs and how well, alerts, release, URLs; fails where something is not as it should be   JSON=1 STACK=local
-	@$(RUN) python -m toolchain.status "$$STACK"
+	@$(RUN) python -m estate.report.status "$$STACK"
 
 .PHONY: dashboard
 dashboard: uv ## The last minutes as a page of pictures, without Grafana   MINUTES=30 PNG=file STACK=local
-	@$(RUN) python -m toolchain.dashboard "$$STACK"
+	@$(RUN) python -m estate.report.dashboard "$$STACK"
 
 .PHONY: url
 url: uv ## Print one URL   OF=gateway|prometheus|consul|alertmanager STACK=local
-	@$(RUN) python -m toolchain.estate url "$$STACK" "$${OF:-gateway}"
+	@$(RUN) python -m estate.ops.update url "$$STACK" "$${OF:-gateway}"
 
 .PHONY: env
 env: uv ## Print what makes kubectl and pulumi in a shell work on the estate: eval "$(make env)"
-	@$(RUN) python -m toolchain.shell
+	@$(RUN) python -m estate.stack.shell_env
 
 .PHONY: token
 token: uv ## Print a token for the API, good for a day   STACK=local
-	@$(RUN) python -m toolchain.estate token "$$STACK"
+	@$(RUN) python -m estate.ops.update token "$$STACK"
 
 .PHONY: operator-secret
 operator-secret: uv ## Print the secret by which the client operator gets tokens   STACK=local
-	@$(RUN) python -m toolchain.estate operator-secret "$$STACK"
+	@$(RUN) python -m estate.ops.update operator-secret "$$STACK"
 
 .PHONY: secret
 secret: uv ## Store one of the stack's secrets: asks for it, or reads standard input   NAME=postgresPassword STACK=local
-	@$(call require,NAME)$(RUN) python -m toolchain.estate secret "$$STACK" "$$NAME"
+	@$(call require,NAME)$(RUN) python -m estate.ops.update secret "$$STACK" "$$NAME"
 
 .PHONY: rotate-keys
 rotate-keys: uv ## Sign tokens by a new key; the old one stays valid until retire-key   STACK=local
-	@$(RUN) python -m toolchain.rotation rotate "$$STACK"
+	@$(RUN) python -m estate.ops.token_keys rotate "$$STACK"
 
 .PHONY: retire-key
 retire-key: uv ## Accept tokens by the old key no more   STACK=local
-	@$(RUN) python -m toolchain.rotation retire "$$STACK"
+	@$(RUN) python -m estate.ops.token_keys retire "$$STACK"
 
 .PHONY: rotate-database-password
 rotate-database-password: uv ## Another password for the services' logins at the database   STACK=local
-	@$(RUN) python -m toolchain.database_rotation "$$STACK"
+	@$(RUN) python -m estate.ops.database_password "$$STACK"
 
 .PHONY: backup
 backup: uv ## Dump the database now, beside the nightly dumps   STACK=local
-	@$(RUN) python -m toolchain.backups backup "$$STACK"
+	@$(RUN) python -m estate.ops.backups backup "$$STACK"
 
 .PHONY: restore
 restore: uv ## Put a dump in the place of what the database holds   FROM=the newest FORCE=1 STACK=local
-	@$(RUN) python -m toolchain.backups restore "$$STACK"
+	@$(RUN) python -m estate.ops.backups restore "$$STACK"
 
 .PHONY: client
 client: uv ## Make a secret for a program that asks for tokens   ID=billing USERNAME=billing USER_ID=7 STACK=local
-	@$(call require,ID USERNAME USER_ID)$(RUN) python -m toolchain.clients "$$STACK" "$$ID" "$$USERNAME" "$$USER_ID"
+	@$(call require,ID USERNAME USER_ID)$(RUN) python -m estate.ops.clients "$$STACK" "$$ID" "$$USERNAME" "$$USER_ID"
 
 .PHONY: new-service
 new-service: uv ## Make another service behind the gateway, with a table of its own, calling others   NAME=orders DATABASE=1 CALLS=user-service
-	@$(call require,NAME)$(RUN) python -m toolchain.new_service "$$NAME" $(if $(filter DATABASE,$(GIVEN)),"$$DATABASE","") $(if $(filter CALLS,$(GIVEN)),"$$CALLS","")
+	@$(call require,NAME)$(RUN) python -m estate.scaffold.new_service "$$NAME" $(if $(filter DATABASE,$(GIVEN)),"$$DATABASE","") $(if $(filter CALLS,$(GIVEN)),"$$CALLS","")
 
 .PHONY: architecture
 architecture: uv ## Draw what the program makes into docs/architecture.md, which a test holds to it
-	@$(RUN) python -m toolchain.architecture
+	@$(RUN) python -m estate.scaffold.architecture
 
 .PHONY: logs
 logs: uv ## Follow the logs of an app, or find a request in all of them   APP=user-service REQUEST=id STACK=local
-	@$(RUN) python -m toolchain.logs "$$STACK" "$${APP:-user-service}"
+	@$(RUN) python -m estate.report.logs "$$STACK" "$${APP:-user-service}"
 
 .PHONY: tools
 tools: uv ## Build the tools that are missing, into a cache per user
-	@$(RUN) python -m toolchain.build
+	@$(RUN) python -m estate.tools.build
 
 .PHONY: cluster
 cluster: uv ## Start the embedded Kubernetes, or find it running
-	@$(RUN) python -m toolchain.cluster start
+	@$(RUN) python -m estate.cluster.lifecycle start
 
 .PHONY: cluster-stop
 cluster-stop: uv ## Stop the embedded Kubernetes; its data stays
-	@$(RUN) python -m toolchain.cluster stop
+	@$(RUN) python -m estate.cluster.lifecycle stop
 
 .PHONY: cluster-reset
 cluster-reset: uv ## Stop the embedded Kubernetes and delete its data
-	@$(RUN) python -m toolchain.cluster reset
+	@$(RUN) python -m estate.cluster.lifecycle reset
 
 .PHONY: format
 format: uv ## Format the code
@@ -206,7 +206,7 @@ openapi: uv ## Write the OpenAPI documents of user-service, which a test holds i
 
 .PHONY: stack-schema
 stack-schema: uv ## Write stacks/stack.schema.json from the model of the settings, which a test holds it to
-	@$(RUN) python -m toolchain.stack_schema
+	@$(RUN) python -m estate.scaffold.stack_schema
 
 .PHONY: lint
 lint: uv ## Check format, lint, types and imports between packages
@@ -234,7 +234,7 @@ bench-estate: uv ## Measure the program, previews, growth, and a rollout under l
 
 .PHONY: browser
 browser: uv
-	@$(RUN) python -m toolchain.browser
+	@$(RUN) python -m estate.report.browser
 
 # Lanes of processes on this machine, next to programs of Debian. They need no cluster.
 ALONE := $(wildcard tests/coherence tests/users tests/differential)

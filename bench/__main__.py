@@ -24,11 +24,11 @@ import httpx
 import jwt
 from jwt.utils import base64url_encode
 
+from estate.core.console import run_command, say, step, wait_until
+from estate.core.paths import CACHE, PROJECT
+from estate.stack.model import Stack, load, secret
+from estate.stack.target import target
 from tests.running import STACK
-from toolchain.console import run_command, say, step, wait_until
-from toolchain.paths import CACHE, PROJECT
-from toolchain.stack import Stack, load, secret
-from toolchain.target import target
 
 DATABASE = "bench"
 USERS = 1000

@@ -18,7 +18,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from toolchain.debian_programs import DebianPrograms, debian_programs
+from estate.tools.debian_programs import DebianPrograms, debian_programs
 
 DATABASE, OWNER = "myapp", "owner"
 DEADLINE_S = 60.0

@@ -11,12 +11,12 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from toolchain.build import BUILDS, locked
-from toolchain.cluster.preflight import install_packages
-from toolchain.console import ToolchainError, report, run_command, run_logged, step, timed
-from toolchain.paths import CACHE, PROJECT
-from toolchain.removal import delete_removed, remove
-from toolchain.standins import machine_certificates
+from estate.cluster.preflight import install_packages
+from estate.cluster.standins import machine_certificates
+from estate.core.console import ToolchainError, report, run_command, run_logged, step, timed
+from estate.core.paths import CACHE, PROJECT
+from estate.core.removal import delete_removed, remove
+from estate.tools.build import BUILDS, locked
 
 BARE = CACHE / "bare"
 RELEASES = ("bookworm", "trixie")

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from toolchain.paths import PROJECT
+from estate.core.paths import PROJECT
 
 
 def files_of_project() -> list[str]:

@@ -10,8 +10,8 @@ from typing import Any
 
 import httpx
 
-from toolchain.cluster import layout
-from toolchain.stack import Stack
+from estate.cluster import layout
+from estate.stack.model import Stack
 
 STACK = os.environ.get("STACK", "local")
 """Name of the stack, as `make test STACK=…` sets it."""

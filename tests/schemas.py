@@ -12,9 +12,9 @@ from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
-from toolchain.build import HERE
-from toolchain.events import SECRET
-from toolchain.program import Registered
+from estate.pulumi.events import SECRET
+from estate.pulumi.program import Registered
+from estate.tools.build import HERE
 
 VERSION = tomllib.loads((HERE / "tools.toml").read_text())["go"]["kubernetes"]["version"]
 SCHEMAS = Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema"
@@ -49,7 +49,7 @@ def refused_by(validator: Draft202012Validator, manifest: Mapping[str, Any]) -> 
 
 @cache
 def built_in(api_version: str, kind: str) -> Draft202012Validator:
-    """Return the schema of one of Kubernetes' own kinds, in the version that the toolchain builds."""
+    """Return the schema of one of Kubernetes' own kinds, in the version that estate builds."""
     folder = SCHEMAS / f"v{VERSION.rpartition('.')[0]}.0-local-strict"
     group, _, version = api_version.rpartition("/")
     name = "-".join([kind.lower(), *filter(None, [group.partition(".")[0]]), version])

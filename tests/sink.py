@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from toolchain.cluster import layout
+from estate.cluster import layout
 
 PORT = 19093
 NETWORK = f"{layout.NODE}/32"

@@ -10,13 +10,13 @@ from typing import Any
 
 import yaml
 
+from estate.cluster.images import buildx
+from estate.core.paths import PROJECT
+from estate.ops.update import opened, update
+from estate.stack.model import OWN_STACKS, STACKS, Stack, ask, load, outputs, read_yaml, store_secret
+from estate.stack.target import target
+from estate.tools.build import toolbox
 from tests.running import STACK, eventually
-from toolchain.build import toolbox
-from toolchain.cluster.images import buildx
-from toolchain.estate import opened, update
-from toolchain.paths import PROJECT
-from toolchain.stack import OWN_STACKS, STACKS, Stack, ask, load, outputs, read_yaml, store_secret
-from toolchain.target import target
 
 LIGHT: dict[str, Any] = {"service": {"requests": {"cpu": "10m"}}}
 """Settings that let the stacks of several tests together request no more CPU than two cores have."""

@@ -6,8 +6,8 @@ The compared commands run in turn, so that a noisy minute affects all equally. F
 import sys
 
 from bench.estate import growth, previews, program, rollout
-from toolchain.console import ToolchainError, run_command, say
-from toolchain.estate import opened
+from estate.core.console import ToolchainError, run_command, say
+from estate.ops.update import opened
 
 
 def main() -> None:

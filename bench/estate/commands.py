@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.gateway.processes import peak_mb
-from toolchain.console import ToolchainError
+from estate.core.console import ToolchainError
 
 EVERY_S = 0.05
 PARTS = {

@@ -12,11 +12,11 @@ import yaml
 
 from bench.estate.commands import timed
 from bench.estate.program import mocked
-from toolchain.console import say
-from toolchain.paths import PROJECT
-from toolchain.render import rendering_environment
-from toolchain.stack import read_yaml
-from toolchain.target import Target
+from estate.core.console import say
+from estate.core.paths import PROJECT
+from estate.pulumi.render import rendering_environment
+from estate.stack.model import read_yaml
+from estate.stack.target import Target
 
 PROGRAM = PROJECT / "bench" / "estate" / "synthetic"
 SIZES, ROUNDS = (10, 25, 50), 3

@@ -2,7 +2,7 @@
 
 import sys
 
-from toolchain.program import against_mocks, run_program
+from estate.pulumi.program import against_mocks, run_program
 
 
 def main() -> None:

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bench.estate.commands import Run, timed
-from toolchain.console import ToolchainError, say
-from toolchain.paths import PROJECT
-from toolchain.policies import policies
-from toolchain.render import render
-from toolchain.stack import Stack, on
+from estate.core.console import ToolchainError, say
+from estate.core.paths import PROJECT
+from estate.pulumi.policies import policies
+from estate.pulumi.render import render
+from estate.stack.model import Stack, on
 
 ROUNDS, UPDATES = 5, 3
 AT_ONCE = (4, 8, 16, 32)

@@ -5,9 +5,9 @@ import statistics
 import sys
 
 from bench.estate.commands import Run, timed
-from toolchain.console import say
-from toolchain.paths import PROJECT
-from toolchain.target import KEEP_BYTECODE
+from estate.core.console import say
+from estate.core.paths import PROJECT
+from estate.stack.target import KEEP_BYTECODE
 
 ROUNDS = 5
 

@@ -14,12 +14,12 @@ from typing import Any
 import httpx
 
 from bench.__main__ import BINARIES
+from estate.cluster import layout
+from estate.core.console import ToolchainError, say, step
+from estate.core.paths import PROJECT
+from estate.ops.update import new_token
+from estate.stack.model import Stack, outputs
 from tests.running import connect, create
-from toolchain.cluster import layout
-from toolchain.console import ToolchainError, say, step
-from toolchain.estate import new_token
-from toolchain.paths import PROJECT
-from toolchain.stack import Stack, outputs
 
 RPS, DURATION_S, BEFORE_S = 200, 110, 20
 DEADLINE_S = 90

@@ -23,8 +23,8 @@ from bench.__main__ import BINARIES, CLIENT_CPU, SERVER_CPU
 from bench.gateway import latency, streaming, throughput
 from bench.gateway.peers import BODY, GATEWAY, NGINX, PATH, REDIS_PORT, SINK_PORT, UPSTREAM_PORT, Peer, answering, peers
 from bench.gateway.processes import running
-from toolchain.console import ToolchainError, run_command, say, step, wait_until
-from toolchain.paths import PROJECT
+from estate.core.console import ToolchainError, run_command, say, step, wait_until
+from estate.core.paths import PROJECT
 
 NEEDED = {
     "nginx": "nginx-light",

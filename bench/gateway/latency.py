@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from bench.__main__ import BINARIES, CLIENT_CPU, CONNECTIONS
 from bench.gateway.peers import PATH
-from toolchain.console import say
+from estate.core.console import say
 
 ROUNDS, ROUND_S, RPS = 5, 5, 1000
 DIRECT = "the upstream itself"

@@ -7,7 +7,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from toolchain.paths import PROJECT
+from estate.core.paths import PROJECT
 
 RESET_PEAK = "5"
 """Value to write to /proc/PID/clear_refs (https://man7.org/linux/man-pages/man5/proc_pid_clear_refs.5.html)."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from bench.__main__ import CLIENT_CPU
 from bench.gateway.peers import GATEWAY, LARGE_MB, LARGE_PATH, MB, NGINX, SINK_PATH, Peer
 from bench.gateway.processes import peak_mb, reset_peak
-from toolchain.console import say
+from estate.core.console import say
 
 ROUNDS, TRANSFERS = 3, 8
 AT_ONCE = (1, 4)

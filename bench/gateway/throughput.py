@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from bench.__main__ import CLIENT_CPU, CONNECTIONS
 from bench.gateway.peers import GATEWAY, PATH, Peer
 from bench.gateway.processes import cpu_s
-from toolchain.console import say
+from estate.core.console import say
 
 ROUNDS, ROUND_S = 7, 3
 

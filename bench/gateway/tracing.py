@@ -13,7 +13,7 @@ from bench.gateway import throughput
 from bench.gateway.__main__ import build, check_requirements, signed, started
 from bench.gateway.peers import SINK_PORT, Peer, every_feature
 from bench.gateway.processes import peak_mb, reset_peak
-from toolchain.console import run_command, say
+from estate.core.console import run_command, say
 
 ROUNDS = 7
 NONE = "none"

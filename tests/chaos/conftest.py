@@ -2,9 +2,9 @@
 
 import pytest
 
+from estate.ops.update import new_token
+from estate.stack.model import Stack
 from tests.running import Kubectl, settle
-from toolchain.estate import new_token
-from toolchain.stack import Stack
 
 
 @pytest.fixture(autouse=True)

@@ -7,9 +7,9 @@ from typing import Any
 
 import httpx
 
+from estate.cluster import cgroups, layout
+from estate.core.paths import PROJECT
 from tests.running import Kubectl, alerts, create, eventually, reads_back
-from toolchain.cluster import cgroups, layout
-from toolchain.paths import PROJECT
 
 
 def make(target: str) -> str:

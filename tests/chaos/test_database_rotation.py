@@ -8,12 +8,12 @@ import time
 import httpx
 import pytest
 
+from estate.core.paths import PROJECT
+from estate.ops.database_password import active, password_of
+from estate.stack.model import Stack, secret
 from infra.database_names import DATABASE, PUBLIC
 from tests.load import Load
 from tests.running import STACK
-from toolchain.database_rotation import active, password_of
-from toolchain.paths import PROJECT
-from toolchain.stack import Stack, secret
 
 ROTATE = ["make", "rotate-database-password", f"STACK={STACK}"]
 LOG_IN = (

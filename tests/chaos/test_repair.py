@@ -9,11 +9,11 @@ from typing import Any, Literal, cast
 
 import pytest
 
+from estate.reconcile.additions import NAMES, Path, claimed, pointer, readable
+from estate.stack.model import Stack, state_of
+from estate.stack.objects import Declared, declared_in, objects_of
 from tests.running import Kubectl, settle
 from tests.stacks import make
-from toolchain.additions import NAMES, Path, claimed, pointer, readable
-from toolchain.objects import Declared, declared_in, objects_of
-from toolchain.stack import Stack, state_of
 
 KEPT = {"Namespace", "PersistentVolumeClaim", "Job"}
 """Kinds that hold data, or that have done their work and may be gone."""

@@ -8,12 +8,12 @@ from typing import Any
 import httpx
 import pytest
 
+from estate.core.paths import PROJECT
+from estate.ops.backups import of_cron_job, run_job
+from estate.stack.model import Stack
 from infra.database_backups import NAME as BACKUP
 from infra.database_backups import RESTORE
 from tests.running import STACK, Kubectl, create, eventually, reads_back
-from toolchain.backups import of_cron_job, run_job
-from toolchain.paths import PROJECT
-from toolchain.stack import Stack
 
 SUMS = """
 SELECT format(

@@ -9,13 +9,13 @@ import httpx
 import jwt
 import pytest
 
+from estate.core.paths import PROJECT
+from estate.ops.token_keys import stored
+from estate.ops.update import new_token
+from estate.stack.model import Stack, secret
 from infra.token_keys import kid
 from tests.load import Load
 from tests.running import STACK, connect, eventually
-from toolchain.estate import new_token
-from toolchain.paths import PROJECT
-from toolchain.rotation import stored
-from toolchain.stack import Stack, secret
 
 RENEW_S = 5.0
 """Seconds between two tokens, twelve in a minute: the gateway allows thirty for one address."""

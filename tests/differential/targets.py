@@ -18,11 +18,11 @@ from typing import Any
 import trustme
 import yaml
 
+from estate.core.paths import PROJECT
+from estate.tools.build import load
+from estate.tools.debian_programs import debian_programs
 from tests.differential.recorder import Recorder
 from tests.differential.registry import Registry
-from toolchain.build import load
-from toolchain.debian_programs import debian_programs
-from toolchain.paths import PROJECT
 
 SERVICE = "recorder"
 TIMEOUT_S = 6
@@ -115,7 +115,7 @@ async def start_ingress(stack: AsyncExitStack, folder: Path) -> Target:
 
 def ingress_arguments() -> list[str]:
     """Return the controller's arguments in the cluster, without those for addresses, certificates, and the cluster as the source of routes."""
-    text = (PROJECT / "toolchain/cluster/addons/ingress.yaml").read_text()
+    text = (PROJECT / "estate/cluster/addons/ingress.yaml").read_text()
     documents: list[Any] = list(yaml.safe_load_all(Template(text).safe_substitute(https_port=HTTPS_PORT)))
     daemons = next(d for d in documents if d["kind"] == "DaemonSet" and d["metadata"]["name"] == "skipper")
     arguments: list[str] = daemons["spec"]["template"]["spec"]["containers"][0]["args"]

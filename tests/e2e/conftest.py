@@ -13,8 +13,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from playwright.sync_api import Page, sync_playwright
 
+from estate.cluster import layout
 from tests.running import Kubectl, connect, eventually, settle
-from toolchain.cluster import layout
 
 CHROMIUM = "/usr/bin/chromium"
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from estate.core.paths import PROJECT
 from tests.running import STACK
 from tests.stacks import make, stack_file
-from toolchain.paths import PROJECT
 
 HERE = {
     "architecture": "",
@@ -36,7 +36,7 @@ ELSEWHERE = {
     "down": "tests/stacks.py",
     "drift": "tests/e2e/test_delivery.py",
     "logs": "tests/e2e/test_logs.py",
-    "new-service": "tests/unit/toolchain/test_new_service.py",
+    "new-service": "tests/unit/estate/test_new_service.py",
     "policies": "tests/score/test_policies.py",
     "preview-summary": "tests/e2e/test_delivery.py",
     "promote": "tests/e2e/test_promotion.py",

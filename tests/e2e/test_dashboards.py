@@ -11,15 +11,15 @@ import httpx
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
+from estate.core.paths import PROJECT
+from estate.report.dashboard import CHROMIUM, Drawer, write
+from estate.report.metrics import Metrics, metrics
+from estate.report.status import Status, slos
+from estate.stack.model import Stack, load
 from infra.dashboards.catalogue import dashboards
 from infra.dashboards.panels import Panel
 from infra.services import NAMES
 from tests.running import STACK, create, eventually
-from toolchain.dashboard import CHROMIUM, Drawer, write
-from toolchain.metrics import Metrics, metrics
-from toolchain.paths import PROJECT
-from toolchain.stack import Stack, load
-from toolchain.status import Status, slos
 
 MINUTES = 5
 PANELS = {

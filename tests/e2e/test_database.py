@@ -4,9 +4,9 @@ import subprocess
 
 import pytest
 
+from estate.stack.model import Stack
 from infra.database_names import DATABASE
 from tests.running import Kubectl
-from toolchain.stack import Stack
 
 ROWS = "SELECT count(*) FROM users; UPDATE users SET age = age WHERE id = 0; SELECT nextval('cache_generation');"
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import pytest
 
+from estate.stack.model import Stack
 from infra.database import SCRIPTS
 from infra.database_names import BACKUP, METRICS, OWNER, PUBLIC, ServiceRoles, roles_of
 from infra.database_roles import made_by, verifiers
 from infra.services import Service
-from toolchain.stack import Stack
 
 CONNECTED = """set -euo pipefail
 export PGUSER=myuser_owner PGDATABASE=myapp

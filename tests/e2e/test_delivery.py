@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from estate.core.console import DEVIATION
+from estate.core.paths import PROJECT
+from estate.stack.model import Stack
 from tests.running import Kubectl
 from tests.stacks import make
-from toolchain.console import DEVIATION
-from toolchain.paths import PROJECT
-from toolchain.stack import Stack
 
 LABEL, VALUE = "app.kubernetes.io/part-of", "estate"
 

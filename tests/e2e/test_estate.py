@@ -5,11 +5,11 @@ from collections import Counter
 
 import pytest
 
+from estate.cluster import layout
+from estate.core.paths import PROJECT
+from estate.stack.model import Stack, on
 from infra.services import NAMES
 from tests.running import Items, Kubectl, connect, eventually
-from toolchain.cluster import layout
-from toolchain.paths import PROJECT
-from toolchain.stack import Stack, on
 
 
 @pytest.fixture

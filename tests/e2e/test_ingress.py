@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 import httpx
 from playwright.sync_api import Page, expect
 
+from estate.cluster import layout
+from estate.core.paths import PROJECT
+from estate.stack.model import Stack
 from tests.running import connect, eventually
-from toolchain.cluster import layout
-from toolchain.paths import PROJECT
-from toolchain.stack import Stack
 
 USERS = "/api/v1/users"
 GUESSER, NEIGHBOUR = "127.0.0.77", "127.0.0.78"

@@ -13,12 +13,12 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from estate.cluster import layout
+from estate.core.paths import PROJECT
+from estate.stack.model import Stack
 from tests.coherence.links import Link, Network
 from tests.running import Kubectl, kubectl_of
 from tests.stacks import LIGHT, beside_local, local_images, make, stack_of, write_stack
-from toolchain.cluster import layout
-from toolchain.paths import PROJECT
-from toolchain.stack import Stack
 
 NAME = "test-interrupted"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)

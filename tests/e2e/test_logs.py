@@ -6,10 +6,10 @@ import uuid
 import httpx
 import pytest
 
+from estate.core.paths import PROJECT
+from estate.stack.model import Stack
 from infra.services import GATEWAY
 from tests.running import eventually
-from toolchain.paths import PROJECT
-from toolchain.stack import Stack
 
 
 def logs(stack: Stack, request: str) -> subprocess.CompletedProcess[str]:

@@ -4,9 +4,9 @@ import socket
 
 import pytest
 
+from estate.cluster import layout
 from tests.flows import FLOWS, OUTSIDE, PORTS
 from tests.running import Kubectl
-from toolchain.cluster import layout
 
 STATEFUL = {"postgres", "consul", "prometheus", "alertmanager"}
 NAMES = f"{layout.DNS}:53"

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from estate.core.paths import PROJECT
+from estate.stack.model import Stack
 from tests.copies import copy_of_project, run_in
 from tests.running import eventually, kubectl_of
-from toolchain.paths import PROJECT
-from toolchain.stack import Stack
 
 NAME = "test-new-service"
 COMMITTER = ("-c", "user.name=test", "-c", "user.email=test@example.com")

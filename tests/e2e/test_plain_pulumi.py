@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from estate.core.paths import PROJECT
+from estate.stack.model import Stack
 from tests.stacks import make
-from toolchain.paths import PROJECT
-from toolchain.stack import Stack
 
 INHERITED = ("HOME", "PATH", "BACKEND")
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import yaml
 
+from estate.ops.update import new_token
+from estate.stack import releases
+from estate.stack.model import Stack, outputs
 from tests.load import Load
 from tests.running import connect, eventually, kubectl_of
 from tests.stacks import beside_local, local_images, make, stack_file, stack_of, variant
-from toolchain import releases
-from toolchain.estate import new_token
-from toolchain.stack import Stack, outputs
 
 SMALL: dict[str, Any] = {
     "postgres": {"kind": "instance"},

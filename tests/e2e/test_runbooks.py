@@ -5,9 +5,9 @@ import subprocess
 
 import pytest
 
+from estate.core.paths import PROJECT
 from tests.running import STACK, Items
 from tests.stacks import make
-from toolchain.paths import PROJECT
 
 ELSEWHERE = {
     "kubectl -n estate-<stack> get pods -l app.kubernetes.io/name=consul-server": "tests/staging/test_consul_cluster.py",

@@ -9,9 +9,9 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from estate.pulumi.events import SECRET
+from estate.stack.model import Stack, on, outputs, secret
 from tests.running import Items, Kubectl
-from toolchain.events import SECRET
-from toolchain.stack import Stack, on, outputs, secret
 
 INDEX = "application/vnd.oci.image.index.v1+json"
 Canaries = dict[str, SecretStr]

@@ -6,8 +6,8 @@ from typing import Any
 import httpx
 import pytest
 
+from estate.stack.model import Stack, secret
 from tests.running import connect, create, reads_back
-from toolchain.stack import Stack, secret
 
 USERS = "/api/v1/users"
 

@@ -12,13 +12,12 @@ from typing import Any
 import pytest
 import yaml
 
+from estate.cluster import layout, standins
+from estate.cluster.tools import at_hand
+from estate.stack.model import load, read_yaml
+from estate.stack.target import UV_OPTIONS
 from tests.copies import copy_of_project
 from tests.stacks import LIGHT, local_images, stack_file
-from toolchain import standins
-from toolchain.cluster import layout
-from toolchain.cluster.tools import at_hand
-from toolchain.stack import load, read_yaml
-from toolchain.target import UV_OPTIONS
 
 UV_CACHE = subprocess.run(["uv", "cache", "dir"], capture_output=True, text=True, check=True).stdout.strip()
 """This machine's uv cache, which saves the two their downloads."""

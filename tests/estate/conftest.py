@@ -8,10 +8,10 @@ from unittest.mock import patch
 
 import pytest
 
+from estate.pulumi import program
+from estate.pulumi.program import Registered, run_program, run_with, settings_of
 from infra.authority import authority, pem
 from tests.schemas import refused_of
-from toolchain import program
-from toolchain.program import Registered, run_program, run_with, settings_of
 
 MANAGED: dict[str, Any] = {
     "host": "myapp.database.example.com",

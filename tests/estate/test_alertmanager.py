@@ -3,11 +3,11 @@
 import pytest
 import yaml
 
+from estate.pulumi.program import CANARY, Registered, run_with, settings_of
 from infra.alert_routes import addressed
 from infra.settings import Receiver
 from tests.estate.test_network_policies import leaving, pods_of, policies_of
 from tests.estate.test_program import files, one
-from toolchain.program import CANARY, Registered, run_with, settings_of
 
 HOOK = {"name": "hook", "kind": "webhook", "networks": ["192.0.2.7/32"], "port": 8443}
 MAIL = {"name": "mail", "kind": "email", "email": {"host": "smtp.example.com", "sender": "a@b.c", "to": "d@e.f"}}

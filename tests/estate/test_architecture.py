@@ -1,9 +1,9 @@
 import pytest
 
+from estate.core.console import ToolchainError
+from estate.pulumi.program import Registered
+from estate.scaffold.architecture import PAGE, diagram, drawn
 from tests.flows import FLOWS, OUTSIDE, PASSING, PORTS
-from toolchain.architecture import PAGE, diagram, drawn
-from toolchain.console import ToolchainError
-from toolchain.program import Registered
 
 
 def test_the_picture_is_of_the_program_as_it_is(resources: list[Registered]) -> None:

@@ -8,9 +8,9 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
+from estate.pulumi.program import run_program
 from infra.authority import NOT_AFTER, NOT_BEFORE
 from tests.estate.test_program import kind
-from toolchain.program import run_program
 
 SERVER, CLIENT = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
 PURPOSES = {

@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 import yaml
 
+from estate.pulumi.program import CANARY, Registered
+from estate.report.status import slos
+from estate.stack.model import load
 from infra.dashboards.catalogue import dashboards
 from infra.grafana import PASSWORD, SHOWN
 from tests.estate.conftest import with_grafana
 from tests.estate.test_network_policies import leaving, pods_of, policies_of
 from tests.estate.test_program import files, kind, one, template
-from toolchain.program import CANARY, Registered
-from toolchain.stack import load
-from toolchain.status import slos
 
 SHOWN_HERE = dashboards(slos(load("local")))
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
+from estate.cluster import layout
+from estate.pulumi.program import Registered, run_program, run_with, settings_of
 from infra.ingress import CONTROLLERS, console_host
 from infra.settings import Route
 from tests.estate.test_program import kind, one
-from toolchain.cluster import layout
-from toolchain.program import Registered, run_program, run_with, settings_of
 
 
 @cache

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 import yaml
 
+from estate.core.paths import PROJECT
+from estate.pulumi.program import Registered, run_program, run_with, settings_of
 from infra.settings import SettingsError, parse
 from tests.estate.test_program import containers, kind, one, template
 from tests.minimum import MINIMUM
-from toolchain.paths import PROJECT
-from toolchain.program import Registered, run_program, run_with, settings_of
 
 CONSOLES = ("prometheus", "alertmanager")
 REPOSITORY = "https://example.com/estate/blob/main/docs/runbooks"

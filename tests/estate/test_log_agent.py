@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import yaml
 
+from estate.pulumi.program import Registered, run_program, run_with, settings_of
 from infra.log_agent import LOGS, POSITIONS
 from tests.estate.test_network_policies import policies_of
 from tests.estate.test_program import kind, one, workloads
-from toolchain.program import Registered, run_program, run_with, settings_of
 
 OUTSIDE = {"endpoint": "https://logs.example.com/otlp", "networks": ["198.51.100.0/24"]}
 IN_CLUSTER = {"endpoint": "http://loki.observability:3100/otlp", "namespace": "observability", "folder": "/data/logs"}

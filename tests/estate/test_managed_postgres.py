@@ -2,13 +2,13 @@
 
 import pytest
 
+from estate.pulumi import program
+from estate.pulumi.program import CANARY, Registered, run_with, settings_of
 from infra.settings import SettingsError
 from tests.estate.conftest import MANAGED, managed
 from tests.estate.test_network_policies import leaving, pods_of, policies_of
 from tests.estate.test_program import containers, files, kind, one, template
 from tests.flows import BEHIND, MIGRATIONS, WORK
-from toolchain import program
-from toolchain.program import CANARY, Registered, run_with, settings_of
 
 CLIENTS = {
     *(name for name, needs in (BEHIND | WORK).items() if "postgres" in needs),

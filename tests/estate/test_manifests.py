@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
+from estate.cluster.addons import MANIFESTS
+from estate.pulumi.program import Registered, run_program
 from tests.schemas import manifests, problems, refused_of
-from toolchain.cluster.addons import MANIFESTS
-from toolchain.program import Registered, run_program
 
 MISSPELT = (
     ("Deployment", "spec.template.spec.topologySpreadConstraints.0", "maxSkew", "maxSkews"),

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
+from estate.pulumi.program import Registered, run_program
 from infra.ingress import controller
 from infra.network_policy import DNS
 from infra.settings import IngressSettings
 from tests.estate.test_program import WORKLOADS, kind, template
 from tests.flows import FLOWS, MACHINE, OUTSIDE, PASSING, PORTS, PUBLIC, SERVERS_FLOWS
-from toolchain.program import Registered, run_program
 
 Labels = Mapping[str, str]
 Policy = dict[str, Any]

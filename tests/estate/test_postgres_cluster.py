@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from cryptography import x509
 
+from estate.pulumi.program import CANARY, Registered, run_program
 from infra.postgres import Postgres
 from tests.estate.test_network_policies import Labels, chosen
 from tests.estate.test_program import kind, one
-from toolchain.program import CANARY, Registered, run_program
 
 PODS: dict[str, Labels] = {
     "postgres": {"cnpg.io/cluster": "postgres", "app.kubernetes.io/name": "postgres"},

@@ -15,11 +15,11 @@ from api_gateway.routes import load as load_routes
 from cryptography import x509
 from servicekit.registration import CALL_TIMEOUT_S, LOOK_EVERY_S
 
+from estate.core.paths import PROJECT
+from estate.pulumi.program import CANARY, DIGEST, OURS, UID, Registered, run_program
 from infra import prometheus
 from infra.services import SERVICES
 from infra.settings import Kubelets
-from toolchain.paths import PROJECT
-from toolchain.program import CANARY, DIGEST, OURS, UID, Registered, run_program
 
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob")
 ENDS = ("Job", "CronJob")

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
+from estate.pulumi.program import Registered, run_program, run_with, settings_of
 from infra.services import NAMES
 from tests.estate.test_network_policies import policies_of
 from tests.estate.test_program import containers, workloads
-from toolchain.program import Registered, run_program, run_with, settings_of
 
 IN_CLUSTER = {"endpoint": "http://collector.observability:4318", "ratio": 0.5, "namespace": "observability"}
 OUTSIDE = {"endpoint": "https://otlp.example.com", "networks": ["198.51.100.0/24"]}

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
+from estate.pulumi.program import CANARY, DIGEST, Registered, run_with, settings_of
 from infra import kinds, services, settings
 from infra.services import LONGEST_NAME, Job, Service, Worker, callees_first
 from policies.resources import Resource
 from policies.rules import RESOURCE_RULES, STACK_RULES
 from tests.estate.test_network_policies import entering, leaving, pods_of, policies_of
 from tests.estate.test_program import containers, files, kind, one, template
-from toolchain.program import CANARY, DIGEST, Registered, run_with, settings_of
 
 ORDERS = Service(
     "orders",

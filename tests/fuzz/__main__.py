@@ -6,13 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+from estate.cluster import layout
+from estate.core.console import ToolchainError, run_command
+from estate.core.paths import PROJECT
+from estate.ops.update import new_token
+from estate.stack.model import Stack, load, outputs
+from estate.stack.target import target
 from tests.running import STACK
-from toolchain.cluster import layout
-from toolchain.console import ToolchainError, run_command
-from toolchain.estate import new_token
-from toolchain.paths import PROJECT
-from toolchain.stack import Stack, load, outputs
-from toolchain.target import target
 
 DOCUMENTS = PROJECT / "apps" / "user-service" / "openapi"
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
+from estate.core.paths import PROJECT
+from estate.pulumi.program import DIGEST, OURS, run_with, settings_of
 from infra.protection import STATE
 from infra.settings import Images
 from infra.stages import STAGES
 from policies.pack import described, name_of, schema
 from policies.resources import Resource
 from policies.rules import RESOURCE_RULES, STACK_RULES
-from toolchain.paths import PROJECT
-from toolchain.program import DIGEST, OURS, run_with, settings_of
 
 RULES = (*RESOURCE_RULES, *STACK_RULES)
 README = (PROJECT / "policies" / "README.md").read_text()

@@ -14,10 +14,10 @@ from pulumi.runtime.proto import analyzer_pb2 as asked
 from pulumi.runtime.proto.analyzer_pb2_grpc import AnalyzerStub
 from pulumi_policy.proxy import UNKNOWN_STRING_VALUE
 
+from estate.core.paths import PROJECT
 from policies.resources import Resource
 from policies.rules import RESOURCE_RULES, STACK_RULES
 from tests.policies.examples import BUDGET, DEPLOYMENT, IN_CONTAINER, SERVICE, changed
-from toolchain.paths import PROJECT
 
 PACK = PROJECT / "policies"
 OPENED = changed(SERVICE, "spec.type", "NodePort")

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
+from estate.core.paths import PROJECT
+from estate.pulumi.program import run_program
+from estate.tools.build import toolbox
 from infra.alerts import FILE, NONE, groups
 from infra.prometheus import NAME
 from infra.settings import load_stack
-from toolchain.build import toolbox
-from toolchain.paths import PROJECT
-from toolchain.program import run_program
 
 Case = dict[str, Any]
 CASES: dict[str, list[Case]] = yaml.load((Path(__file__).parent / "cases.yaml").read_text(), yaml.BaseLoader)  # noqa: S506

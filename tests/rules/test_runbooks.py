@@ -2,9 +2,9 @@
 
 import re
 
+from estate.core.paths import PROJECT
 from infra.alerts.rule import RUNBOOKS
 from tests.rules.test_rules import GROUPS, RUNBOOKS_URL
-from toolchain.paths import PROJECT
 
 PAGES = {path.relative_to(PROJECT).as_posix(): path.read_text() for path in (PROJECT / RUNBOOKS).glob("*.md")}
 GOALS = set(re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text(), re.MULTILINE))

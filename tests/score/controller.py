@@ -22,9 +22,9 @@ import pytest
 import trustme
 import yaml
 
+from estate.cluster.addons import MANIFESTS
+from estate.tools.build import toolbox
 from infra.ingress import OWN_PATHS
-from toolchain.build import toolbox
-from toolchain.cluster.addons import MANIFESTS
 
 DEADLINE_S = 30
 HOST = "api.myapp.com"

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import yaml
 
+from estate.cluster.addons import released
+from estate.pulumi.program import run_program
+from estate.tools.build import toolbox
 from tests.schemas import CUSTOM, of_definition, refused_by
-from toolchain.build import toolbox
-from toolchain.cluster.addons import released
-from toolchain.program import run_program
 
 pytestmark = pytest.mark.skipif(
     os.environ.get("TOOLS") == "system", reason="the operator's release is one of the embedded tools"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from toolchain.console import ToolchainError
-from toolchain.debian_programs import DebianPrograms, debian_programs
+from estate.core.console import ToolchainError
+from estate.tools.debian_programs import DebianPrograms, debian_programs
 
 
 @pytest.fixture(scope="module")

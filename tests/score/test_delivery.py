@@ -4,9 +4,9 @@ import os
 import shutil
 import subprocess
 
-from toolchain.build import toolbox
-from toolchain.paths import PROJECT
-from toolchain.render_diff import FILE
+from estate.core.paths import PROJECT
+from estate.delivery.render_diff import FILE
+from estate.tools.build import toolbox
 
 
 def test_actionlint_finds_nothing() -> None:

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import yaml
 
+from estate.pulumi.render import DIGEST, PLACEHOLDER, render
+from estate.tools.build import toolbox
 from infra.services import NAMES
 from tests.stacks import stack_file, write_stack
-from toolchain.build import toolbox
-from toolchain.render import DIGEST, PLACEHOLDER, render
 
 CRITICAL = 1
 """Grade of a critical finding; a warning's is 5."""

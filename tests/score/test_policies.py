@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from estate.core.console import ToolchainError
+from estate.core.paths import PROJECT
+from estate.pulumi.policies import as_deployed, policies
+from estate.pulumi.render import rendering
+from estate.stack.model import load
+from estate.tools.build import toolbox
 from tests.score.test_manifests import LOGS
-from toolchain.build import toolbox
-from toolchain.console import ToolchainError
-from toolchain.paths import PROJECT
-from toolchain.policies import as_deployed, policies
-from toolchain.render import rendering
-from toolchain.stack import load
 
 
 @pytest.fixture(scope="module", autouse=True)

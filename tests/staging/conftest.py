@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from estate.ops.update import new_token
+from estate.stack.model import Stack, outputs
 from tests.load import Load
 from tests.running import Kubectl, connect, kubectl_of
 from tests.stacks import LIGHT, beside_local, local_images
-from toolchain.estate import new_token
-from toolchain.stack import Stack, outputs
 
 
 @pytest.fixture(scope="session")

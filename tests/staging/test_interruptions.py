@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from estate.core.paths import PROJECT
+from estate.stack.model import Stack, on
 from tests.load import Load
 from tests.stacks import LIGHT, make, write_stack
 from tests.staging.test_release import variant
-from toolchain.paths import PROJECT
-from toolchain.stack import Stack, on
 
 
 @pytest.mark.timeout(900)

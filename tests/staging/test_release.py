@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from estate.stack.model import Stack
 from tests.load import Load
 from tests.running import Kubectl
 from tests.stacks import LIGHT, make, variant, write_stack
-from toolchain.stack import Stack
 
 LAST_WORDS = "error: this release is broken"
 

@@ -5,9 +5,9 @@ import re
 import pytest
 import yaml
 
+from estate.stack.model import Stack, read_yaml
 from tests.running import Kubectl
 from tests.stacks import make, stack_file
-from toolchain.stack import Stack, read_yaml
 
 KINDS = "persistentvolumeclaims,statefulsets,deployments,clusters.postgresql.cnpg.io"
 VERSIONS = (

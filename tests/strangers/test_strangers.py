@@ -24,11 +24,11 @@ import httpx
 import jwt
 import pytest
 
+from estate.core.paths import PROJECT
 from infra.settings import ClientSettings
 from infra.token_clients import hashed, rendered
 from infra.token_keys import key_set, kid
 from tests.strangers.attacks import ATTACKS, CONNECTIONS
-from toolchain.paths import PROJECT
 
 ADDRESS = "127.0.0.3"
 ALONE_S, TOGETHER_S = 4, 30

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from estate.core.console import ToolchainError
+from estate.core.paths import PROJECT
 from tests import bare
 from tests.running import eventually
-from toolchain.console import ToolchainError
-from toolchain.paths import PROJECT
 
 
 def test_a_bare_machine_has_what_the_readme_asks_for() -> None:

@@ -14,10 +14,10 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from estate.core.paths import PROJECT
+from estate.scaffold import licences
 from infra.services import NAMES
 from infra.settings import Images
-from toolchain import licences
-from toolchain.paths import PROJECT
 
 GITHUB = PROJECT / ".github"
 WORKFLOWS = sorted((GITHUB / "workflows").glob("*.yml"))

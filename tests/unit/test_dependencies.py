@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from toolchain.paths import PROJECT
+from estate.core.paths import PROJECT
 
 DEPTRY = Path(sys.executable).with_name("deptry")
 APPS = sorted(file.parent.name for file in PROJECT.glob("apps/*/pyproject.toml"))
@@ -28,9 +28,9 @@ def test_the_program_and_its_policies_need_no_development_tools() -> None:
     assert deptry(PROJECT, "infra", "policies") == ""
 
 
-def test_the_toolchain_declares_what_it_imports() -> None:
-    """Ignore DEP004, since the toolchain never runs without the development tools, and DEP002, since others use the project's dependencies too."""
-    assert deptry(PROJECT, "toolchain", "--ignore", "DEP002,DEP004") == ""
+def test_estate_declares_what_it_imports() -> None:
+    """Ignore DEP004, since estate never runs without the development tools, and DEP002, since others use the project's dependencies too."""
+    assert deptry(PROJECT, "estate", "--ignore", "DEP002,DEP004") == ""
 
 
 def test_an_import_of_something_undeclared_is_found(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from toolchain.paths import PROJECT
+from estate.core.paths import PROJECT
 
 FOLDERS = sorted({file.relative_to(PROJECT / "tests").parts[0] for file in PROJECT.glob("tests/*/**/test_*.py")})
 

@@ -15,8 +15,8 @@ import httpx
 import pytest
 from jsonschema import Draft202012Validator
 
+from estate.core.paths import PROJECT
 from tests.collector import Collector, collecting
-from toolchain.paths import PROJECT
 
 SCHEMA: dict[str, Any] = json.loads((PROJECT / "docs" / "log.schema.json").read_text())
 VALIDATOR: Any = Draft202012Validator(SCHEMA)

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from toolchain.paths import PROJECT
+from estate.core.paths import PROJECT
 
 GIVEN = {
     "PYTHONOPTIMIZE": "1", "PYTHONPATH": "/nowhere", "PYTHONHOME": "/nowhere", "PYTHONSTARTUP": "/nowhere", "PYTHONWARNINGS": "error",

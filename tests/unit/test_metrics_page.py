@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from toolchain.paths import PROJECT
+from estate.core.paths import PROJECT
 
 KINDS = {"Counter", "Gauge", "Histogram"}
 OURS = ("## Every service", "## Postgres and Redis")

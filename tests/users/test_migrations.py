@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from estate.core.paths import PROJECT
 from tests.backends import OWNER, Postgres, Server, Service, until
-from toolchain.paths import PROJECT
 
 OTHER = "orders"
 DEADLINE_S = 200

@@ -13,9 +13,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from estate.core.paths import PROJECT
+from estate.scaffold.new_service import Wanted, render
 from tests.backends import OWNER, Postgres, Server, until
-from toolchain.new_service import Wanted, render
-from toolchain.paths import PROJECT
 
 NAME = "orders"  # as on the page
 

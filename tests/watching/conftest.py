@@ -5,13 +5,13 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from estate.cluster.layout import NODE, POD_LOGS
+from estate.ops.update import new_token
+from estate.stack.model import Stack, outputs
 from tests.collector import Collector, collecting
 from tests.running import Kubectl, connect, kubectl_of
 from tests.sink import NETWORK, RECEIVERS, SECRETS, Sink, listening
 from tests.stacks import beside_local, local_images
-from toolchain.cluster.layout import NODE, POD_LOGS
-from toolchain.estate import new_token
-from toolchain.stack import Stack, outputs
 
 NAME = "test-watching"
 ONE = {"replicas": 1, "requests": {"cpu": "10m"}}

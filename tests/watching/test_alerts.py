@@ -12,6 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from estate.cluster.layout import NODE_NAME
+from estate.stack.model import Stack, outputs
 from tests.broken import (
     CONNECT,
     LAST_WORDS,
@@ -29,8 +31,6 @@ from tests.broken import (
 )
 from tests.running import Kubectl, alerts, all_told, connect, eventually
 from tests.sink import Sink
-from toolchain.cluster.layout import NODE_NAME
-from toolchain.stack import Stack, outputs
 
 WITHIN_S = 120
 QUIET_S = 60

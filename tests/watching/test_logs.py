@@ -8,10 +8,10 @@ import httpx
 import pytest
 from opentelemetry.proto.logs.v1.logs_pb2 import SEVERITY_NUMBER_INFO, LogRecord
 
+from estate.stack.model import Stack
 from infra.services import NAMES
 from tests.collector import Collector, values
 from tests.running import Kubectl, eventually
-from toolchain.stack import Stack
 
 AGENTS = "--selector=app.kubernetes.io/name=log-agent"
 WITHIN_S = 60

@@ -2,9 +2,9 @@
 
 import subprocess
 
+from estate.core.paths import PROJECT
+from estate.stack.model import Stack, secret
 from tests.sink import SECRETS
-from toolchain.paths import PROJECT
-from toolchain.stack import Stack, secret
 
 GIVEN = "receiver-sink"
 

@@ -5,9 +5,9 @@ import time
 
 import httpx
 
+from estate.stack.model import Stack, outputs
 from tests.collector import Collector
 from tests.running import connect, eventually
-from toolchain.stack import Stack, outputs
 
 BUCKETS = 'http_request_duration_seconds_bucket{job="user-service"}'
 

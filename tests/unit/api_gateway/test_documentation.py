@@ -18,7 +18,7 @@ from api_gateway.service import UpstreamService
 from fastapi import FastAPI
 from user_service.documents import VERSIONS
 
-from toolchain.paths import PROJECT
+from estate.core.paths import PROJECT
 
 TABLE = RouteTable(
     (

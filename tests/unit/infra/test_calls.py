@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from servicekit.settings import Called, Settings, load
 from servicekit.settings import ServiceSettings as AppSettings
 
+from estate.pulumi import program
+from estate.pulumi.program import Registered, against_mocks
 from infra.calls import Callee
 from infra.namespace import EstateNamespace
 from infra.services import DeclarationError, Service, callees_first
@@ -17,8 +19,6 @@ from infra.settings import ServiceSettings
 from infra.stages import EVERY_STAGE
 from infra.web_service import PORT, App, WebService
 from tests.estate.test_network_policies import Connection, entering, leaving, pods_of, policies_of
-from toolchain import program
-from toolchain.program import Registered, against_mocks
 
 FEW = settings(max_examples=15, deadline=None)
 NAMES = ("orders", "stock-list", "user-service", "a", "b")

@@ -15,6 +15,9 @@ from pydantic import SecretStr
 from servicekit.settings import Cache, DatabaseSettings, Settings, load
 from servicekit.settings import SettingsError as AppSettingsError
 
+from estate.core.paths import PROJECT
+from estate.pulumi import program
+from estate.pulumi.program import CANARY, Registered, against_mocks, run_with, settings_of
 from infra import services as declarations
 from infra import settings as module
 from infra.migration import Migration
@@ -26,9 +29,6 @@ from infra.stages import EVERY_STAGE
 from infra.web_service import SECRETS_FOLDER, App, Dependency, WebService
 from tests.estate.test_network_policies import entering, leaving, pods_of, policies_of
 from tests.minimum import MINIMUM
-from toolchain import program
-from toolchain.paths import PROJECT
-from toolchain.program import CANARY, Registered, against_mocks, run_with, settings_of
 
 NAMES = st.from_regex(r"APP_MAIL_[A-Z]{1,8}", fullmatch=True)
 VARIABLES = st.dictionaries(NAMES, st.text(max_size=20), max_size=4)

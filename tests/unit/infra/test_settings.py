@@ -5,6 +5,7 @@ from typing import Any, get_args
 import pulumi
 import pytest
 
+from estate.core.paths import PROJECT
 from infra.authority import authority, pem
 from infra.settings import (
     GENERATED_SECRETS,
@@ -19,7 +20,6 @@ from infra.settings import (
 )
 from infra.stages import STAGES, Stage
 from tests.minimum import MINIMUM
-from toolchain.paths import PROJECT
 
 PLANTED = "planted-secret"
 DIGEST = "r@sha256:" + "0" * 64

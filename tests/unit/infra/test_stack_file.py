@@ -15,6 +15,8 @@ from pydantic import TypeAdapter
 from pydantic.fields import FieldInfo
 
 import infra.settings
+from estate.core.console import ToolchainError
+from estate.stack import model
 from infra import mistakes
 from infra.services import SERVICES, Service
 from infra.settings import SettingsError, StackSettings, load_settings, load_stack, parse
@@ -22,8 +24,6 @@ from infra.stack_file import PROJECT, SETTINGS, Key, read
 from infra.stages import STAGES
 from tests.minimum import MINIMUM
 from tests.unit.infra.wrong_stack_files import HEAD, WRONG, WRONG_VALUES, Wrong
-from toolchain import stack
-from toolchain.console import ToolchainError
 
 WITHOUT_INGRESS = "".join(HEAD.splitlines(keepends=True)[:6])
 MANAGED_CA: Key = ("postgres", "managed", "ca")
@@ -224,7 +224,7 @@ def test_a_stack_whose_namespace_could_not_be_is_refused_by_every_command_and_th
     with pytest.raises(
         ToolchainError, match="is no name of a stack: it wants 1 to 51 lower-case letters, digits and -"
     ):
-        stack.load(name)
+        model.load(name)
     with pytest.raises(SettingsError, match="wants 1 to 51 lower-case letters"):
         as_pulumi_has(HEAD, monkeypatch, name)
 

@@ -25,8 +25,8 @@ from user_service import main as users
 from user_service.cache import Cache as UsersCache
 from user_service.settings import Cache as CacheSettings
 
+from estate.core.paths import PROJECT
 from tests.proxy.conftest import own
-from toolchain.paths import PROJECT
 
 AGENT = Registry(address="127.0.0.1:1")
 

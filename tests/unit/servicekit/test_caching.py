@@ -4,7 +4,7 @@ from collections.abc import Callable
 import pytest
 from servicekit.caching import remembered
 
-from toolchain.paths import PROJECT
+from estate.core.paths import PROJECT
 
 OF_NO_REQUEST = {"api_gateway/limits.py", "servicekit/logs.py", "servicekit/metrics.py", "servicekit/openapi.py"}
 """Modules that may use functools' caches: their arguments are times, routes with known methods or limits, or none."""

@@ -14,7 +14,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from toolchain.paths import PROJECT
+from estate.core.paths import PROJECT
 
 SIGNATURES: list[tuple[Callable[..., Any], str]] = [
     (HttpToolsProtocol.connection_made, "self, transport"),

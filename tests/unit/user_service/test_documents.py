@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from user_service.documents import VERSIONS, write
 
-from toolchain.paths import PROJECT
+from estate.core.paths import PROJECT
 
 
 @pytest.mark.parametrize("version", VERSIONS)

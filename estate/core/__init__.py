@@ -1,0 +1,1 @@
+"""Console output, folders, and text, without knowledge of tools or stacks."""

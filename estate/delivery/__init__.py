@@ -1,0 +1,1 @@
+"""Delivery between stacks and pull requests: promotion, previews, review stacks, drift."""

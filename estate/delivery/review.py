@@ -1,0 +1,45 @@
+"""`make review-stack`: write the stack file of a pull request's review environment: stack dev with another name and host."""
+
+import json
+import re
+import sys
+
+from estate.core.console import ToolchainError, run_command
+from estate.core.markdown import marked, write
+from estate.core.paths import PROJECT
+from estate.stack.model import STACKS, load, read_yaml
+
+NUMBER = re.compile(r"[1-9][0-9]{0,9}")
+
+
+def review_stack(number: str) -> str:
+    """Write the stack file of a pull request, and return the stack's name.
+
+    Raises:
+        ToolchainError: this is not a valid number of a pull request; nothing was written.
+    """
+    if not NUMBER.fullmatch(number):
+        raise ToolchainError(
+            f"PR={number} is no number of a pull request: it has 1 to 10 digits, and no 0 in front, as in make review-stack PR=12"
+        )
+    name = f"pr-{number}"
+    content = read_yaml(STACKS / "Pulumi.dev.yaml")
+    ingress = content["config"]["estate:settings"]["ingress"]
+    ingress["host"] = f"{name}.{ingress['host']}"
+    (STACKS / f"Pulumi.{name}.yaml").write_text(json.dumps(content, indent=2, ensure_ascii=False))
+    return name
+
+
+def main() -> None:
+    if len(sys.argv) != 2:
+        raise ToolchainError("usage: make review-stack PR=12")
+    name = review_stack(sys.argv[1])
+    ingress = load(name).ingress
+    write(
+        PROJECT / "build" / "review.md",
+        marked("review stack", f"Stack {name} of this pull request: {ingress.url(ingress.host)}"),
+    )
+
+
+if __name__ == "__main__":
+    run_command(main)

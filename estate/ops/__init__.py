@@ -1,0 +1,1 @@
+"""Operations on a stack: update, rollback, backups, rotations."""

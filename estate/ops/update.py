@@ -1,0 +1,348 @@
+"""`make up`, `down`, `preview`, `url`, `token`, `operator-secret` and `secret`."""
+
+import getpass
+import json
+import os
+import re
+import ssl
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jwt
+from jwt.utils import base64url_decode
+
+from estate.cluster import layout, lifecycle
+from estate.cluster.standins import publish_missing
+from estate.cluster.tools import at_hand
+from estate.core.console import ToolchainError, confirm, report, run_command, say, step, timed, wait_until
+from estate.ops.capacity import refuse_too_large
+from estate.ops.postgres_version import refuse_other_major
+from estate.ops.starting import Starts, refuse_missing
+from estate.ops.volumes import growing, refuse_sizes
+from estate.pulumi.events import RISKY, due, events, events_of, only_replaced, preview_of, steps_of
+from estate.pulumi.policies import policies
+from estate.pulumi.recovery import check_cluster, clear_unfinished, release_lock
+from estate.reconcile.additions import additions, leaving, take_out_additions
+from estate.reconcile.deletion import Deletions, deleted_by
+from estate.stack import releases
+from estate.stack.diagnosis import explain
+from estate.stack.model import (
+    Stack,
+    ask,
+    forget_taken_over,
+    generated,
+    load,
+    on,
+    only_one,
+    open_stack,
+    outputs,
+    refuse_missing_secrets,
+    secret,
+    state_of,
+    store_secret,
+    with_change,
+)
+from estate.stack.objects import declared_in, objects_of
+from estate.stack.target import embedded, target
+from infra.generated_secrets import Step
+from infra.settings import GENERATED_SECRETS, nearest
+from infra.token_keys import kid
+
+ANSWER_DEADLINE_S = 120
+TOKEN_S = 24 * 3600
+REPLACED = re.compile(r'unable to replace resource "(urn:pulumi:[^"]+)"')
+"""Pattern of Pulumi's message about a protected resource."""
+REASONS = re.compile(r"^(?:Diagnostics|Policies):$.*", re.MULTILINE | re.DOTALL)
+"""Pattern of the sections that a preview prints below the list of resources."""
+ANEW = "only a stack that is made anew has another"
+IN_USE = {
+    "tokenKey": "make rotate-keys",
+    "databasePasswordA": "make rotate-database-password",
+    "databasePasswordB": "make rotate-database-password",
+    "authoritySeed": ANEW,
+    "consulSeed": ANEW,
+}
+"""Secrets that cannot be replaced by an arbitrary value under running pods, and how each is replaced."""
+
+
+@contextmanager
+def opened(name: str) -> Generator[Stack]:
+    """Lock a stack against other commands on this machine, and yield it."""
+    settings = load(name)
+    with only_one(name):
+        release_lock(name)
+        stack = open_stack(name, settings)
+        check_cluster(stack)
+        yield stack
+
+
+def up(name: str) -> None:
+    """Bring the estate up, then print its URLs."""
+    refuse_missing_secrets(name, load(name))  # an invalid stack is refused before anything is started
+    if embedded():
+        lifecycle.start()
+    with opened(name) as stack:
+        update(stack)
+        show_urls(stack)
+
+
+def update(stack: Stack) -> None:
+    """Update the cluster to the stack's program, unless it is up to date."""
+    refuse_other_major(stack)
+    if stack.target.embedded:
+        with step("third-party images"):
+            publish_missing(at_hand(), stack.settings.image_references())
+    refuse_missing(stack)
+    clear_unfinished(stack)
+    there = objects_of(stack)
+    take_out_additions(stack, there)  # first: with the key of a port edited, not even the preview succeeds
+    expected = look_ahead(stack)
+    for line in leaving(there):
+        report(f"  {line}; once it is gone, make up makes it again")
+    if due(expected):
+        change(stack, expected)
+    else:
+        report("  everything is as the stack says")
+    for volume in growing(stack):
+        report(f"  {volume}")
+    forget_taken_over(stack)
+    release = releases.of(stack, outputs(stack)["images"])
+    releases.keep(stack, releases.with_newest(releases.known(stack), release))
+
+
+def look_ahead(stack: Stack) -> list[dict[str, Any]]:
+    """Preview the update, refuse it if it would fail, and return the events of the preview.
+
+    Protected resources that the update would delete or replace are unprotected for it, after confirmation.
+
+    Raises:
+        ToolchainError: the update would fail midway, or was not confirmed; nothing was changed.
+    """
+    while True:
+        with step("what is to be changed"):
+            done, told = events_of(stack, "preview", *policies(stack.settings.stage))
+        printed = done.stdout + done.stderr
+        if not stack.settings.protected or not (lost := at_risk(protected(stack), told, printed)):
+            break
+        let_go(stack, lost)
+    refuse_sizes(stack, told)
+    refuse_too_large(stack, told)
+    if done.returncode != 0 and not only_replaced(told):
+        reasons = REASONS.search(printed)
+        raise ToolchainError(
+            f"the update of stack {stack.name} would fail, and nothing was changed:\n{(reasons[0] if reasons else printed).strip()}"
+        )
+    return told
+
+
+def change(stack: Stack, expected: list[dict[str, Any]]) -> None:
+    """Run the update; if it fails, report the reasons that the pods give.
+
+    Args:
+        stack: the stack to update.
+        expected: events of the preview.
+    """
+    held = policies(stack.settings.stage)
+    starts, deletions = Starts(stack), Deletions(stack, deleted_by(expected))
+    try:
+        stack.pulumi_shown(
+            "up", "--yes", "--skip-preview", "--suppress-outputs", *held, *on(stack),
+            hopeless=lambda: starts.hopeless() or deletions.hopeless(),
+        )  # fmt: skip
+    except ToolchainError:
+        with suppress(ToolchainError):  # Pulumi's error is raised, whether or not the pods can be listed
+            for line in explain(stack, json.loads(ask(stack, "get", "pods", "-o", "json"))["items"]):
+                report(line)
+        raise
+
+
+def let_go(stack: Stack, lost: list[str]) -> None:
+    """Unprotect the stateful resources that an update would delete or replace, after confirmation.
+
+    Raises:
+        ToolchainError: not confirmed; nothing was changed.
+    """
+    what = ", ".join(map(short, lost))
+    confirm(
+        f"This update would delete or replace what holds data in stack {stack.name}: {what}.",
+        stack.name, f"make up STACK={stack.name} FORCE=1",
+    )  # fmt: skip
+    for urn in lost:
+        stack.pulumi_shown("state", "unprotect", urn, "--yes", "--stack", stack.name)
+
+
+def at_risk(kept: list[str], told: list[dict[str, Any]], printed: str) -> list[str]:
+    """Return the URNs of the protected resources that an update would delete or replace, as far as the preview gets.
+
+    A preview ends at the replacement of a protected resource. A deletion of one Pulumi would refuse only midway through the update.
+    """
+    steps = steps_of(told)
+    going = {metadata["urn"] for metadata in steps if metadata["op"] in RISKY}
+    return sorted(going.intersection(kept).union(REPLACED.findall(printed)))
+
+
+def down(name: str) -> None:
+    """Remove everything in the stack, its generated secrets included; the cluster stays.
+
+    Raises:
+        ToolchainError: the stack has protected resources, and FORCE is not set; nothing was removed.
+    """
+    with opened(name) as stack:
+        if kept := protected(stack):
+            if os.environ.get("FORCE") != "1":
+                raise ToolchainError(
+                    f"stack {name} is protected, and was left as it is ({', '.join(map(short, kept))}): "
+                    f"make down STACK={name} FORCE=1 removes it with all its data"
+                )
+            # Otherwise Pulumi would refuse to delete them one by one, after it has deleted everything else.
+            stack.pulumi_shown("state", "unprotect", "--all", "--yes", "--stack", name)
+        words = ["destroy", "--yes", "--skip-preview", "--refresh", *on(stack)]
+        stack.pulumi_shown(*words, hopeless=Deletions(stack, declared_in(state_of(stack))).hopeless)
+
+
+def protected(stack: Stack) -> list[str]:
+    """Return the URNs of the stack's protected resources."""
+    return [one["urn"] for one in state_of(stack).get("resources", ()) if one.get("protect")]
+
+
+def short(urn: str) -> str:
+    """Return a resource's kind and name."""
+    path, _, name = urn.rpartition("::")
+    return f"{path.rpartition(':')[2]} {name}"
+
+
+def preview(name: str) -> None:
+    """Show the changes that `up` would make, and last, where it is visible in a terminal, the risky ones."""
+    with opened(name) as stack, tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "events"
+        try:
+            stack.pulumi_shown(
+                "preview", "--diff", "--event-log", str(log), *policies(stack.settings.stage), *on(stack)
+            )
+            for change in preview_of(events(log)).risky:
+                say(f"{'May lose data' if change.loses_data else 'Note'}: {change}")
+        finally:  # an addition may be the reason that Pulumi's preview fails
+            for addition in additions(objects_of(stack)):
+                say(f"Note: {addition} outside of an update that ended: make up takes it out")
+
+
+def url(name: str, of: str) -> None:
+    """Print one of the stack's URLs."""
+    urls = outputs(Stack(name, load(name), target()))["urls"]
+    if of not in urls:
+        raise ToolchainError(f"stack {name} has no URL of {of!r}: it has {', '.join(sorted(urls))}")
+    say(urls[of])
+
+
+def token(name: str) -> None:
+    """Print a token for experiments, valid for a day."""
+    say(new_token(Stack(name, load(name), target())))
+
+
+def operator_secret(name: str) -> None:
+    """Print the secret with which the client `operator` gets tokens."""
+    say(secret(Stack(name, load(name), target()), "operatorSecret"))
+
+
+def give_secret(name: str, key: str) -> None:
+    """Store a value for one of the stack's secrets, from a hidden prompt on a terminal, otherwise from standard input.
+
+    A secret that was generated already is replaced at once, by an update.
+
+    Raises:
+        ToolchainError: there is no such secret, or no value, or the secret is in use.
+    """
+    settings = load(name)
+    known = {*GENERATED_SECRETS, *settings.given_secrets}
+    if key not in known:
+        raise ToolchainError(f"there is no secret {key!r}: {nearest(key, known)}")
+    value = getpass.getpass(f"{key} of stack {name}: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+    if not value:
+        raise ToolchainError(f"{key} was not given: type it, or give it by standard input; nothing was changed")
+    with opened(name) as stack:
+        replaces = key not in settings.given_secrets and key in generated(stack)
+        if replaces and key in IN_USE:
+            raise ToolchainError(f"{key} of stack {name} is in use, and was not replaced: {IN_USE[key]}")
+        store_secret(stack, key, value)
+        if replaces:
+            update(with_change(stack, Step("take", key)))
+            say(f"{key} is replaced")
+            return
+    say(f"{key} is stored: make up STACK={name} brings it to where it is used")
+
+
+def new_token(stack: Stack) -> str:
+    """Return a token that the stack's services accept, signed with the stack's key, as the gateway would sign it."""
+    ingress, now = stack.settings.ingress, int(time.time())
+    claims = {
+        "iss": ingress.url(ingress.host),
+        "aud": "estate",
+        "sub": "operator",
+        "user_id": 0,
+        "username": "operator",
+        "iat": now,
+        "exp": now + TOKEN_S,
+    }
+    key = secret(stack, "tokenKey")
+    return jwt.encode(claims, base64url_decode(key), "HS256", {"kid": kid(key)})  # pyright: ignore[reportUnknownMemberType]
+
+
+def show_urls(stack: Stack) -> None:
+    """Wait until the estate answers through the Ingress, and print the URLs and a command to paste."""
+    found = outputs(stack)["urls"]
+    gateway = httpx.URL(found["gateway"])
+    resolve = trust = ""
+    if stack.target.embedded:
+        with step("first answer through the Ingress"):
+            wait_until(lambda: answers_through_ingress(gateway), f"an answer of {gateway}/health", ANSWER_DEADLINE_S)
+        resolve, trust = f" --resolve {gateway.host}:{gateway.port}:127.0.0.1", f" --cacert {layout.CA_CERTIFICATE}"
+    say(f"\nEstate {stack.name} is up:")
+    width = max(map(len, found))
+    for of, address in sorted(found.items()):
+        say(f"  {of:<{width}}  {address}")
+    if resolve:
+        hosts = " ".join(sorted({httpx.URL(address).host for address in found.values()}))
+        say(f"For a browser, add to /etc/hosts: 127.0.0.1 {hosts}")
+    say("Try it:")
+    say(f'  curl{trust}{resolve} -H "Authorization: Bearer $(make token STACK={stack.name})" \\')
+    say('    -H \'Content-Type: application/json\' -d \'{"name": "Ada", "email": "ada@example.com", "age": 36}\' \\')
+    say(f"    {gateway}/api/v1/users")
+
+
+def answers_through_ingress(gateway: httpx.URL) -> bool:
+    """Return whether the gateway's /health answers 200 to its public host name on this machine's loopback."""
+    request: dict[str, Any] = {"headers": {"Host": gateway.host}, "extensions": {"sni_hostname": gateway.host}}
+    address = gateway.copy_with(host="127.0.0.1", path="/health")
+    try:
+        with httpx.Client(verify=ssl.create_default_context(cafile=str(layout.CA_CERTIFICATE)), timeout=5) as client:
+            return client.get(address, **request).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "up": up,
+    "down": down,
+    "preview": preview,
+    "url": url,
+    "token": token,
+    "operator-secret": operator_secret,
+    "secret": give_secret,
+}
+
+
+def main() -> None:
+    if len(sys.argv) < 3 or sys.argv[1] not in COMMANDS:
+        raise ToolchainError(f"usage: python -m estate.ops.update {'|'.join(COMMANDS)} STACK [NAME]")
+    with timed() if sys.argv[1] in ("up", "down") else nullcontext():
+        COMMANDS[sys.argv[1]](*sys.argv[2:])
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,1 @@
+"""Pulumi's program and its output: events, states, manifests, policies."""

@@ -1,0 +1,1 @@
+"""Differences between a stack's state and its cluster that Pulumi does not repair."""

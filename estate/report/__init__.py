@@ -1,0 +1,1 @@
+"""Reports on a running stack: status, logs, dashboards."""

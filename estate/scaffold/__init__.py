@@ -1,0 +1,1 @@
+"""Generated files: a new service, and pages that follow from the code."""

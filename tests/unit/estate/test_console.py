@@ -1,0 +1,56 @@
+"""Questions of a command to its user."""
+
+import errno
+import sys
+from pathlib import Path
+
+import pytest
+
+from estate.core.console import ToolchainError, confirm
+from estate.core.paths import write_whole
+
+
+class Terminal:
+    """A terminal with a user who types one line, or with none."""
+
+    def __init__(self, line: str = "") -> None:
+        self.line = line
+
+    def isatty(self) -> bool:
+        return bool(self.line)
+
+    def readline(self) -> str:
+        return self.line + "\n"
+
+
+def test_a_risk_is_taken_when_the_stack_is_named_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FORCE", raising=False)
+    monkeypatch.setattr(sys, "stdin", Terminal("local"))
+    confirm("What it was.", "local", "make restore FORCE=1")
+    monkeypatch.setattr(sys, "stdin", Terminal("y"))
+    with pytest.raises(ToolchainError, match="nothing was changed"):
+        confirm("What it was.", "local", "make restore FORCE=1")
+
+
+def test_a_risk_is_taken_unasked_by_force_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    monkeypatch.setenv("FORCE", "")
+    with pytest.raises(ToolchainError, match="make restore FORCE=1"):
+        confirm("What it was.", "local", "make restore FORCE=1")
+    monkeypatch.setenv("FORCE", "1")
+    confirm("What it was.", "local", "make restore FORCE=1")
+
+
+def test_a_file_is_written_as_a_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "page"
+    write_whole(file, "before")
+
+    def full(path: Path, _text: str) -> int:
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_whole(file, "after")
+    assert file.read_bytes() == b"before"
+    assert list(tmp_path.iterdir()) == [file]

@@ -1,0 +1,77 @@
+"""`make down` of a stack that holds data: protection from mistakes."""
+
+import json
+from collections.abc import Generator
+from contextlib import contextmanager
+from subprocess import CompletedProcess
+
+import pytest
+
+from estate.core.console import ToolchainError
+from estate.ops import update
+
+
+class Kept:
+    """A stack with, or without, a protected claim; it records the commands to Pulumi."""
+
+    name = "prod"
+
+    def __init__(self, *, protect: bool) -> None:
+        self.told: list[str] = []
+        claim = {"urn": "urn:pulumi:prod::estate::kubernetes:core/v1:PersistentVolumeClaim::backups"}
+        of = {"type": "kubernetes:core/v1:PersistentVolumeClaim", "protect": protect}
+        self.state = {
+            "deployment": {
+                "resources": [
+                    claim | of,
+                    {"urn": "…::app", "type": "kubernetes:core/v1:Service", "id": "estate-prod/app"},
+                ]
+            }
+        }
+
+    def pulumi(self, *_words: str) -> CompletedProcess[str]:
+        return CompletedProcess([], 0, json.dumps(self.state), "")
+
+    def pulumi_shown(self, *words: str, hopeless: object = None) -> None:  # noqa: ARG002 - as Stack's
+        self.told.append(" ".join(words[:2]))
+
+
+@pytest.fixture
+def stack(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Kept:
+    kept = Kept(protect=request.param)
+
+    @contextmanager
+    def opened(_name: str) -> Generator[Kept]:
+        yield kept
+
+    def on(_stack: Kept) -> list[str]:
+        return ["--stack=prod"]
+
+    for replaced in (opened, on):
+        monkeypatch.setattr(update, replaced.__name__, replaced)
+    monkeypatch.delenv("FORCE", raising=False)
+    return kept
+
+
+@pytest.mark.parametrize("stack", [True], indirect=True)
+def test_what_is_protected_stays_and_so_does_everything_else(stack: Kept) -> None:
+    with pytest.raises(ToolchainError) as refused:
+        update.down("prod")
+    assert str(refused.value) == (
+        "stack prod is protected, and was left as it is (PersistentVolumeClaim backups): "
+        "make down STACK=prod FORCE=1 removes it with all its data"
+    )
+    assert stack.told == []
+
+
+@pytest.mark.parametrize("stack", [True], indirect=True)
+def test_who_means_it_says_so(stack: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE", "1")
+    update.down("prod")
+    assert stack.told == ["state unprotect", "destroy --yes"]
+
+
+@pytest.mark.parametrize("stack", [False], indirect=True)
+def test_a_stack_without_protection_needs_no_more_words(stack: Kept) -> None:
+    update.down("prod")
+    assert stack.told == ["destroy --yes"]
