@@ -13,7 +13,7 @@ from pathlib import Path
 
 from estate.cluster.preflight import install_packages
 from estate.cluster.standins import machine_certificates
-from estate.core.console import ToolchainError, report, run_command, run_logged, step, timed
+from estate.core.console import EstateError, report, run_command, run_logged, step, timed
 from estate.core.paths import CACHE, PROJECT
 from estate.core.removal import delete_removed, remove
 from estate.tools.build import BUILDS, locked
@@ -56,7 +56,7 @@ def tree(release: str) -> Path:
     """Return the root file system of a release, built on first use.
 
     Raises:
-        ToolchainError: debootstrap failed.
+        EstateError: debootstrap failed.
     """
     digest = hashlib.sha256(repr((PACKAGES, USER, UID)).encode()).hexdigest()[:12]
     made = BARE / f"{release}-{digest}"
@@ -117,7 +117,7 @@ def run_tests(release: str) -> int:
 
 def main() -> None:
     if os.geteuid() != 0:
-        raise ToolchainError("make test-bare needs root (debootstrap, chroot): run make as root")
+        raise EstateError("make test-bare needs root (debootstrap, chroot): run make as root")
     with locked("bare"):
         remove_leftovers()
         try:
@@ -125,7 +125,7 @@ def main() -> None:
                 report(f"Debian {release}, with {', '.join(PACKAGES)}:")
                 with timed():
                     if run_tests(release) != 0:
-                        raise ToolchainError(f"make test-fast failed on Debian {release}")
+                        raise EstateError(f"make test-fast failed on Debian {release}")
         finally:
             remove_leftovers()
 

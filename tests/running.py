@@ -107,11 +107,11 @@ def settle(kubectl: Kubectl) -> None:
         time.sleep(0.2)
 
 
-def all_told(told: Callable[[], set[str]], wanted: set[str], deadline_s: float) -> None:
+def all_reported(reported: Callable[[], set[str]], wanted: set[str], deadline_s: float) -> None:
     """Return once all wanted alerts were reported; fail with the missing ones after `deadline_s` seconds."""
     end = time.monotonic() + deadline_s
-    while missing := wanted - told():
-        assert time.monotonic() < end, f"of {wanted}, {missing} not told within {deadline_s} s"
+    while missing := wanted - reported():
+        assert time.monotonic() < end, f"of {wanted}, {missing} not reported within {deadline_s} s"
         time.sleep(0.2)
 
 

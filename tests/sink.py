@@ -25,7 +25,7 @@ SECRETS = {f"receiver-{name}": f"http://{layout.NODE}:{PORT}/{name}" for name in
 
 
 @dataclass(frozen=True)
-class Told:
+class Notification:
     """A notification of Alertmanager about one alert."""
 
     alertname: str
@@ -42,21 +42,21 @@ class Told:
 class Sink:
     """All notifications, in their order."""
 
-    told: list[Told] = field(default_factory=list[Told])
+    notifications: list[Notification] = field(default_factory=list[Notification])
     refused: set[str] = field(default_factory=set[str])
     """Receivers whose notifications are refused, as if their address no longer existed."""
 
-    def of(self, alertname: str, status: str = "firing", **labels: str) -> list[Told]:
+    def of(self, alertname: str, status: str = "firing", **labels: str) -> list[Notification]:
         """Return the notifications of an alert with these labels."""
         return [
             one
-            for one in self.told
+            for one in self.notifications
             if (one.alertname, one.status) == (alertname, status) and labels.items() <= one.labels.items()
         ]
 
     def ringing(self, alertname: str) -> set[str]:
         """Return the services for which an alert fires: reported, and not yet resolved."""
-        last = {one.labels["service"]: one.status for one in self.told if one.alertname == alertname}
+        last = {one.labels["service"]: one.status for one in self.notifications if one.alertname == alertname}
         return {service for service, status in last.items() if status == "firing"}
 
     def take(self, body: dict[str, Any]) -> None:
@@ -65,7 +65,9 @@ class Sink:
         for alert in body["alerts"]:
             labels = alert["labels"]
             name = labels["alertname"]
-            self.told.append(Told(name, alert["status"], labels, alert["annotations"], body["receiver"], now))
+            self.notifications.append(
+                Notification(name, alert["status"], labels, alert["annotations"], body["receiver"], now)
+            )
 
 
 @contextmanager

@@ -6,7 +6,7 @@ The compared commands run in turn, so that a noisy minute affects all equally. F
 import sys
 
 from bench.estate import growth, previews, program, rollout
-from estate.core.console import ToolchainError, run_command, say
+from estate.core.console import EstateError, run_command, say
 from estate.ops.update import opened
 
 
@@ -14,10 +14,10 @@ def main() -> None:
     """Measure, and print each table as soon as it is complete.
 
     Raises:
-        ToolchainError: there is no such stack, or it is not up.
+        EstateError: there is no such stack, or it is not up.
     """
     if len(sys.argv) != 2:
-        raise ToolchainError("usage: python -m bench.estate STACK")
+        raise EstateError("usage: python -m bench.estate STACK")
     say(f"\n{program.measure()}\n")
     with opened(sys.argv[1]) as stack:
         say(f"\n{previews.measure(stack)}\n")

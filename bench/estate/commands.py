@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.gateway.processes import peak_mb
-from estate.core.console import ToolchainError
+from estate.core.console import EstateError
 
 EVERY_S = 0.05
 PARTS = {
@@ -35,7 +35,7 @@ def timed(command: list[str], environment: Mapping[str, str], cwd: Path) -> Run:
     """Run a command to its end.
 
     Raises:
-        ToolchainError: it failed; with the end of its output.
+        EstateError: it failed; with the end of its output.
     """
     peaks_mb: dict[str, float] = {}
     ended = threading.Event()
@@ -50,7 +50,7 @@ def timed(command: list[str], environment: Mapping[str, str], cwd: Path) -> Run:
     ended.set()
     watching.join()
     if process.returncode != 0:
-        raise ToolchainError(f"{' '.join(command)} failed (exit {process.returncode}):\n{said[-2000:]}")
+        raise EstateError(f"{' '.join(command)} failed (exit {process.returncode}):\n{said[-2000:]}")
     return Run(took_s, peaks_mb)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bench.estate.commands import Run, timed
-from estate.core.console import ToolchainError, say
+from estate.core.console import EstateError, say
 from estate.core.paths import PROJECT
 from estate.pulumi.policies import policies
 from estate.pulumi.render import render
@@ -27,7 +27,7 @@ def pulumi(stack: Stack, words: tuple[str, ...], *options: str) -> Run:
     """Run Pulumi as make runs it, on a stack that is up.
 
     Raises:
-        ToolchainError: it failed, or there is something to change.
+        EstateError: it failed, or there is something to change.
     """
     held = policies(stack.settings.stage)
     command = ["pulumi", "--non-interactive", *words, "--expect-no-changes", *options, *held, *on(stack)]
@@ -38,12 +38,12 @@ def measure(stack: Stack) -> str:
     """Measure previews and kubectl in turn, then updates with nothing to change; return the tables.
 
     Raises:
-        ToolchainError: the stack differs from this clone's program.
+        EstateError: the stack differs from this clone's program.
     """
     try:
         pulumi(stack, PREVIEW)
-    except ToolchainError as error:
-        raise ToolchainError(f"make up STACK={stack.name} first, from this clone: {error}") from error
+    except EstateError as error:
+        raise EstateError(f"make up STACK={stack.name} first, from this clone: {error}") from error
     previews: list[Run] = []
     applies: list[Run] = []
     smallests: list[Run] = []

@@ -15,7 +15,7 @@ import httpx
 
 from bench.__main__ import BINARIES
 from estate.cluster import layout
-from estate.core.console import ToolchainError, say, step
+from estate.core.console import EstateError, say, step
 from estate.core.paths import PROJECT
 from estate.ops.update import new_token
 from estate.stack.model import Stack, outputs
@@ -39,7 +39,7 @@ def measure(stack: Stack) -> str:
     The load is four reads for each change; no request is retried on the client's behalf.
 
     Raises:
-        ToolchainError: the rollout did not end, or the client did not keep the rate.
+        EstateError: the rollout did not end, or the client did not keep the rate.
     """
     url, token = outputs(stack)["urls"]["gateway"], new_token(stack)
     with step("the client"):
@@ -96,7 +96,7 @@ def restart(stack: Stack) -> float:
     """Restart the service, and return the seconds until every pod is replaced and ready.
 
     Raises:
-        ToolchainError: the rollout did not complete within DEADLINE_S.
+        EstateError: the rollout did not complete within DEADLINE_S.
     """
     started = time.monotonic()
     for words in (("restart", DEPLOYMENT), ("status", DEPLOYMENT, f"--timeout={DEADLINE_S}s")):
@@ -104,14 +104,14 @@ def restart(stack: Stack) -> float:
             stack.kubectl("rollout", *words), env=stack.target.environment, capture_output=True, text=True, check=False
         )
         if done.returncode != 0:
-            raise ToolchainError(f"kubectl rollout {words[0]} failed: {done.stderr.strip()}")
+            raise EstateError(f"kubectl rollout {words[0]} failed: {done.stderr.strip()}")
     return time.monotonic() - started
 
 
 def table(took_s: float, report: Mapping[str, Any]) -> str:
     """Return the result as a Markdown table."""
     if report["rate"] < RPS * 0.99:
-        raise ToolchainError(f"the client kept {report['rate']:.0f} of {RPS} requests/s only: free the CPU, try again")
+        raise EstateError(f"the client kept {report['rate']:.0f} of {RPS} requests/s only: free the CPU, try again")
     answered = ", ".join(f"{count} with {status}" for status, count in sorted(report["status_codes"].items()))
     failed = report["requests"] - report["status_codes"].get("200", 0)
     p99_ms = report["latencies"]["99th"] / 1e6

@@ -23,7 +23,7 @@ from bench.__main__ import BINARIES, CLIENT_CPU, SERVER_CPU
 from bench.gateway import latency, streaming, throughput
 from bench.gateway.peers import BODY, GATEWAY, NGINX, PATH, REDIS_PORT, SINK_PORT, UPSTREAM_PORT, Peer, answering, peers
 from bench.gateway.processes import running
-from estate.core.console import ToolchainError, run_command, say, step, wait_until
+from estate.core.console import EstateError, run_command, say, step, wait_until
 from estate.core.paths import PROJECT
 
 NEEDED = {
@@ -44,11 +44,11 @@ def check_requirements() -> None:
     """Check that every required program is installed.
 
     Raises:
-        ToolchainError: programs are missing; names them all.
+        EstateError: programs are missing; names them all.
     """
     if missing := [tool for tool in NEEDED if not shutil.which(tool)]:
         packages = " ".join(NEEDED[tool] for tool in missing)
-        raise ToolchainError(f"{', '.join(missing)} needed for this: install them (Debian: apt-get install {packages})")
+        raise EstateError(f"{', '.join(missing)} needed for this: install them (Debian: apt-get install {packages})")
 
 
 def build() -> None:

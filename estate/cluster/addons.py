@@ -12,7 +12,7 @@ from typing import Any
 
 from estate.cluster.layout import CONFIG, DNS, HTTP_PORT, HTTPS_PORT, KUBECONFIG, NODE, VOLUMES
 from estate.cluster.pki import INGRESS_CERTIFICATE, INGRESS_KEY
-from estate.core.console import ToolchainError, wait_until
+from estate.core.console import EstateError, wait_until
 from estate.core.paths import CACHE
 from estate.tools.build import Toolbox
 
@@ -26,7 +26,7 @@ def kubectl(box: Toolbox, *words: str, stdin: str | None = None) -> str:
     """Run kubectl on the embedded cluster, and return its output.
 
     Raises:
-        ToolchainError: it failed; with its error output.
+        EstateError: it failed; with its error output.
     """
     command = [
         "kubectl",
@@ -39,7 +39,7 @@ def kubectl(box: Toolbox, *words: str, stdin: str | None = None) -> str:
         command, env=os.environ | {"PATH": box.path}, input=stdin, capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
-        raise ToolchainError(f"`kubectl {' '.join(words)}` failed: {done.stderr.strip()}")
+        raise EstateError(f"`kubectl {' '.join(words)}` failed: {done.stderr.strip()}")
     return done.stdout
 
 
@@ -125,14 +125,14 @@ def wait_ready(box: Toolbox) -> None:
     """Return once the node and every add-on are ready.
 
     Raises:
-        ToolchainError: some were not ready in time; names them, with the warning events.
+        EstateError: some were not ready in time; names them, with the warning events.
     """
     try:
         wait_until(lambda: not not_ready(box), "a ready cluster", READY_DEADLINE_S, every_s=0.5)
-    except ToolchainError as error:
+    except EstateError as error:
         events = kubectl(
             box, "get", "events", "-A", "--field-selector=type=Warning", "--sort-by=.lastTimestamp"
         ).splitlines()[-8:]
-        raise ToolchainError(
+        raise EstateError(
             f"{error}: {', '.join(not_ready(box))}\n" + "\n".join(f"    {e[:220]}" for e in events)
         ) from None

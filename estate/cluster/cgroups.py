@@ -45,7 +45,7 @@ def kill_all(deadline_s: float = 30) -> int:
     """Kill every process of the cluster with SIGKILL, and return their number.
 
     Raises:
-        ToolchainError: some were still alive after `deadline_s` seconds.
+        EstateError: some were still alive after `deadline_s` seconds.
     """
     found = processes()
     for pid in found:

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 from estate.cluster.layout import BUILDKIT_SOCKET, DOCKER_CONFIG, LOGS, REGISTRY
-from estate.core.console import ToolchainError, last_lines, run_logged
+from estate.core.console import EstateError, last_lines, run_logged
 from estate.tools.build import Toolbox
 
 BUILDER = "estate"
@@ -100,7 +100,7 @@ def in_registry(reference: str) -> bool:
         reference: the reference, as registry/repository[:tag][@digest].
 
     Raises:
-        ToolchainError: the registry answers with an unexpected status.
+        EstateError: the registry answers with an unexpected status.
     """
     return digest_in_registry(reference) is not None
 
@@ -112,7 +112,7 @@ def digest_in_registry(reference: str) -> str | None:
         reference: the reference, as registry/repository[:tag][@digest].
 
     Raises:
-        ToolchainError: the registry answers with an unexpected status.
+        EstateError: the registry answers with an unexpected status.
     """
     registry, _, rest = reference.partition("/")
     named, _, digest = rest.partition("@")
@@ -127,14 +127,14 @@ def digest_in_registry(reference: str) -> str | None:
     except urllib.error.HTTPError as error:
         if error.code == 404:
             return None
-        raise ToolchainError(f"the registry {registry} answers {error.code} for {reference}") from error
+        raise EstateError(f"the registry {registry} answers {error.code} for {reference}") from error
 
 
 def buildx(box: Toolbox, *words: str, what: str) -> None:
     """Run buildx on the embedded BuildKit.
 
     Raises:
-        ToolchainError: it failed; with the last lines of its output.
+        EstateError: it failed; with the last lines of its output.
     """
     create_builder(box)
     log = LOGS / "buildx" / f"{what.replace(' ', '-').replace('/', '-')}.log"
@@ -157,4 +157,4 @@ def create_builder(box: Toolbox) -> None:
     done = subprocess.run(command, env=environment(box), capture_output=True, text=True, check=False)
     log.write_text(done.stdout + done.stderr)
     if done.returncode != 0:
-        raise ToolchainError(f"buildx could not be told of the embedded BuildKit:\n{last_lines(log)}")
+        raise EstateError(f"buildx could not be given the embedded BuildKit:\n{last_lines(log)}")

@@ -20,7 +20,7 @@ from estate.cluster.layout import (
     SERVICES_DIR,
     VOLUMES,
 )
-from estate.core.console import ToolchainError, report, run_command, say, step, timed
+from estate.core.console import EstateError, report, run_command, say, step, timed
 from estate.core.removal import delete_removed, remove
 from estate.tools.build import Toolbox, build_missing, toolbox
 
@@ -59,7 +59,7 @@ def is_up(box: Toolbox) -> bool:
         return False
     try:
         return not addons.not_ready(box)
-    except ToolchainError:
+    except EstateError:
         return False
 
 
@@ -168,7 +168,7 @@ def reset() -> None:
 def main() -> None:
     commands = {"start": start, "stop": stop, "reset": reset}
     if len(sys.argv) != 2 or sys.argv[1] not in commands:
-        raise ToolchainError(f"usage: python -m estate.cluster {'|'.join(commands)}")
+        raise EstateError(f"usage: python -m estate.cluster {'|'.join(commands)}")
     with timed():
         commands[sys.argv[1]]()
 

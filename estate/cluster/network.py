@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from estate.cluster.layout import BRIDGE, NODE, OWN, PODS, ROOT, SERVICES
-from estate.core.console import ToolchainError
+from estate.core.console import EstateError
 
 IP_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 FORWARD_BEFORE = ROOT / "ip_forward.before"
@@ -26,11 +26,11 @@ def run(*command: str, stdin: str | None = None) -> str:
     """Run a command of iproute2 or iptables, and return its output.
 
     Raises:
-        ToolchainError: it failed; with its error output.
+        EstateError: it failed; with its error output.
     """
     done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise ToolchainError(f"`{' '.join(command)}` failed: {done.stderr.strip()}")
+        raise EstateError(f"`{' '.join(command)}` failed: {done.stderr.strip()}")
     return done.stdout
 
 

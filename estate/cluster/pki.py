@@ -23,7 +23,7 @@ from estate.cluster.layout import (
     ROOT,
     SERVICES,
 )
-from estate.core.console import ToolchainError, report
+from estate.core.console import EstateError, report
 from estate.tools.build import Toolbox
 
 INGRESS_HOSTS = ("*.myapp.com", "localhost", "127.0.0.1")
@@ -93,11 +93,11 @@ def kubeadm(box: Toolbox, *words: str) -> str:
     """Run kubeadm, and return its output.
 
     Raises:
-        ToolchainError: it failed; with its error output.
+        EstateError: it failed; with its error output.
     """
     done = subprocess.run(["kubeadm", *words], env={"PATH": box.path}, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise ToolchainError(f"`kubeadm {' '.join(words)}` failed: {done.stderr.strip()}")
+        raise EstateError(f"`kubeadm {' '.join(words)}` failed: {done.stderr.strip()}")
     return done.stdout
 
 

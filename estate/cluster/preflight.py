@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from estate.cluster import cgroups, network
 from estate.cluster.layout import LOCAL_PORTS, ROOT
-from estate.core.console import ToolchainError, report, run_logged, step
+from estate.core.console import EstateError, report, run_logged, step
 from estate.tools.build import BUILDS, load
 
 OTHERWISE = "use a Kubernetes that you have: make up TOOLS=system KUBE_CONTEXT=<its context>"
@@ -23,7 +23,7 @@ def check_rights() -> None:
     """Check that this process may start and stop a cluster.
 
     Raises:
-        ToolchainError: it may not; with the alternative.
+        EstateError: it may not; with the alternative.
     """
     if platform.system() != "Linux":
         refuse([f"this is {platform.system()}, it needs Linux; {OTHERWISE}"])
@@ -38,7 +38,7 @@ def check(*, running: bool) -> None:
         running: True if the cluster's processes run, so that they may hold its ports.
 
     Raises:
-        ToolchainError: names every missing requirement, with its remedy.
+        EstateError: names every missing requirement, with its remedy.
     """
     problems = missing_of_the_machine()
     if not problems:
@@ -49,9 +49,7 @@ def check(*, running: bool) -> None:
 
 
 def refuse(problems: list[str]) -> NoReturn:
-    raise ToolchainError(
-        "the embedded cluster cannot run here:\n" + "\n".join(f"  - {problem}" for problem in problems)
-    )
+    raise EstateError("the embedded cluster cannot run here:\n" + "\n".join(f"  - {problem}" for problem in problems))
 
 
 def missing_of_the_machine() -> list[str]:
@@ -128,6 +126,6 @@ def install_packages(packages: Sequence[str]) -> None:
             run_logged(["apt-get", "update", "-q"], logs / "apt-update.log", "apt-get update", env=environment)
         try:
             run_logged(install, logs / "apt-install.log", "apt-get install", env=environment)
-        except ToolchainError:  # the lists may be older than the archive
+        except EstateError:  # the lists may be older than the archive
             run_logged(["apt-get", "update", "-q"], logs / "apt-update.log", "apt-get update", env=environment)
             run_logged(install, logs / "apt-install.log", "apt-get install", env=environment)

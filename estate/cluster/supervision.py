@@ -10,7 +10,7 @@ from pathlib import Path
 
 from estate.cluster import cgroups
 from estate.cluster.layout import LOGS, SERVICES_DIR
-from estate.core.console import ToolchainError, last_lines, wait_until
+from estate.core.console import EstateError, last_lines, wait_until
 from estate.tools.build import Toolbox
 
 ENDS_UNTIL_GIVEN_UP = 4
@@ -94,7 +94,7 @@ def start(box: Toolbox, component: Component) -> None:
     """Start a component, and wait until it is ready.
 
     Raises:
-        ToolchainError: it ended repeatedly, or was not ready in time; with its last log lines.
+        EstateError: it ended repeatedly, or was not ready in time; with its last log lines.
     """
     component.ends.unlink(missing_ok=True)
     wait_until(
@@ -105,11 +105,11 @@ def start(box: Toolbox, component: Component) -> None:
     while not component.ready():
         ends = component.ends.read_text().splitlines() if component.ends.exists() else []
         if len(ends) >= ENDS_UNTIL_GIVEN_UP:
-            raise ToolchainError(
+            raise EstateError(
                 f"{component.name} ended {len(ends)} times while starting ({ends[-1]}); {component.log} ends with:\n{last_lines(component.log)}"
             )
         if time.monotonic() > end:
-            raise ToolchainError(
+            raise EstateError(
                 f"{component.name} was not ready within {component.deadline_s:.0f} s; {component.log} ends with:\n{last_lines(component.log)}"
             )
         time.sleep(0.1)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from estate.cluster.layout import TOOLS
 from estate.cluster.pki import write_private
-from estate.core.console import ToolchainError
+from estate.core.console import EstateError
 from estate.tools.build import Toolbox, toolbox
 
 
@@ -18,13 +18,13 @@ def at_hand() -> Toolbox:
     """Return this checkout's tools, or while they are not built (after a pull, for example), those that the cluster was started with.
 
     Raises:
-        ToolchainError: neither set of tools exists.
+        EstateError: neither set of tools exists.
     """
     box = toolbox()
     if not box.folder.exists() and TOOLS.exists():
         box = Toolbox(*map(Path, json.loads(TOOLS.read_text())))
     if not box.folder.exists():
-        raise ToolchainError(
+        raise EstateError(
             "the tools of this checkout are not built yet: make tools builds them, make up starts the cluster too"
         )
     return box

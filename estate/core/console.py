@@ -17,7 +17,7 @@ DEVIATION = 3
 """Exit code of a check that found a deviation (as in `systemctl status`); 1 means that the check failed to run."""
 
 
-class ToolchainError(Exception):
+class EstateError(Exception):
     """Error with a message for the user: what happened, where, and the next step."""
 
 
@@ -71,27 +71,27 @@ def confirm(what: str, name: str, again: str) -> None:
         again: the command that confirms.
 
     Raises:
-        ToolchainError: not confirmed.
+        EstateError: not confirmed.
     """
     if os.environ.get("FORCE") == "1":
         return
     if not sys.stdin.isatty():
-        raise ToolchainError(f"{what} Say that this is meant: {again}")
+        raise EstateError(f"{what} Say that this is meant: {again}")
     report(f"{what}\nType {name} to go on:")
     if input().strip() != name:
-        raise ToolchainError("nothing was changed")
+        raise EstateError("nothing was changed")
 
 
 def wait_until(condition: Callable[[], bool], what: str, deadline_s: float, every_s: float = 0.25) -> None:
     """Wait until `condition()` is true.
 
     Raises:
-        ToolchainError: `what` did not happen within `deadline_s` seconds.
+        EstateError: `what` did not happen within `deadline_s` seconds.
     """
     end = time.monotonic() + deadline_s
     while not condition():
         if time.monotonic() > end:
-            raise ToolchainError(f"{what} did not happen within {deadline_s:.0f} s")
+            raise EstateError(f"{what} did not happen within {deadline_s:.0f} s")
         time.sleep(every_s)
 
 
@@ -101,7 +101,7 @@ def run_logged(
     """Run `command` with its output in `log`.
 
     Raises:
-        ToolchainError: it failed; with the last lines of the log.
+        EstateError: it failed; with the last lines of the log.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as output:
@@ -109,7 +109,7 @@ def run_logged(
             command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=env, cwd=cwd, check=False
         )
     if done.returncode != 0:
-        raise ToolchainError(f"{what} failed (exit {done.returncode}); {log} ends with:\n{last_lines(log)}")
+        raise EstateError(f"{what} failed (exit {done.returncode}); {log} ends with:\n{last_lines(log)}")
 
 
 def last_lines(path: Path, count: int = 12) -> str:
@@ -148,7 +148,7 @@ def run_command(main: Callable[[], None]) -> None:
         if before is signal.SIG_DFL:  # set by estate/__init__.py
             signal.signal(signal.SIGINT, signal.default_int_handler)
         main()
-    except ToolchainError as error:
+    except EstateError as error:
         fail(f"{error}")
     except BrokenPipeError:  # the reader of our output has closed it
         drop_output()

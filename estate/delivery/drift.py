@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from estate.core.console import DEVIATION, ToolchainError, run_command, say
+from estate.core.console import DEVIATION, EstateError, run_command, say
 from estate.core.markdown import listed, marked, write
 from estate.core.paths import PROJECT
 from estate.ops.update import opened
@@ -16,12 +16,12 @@ from estate.reconcile.additions import additions, foreign, leaving
 from estate.stack.objects import objects_of
 
 
-def drift_of(told: Iterable[dict[str, Any]]) -> list[str]:
+def drift_of(seen: Iterable[dict[str, Any]]) -> list[str]:
     """Return a line for each Kubernetes object that a refresh found changed or gone.
 
     Images are excluded: a refresh reports changes of the working tree for them.
     """
-    found = [event["resOutputsEvent"]["metadata"] for event in told if "resOutputsEvent" in event]
+    found = [event["resOutputsEvent"]["metadata"] for event in seen if "resOutputsEvent" in event]
     changed = [metadata for metadata in found if metadata["op"] in ("update", "delete")]
     return [line(change(metadata)) for metadata in changed if metadata["type"].startswith("kubernetes:")]
 
@@ -39,16 +39,16 @@ def markdown(name: str, drift: list[str]) -> str:
 
 def main() -> None:
     if len(sys.argv) != 2:
-        raise ToolchainError("usage: python -m estate.delivery.drift STACK")
+        raise EstateError("usage: python -m estate.delivery.drift STACK")
     name = sys.argv[1]
     with opened(name) as stack:
         file = PROJECT / "build" / "drift" / f"{name}.md"
         file.unlink(missing_ok=True)  # from an earlier run: the file exists only if this run finds drift
-        done, told = events_of(stack, "refresh", "--preview-only")
+        done, seen = events_of(stack, "refresh", "--preview-only")
         if done.returncode != 0:
-            raise ToolchainError(f"the drift of stack {name} cannot be told:\n{done.stdout}{done.stderr.strip()}")
+            raise EstateError(f"the drift of stack {name} cannot be determined:\n{done.stdout}{done.stderr.strip()}")
         found = objects_of(stack)
-        drift = [*drift_of(told), *leaving(found), *map(str, additions(found)), *foreign(found, stack.namespace)]
+        drift = [*drift_of(seen), *leaving(found), *map(str, additions(found)), *foreign(found, stack.namespace)]
     if not drift:
         say(f"Stack {name} is as the last make up left it")
         return

@@ -3,7 +3,7 @@
 import sys
 from collections import Counter
 
-from estate.core.console import ToolchainError, run_command
+from estate.core.console import EstateError, run_command
 from estate.core.markdown import folded, listed, marked, write
 from estate.core.paths import PROJECT
 from estate.ops.update import opened, policies
@@ -30,13 +30,13 @@ def markdown(name: str, preview: Preview) -> str:
 
 def main() -> None:
     if len(sys.argv) != 2:
-        raise ToolchainError("usage: python -m estate.delivery.preview_summary STACK")
+        raise EstateError("usage: python -m estate.delivery.preview_summary STACK")
     name = sys.argv[1]
     with opened(name) as stack:
-        done, told = events_of(stack, "preview", *policies(stack.settings.stage))
-    write(PROJECT / "build" / "preview" / f"{name}.md", markdown(name, preview_of(told)))
+        done, seen = events_of(stack, "preview", *policies(stack.settings.stage))
+    write(PROJECT / "build" / "preview" / f"{name}.md", markdown(name, preview_of(seen)))
     if done.returncode != 0:
-        raise ToolchainError(f"the preview of stack {name} failed:\n{done.stdout}{done.stderr.strip()}")
+        raise EstateError(f"the preview of stack {name} failed:\n{done.stdout}{done.stderr.strip()}")
 
 
 if __name__ == "__main__":

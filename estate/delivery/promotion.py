@@ -14,7 +14,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from estate.core.console import ToolchainError, run_command, say, step
+from estate.core.console import EstateError, run_command, say, step
 from estate.core.paths import PROJECT, write_whole
 from estate.report.status import Status, status_of
 from estate.stack import releases
@@ -30,11 +30,11 @@ def promote(source: str, to: str) -> None:
     """Write the images that stack `source` runs into the file of stack `to`.
 
     Raises:
-        ToolchainError: `to` cannot take the release, `source` is unhealthy, or an image is missing; nothing was changed.
+        EstateError: `to` cannot take the release, `source` is unhealthy, or an image is missing; nothing was changed.
     """
     giving, taking = (Stack(name, load(name), target()) for name in (source, to))
     if source == to or taking.settings.build:
-        raise ToolchainError(
+        raise EstateError(
             f"{to} builds its own images, or is {source} itself: promote to a stack that takes them by digest"
         )
     found = outputs(giving)
@@ -63,10 +63,10 @@ def must_be_committed(source: str, release: Release) -> None:
     """Refuse a release that was built from uncommitted changes.
 
     Raises:
-        ToolchainError: no commit has the source of the release.
+        EstateError: no commit has the source of the release.
     """
     if release.commit.endswith(DIRTY):
-        raise ToolchainError(
+        raise EstateError(
             f"stack {source} runs what was built from changes that no commit has ({release.commit}): "
             "commit them, bring that up where it is built, and promote it from there"
         )
@@ -76,15 +76,15 @@ def healthy_release(stack: Stack, images: dict[str, str]) -> Release:
     """Return the newest release of a healthy stack.
 
     Raises:
-        ToolchainError: the last update failed, a workload is not ready or runs another image, a critical alert fires, or
+        EstateError: the last update failed, a workload is not ready or runs another image, a critical alert fires, or
             Prometheus does not answer.
     """
     newest = next(iter(releases.known(stack)), None)
     if newest is None or newest.images != images:
-        raise ToolchainError(f"the last update of stack {stack.name} did not come up: make up STACK={stack.name} first")
+        raise EstateError(f"the last update of stack {stack.name} did not come up: make up STACK={stack.name} first")
     deployments = json.loads(ask(stack, "get", "deployments", OURS, "-o", "json"))["items"]
     if ill := [*unwell(status_of(stack)), *other_images(deployments, images)]:
-        raise ToolchainError(
+        raise EstateError(
             f"stack {stack.name} is not well, so it is not promoted (make status STACK={stack.name}): {'; '.join(ill)}"
         )
     return newest
@@ -113,7 +113,7 @@ def carry(to: Stack, name: str, image: str) -> str:
     """Return the reference of an image in the registry of a stack, by the same digest; copy it there if it is missing.
 
     Raises:
-        ToolchainError: the image cannot be read or copied, or has another digest after the copy.
+        EstateError: the image cannot be read or copied, or has another digest after the copy.
     """
     _, _, digest = image.partition("@")
     repository = f"{to.settings.registry}/{name}"
@@ -122,7 +122,7 @@ def carry(to: Stack, name: str, image: str) -> str:
         tag = f"{repository}:{digest.removeprefix('sha256:')[:12]}"  # registries garbage-collect untagged images
         imagetools(to, "create", "--prefer-index=false", "--tag", tag, image)
         if not is_there(to, reference):
-            raise ToolchainError(f"{image} became another in {repository}: that registry does not keep digests")
+            raise EstateError(f"{image} became another in {repository}: that registry does not keep digests")
     return reference
 
 
@@ -130,7 +130,7 @@ def is_there(stack: Stack, reference: str) -> bool:
     """Return whether a registry has the image of a reference by digest."""
     try:
         imagetools(stack, "inspect", reference)
-    except ToolchainError:
+    except EstateError:
         return False
     return True
 
@@ -139,13 +139,13 @@ def imagetools(stack: Stack, *words: str) -> str:
     """Run `docker buildx imagetools`, and return its output.
 
     Raises:
-        ToolchainError: it failed; with its error output.
+        EstateError: it failed; with its error output.
     """
     buildx = ["docker-buildx"] if stack.target.embedded else ["docker", "buildx"]
     command = [*buildx, "imagetools", *words]
     done = subprocess.run(command, env=stack.target.environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise ToolchainError(f"{' '.join(command)} failed: {done.stderr.strip()}")
+        raise EstateError(f"{' '.join(command)} failed: {done.stderr.strip()}")
     return done.stdout
 
 
@@ -176,7 +176,7 @@ def with_release(text: str, digests: dict[str, str], third_party: dict[str, str]
 
 def main() -> None:
     if len(sys.argv) != 3 or not all(sys.argv[1:]):
-        raise ToolchainError("usage: make promote FROM=<stack> TO=<stack>")
+        raise EstateError("usage: make promote FROM=<stack> TO=<stack>")
     promote(sys.argv[1], sys.argv[2])
 
 

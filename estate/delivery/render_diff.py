@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
-from estate.core.console import ToolchainError, run_command
+from estate.core.console import EstateError, run_command
 from estate.core.markdown import marked, write
 from estate.core.paths import PROJECT
 from estate.stack.model import STACKS
@@ -28,16 +28,16 @@ def worktree(revision: str, folder: Path) -> Generator[None]:
     """Check out a revision of the project in a folder, and remove it at the end.
 
     Raises:
-        ToolchainError: there is no such revision in this clone.
+        EstateError: there is no such revision in this clone.
     """
     if revision.startswith("-"):  # git would take it for an option
-        raise ToolchainError(
+        raise EstateError(
             f"BASE={revision} is no revision: it names a branch, a tag or a commit, such as BASE=origin/main"
         )
     try:
         git("worktree", "add", "--detach", str(folder), revision)
-    except ToolchainError as error:
-        raise ToolchainError(f"{error}\nBASE={revision} is not here: git fetch brings it") from error
+    except EstateError as error:
+        raise EstateError(f"{error}\nBASE={revision} is not here: git fetch brings it") from error
     try:
         yield
     finally:
@@ -48,11 +48,11 @@ def git(*words: str) -> str:
     """Run git in the project.
 
     Raises:
-        ToolchainError: it failed; with its error output.
+        EstateError: it failed; with its error output.
     """
     done = subprocess.run(("git", *words), cwd=PROJECT, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise ToolchainError(f"git {words[0]}: {done.stderr.strip()}")
+        raise EstateError(f"git {words[0]}: {done.stderr.strip()}")
     return done.stdout
 
 
@@ -60,7 +60,7 @@ def rendered(project: Path, stack: str, to: Path) -> None:
     """Render a stack with `make render` of a project, and move the manifests to a folder; none if the project has no such stack.
 
     Raises:
-        ToolchainError: rendering failed; with its output.
+        EstateError: rendering failed; with its output.
     """
     to.mkdir(parents=True)
     if not (project / "stacks" / f"Pulumi.{stack}.yaml").exists():
@@ -69,7 +69,7 @@ def rendered(project: Path, stack: str, to: Path) -> None:
     command = ["make", "render", f"STACK={stack}"]
     done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise ToolchainError(f"make render STACK={stack} in {project} failed:\n{done.stdout}{done.stderr.strip()}")
+        raise EstateError(f"make render STACK={stack} in {project} failed:\n{done.stdout}{done.stderr.strip()}")
     to.rmdir()
     shutil.move(project / "build" / "manifests" / stack, to)
     without_random_names(to)
@@ -103,7 +103,7 @@ def difference(before: Path, after: Path) -> str:
     ]
     done = subprocess.run(words, cwd=before.parent, capture_output=True, text=True, check=False)
     if done.returncode > 1:
-        raise ToolchainError(f"git diff: {done.stderr.strip()}")
+        raise EstateError(f"git diff: {done.stderr.strip()}")
     lines = done.stdout.splitlines()
     return "\n".join(
         line for line in lines if not line.startswith(("diff --git ", "index ", "new file", "deleted file"))
@@ -141,11 +141,11 @@ def count(diff: str, sign: str) -> int:
 
 def main() -> None:
     if len(sys.argv) != 3:
-        raise ToolchainError("usage: python -m estate.delivery.render_diff BASE STACK|all")
+        raise EstateError("usage: python -m estate.delivery.render_diff BASE STACK|all")
     base, wanted = sys.argv[1:]
     known = sorted(file.name.split(".")[1] for file in STACKS.glob("Pulumi.*.yaml"))
     if wanted not in ("all", *known):
-        raise ToolchainError(f"there is no stack {wanted!r}: the stacks are {', '.join(known)}; or leave STACK out")
+        raise EstateError(f"there is no stack {wanted!r}: the stacks are {', '.join(known)}; or leave STACK out")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         differences: dict[str, str] = {}
@@ -156,13 +156,13 @@ def main() -> None:
                 try:
                     rendered(folder / "base", stack, before)
                     rendered(PROJECT, stack, after)
-                except ToolchainError as error:  # the other stacks are still compared
+                except EstateError as error:  # the other stacks are still compared
                     failures[stack] = str(error)
                 else:
                     differences[stack] = difference(before, after)
     write(FILE, markdown(differences, base, failures))
     if failures:
-        raise ToolchainError("\n".join(failures.values()))
+        raise EstateError("\n".join(failures.values()))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import json
 import re
 import sys
 
-from estate.core.console import ToolchainError, run_command
+from estate.core.console import EstateError, run_command
 from estate.core.markdown import marked, write
 from estate.core.paths import PROJECT
 from estate.stack.model import STACKS, load, read_yaml
@@ -16,10 +16,10 @@ def review_stack(number: str) -> str:
     """Write the stack file of a pull request, and return the stack's name.
 
     Raises:
-        ToolchainError: this is not a valid number of a pull request; nothing was written.
+        EstateError: this is not a valid number of a pull request; nothing was written.
     """
     if not NUMBER.fullmatch(number):
-        raise ToolchainError(
+        raise EstateError(
             f"PR={number} is no number of a pull request: it has 1 to 10 digits, and no 0 in front, as in make review-stack PR=12"
         )
     name = f"pr-{number}"
@@ -32,7 +32,7 @@ def review_stack(number: str) -> str:
 
 def main() -> None:
     if len(sys.argv) != 2:
-        raise ToolchainError("usage: make review-stack PR=12")
+        raise EstateError("usage: make review-stack PR=12")
     name = review_stack(sys.argv[1])
     ingress = load(name).ingress
     write(

@@ -6,7 +6,7 @@ import sys
 import time
 from typing import Any
 
-from estate.core.console import ToolchainError, confirm, run_command, say, step, timed, wait_until
+from estate.core.console import EstateError, confirm, run_command, say, step, timed, wait_until
 from estate.ops.starting import Starts
 from estate.ops.update import opened
 from estate.stack.model import OURS, Stack, ask, load, outputs
@@ -24,7 +24,7 @@ def backup(name: str) -> None:
     """Make a backup, and print the output of its Job.
 
     Raises:
-        ToolchainError: it failed; with its output.
+        EstateError: it failed; with its output.
     """
     stack = Stack(name, load(name), target())
     outputs(stack)  # a stack that is not up is refused
@@ -37,7 +37,7 @@ def restore(name: str) -> None:
     """Replace the contents of the database with a backup: FROM, or the newest.
 
     Raises:
-        ToolchainError: the restore was not confirmed; or it failed, and nothing has changed.
+        EstateError: the restore was not confirmed; or it failed, and nothing has changed.
     """
     chosen = os.environ.get("FROM", "")
     with opened(name) as stack:
@@ -97,7 +97,7 @@ def run_job(stack: Stack, job: dict[str, Any]) -> str:
     """Run a Job to its end, and return its logs.
 
     Raises:
-        ToolchainError: it failed; with its logs.
+        EstateError: it failed; with its logs.
     """
     name = job["metadata"]["name"]
     ask(stack, "create", "--filename=-", given=json.dumps(job))
@@ -108,17 +108,17 @@ def run_job(stack: Stack, job: dict[str, Any]) -> str:
         nonlocal state
         if reason := starts.hopeless():
             ask(stack, "delete", "job", name, "--wait=false")
-            raise ToolchainError(f"the Job {name} cannot start, and was deleted: {reason}")
+            raise EstateError(f"the Job {name} cannot start, and was deleted: {reason}")
         try:
             state = json.loads(ask(stack, "get", "job", name, "-o", "json"))["status"]
-        except ToolchainError:
+        except EstateError:
             return False  # retried: the Job continues while the API server is unavailable
         return bool(state.get("succeeded") or any(c["type"] == "Failed" for c in state.get("conditions", ())))
 
     wait_until(ended, f"the end of the Job {name} (kubectl describe job {name} says why)", DEADLINE_S, every_s=2)
     said = ask(stack, "logs", f"job/{name}", "--all-containers").strip()
     if not state.get("succeeded"):
-        raise ToolchainError(f"the Job {name} failed:\n{said}")
+        raise EstateError(f"the Job {name} failed:\n{said}")
     return said
 
 
@@ -127,7 +127,7 @@ COMMANDS = {"backup": backup, "restore": restore}
 
 def main() -> None:
     if len(sys.argv) != 3 or sys.argv[1] not in COMMANDS:
-        raise ToolchainError(f"usage: python -m estate.ops.backups {'|'.join(COMMANDS)} STACK")
+        raise EstateError(f"usage: python -m estate.ops.backups {'|'.join(COMMANDS)} STACK")
     with timed():
         COMMANDS[sys.argv[1]](sys.argv[2])
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from typing import Any
 
-from estate.core.console import ToolchainError, report
+from estate.core.console import EstateError, report
 from estate.ops.volumes import CLUSTER
 from estate.stack.model import Stack, ask
 from infra.values import amount
@@ -28,7 +28,7 @@ def refuse_too_large(stack: Stack, events: Iterable[dict[str, Any]]) -> None:
         events: the events of the preview.
 
     Raises:
-        ToolchainError: the embedded cluster has too little room; with what is missing. Nothing was changed.
+        EstateError: the embedded cluster has too little room; with what is missing. Nothing was changed.
     """
     asked = list(pods(events))
     nodes = [
@@ -41,7 +41,7 @@ def refuse_too_large(stack: Stack, events: Iterable[dict[str, Any]]) -> None:
     if homeless:
         said = f"no node of the cluster can take these pods; most has {written(largest)}:\n" + "\n".join(homeless)
         if stack.target.embedded:
-            raise ToolchainError(f"{said}\nNothing was changed: let them request less (resources)")
+            raise EstateError(f"{said}\nNothing was changed: let them request less (resources)")
         report(f"  {said}\n  They wait until an autoscaler brings a larger node")
     elif stack.target.embedded:
         refuse_crowd(stack, total(nodes), total([scaled(of, number) for _, number, of in asked]))
@@ -56,14 +56,14 @@ def refuse_crowd(stack: Stack, there: Room, asked: Room) -> None:
         asked: the requests of the stack's pods.
 
     Raises:
-        ToolchainError: they do not fit; nothing was changed.
+        EstateError: they do not fit; nothing was changed.
     """
     running = json.loads(ask(stack, "get", "pods", "--all-namespaces", "--output=json"))["items"]
     others = [pod for pod in running if pod["metadata"]["namespace"] != stack.namespace and stays(pod)]
     taken = total([requests(pod["spec"]) for pod in others])
     left = {key: there[key] - taken[key] for key in ASKED}
     if not fits(asked, left):
-        raise ToolchainError(
+        raise EstateError(
             f"stack {stack.name} asks for {written(asked)}, and the embedded cluster has {written(left)} left, of {written(there)}: "
             "nothing was changed. Let its pods request less (resources, replicas), or take another stack down"
         )

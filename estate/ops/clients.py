@@ -8,7 +8,7 @@ import textwrap
 import yaml
 from pydantic import ValidationError
 
-from estate.core.console import ToolchainError, run_command, say
+from estate.core.console import EstateError, run_command, say
 from estate.stack.model import load
 from infra.mistakes import mistakes_of
 from infra.settings import OPERATOR, ClientSettings
@@ -27,20 +27,20 @@ def new_client(client_id: str, username: str, user_id: str) -> tuple[ClientSetti
         user_id: the user id in its tokens.
 
     Raises:
-        ToolchainError: an argument is missing or invalid; names it.
+        EstateError: an argument is missing or invalid; names it.
     """
     given = {"ID": client_id, "USERNAME": username, "USER_ID": user_id}
     if missing := [name for name, value in given.items() if not value.strip()]:
-        raise ToolchainError(f"{', '.join(missing)} is missing: {USAGE}")
+        raise EstateError(f"{', '.join(missing)} is missing: {USAGE}")
     if not re.fullmatch("[0-9]{1,15}", user_id):
-        raise ToolchainError(f"USER_ID wants 1 to 15 of the digits 0 to 9: {USAGE}")
+        raise EstateError(f"USER_ID wants 1 to 15 of the digits 0 to 9: {USAGE}")
     client_secret = secrets.token_urlsafe(32)
     secret_hash = hashed(client_secret, client_id)
     try:
         client = ClientSettings(id=client_id, user_id=int(user_id), username=username, secret_hash=secret_hash)
     except ValidationError as error:
         wrong = "; ".join(map(said, mistakes_of(error, ClientSettings, {})))
-        raise ToolchainError(f"{wrong} ({USAGE})") from error
+        raise EstateError(f"{wrong} ({USAGE})") from error
     return client, client_secret
 
 
@@ -52,11 +52,11 @@ def entry(client: ClientSettings) -> str:
 
 def main() -> None:
     if len(sys.argv) != 5:
-        raise ToolchainError(f"usage: {USAGE}")
+        raise EstateError(f"usage: {USAGE}")
     name, client_id, username, user_id = sys.argv[1:]
     settings = load(name)
     if client_id in {OPERATOR, *(client.id for client in settings.clients)}:
-        raise ToolchainError(f"stack {name} has a client {client_id!r} already: choose another ID, or remove it first")
+        raise EstateError(f"stack {name} has a client {client_id!r} already: choose another ID, or remove it first")
     client, client_secret = new_client(client_id, username, user_id)
     say(f"The secret of {client_id}, which is shown this once: {client_secret}")
     say(f"Put this into stacks/Pulumi.{name}.yaml, below clients:, then make up STACK={name}")

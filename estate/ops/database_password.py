@@ -9,7 +9,7 @@ import json
 import sys
 from typing import Any
 
-from estate.core.console import ToolchainError, run_command, say, step, timed, wait_until
+from estate.core.console import EstateError, run_command, say, step, timed, wait_until
 from estate.ops.update import opened, update
 from estate.stack.model import OURS, Stack, ask, generated, outputs, with_change
 from infra.generated_secrets import Step
@@ -23,7 +23,7 @@ def rotate(name: str) -> None:
     """Rotate the database password that the services use.
 
     Raises:
-        ToolchainError: an update failed, or pods with the old password do not end.
+        EstateError: an update failed, or pods with the old password do not end.
     """
     with opened(name) as stack:
         outputs(stack)  # a stack that is not up is refused before anything is changed
@@ -56,7 +56,7 @@ def roll_out(stack: Stack, *steps: Step) -> None:
         steps: the changes of secrets to make first.
 
     Raises:
-        ToolchainError: the update failed, or a pod does not end.
+        EstateError: the update failed, or a pod does not end.
     """
     update(with_change(stack, *steps))
 
@@ -96,7 +96,7 @@ def mounted(pod: dict[str, Any]) -> set[str]:
 
 def main() -> None:
     if len(sys.argv) != 2:
-        raise ToolchainError("usage: python -m estate.ops.database_password STACK")
+        raise EstateError("usage: python -m estate.ops.database_password STACK")
     with timed():
         rotate(sys.argv[1])
 

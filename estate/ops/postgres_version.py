@@ -2,7 +2,7 @@
 
 import re
 
-from estate.core.console import ToolchainError
+from estate.core.console import EstateError
 from estate.stack.model import Stack, ask
 
 MAJOR = re.compile(r":(\d+)[^/:@]*(?:@|$)")
@@ -18,14 +18,14 @@ def refuse_other_major(stack: Stack) -> None:
         stack: the stack to update.
 
     Raises:
-        ToolchainError: the major versions differ; nothing was changed.
+        EstateError: the major versions differ; nothing was changed.
     """
     image = stack.settings.images.postgres
     if stack.settings.postgres.kind != "instance" or not (named := MAJOR.search(image)):
         return
     there = major_of_data(stack)
     if there and there != named[1]:
-        raise ToolchainError(
+        raise EstateError(
             f"the data of stack {stack.name} is of Postgres {there}, which {image} cannot read, and nothing was changed: "
             f"keep images.postgres at {there}, or carry the data over as docs/recovery.md#volumes says"
         )
@@ -35,6 +35,6 @@ def major_of_data(stack: Stack) -> str | None:
     """Return the major version of the data on a stack's volume; None if no Postgres runs to read it from."""
     try:
         version = ask(stack, "exec", "statefulset/postgres", "--", "sh", "-c", 'cat "$PGDATA/PG_VERSION"')
-    except ToolchainError:
+    except EstateError:
         return None
     return version.strip() or None

@@ -4,7 +4,7 @@ import json
 import sys
 from itertools import dropwhile
 
-from estate.core.console import ToolchainError, run_command, say
+from estate.core.console import EstateError, run_command, say
 from estate.ops.update import opened, show_urls, update
 from estate.stack import releases
 from estate.stack.model import OURS, Stack, ask, outputs, with_images
@@ -29,11 +29,11 @@ def remaining(past: list[Release], now: dict[str, str]) -> list[Release]:
         now: the running images.
 
     Raises:
-        ToolchainError: there is no earlier release.
+        EstateError: there is no earlier release.
     """
     left = list(dropwhile(lambda release: restored(release, now) == now, past))
     if not left:
-        raise ToolchainError("there is no release before this one: the stack has no other that came up")
+        raise EstateError("there is no release before this one: the stack has no other that came up")
     return left
 
 
@@ -44,14 +44,14 @@ def restored(release: Release, now: dict[str, str]) -> dict[str, str]:
 
 def main() -> None:
     if len(sys.argv) != 2:
-        raise ToolchainError("usage: python -m estate.ops.rollback STACK")
+        raise EstateError("usage: python -m estate.ops.rollback STACK")
     with opened(sys.argv[1]) as stack:
         outputs(stack)  # refuses a stack that was never up
         now = running(stack)
         left = remaining(releases.known(stack), now)
         images = restored(left[0], now)
         if absent := sorted({*NAMES} - {*images}):
-            raise ToolchainError(
+            raise EstateError(
                 f"{', '.join(absent)} never ran in stack {stack.name}, and has no image to go back to: make up STACK={stack.name} first"
             )
         releases.keep(stack, left)  # first: after an interruption the same command continues from here

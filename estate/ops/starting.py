@@ -12,7 +12,7 @@ from typing import Any
 
 from estate.cluster.images import in_registry
 from estate.cluster.layout import REGISTRY
-from estate.core.console import ToolchainError
+from estate.core.console import EstateError
 from estate.stack.model import Stack, ask
 from infra.alerts.kubernetes import CANNOT_START
 
@@ -33,7 +33,7 @@ def refuse_missing(stack: Stack) -> None:
     """Refuse a stack with images that are known to be missing.
 
     Raises:
-        ToolchainError: images are missing; nothing was changed.
+        EstateError: images are missing; nothing was changed.
     """
     ours = [] if stack.settings.build else list(stack.settings.digests.values())
     # On the embedded cluster every other image has been found already, or has a stand-in.
@@ -41,7 +41,7 @@ def refuse_missing(stack: Stack) -> None:
     with ThreadPoolExecutor() as pool:
         found = list(pool.map(partial(is_missing, stack), named))
     if missing := [reference for reference, absent in zip(named, found, strict=True) if absent]:
-        raise ToolchainError(
+        raise EstateError(
             f"stack {stack.name} names images that its registry does not have, and nothing was changed:\n"
             + "\n".join(f"  {reference}" for reference in missing)
             + f"\nName others in stacks/Pulumi.{stack.name}.yaml, or push these; make promote writes digests that another stack runs"
@@ -84,7 +84,7 @@ class Starts:
         """Return the pod or container past its deadline with the cluster's reason; None if there is none, or the cluster does not answer."""
         try:
             asked = ask(self._stack, "get", "pods,replicasets,statefulsets,jobs,events", "--output=json")
-        except ToolchainError:
+        except EstateError:
             return None
         now, there = time.monotonic(), json.loads(asked)["items"]
         if self._job:

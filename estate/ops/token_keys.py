@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from estate.core.console import ToolchainError, run_command, say, step, timed, wait_until
+from estate.core.console import EstateError, run_command, say, step, timed, wait_until
 from estate.ops.update import opened, update
 from estate.stack.model import OURS, Stack, ask, generated, outputs, with_change
 from infra import token_keys
@@ -57,13 +57,13 @@ def rotate(name: str) -> None:
     """Switch the signing of tokens to a new key.
 
     Raises:
-        ToolchainError: the previous key is not retired yet, or a pod does not get the keys.
+        EstateError: the previous key is not retired yet, or a pod does not get the keys.
     """
     with opened(name) as stack:
         outputs(stack)  # a stack that is not up is refused before anything is changed
         keys = stored(stack)
         if keys.unretired:
-            raise ToolchainError(
+            raise EstateError(
                 f"stack {name} still accepts tokens by the key before this one, and there is room for one such key:"
                 f" make retire-key STACK={name} first, a day after the last rotation at the earliest"
             )
@@ -82,13 +82,13 @@ def retire(name: str) -> None:
     """Stop accepting tokens that were signed with the previous key.
 
     Raises:
-        ToolchainError: a rotation is in progress, or a pod does not get the keys.
+        EstateError: a rotation is in progress, or a pod does not get the keys.
     """
     with opened(name) as stack:
         outputs(stack)
         keys = stored(stack)
         if keys.next is not None:
-            raise ToolchainError(f"a rotation of stack {name} is under way: make rotate-keys STACK={name} ends it")
+            raise EstateError(f"a rotation of stack {name} is under way: make rotate-keys STACK={name} ends it")
         roll_out(stack, *([] if keys.previous is None else [Step("remove", PREVIOUS)]))
         say(f"\nTokens of stack {name} are good by the key that signs them now, and by no other.")
 
@@ -109,7 +109,7 @@ def roll_out(stack: Stack, *steps: Step) -> None:
         steps: the changes of secrets to make first.
 
     Raises:
-        ToolchainError: the update failed, or a pod does not get the keys.
+        EstateError: the update failed, or a pod does not get the keys.
     """
     update(with_change(stack, *steps))
     wanted = stored(stack).kids
@@ -119,7 +119,7 @@ def roll_out(stack: Stack, *steps: Step) -> None:
         nonlocal shown
         pods = mounting(json.loads(ask(stack, "get", "pods", OURS, "-o", "json"))["items"])
         if not pods:
-            raise ToolchainError(f"no pod has the Secret {token_keys.NAME}: make up STACK={stack.name}")
+            raise EstateError(f"no pod has the Secret {token_keys.NAME}: make up STACK={stack.name}")
         having = sum(kids_in(stack, pod) == wanted for pod in pods)
         if (now := f"  {having} of {len(pods)} pods have the keys") != shown:
             say(now)
@@ -146,7 +146,7 @@ def kids_in(stack: Stack, pod: str) -> list[str]:
     """Return the ids of the keys in a pod's file; an empty list for a pod in which the command fails."""
     try:
         return ask(stack, "exec", pod, "--", "/app/.venv/bin/python", "-c", READ_KIDS).split()
-    except ToolchainError:
+    except EstateError:
         return []
 
 
@@ -155,7 +155,7 @@ COMMANDS = {"rotate": rotate, "retire": retire}
 
 def main() -> None:
     if len(sys.argv) != 3 or sys.argv[1] not in COMMANDS:
-        raise ToolchainError(f"usage: python -m estate.ops.token_keys {'|'.join(COMMANDS)} STACK")
+        raise EstateError(f"usage: python -m estate.ops.token_keys {'|'.join(COMMANDS)} STACK")
     with timed():
         COMMANDS[sys.argv[1]](sys.argv[2])
 

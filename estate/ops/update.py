@@ -20,7 +20,7 @@ from jwt.utils import base64url_decode
 from estate.cluster import layout, lifecycle
 from estate.cluster.standins import publish_missing
 from estate.cluster.tools import at_hand
-from estate.core.console import ToolchainError, confirm, report, run_command, say, step, timed, wait_until
+from estate.core.console import EstateError, confirm, report, run_command, say, step, timed, wait_until
 from estate.ops.capacity import refuse_too_large
 from estate.ops.postgres_version import refuse_other_major
 from estate.ops.starting import Starts, refuse_missing
@@ -122,23 +122,23 @@ def look_ahead(stack: Stack) -> list[dict[str, Any]]:
     Protected resources that the update would delete or replace are unprotected for it, after confirmation.
 
     Raises:
-        ToolchainError: the update would fail midway, or was not confirmed; nothing was changed.
+        EstateError: the update would fail midway, or was not confirmed; nothing was changed.
     """
     while True:
         with step("what is to be changed"):
-            done, told = events_of(stack, "preview", *policies(stack.settings.stage))
+            done, seen = events_of(stack, "preview", *policies(stack.settings.stage))
         printed = done.stdout + done.stderr
-        if not stack.settings.protected or not (lost := at_risk(protected(stack), told, printed)):
+        if not stack.settings.protected or not (lost := at_risk(protected(stack), seen, printed)):
             break
         let_go(stack, lost)
-    refuse_sizes(stack, told)
-    refuse_too_large(stack, told)
-    if done.returncode != 0 and not only_replaced(told):
+    refuse_sizes(stack, seen)
+    refuse_too_large(stack, seen)
+    if done.returncode != 0 and not only_replaced(seen):
         reasons = REASONS.search(printed)
-        raise ToolchainError(
+        raise EstateError(
             f"the update of stack {stack.name} would fail, and nothing was changed:\n{(reasons[0] if reasons else printed).strip()}"
         )
-    return told
+    return seen
 
 
 def change(stack: Stack, expected: list[dict[str, Any]]) -> None:
@@ -155,8 +155,8 @@ def change(stack: Stack, expected: list[dict[str, Any]]) -> None:
             "up", "--yes", "--skip-preview", "--suppress-outputs", *held, *on(stack),
             hopeless=lambda: starts.hopeless() or deletions.hopeless(),
         )  # fmt: skip
-    except ToolchainError:
-        with suppress(ToolchainError):  # Pulumi's error is raised, whether or not the pods can be listed
+    except EstateError:
+        with suppress(EstateError):  # Pulumi's error is raised, whether or not the pods can be listed
             for line in explain(stack, json.loads(ask(stack, "get", "pods", "-o", "json"))["items"]):
                 report(line)
         raise
@@ -166,7 +166,7 @@ def let_go(stack: Stack, lost: list[str]) -> None:
     """Unprotect the stateful resources that an update would delete or replace, after confirmation.
 
     Raises:
-        ToolchainError: not confirmed; nothing was changed.
+        EstateError: not confirmed; nothing was changed.
     """
     what = ", ".join(map(short, lost))
     confirm(
@@ -177,12 +177,12 @@ def let_go(stack: Stack, lost: list[str]) -> None:
         stack.pulumi_shown("state", "unprotect", urn, "--yes", "--stack", stack.name)
 
 
-def at_risk(kept: list[str], told: list[dict[str, Any]], printed: str) -> list[str]:
+def at_risk(kept: list[str], seen: list[dict[str, Any]], printed: str) -> list[str]:
     """Return the URNs of the protected resources that an update would delete or replace, as far as the preview gets.
 
     A preview ends at the replacement of a protected resource. A deletion of one Pulumi would refuse only midway through the update.
     """
-    steps = steps_of(told)
+    steps = steps_of(seen)
     going = {metadata["urn"] for metadata in steps if metadata["op"] in RISKY}
     return sorted(going.intersection(kept).union(REPLACED.findall(printed)))
 
@@ -191,12 +191,12 @@ def down(name: str) -> None:
     """Remove everything in the stack, its generated secrets included; the cluster stays.
 
     Raises:
-        ToolchainError: the stack has protected resources, and FORCE is not set; nothing was removed.
+        EstateError: the stack has protected resources, and FORCE is not set; nothing was removed.
     """
     with opened(name) as stack:
         if kept := protected(stack):
             if os.environ.get("FORCE") != "1":
-                raise ToolchainError(
+                raise EstateError(
                     f"stack {name} is protected, and was left as it is ({', '.join(map(short, kept))}): "
                     f"make down STACK={name} FORCE=1 removes it with all its data"
                 )
@@ -236,7 +236,7 @@ def url(name: str, of: str) -> None:
     """Print one of the stack's URLs."""
     urls = outputs(Stack(name, load(name), target()))["urls"]
     if of not in urls:
-        raise ToolchainError(f"stack {name} has no URL of {of!r}: it has {', '.join(sorted(urls))}")
+        raise EstateError(f"stack {name} has no URL of {of!r}: it has {', '.join(sorted(urls))}")
     say(urls[of])
 
 
@@ -256,19 +256,19 @@ def give_secret(name: str, key: str) -> None:
     A secret that was generated already is replaced at once, by an update.
 
     Raises:
-        ToolchainError: there is no such secret, or no value, or the secret is in use.
+        EstateError: there is no such secret, or no value, or the secret is in use.
     """
     settings = load(name)
     known = {*GENERATED_SECRETS, *settings.given_secrets}
     if key not in known:
-        raise ToolchainError(f"there is no secret {key!r}: {nearest(key, known)}")
+        raise EstateError(f"there is no secret {key!r}: {nearest(key, known)}")
     value = getpass.getpass(f"{key} of stack {name}: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
     if not value:
-        raise ToolchainError(f"{key} was not given: type it, or give it by standard input; nothing was changed")
+        raise EstateError(f"{key} was not given: type it, or give it by standard input; nothing was changed")
     with opened(name) as stack:
         replaces = key not in settings.given_secrets and key in generated(stack)
         if replaces and key in IN_USE:
-            raise ToolchainError(f"{key} of stack {name} is in use, and was not replaced: {IN_USE[key]}")
+            raise EstateError(f"{key} of stack {name} is in use, and was not replaced: {IN_USE[key]}")
         store_secret(stack, key, value)
         if replaces:
             update(with_change(stack, Step("take", key)))
@@ -339,7 +339,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
 
 def main() -> None:
     if len(sys.argv) < 3 or sys.argv[1] not in COMMANDS:
-        raise ToolchainError(f"usage: python -m estate.ops.update {'|'.join(COMMANDS)} STACK [NAME]")
+        raise EstateError(f"usage: python -m estate.ops.update {'|'.join(COMMANDS)} STACK [NAME]")
     with timed() if sys.argv[1] in ("up", "down") else nullcontext():
         COMMANDS[sys.argv[1]](*sys.argv[2:])
 

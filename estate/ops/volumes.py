@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from estate.core.console import ToolchainError
+from estate.core.console import EstateError
 from estate.pulumi.events import CLAIM, at
 from estate.stack.model import Stack, ask
 from infra.values import amount
@@ -27,7 +27,7 @@ def refuse_sizes(stack: Stack, events: Iterable[dict[str, Any]]) -> None:
         events: the events of the preview.
 
     Raises:
-        ToolchainError: a claim cannot be resized; with the reason. Nothing was changed.
+        EstateError: a claim cannot be resized; with the reason. Nothing was changed.
     """
     given = wanted(events)
     refused: list[str] = []
@@ -38,7 +38,7 @@ def refuse_sizes(stack: Stack, events: Iterable[dict[str, Any]]) -> None:
         if becomes and becomes != size and (reason := refusal(stack, claim, becomes)):
             refused.append(f"  {name} {size} → {becomes}: {reason}")
     if refused:
-        raise ToolchainError(
+        raise EstateError(
             f"volumes of stack {stack.name} cannot have the size that its file gives them (storage), and nothing was changed:\n"
             + "\n".join(refused)
             + "\nGive the size that they have; docs/recovery.md#volumes says how data comes to a volume of another size"
@@ -66,7 +66,7 @@ def refusal(stack: Stack, claim: dict[str, Any], size: str) -> str | None:
     patch = json.dumps({"spec": {"resources": {"requests": {"storage": size}}}})
     try:
         ask(stack, "patch", "persistentvolumeclaim", name, "--dry-run=server", "--type=merge", f"--patch={patch}")
-    except ToolchainError as error:
+    except EstateError as error:
         return str(error).rpartition(f'"{name}" ')[2]
     return None
 

@@ -102,8 +102,8 @@ def preview_of(told_events: Iterable[dict[str, Any]]) -> Preview:
             if metadata["op"] not in PASSED_OVER and not metadata["type"].startswith(COMPONENTS):
                 preview.changes.append(change(metadata))
         elif policy := event.get("policyEvent"):
-            told = preview.refused if policy["enforcementLevel"] == "mandatory" else preview.advised
-            told.append(f"{policy['policyName']} of {named(policy['resourceUrn'])}: {last_line(policy['message'])}")
+            broken = preview.refused if policy["enforcementLevel"] == "mandatory" else preview.advised
+            broken.append(f"{policy['policyName']} of {named(policy['resourceUrn'])}: {last_line(policy['message'])}")
         elif (said := event.get("diagnosticEvent")) and said["severity"] == "error":
             preview.errors.append(last_line(said["message"]))
     return preview
@@ -116,10 +116,10 @@ def due(told_events: Iterable[dict[str, Any]]) -> bool:
 
 def differs(event: dict[str, Any]) -> bool:
     """Return whether an event of a preview describes a change."""
-    told = event.get("resourcePreEvent") or event.get("resOutputsEvent")
-    if not told or told["metadata"]["op"] in LOOKED_AT:
+    seen = event.get("resourcePreEvent") or event.get("resOutputsEvent")
+    if not seen or seen["metadata"]["op"] in LOOKED_AT:
         return False
-    metadata: dict[str, Any] = told["metadata"]
+    metadata: dict[str, Any] = seen["metadata"]
     old: dict[str, Any] = metadata.get("old") or {}
     new: dict[str, Any] = metadata.get("new") or {}
     if "resOutputsEvent" in event:  # outputs of other resources are known only after an update

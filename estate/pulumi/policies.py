@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from estate.core.console import ToolchainError, run_command
+from estate.core.console import EstateError, run_command
 from estate.core.paths import PROJECT
 from estate.pulumi.render import DIGEST, rendering, rendering_environment
 from estate.stack.model import load
@@ -30,7 +30,7 @@ def check(name: str, state: Path | None) -> None:
         state: the output of `pulumi stack export`; None for the rendered stack.
 
     Raises:
-        ToolchainError: there is no such stack, or a mandatory policy is violated.
+        EstateError: there is no such stack, or a mandatory policy is violated.
     """
     settings = load(name)
     with tempfile.TemporaryDirectory() as temporary:
@@ -44,7 +44,7 @@ def check(name: str, state: Path | None) -> None:
         environment = rendering_environment(folder, folder)
         done = subprocess.run([*command, *policies(settings.stage)], env=environment, cwd=PROJECT, check=False)
     if done.returncode != 0:
-        raise ToolchainError(f"stack {name} breaks policies, or they could not be asked: the lines above say which")
+        raise EstateError(f"stack {name} breaks policies, or they could not be asked: the lines above say which")
 
 
 def as_deployed(images: Images) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def as_deployed(images: Images) -> dict[str, Any]:
 
 def main() -> None:
     if len(sys.argv) not in (2, 3):
-        raise ToolchainError("usage: python -m estate.pulumi.policies STACK [STATE]")
+        raise EstateError("usage: python -m estate.pulumi.policies STACK [STATE]")
     state = Path(sys.argv[2]) if len(sys.argv) == 3 else None
     check(sys.argv[1], state)
 

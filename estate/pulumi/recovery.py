@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from estate.core.console import ToolchainError, report
+from estate.core.console import EstateError, report
 from estate.core.paths import STATE
 from estate.pulumi.events import STACK
 from estate.stack.model import NotUpError, Stack, ask, on, read, state_of
@@ -57,12 +57,12 @@ def refuse_locked(stack: Stack) -> None:
     The check is a Pulumi refresh of only the stack resource itself: it takes the lock, fails at once if it is held, and changes nothing.
 
     Raises:
-        ToolchainError: an update runs, or the backend refuses; with Pulumi's error output.
+        EstateError: an update runs, or the backend refuses; with Pulumi's error output.
     """
     itself = f"urn:pulumi:{stack.name}::estate::{STACK}::estate-{stack.name}"
     done = stack.pulumi("refresh", "--yes", "--skip-preview", "--skip-pending-creates", "--target", itself, *on(stack))
     if done.returncode != 0:
-        raise ToolchainError(
+        raise EstateError(
             f"stack {stack.name} cannot be changed now, and was not: {(done.stderr or done.stdout).strip()}"
         )
 
@@ -111,7 +111,7 @@ def check_cluster(stack: Stack) -> None:
     The embedded cluster is exempt: after a reset it is a new cluster.
 
     Raises:
-        ToolchainError: it is another cluster, or does not answer; or the stack cannot be read.
+        EstateError: it is another cluster, or does not answer; or the stack cannot be read.
     """
     try:
         known: dict[str, str] = json.loads(read(stack, "output", "--json")).get("cluster", {})
@@ -121,7 +121,7 @@ def check_cluster(stack: Stack) -> None:
         return
     if stack.target.embedded and known["context"] == stack.target.context:
         return
-    raise ToolchainError(
+    raise EstateError(
         f"stack {stack.name} is in another cluster than {stack.target.context}: in the one that was {known['context']} when it was last updated. "
         "Name that one's context (TOOLS=system KUBE_CONTEXT=…); where it is gone for good, "
         f"pulumi stack rm --force --preserve-config {stack.name} forgets the stack and keeps its file"
@@ -132,6 +132,6 @@ def cluster_identity(stack: Stack) -> str:
     """Return an id that a cluster keeps for its lifetime.
 
     Raises:
-        ToolchainError: the cluster does not answer.
+        EstateError: the cluster does not answer.
     """
     return ask(stack, "get", "namespace", "kube-system", "-o", "jsonpath={.metadata.uid}")

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from estate.core.console import ToolchainError, run_command, say
+from estate.core.console import EstateError, run_command, say
 from estate.core.paths import PROJECT
 from estate.stack.model import STACKS, load, read_yaml
 from estate.stack.target import KEEP_BYTECODE, embedded, with_uv
@@ -38,7 +38,7 @@ def render(name: str, folder: Path) -> None:
         folder: the folder for the manifests; its content is removed first.
 
     Raises:
-        ToolchainError: there is no such stack, or its program failed; with Pulumi's error output.
+        EstateError: there is no such stack, or its program failed; with Pulumi's error output.
     """
     with rendering(name, folder) as on:
         shutil.rmtree(folder, ignore_errors=True)
@@ -59,7 +59,7 @@ class Rendering:
         """Run a Pulumi command on the stack, and return its output.
 
         Raises:
-            ToolchainError: it failed; with Pulumi's error output.
+            EstateError: it failed; with Pulumi's error output.
         """
         return run([*words, "--stack", self.name, "--config-file", str(self.file)], self.environment, PROJECT)
 
@@ -78,7 +78,7 @@ def rendering(name: str, folder: Path, **overrides: Any) -> Generator[Rendering]
         overrides: the settings that override those in the stack's file.
 
     Raises:
-        ToolchainError: there is no such stack.
+        EstateError: there is no such stack.
     """
     settings = load(name)
     with tempfile.TemporaryDirectory() as temporary:
@@ -127,18 +127,18 @@ def run(words: list[str], environment: dict[str, str], cwd: Path) -> str:
     """Run Pulumi, and return its output.
 
     Raises:
-        ToolchainError: it failed; with its output.
+        EstateError: it failed; with its output.
     """
     command = ["pulumi", "--non-interactive", *words]
     done = subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise ToolchainError(f"pulumi {words[0]} failed, nothing was rendered:\n{done.stdout}{done.stderr.strip()}")
+        raise EstateError(f"pulumi {words[0]} failed, nothing was rendered:\n{done.stdout}{done.stderr.strip()}")
     return done.stdout
 
 
 def main() -> None:
     if len(sys.argv) != 2:
-        raise ToolchainError("usage: python -m estate.pulumi.render STACK")
+        raise EstateError("usage: python -m estate.pulumi.render STACK")
     folder = PROJECT / "build" / "manifests" / sys.argv[1]
     render(sys.argv[1], folder)
     say(f"{sum(1 for _ in folder.rglob('*.yaml'))} manifests in {folder}; their Secrets hold placeholders")

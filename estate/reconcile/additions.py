@@ -18,7 +18,7 @@ from functools import reduce
 from itertools import chain, repeat
 from typing import Any, cast
 
-from estate.core.console import ToolchainError, report
+from estate.core.console import EstateError, report
 from estate.core.markdown import code
 from estate.pulumi.events import SECRET, at
 from estate.pulumi.recovery import refuse_locked
@@ -323,7 +323,7 @@ def take_out_additions(stack: Stack, before: Objects) -> None:
         before: the stack's objects.
 
     Raises:
-        ToolchainError: the state cannot be read, the cluster does not answer, or an update of the stack is in progress (the state lacks its
+        EstateError: the state cannot be read, the cluster does not answer, or an update of the stack is in progress (the state lacks its
             objects until it ends).
     """
     if not additions(before) and not claimed(before):
@@ -340,17 +340,17 @@ def take_out_additions(stack: Stack, before: Objects) -> None:
         try:
             if to_it or declared in claims:
                 take_out(stack, declared, to_it)
-        except ToolchainError as error:
+        except EstateError as error:
             failed.append(f"{declared.name}: {error}")
     if failed:
-        raise ToolchainError("not everything could be taken out, and nothing else was changed:\n" + "\n".join(failed))
+        raise EstateError("not everything could be taken out, and nothing else was changed:\n" + "\n".join(failed))
 
 
 def take_out(stack: Stack, declared: Declared, found: Sequence[Addition]) -> None:
     """Take additions out of one object, and the ownership of fields from all who are not expected to have it.
 
     Raises:
-        ToolchainError: the cluster refuses it, or does not answer.
+        EstateError: the cluster refuses it, or does not answer.
     """
     what = [kubectl_kind(declared.type), declared.id.rpartition("/")[2], *declared.within]
     if any(addition.path == IMMUTABLE for addition in found):
@@ -365,7 +365,7 @@ def patch(stack: Stack, what: Sequence[str], operations: Sequence[dict[str, Any]
     """Apply a JSON patch to an object, and return it as JSON, with its managedFields.
 
     Raises:
-        ToolchainError: the cluster refuses it, or does not answer.
+        EstateError: the cluster refuses it, or does not answer.
     """
     given = f"--patch={json.dumps(operations)}"
     shown = ("--output=json", "--show-managed-fields")

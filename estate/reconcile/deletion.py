@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from estate.core.console import ToolchainError
+from estate.core.console import EstateError
 from estate.pulumi.events import steps_of
 from estate.stack.model import Stack
 from estate.stack.objects import Declared, live_objects
@@ -35,7 +35,7 @@ class Deletions:
         """Return the object past its deadline and what blocks its deletion; None if there is none, or the cluster does not answer."""
         try:
             live = live_objects(self._stack, self._declared)
-        except ToolchainError:
+        except EstateError:
             return None
         found = {one.key: held for one in self._declared if (held := held_by(live.get(one.key, {})))}
         now = time.monotonic()
@@ -50,9 +50,9 @@ class Deletions:
         )
 
 
-def deleted_by(told: Iterable[dict[str, Any]]) -> list[Declared]:
+def deleted_by(seen: Iterable[dict[str, Any]]) -> list[Declared]:
     """Return the objects that an update deletes, or replaces, by the events of its preview."""
-    steps = steps_of(told)
+    steps = steps_of(seen)
     old = [step["old"] for step in steps if step["op"] in DELETING and step.get("old")]
     return [Declared(one["type"], one.get("id", ""), {}) for one in old if one["type"].startswith("kubernetes:")]
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
 
-from estate.core.console import ToolchainError, run_command, say, step
+from estate.core.console import EstateError, run_command, say, step
 from estate.core.paths import PROJECT, write_whole
 from estate.report.metrics import SCRAPED_S, Metrics, metrics, step_s
 from estate.report.pictures import Series, colour, now, picture, series
@@ -130,7 +130,7 @@ def write(stack: Stack, minutes: int, file: Path) -> None:
         file: the path of the page.
 
     Raises:
-        ToolchainError: the cluster or Prometheus does not answer.
+        EstateError: the cluster or Prometheus does not answer.
     """
     status = status_of(stack)
     with metrics(stack) as prometheus:
@@ -143,10 +143,10 @@ def photograph(file: Path, png: Path) -> None:
     """Write the top of a page as a PNG, with the browser of the tests.
 
     Raises:
-        ToolchainError: the browser is not installed.
+        EstateError: the browser is not installed.
     """
     if not Path(CHROMIUM).exists():
-        raise ToolchainError(f"{CHROMIUM} is not there: make browser installs it, then the same command again")
+        raise EstateError(f"{CHROMIUM} is not there: make browser installs it, then the same command again")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -161,17 +161,17 @@ def minutes_asked() -> int:
     """Return MINUTES from the environment, or the default.
 
     Raises:
-        ToolchainError: it is not a positive number.
+        EstateError: it is not a positive number.
     """
     given = os.environ.get("MINUTES") or str(MINUTES)
     if not given.isdigit() or int(given) == 0:
-        raise ToolchainError(f"MINUTES={given} is no number of minutes: MINUTES=120 shows the last two hours")
+        raise EstateError(f"MINUTES={given} is no number of minutes: MINUTES=120 shows the last two hours")
     return int(given)
 
 
 def main() -> None:
     if len(sys.argv) != 2:
-        raise ToolchainError("usage: python -m estate.report.dashboard STACK")
+        raise EstateError("usage: python -m estate.report.dashboard STACK")
     minutes, file = minutes_asked(), PROJECT / "build" / f"dashboard-{sys.argv[1]}.html"
     with step("pictures"):
         write(Stack(sys.argv[1], load(sys.argv[1]), target()), minutes, file)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 
-from estate.core.console import ToolchainError, run_command, say
+from estate.core.console import EstateError, run_command, say
 from estate.stack.model import Stack, ask, load
 from estate.stack.target import target
 from infra.services import NAMES
@@ -47,7 +47,7 @@ def follow(stack: Stack, app: str) -> None:
     """Follow the logs of every pod of an app, until Ctrl-C.
 
     Raises:
-        ToolchainError: the stack runs no such app; names the closest match.
+        EstateError: the stack runs no such app; names the closest match.
     """
     check_app(stack, app)
     words = ("--follow", "--tail=100", "--max-log-requests=20", f"--selector={LABEL}={app}")
@@ -58,14 +58,14 @@ def check_app(stack: Stack, app: str) -> None:
     """Refuse the name of an app without a pod in the stack: kubectl would print nothing, and succeed.
 
     Raises:
-        ToolchainError: names the running apps, or the closest match.
+        EstateError: names the running apps, or the closest match.
     """
     pods = json.loads(ask(stack, "get", "pods", "-o", "json"))["items"]
     running = sorted({name for pod in pods if (name := pod["metadata"].get("labels", {}).get(LABEL))})
     if not running:
-        raise ToolchainError(f"nothing runs in stack {stack.name}: `make up STACK={stack.name}` brings it up")
+        raise EstateError(f"nothing runs in stack {stack.name}: `make up STACK={stack.name}` brings it up")
     if app not in running:
-        raise ToolchainError(f"there is no app {app} in stack {stack.name}: {nearest(app, running)}")
+        raise EstateError(f"there is no app {app} in stack {stack.name}: {nearest(app, running)}")
 
 
 def find(stack: Stack, request: str) -> list[Line]:
@@ -76,7 +76,7 @@ def find(stack: Stack, request: str) -> list[Line]:
         request: the request's id, the client's own id for it, or its trace id.
 
     Raises:
-        ToolchainError: the cluster does not answer, or there is no such line.
+        EstateError: the cluster does not answer, or there is no such line.
     """
     # Streamed, not held in memory: an hour of a busy service is a lot. --ignore-errors: a pod that is just starting has no log.
     words = ("--prefix", "--ignore-errors", "--tail=-1", f"--since={SINCE}")
@@ -89,9 +89,9 @@ def find(stack: Stack, request: str) -> list[Line]:
         found = of_request(kubectl.stdout, request)
         problem = kubectl.stderr.read().strip()
     if kubectl.returncode != 0:
-        raise ToolchainError(f"the cluster does not answer (make cluster starts the embedded one): {problem}")
+        raise EstateError(f"the cluster does not answer (make cluster starts the embedded one): {problem}")
     if not found:
-        raise ToolchainError(
+        raise EstateError(
             f"no line of request {request} in the last hour of {', '.join(NAMES)} in stack {stack.name}: "
             "its id is in the answer's header X-Request-ID; STACK=<stack> looks in another stack"
         )
@@ -124,7 +124,7 @@ def of_request(lines: Iterable[str], request: str) -> list[Line]:
 
 def main() -> None:
     if len(sys.argv) != 3:
-        raise ToolchainError("usage: python -m estate.report.logs STACK APP, with REQUEST in the environment")
+        raise EstateError("usage: python -m estate.report.logs STACK APP, with REQUEST in the environment")
     stack = Stack(sys.argv[1], load(sys.argv[1]), target())
     if request := os.environ.get("REQUEST"):
         for line in find(stack, request):

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from estate.core.console import ToolchainError
+from estate.core.console import EstateError
 from estate.stack.model import Stack
 from infra import prometheus
 
@@ -39,9 +39,9 @@ class Metrics:
         try:
             answer = self._client.get(f"/api/v1/{path}", params=parameters).json()
         except (httpx.HTTPError, ValueError) as error:
-            raise ToolchainError(f"Prometheus does not answer: {error}") from error
+            raise EstateError(f"Prometheus does not answer: {error}") from error
         if answer["status"] != "success":
-            raise ToolchainError(f"Prometheus refuses {parameters.get('query', path)}: {answer['error']}")
+            raise EstateError(f"Prometheus refuses {parameters.get('query', path)}: {answer['error']}")
         return answer["data"]
 
 
@@ -55,7 +55,7 @@ def metrics(stack: Stack) -> Generator[Metrics]:
     """Forward a port to the Prometheus of a stack, and yield a client.
 
     Raises:
-        ToolchainError: Prometheus cannot be reached; with kubectl's error output.
+        EstateError: Prometheus cannot be reached; with kubectl's error output.
     """
     words = ("port-forward", "--pod-running-timeout=10s", f"service/{prometheus.NAME}", f":{prometheus.PORT}")
     command = stack.kubectl(*words)
@@ -67,7 +67,7 @@ def metrics(stack: Stack) -> Generator[Metrics]:
             forwarded = re.search(r"127\.0\.0\.1:(\d+)", said)
             if not forwarded:
                 why = forward.stderr.read().strip() if forward.stderr else ""
-                raise ToolchainError(f"Prometheus of stack {stack.name} cannot be reached: {why or said.strip()}")
+                raise EstateError(f"Prometheus of stack {stack.name} cannot be reached: {why or said.strip()}")
             with httpx.Client(base_url=f"http://127.0.0.1:{forwarded[1]}", timeout=30) as client:
                 yield Metrics(client)
         finally:

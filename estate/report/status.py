@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, computed_field
 
-from estate.core.console import DEVIATION, ToolchainError, run_command, say
+from estate.core.console import DEVIATION, EstateError, run_command, say
 from estate.reconcile.additions import deviations
 from estate.report.metrics import Metrics, metrics
 from estate.stack import releases
@@ -138,7 +138,7 @@ def status_of(stack: Stack) -> Status:
     """Return the status of a stack, from the cluster and Prometheus.
 
     Raises:
-        ToolchainError: the cluster does not answer, or the stack is not up.
+        EstateError: the cluster does not answer, or the stack is not up.
     """
     known, now = outputs(stack), datetime.now(UTC)
     found = list(workloads(stack, now))
@@ -155,7 +155,7 @@ def status_of(stack: Stack) -> Status:
                 if name in running  # a service that was declared since the last update has no objectives yet
                 for promise in objectives(prometheus, name, slo)
             ]
-    except ToolchainError as error:
+    except EstateError as error:
         unanswered = str(error)
     return Status(
         stack=stack.name,
@@ -341,7 +341,7 @@ def span(seconds: int) -> str:
 
 def main() -> None:
     if len(sys.argv) != 2:
-        raise ToolchainError("usage: python -m estate.report.status STACK (JSON=1 in the environment prints JSON)")
+        raise EstateError("usage: python -m estate.report.status STACK (JSON=1 in the environment prints JSON)")
     status = status_of(Stack(sys.argv[1], load(sys.argv[1]), target()))
     say(status.model_dump_json(indent=2) if os.environ.get("JSON") else "\n".join(screen(status)))
     if not status.healthy:

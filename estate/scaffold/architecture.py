@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from estate.core.console import ToolchainError, run_command, say
+from estate.core.console import EstateError, run_command, say
 from estate.core.paths import PROJECT
 from estate.pulumi.program import Registered, run_program
 
@@ -27,14 +27,12 @@ def drawn(page: str, resources: list[Registered]) -> str:
     """Return the page with the part between its markers regenerated.
 
     Raises:
-        ToolchainError: the page has no markers.
+        EstateError: the page has no markers.
     """
     head, begin, rest = page.partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not begin or not end:
-        raise ToolchainError(
-            f"{PAGE} lacks the lines between which the diagram goes: {BEGIN.strip()} and {END.strip()}"
-        )
+        raise EstateError(f"{PAGE} lacks the lines between which the diagram goes: {BEGIN.strip()} and {END.strip()}")
     return f"{head}{begin}\n{diagram(resources)}\n{components(resources)}\n{end}{tail}"
 
 

@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from estate.core.console import ToolchainError, run_command, say
+from estate.core.console import EstateError, run_command, say
 from estate.core.paths import PROJECT
 from infra.services import NAMES
 from infra.settings import Images
@@ -36,11 +36,11 @@ def output(*words: str) -> str:
     """Return what a command prints.
 
     Raises:
-        ToolchainError: it failed; with its error output.
+        EstateError: it failed; with its error output.
     """
     done = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise ToolchainError(f"{words[0]} {words[1]} failed: {done.stderr.strip()}")
+        raise EstateError(f"{words[0]} {words[1]} failed: {done.stderr.strip()}")
     return done.stdout
 
 
@@ -70,13 +70,13 @@ def listed(packages: Path) -> str:
     """Return the table of the packages in a folder.
 
     Raises:
-        ToolchainError: there are none.
+        EstateError: there are none.
     """
     table = output(
         sys.executable, "-c", LIST, str(packages), "--from=mixed", "--format=markdown", "--no-version", "--with-urls"
     )
     if len(table.splitlines()) <= HEAD_LINES:
-        raise ToolchainError(f"there are no packages in {packages}: docs/licences.md was left as it is")
+        raise EstateError(f"there are no packages in {packages}: docs/licences.md was left as it is")
     return re.sub(r" {2,}", " ", re.sub(r"-{2,}", "---", table))
 
 

@@ -17,7 +17,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from estate.core.console import ToolchainError, run_command, say, step
+from estate.core.console import EstateError, run_command, say, step
 from estate.core.paths import PROJECT
 from estate.pulumi.program import run_program
 from infra.services import LONGEST_NAME, SERVICES, WORDS
@@ -65,11 +65,11 @@ class Wanted:
 
 def main() -> None:
     if len(sys.argv) != 4:
-        raise ToolchainError(f"usage: {USAGE} DATABASE=1 CALLS=user-service")
+        raise EstateError(f"usage: {USAGE} DATABASE=1 CALLS=user-service")
     name, database, calls = sys.argv[1:]
     wanted = Wanted(name, bool(database), tuple(re.split(r"[\s,]+", calls.strip(" ,"))) if calls else ())
     if wrong := problem(name) or wrong_calls(wanted):
-        raise ToolchainError(wrong)
+        raise EstateError(wrong)
     with step(f"service {name}"):
         made = create(wanted)
     for path in (*made, *EDITED):
@@ -131,7 +131,7 @@ def create(wanted: Wanted) -> tuple[Path, ...]:
     """Create the service, either completely or not at all.
 
     Raises:
-        ToolchainError: uv could not add the service to the project.
+        EstateError: uv could not add the service to the project.
     """
     name, made = wanted.name, places(wanted.name)
     edited = {PROJECT / path: (PROJECT / path).read_bytes() for path in EDITED}
@@ -209,12 +209,12 @@ def declared(source: str, wanted: Wanted) -> str:
     """Return the source of the declarations with the service's added.
 
     Raises:
-        ToolchainError: the declarations are not in the expected format.
+        EstateError: the declarations are not in the expected format.
     """
     head, found, rest = source.partition("\nSERVICES = (\n")
     services, end, tail = rest.partition("\n)\n")
     if not found or not end:
-        raise ToolchainError(
+        raise EstateError(
             f"{DECLARATIONS} has no SERVICES = (…) over several lines: declare {wanted.name} in it by hand"
         )
     return f"{head}{found}{services}\n{wanted.declaration}{end}{tail}"
@@ -224,12 +224,12 @@ def add_to_project(name: str) -> None:
     """Add the service to the project's dependencies and the lock file.
 
     Raises:
-        ToolchainError: uv failed; with its error output.
+        EstateError: uv failed; with its error output.
     """
     command = [os.environ.get("UV", "uv"), "add", "--quiet", "--no-sync", "--group", "dev", name]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise ToolchainError(f"uv could not add {name} to the project, nothing was changed: {done.stderr.strip()}")
+        raise EstateError(f"uv could not add {name} to the project, nothing was changed: {done.stderr.strip()}")
 
 
 def remove(path: Path) -> None:

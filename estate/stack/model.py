@@ -17,7 +17,7 @@ import yaml
 
 from estate.cluster import standins
 from estate.cluster.pki import write_private
-from estate.core.console import ToolchainError, passed_on, signals_held
+from estate.core.console import EstateError, passed_on, signals_held
 from estate.core.paths import PROJECT, STATE
 from estate.stack.target import Target, target
 from infra import generated_secrets
@@ -101,7 +101,7 @@ class Stack:
         Raises:
             KeyboardInterrupt: Ctrl-C has ended it.
             BrokenPipeError: the reader closed its output early; the command ran to its end all the same.
-            ToolchainError: it failed, and has printed why; or it was hopeless.
+            EstateError: it failed, and has printed why; or it was hopeless.
         """
         command = ["pulumi", "--non-interactive", *words]
         # Through a pipe of our own: with a closed standard output Pulumi would die midway.
@@ -121,7 +121,7 @@ class Stack:
         finally:
             signal.signal(signal.SIGINT, before)
         if reason and code != 0:
-            raise ToolchainError(
+            raise EstateError(
                 f"{reason}\nIt was ended there; make {MADE_BY[words[0]]} STACK={self.name} goes on once that is put right"
             )
         if code != 0 and interrupts:
@@ -129,7 +129,7 @@ class Stack:
         if not read():
             raise BrokenPipeError
         if code != 0:
-            raise ToolchainError(
+            raise EstateError(
                 f"pulumi {words[0]} failed (exit {code}): the lines above say why; the same command goes on from there"
             )
 
@@ -179,7 +179,7 @@ def awaited(process: subprocess.Popen[str], hopeless: Callable[[], str | None]) 
             return reason
 
 
-class NotUpError(ToolchainError):
+class NotUpError(EstateError):
     """Error for a stack that was never brought up, or no longer exists."""
 
     def __init__(self, name: str) -> None:
@@ -190,21 +190,19 @@ def load(name: str) -> StackSettings:
     """Return the settings of a stack of this project.
 
     Raises:
-        ToolchainError: there is no such stack, or its file is invalid; with what to do.
+        EstateError: there is no such stack, or its file is invalid; with what to do.
     """
     try:
         stack_name(name)
     except ValueError as error:
-        raise ToolchainError(f"{name!r} is no name of a stack: it {error}, such as STACK=dev") from error
+        raise EstateError(f"{name!r} is no name of a stack: it {error}, such as STACK=dev") from error
     known = sorted(path.name.removeprefix("Pulumi.").removesuffix(".yaml") for path in STACKS.glob("Pulumi.*.yaml"))
     if name not in known:
-        raise ToolchainError(
-            f"there is no stack {name!r}: the stacks are {', '.join(known)} (stacks/Pulumi.<stack>.yaml)"
-        )
+        raise EstateError(f"there is no stack {name!r}: the stacks are {', '.join(known)} (stacks/Pulumi.<stack>.yaml)")
     try:
         return load_stack(STACKS / f"Pulumi.{name}.yaml")
     except SettingsError as error:
-        raise ToolchainError(str(error)) from error
+        raise EstateError(str(error)) from error
 
 
 @contextmanager
@@ -212,14 +210,14 @@ def only_one(name: str) -> Generator[None]:
     """Hold a stack's lock on this machine.
 
     Raises:
-        ToolchainError: another make works on the stack.
+        EstateError: another make works on the stack.
     """
     OWN_STACKS.mkdir(parents=True, exist_ok=True, mode=0o700)
     with (OWN_STACKS / f"{name}.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ToolchainError(f"another make works on stack {name}: wait for it to end, or end it") from None
+            raise EstateError(f"another make works on stack {name}: wait for it to end, or end it") from None
         yield
 
 
@@ -227,7 +225,7 @@ def open_stack(name: str, settings: StackSettings) -> Stack:
     """Return the stack; create it in the backend, with its secrets provider, if it does not exist.
 
     Raises:
-        ToolchainError: the backend refuses; with Pulumi's error output.
+        EstateError: the backend refuses; with Pulumi's error output.
     """
     stack = Stack(name, settings, target())
     own_project = OWN_STACKS / "Pulumi.yaml"
@@ -236,7 +234,7 @@ def open_stack(name: str, settings: StackSettings) -> Stack:
     if stack.pulumi("stack", "select", name, cwd=OWN_STACKS).returncode != 0:
         created = stack.pulumi("stack", "init", name, "--secrets-provider", "passphrase", cwd=OWN_STACKS)
         if created.returncode != 0:
-            raise ToolchainError(
+            raise EstateError(
                 f"stack {name} could not be made in {stack.target.environment['PULUMI_BACKEND_URL']}: {created.stderr.strip()}"
             )
     return stack
@@ -256,25 +254,25 @@ def store_secret(stack: Stack, key: str, value: str) -> None:
     """Store a user-supplied secret in the stack's configuration, encrypted.
 
     Raises:
-        ToolchainError: Pulumi refuses; with its error output.
+        EstateError: Pulumi refuses; with its error output.
     """
     # Through standard input: arguments are visible to every user of the machine.
     done = stack.pulumi("config", "set", "--secret", f"estate:{key}", "--stack", stack.name, given=value)
     if done.returncode != 0:
-        raise ToolchainError(f"the secret {key} could not be stored in {stack.file}: {done.stderr.strip()}")
+        raise EstateError(f"the secret {key} could not be stored in {stack.file}: {done.stderr.strip()}")
 
 
 def secret(stack: Stack, key: str) -> str:
     """Return one of the stack's secrets, generated or user-supplied.
 
     Raises:
-        ToolchainError: the stack has no secret of this name, or it cannot be decrypted here.
+        EstateError: the stack has no secret of this name, or it cannot be decrypted here.
     """
     if key not in stack.settings.given_secrets and (value := generated(stack).get(key)):
         return value
     done = stack.pulumi("config", "get", f"estate:{key}", *on(stack))
     if done.returncode != 0:
-        raise ToolchainError(f"the secret {key} of stack {stack.name} cannot be read: {done.stderr.strip()}")
+        raise EstateError(f"the secret {key} of stack {stack.name} cannot be read: {done.stderr.strip()}")
     return done.stdout.strip()
 
 
@@ -282,7 +280,7 @@ def generated(stack: Stack) -> dict[str, str]:
     """Return the secrets that the program has generated, by name; empty before the first update.
 
     Raises:
-        ToolchainError: the state cannot be read, or decrypted here; with Pulumi's error output.
+        EstateError: the state cannot be read, or decrypted here; with Pulumi's error output.
     """
     resources = state_of(stack, "--show-secrets").get("resources", ())
     found = [one["outputs"]["values"] for one in resources if one["type"] == generated_secrets.TYPE]
@@ -293,7 +291,7 @@ def state_of(stack: Stack, *options: str) -> dict[str, Any]:
     """Return the stack's state, which is empty before its first update.
 
     Raises:
-        ToolchainError: there is no such stack, or its state cannot be read; with Pulumi's error output.
+        EstateError: there is no such stack, or its state cannot be read; with Pulumi's error output.
     """
     return json.loads(read(stack, "export", *options))["deployment"] or {}
 
@@ -303,14 +301,14 @@ def read(stack: Stack, *words: str) -> str:
 
     Raises:
         NotUpError: the backend has no stack of this name.
-        ToolchainError: the stack cannot be read; with Pulumi's error output.
+        EstateError: the stack cannot be read; with Pulumi's error output.
     """
     done = stack.pulumi("stack", *words, "--stack", stack.name)
     if done.returncode == 0:
         return done.stdout
     if NO_STACK in done.stderr:
         raise NotUpError(stack.name)
-    raise ToolchainError(f"stack {stack.name} cannot be read: {done.stderr.strip()}")
+    raise EstateError(f"stack {stack.name} cannot be read: {done.stderr.strip()}")
 
 
 def with_change(stack: Stack, *steps: Step) -> Stack:
@@ -329,7 +327,7 @@ def refuse_missing_secrets(name: str, settings: StackSettings) -> None:
     """Refuse a stack whose configuration lacks required user-supplied secrets, as far as that is known without Pulumi.
 
     Raises:
-        ToolchainError: secrets are missing; with the command to supply each.
+        EstateError: secrets are missing; with the command to supply each.
     """
     file = STACKS / f"Pulumi.{name}.yaml"
     common = read_yaml(file)
@@ -339,7 +337,7 @@ def refuse_missing_secrets(name: str, settings: StackSettings) -> None:
     try:
         refuse_missing(name, (key for key in settings.given_secrets if f"estate:{key}" not in config))
     except SettingsError as error:
-        raise ToolchainError(str(error)) from error
+        raise EstateError(str(error)) from error
 
 
 def effective_file(stack: Stack) -> Path:
@@ -392,7 +390,7 @@ def outputs(stack: Stack) -> dict[str, Any]:
 
     Raises:
         NotUpError: there was none.
-        ToolchainError: they cannot be read; with Pulumi's error output.
+        EstateError: they cannot be read; with Pulumi's error output.
     """
     found: dict[str, Any] = json.loads(read(stack, "output", "--json"))
     if "urls" not in found:
@@ -410,7 +408,7 @@ def ask(stack: Stack, *words: str, limit_s: int = 10, given: str | None = None) 
         given: the standard input, for `--filename=-`.
 
     Raises:
-        ToolchainError: the command failed; with kubectl's error output.
+        EstateError: the command failed; with kubectl's error output.
     """
     command = stack.kubectl(f"--request-timeout={limit_s}s", *words)
     done = subprocess.run(
@@ -423,5 +421,5 @@ def ask(stack: Stack, *words: str, limit_s: int = 10, given: str | None = None) 
             if REFUSED.search(said)
             else "the cluster does not answer (make cluster starts the embedded one)"
         )
-        raise ToolchainError(f"{refused}: {said}")
+        raise EstateError(f"{refused}: {said}")
     return done.stdout

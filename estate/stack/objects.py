@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from estate.core.console import ToolchainError
+from estate.core.console import EstateError
 from estate.core.markdown import code
 from estate.stack.model import Stack, ask, state_of
 
@@ -64,7 +64,7 @@ def objects_of(stack: Stack) -> Objects:
     """Return a stack's objects.
 
     Raises:
-        ToolchainError: the state cannot be read, or the cluster does not answer.
+        EstateError: the state cannot be read, or the cluster does not answer.
     """
     declared = declared_in(state_of(stack))
     return Objects(declared, live_objects(stack, declared))
@@ -81,7 +81,7 @@ def live_objects(stack: Stack, objects: Iterable[Declared]) -> dict[tuple[str, s
     """Return the cluster's objects of the same kinds in the same namespaces, with one kubectl command for each namespace and each custom kind.
 
     Raises:
-        ToolchainError: the cluster does not answer.
+        EstateError: the cluster does not answer.
     """
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for _, group in groupby(sorted(objects, key=asked_with), key=asked_with):
@@ -100,12 +100,12 @@ def live_alike(stack: Stack, objects: Sequence[Declared]) -> list[dict[str, Any]
     """Return the cluster's objects of the same kinds in one namespace; an empty list for a custom kind that the cluster does not have.
 
     Raises:
-        ToolchainError: the cluster does not answer.
+        EstateError: the cluster does not answer.
     """
     kinds = ",".join(sorted({kubectl_kind(one.type) for one in objects}))
     try:
         answer = ask(stack, "get", kinds, "--output=json", "--show-managed-fields", *objects[0].within)
-    except ToolchainError as error:
+    except EstateError as error:
         if NO_SUCH_KIND in str(error) and not is_built_in(objects[0].type):
             return []
         raise

@@ -35,7 +35,7 @@ def keep(stack: Stack, releases: list[Release]) -> None:
     """Store releases, the newest first.
 
     Raises:
-        ToolchainError: the cluster does not accept them.
+        EstateError: the cluster does not accept them.
     """
     config_map = {
         "apiVersion": "v1",

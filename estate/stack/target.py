@@ -9,7 +9,7 @@ from pathlib import Path
 
 from estate.cluster import images, layout, tools
 from estate.cluster.pki import write_private
-from estate.core.console import ToolchainError
+from estate.core.console import EstateError
 from estate.core.paths import STATE
 from infra.settings import STAND_INS
 
@@ -40,24 +40,22 @@ def embedded() -> bool:
     """Return whether to use the embedded tools, not the machine's own.
 
     Raises:
-        ToolchainError: TOOLS has an unknown value, or KUBE_CONTEXT is set with the embedded tools.
+        EstateError: TOOLS has an unknown value, or KUBE_CONTEXT is set with the embedded tools.
     """
     wanted = os.environ.get("TOOLS", "embedded")
     if wanted == "embedded" and os.environ.get("KUBE_CONTEXT"):
-        raise ToolchainError(
+        raise EstateError(
             f"KUBE_CONTEXT={os.environ['KUBE_CONTEXT']} names a context, and the embedded tools work on their own cluster alone: "
             "say TOOLS=system too, or leave KUBE_CONTEXT out"
         )
     if wanted not in ("embedded", "system"):
-        raise ToolchainError(f"TOOLS={wanted} is not known: leave it out, or say TOOLS=system KUBE_CONTEXT=<context>")
+        raise EstateError(f"TOOLS={wanted} is not known: leave it out, or say TOOLS=system KUBE_CONTEXT=<context>")
     return wanted == "embedded"
 
 
 def embedded_target() -> Target:
     if not layout.KUBECONFIG.exists():
-        raise ToolchainError(
-            "there is no embedded cluster yet: make up brings it up with the estate, make cluster alone"
-        )
+        raise EstateError("there is no embedded cluster yet: make up brings it up with the estate, make cluster alone")
     box = tools.at_hand()
     own = images.environment(box) | {"PULUMI_HOME": str(box.pulumi_home)}
     environment = (
@@ -75,14 +73,14 @@ def system_target() -> Target:
             "KUBE_CONTEXT is not set: name the context of the Kubernetes to use (kubectl config get-contexts)"
         )
     if problems:
-        raise ToolchainError("TOOLS=system cannot work yet:\n" + "\n".join(f"  - {problem}" for problem in problems))
+        raise EstateError("TOOLS=system cannot work yet:\n" + "\n".join(f"  - {problem}" for problem in problems))
     kubeconfig = Path(os.environ.get("KUBECONFIG") or Path.home() / ".kube" / "config")
     found = subprocess.run(
         ["kubectl", f"--kubeconfig={kubeconfig}", f"--context={context}", "--request-timeout=10s", "get", "--raw=/readyz"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     if found.returncode != 0:
-        raise ToolchainError(
+        raise EstateError(
             f"the Kubernetes of context {context} in {kubeconfig} does not answer: {found.stderr.strip()}"
         )
     environment = os.environ | pulumi_environment(kubeconfig, context)

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from estate.core.console import ToolchainError, report, run_command, run_logged, say, step
+from estate.core.console import EstateError, report, run_command, run_logged, say, step
 from estate.core.paths import CACHE
 from estate.core.removal import delete_removed, remove
 
@@ -150,7 +150,7 @@ def build_missing() -> Toolbox:
     """Build and link every missing tool.
 
     Raises:
-        ToolchainError: a requirement is missing, or a build failed.
+        EstateError: a requirement is missing, or a build failed.
     """
     tools, debian = load()
     box = toolbox()
@@ -191,7 +191,7 @@ def check_requirements(missing: list[GoTool]) -> None:
     """Check that everything that a build needs is there.
 
     Raises:
-        ToolchainError: names everything that is missing.
+        EstateError: names everything that is missing.
     """
     problems: list[str] = []
     if platform.system() != "Linux":
@@ -211,7 +211,7 @@ def check_requirements(missing: list[GoTool]) -> None:
             "free some, or set XDG_CACHE_HOME to a larger disk"
         )
     if problems:
-        raise ToolchainError("cannot build the tools:\n" + "\n".join(f"  - {problem}" for problem in problems))
+        raise EstateError("cannot build the tools:\n" + "\n".join(f"  - {problem}" for problem in problems))
 
 
 def go_is_new_enough() -> bool:
@@ -268,7 +268,7 @@ def copy_files(wanted: Copied, target: Path, tools: list[GoTool]) -> None:
     )  # fmt: skip
     folder = json.loads(found.stdout or "{}").get("Dir")
     if not folder:
-        raise ToolchainError(f"the source of {wanted.module} cannot be had: {found.stdout}{found.stderr.strip()}")
+        raise EstateError(f"the source of {wanted.module} cannot be had: {found.stdout}{found.stderr.strip()}")
     for name in wanted.files:
         copied = target / Path(name).name
         shutil.copyfile(Path(folder) / name, copied)
@@ -288,7 +288,7 @@ def unpack_debian(debian: Debian) -> None:
     download = ["apt-get", "download", "-q", "-o", "APT::Sandbox::User=root", *debian.unpacked]
     try:
         run_logged(download, logs / "debian.log", "downloading Debian packages", cwd=downloads)
-    except ToolchainError:  # no package lists yet, or old ones
+    except EstateError:  # no package lists yet, or old ones
         run_logged(["apt-get", "update", "-q"], logs / "apt-update.log", "apt-get update")
         run_logged(download, logs / "debian.log", "downloading Debian packages", cwd=downloads)
     for package in sorted(downloads.glob("*.deb")):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from estate.core.console import ToolchainError, step
+from estate.core.console import EstateError, step
 from estate.tools.build import HERE, Debian, locked, unpack_debian
 
 
@@ -35,11 +35,11 @@ class DebianPrograms:
         """Return the command that runs a program; run it with `environment`.
 
         Raises:
-            ToolchainError: no package of the table has the program.
+            EstateError: no package of the table has the program.
         """
         found = shutil.which(program, path=self.environment["PATH"])
         if not found or not found.startswith(str(self.root)):
-            raise ToolchainError(f"no package of [debian-tests] in tools.toml has the program {program}")
+            raise EstateError(f"no package of [debian-tests] in tools.toml has the program {program}")
         return [found, *words]
 
     def unprivileged_command(self, program: str, *words: str) -> list[str]:
@@ -57,7 +57,7 @@ def debian_programs() -> DebianPrograms:
     """Unpack the programs, unless that is done already.
 
     Raises:
-        ToolchainError: a package cannot be downloaded.
+        EstateError: a package cannot be downloaded.
     """
     table = tomllib.loads((HERE / "tools.toml").read_text())["debian-tests"]
     debian = Debian(table["suite"], tuple(table["unpacked"]), installed=())

@@ -25,7 +25,7 @@ def canaries(stack: Stack) -> Canaries:
     return found
 
 
-def told(canaries: Canaries, text: bytes | str) -> list[str]:
+def reported(canaries: Canaries, text: bytes | str) -> list[str]:
     """Return the names of the secrets that a text contains."""
     sought = text if isinstance(text, bytes) else text.encode()
     return [name for name, value in canaries.items() if value.get_secret_value().encode() in sought]
@@ -34,29 +34,29 @@ def told(canaries: Canaries, text: bytes | str) -> list[str]:
 def test_the_exported_state_tells_none(stack: Stack, canaries: Canaries) -> None:
     exported = stack.pulumi("stack", "export", "--stack", stack.name).stdout
     assert '"urn"' in exported
-    assert told(canaries, exported) == []
+    assert reported(canaries, exported) == []
 
 
 def test_a_preview_tells_none(stack: Stack, canaries: Canaries) -> None:
     preview = stack.pulumi("preview", "--json", "--show-sames", *on(stack)).stdout
     assert "stringData" in preview
-    assert told(canaries, preview) == []
+    assert reported(canaries, preview) == []
 
 
 def test_the_event_log_that_comments_are_made_from_tells_none(stack: Stack, canaries: Canaries, tmp_path: Path) -> None:
     log = tmp_path / "events"
     stack.pulumi("preview", "--event-log", str(log), *on(stack))
     assert SECRET in log.read_text()
-    assert told(canaries, log.read_text()) == []
+    assert reported(canaries, log.read_text()) == []
 
 
 def test_logs_and_pods_tell_none(kubectl: Kubectl, items: Items, canaries: Canaries) -> None:
     pods = items("pods")
     logs = [kubectl("logs", pod["metadata"]["name"], "--all-containers") for pod in pods]
     assert any(logs)
-    assert told(canaries, "".join(logs)) == []
+    assert reported(canaries, "".join(logs)) == []
     manifests = json.dumps(items("pods,deployments,statefulsets,jobs,cronjobs,configmaps,ingresses"))
-    assert told(canaries, manifests) == []
+    assert reported(canaries, manifests) == []
 
 
 def contents(registry: httpx.Client, digest: str) -> Iterator[bytes]:
@@ -79,4 +79,4 @@ def test_images_tell_none(stack: Stack, canaries: Canaries, service: str) -> Non
     with httpx.Client(base_url=f"http://{host}/v2/{path}", headers={"Accept": ACCEPTED}) as registry:
         blobs = list(contents(registry, digest))
     assert sum(map(len, blobs)) > 10_000_000
-    assert told(canaries, b"\n".join(blobs)) == []
+    assert reported(canaries, b"\n".join(blobs)) == []

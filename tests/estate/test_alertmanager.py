@@ -26,15 +26,15 @@ def test_prometheus_gives_its_alerts_to_alertmanager(resources: list[Registered]
 
 
 def test_local_tells_nobody(resources: list[Registered]) -> None:
-    told = yaml.safe_load(files(resources, "alertmanager")["alertmanager.yml"])
-    assert [receiver["name"] for receiver in told["receivers"]] == ["nobody"]
+    reported = yaml.safe_load(files(resources, "alertmanager")["alertmanager.yml"])
+    assert [receiver["name"] for receiver in reported["receivers"]] == ["nobody"]
 
 
 def test_a_receiver_has_its_secret_in_a_file(telling: list[Registered]) -> None:
     held = files(telling, "alertmanager")
     assert {name for name, content in held.items() if CANARY in content} == {"receiver-hook"}
-    told = yaml.safe_load(held["alertmanager.yml"])
-    (hook,) = [receiver for receiver in told["receivers"] if receiver["name"] == "hook"]
+    reported = yaml.safe_load(held["alertmanager.yml"])
+    (hook,) = [receiver for receiver in reported["receivers"] if receiver["name"] == "hook"]
     assert hook["webhook_configs"][0]["url_file"] == "/etc/alertmanager/receiver-hook"
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from estate.core.console import ToolchainError
+from estate.core.console import EstateError
 from estate.pulumi.program import Registered
 from estate.scaffold.architecture import PAGE, diagram, drawn
 from tests.flows import FLOWS, OUTSIDE, PASSING, PORTS
@@ -26,5 +26,5 @@ def test_clients_come_in_by_the_public_hosts(resources: list[Registered]) -> Non
 
 
 def test_a_page_without_its_marks_is_refused(resources: list[Registered]) -> None:
-    with pytest.raises(ToolchainError, match="lacks the lines between which the diagram goes"):
+    with pytest.raises(EstateError, match="lacks the lines between which the diagram goes"):
         drawn("# Architecture\n", resources)

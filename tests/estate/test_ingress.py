@@ -42,10 +42,12 @@ def test_the_controller_reaches_the_pods_that_answer_challenges() -> None:
 
 def test_ingress_nginx_limits_nothing_that_the_gateway_allows() -> None:
     (api,) = [ingress for name, ingress in ingresses(issued()).items() if name == "api"]
-    told = {key.rpartition("/")[2]: value for key, value in api["metadata"]["annotations"].items() if "nginx" in key}
-    assert (told["proxy-body-size"], told["proxy-request-buffering"]) == ("0", "off")
+    reported = {
+        key.rpartition("/")[2]: value for key, value in api["metadata"]["annotations"].items() if "nginx" in key
+    }
+    assert (reported["proxy-body-size"], reported["proxy-request-buffering"]) == ("0", "off")
     longest_s = Route.model_json_schema()["properties"]["timeout_s"]["maximum"]
-    assert min(int(told["proxy-read-timeout"]), int(told["proxy-send-timeout"])) > longest_s
+    assert min(int(reported["proxy-read-timeout"]), int(reported["proxy-send-timeout"])) > longest_s
 
 
 @pytest.mark.parametrize(

@@ -73,16 +73,16 @@ def test_where_the_kubelets_keep_logs_is_a_setting() -> None:
 
 
 def test_it_sends_the_logs_of_its_own_stack_alone() -> None:
-    told = configuration(with_logs())
-    assert told["receivers"]["file_log"]["include"] == ["/var/log/pods/estate-local_*/*/*.log"]
-    assert told["exporters"]["otlp_http"]["endpoint"] == OUTSIDE["endpoint"]
+    reported = configuration(with_logs())
+    assert reported["receivers"]["file_log"]["include"] == ["/var/log/pods/estate-local_*/*/*.log"]
+    assert reported["exporters"]["otlp_http"]["endpoint"] == OUTSIDE["endpoint"]
 
 
 def test_what_could_not_be_sent_stays_in_the_files() -> None:
-    told = configuration(with_logs())
-    assert told["exporters"]["otlp_http"]["sending_queue"] == {"enabled": False}
-    assert told["receivers"]["file_log"]["retry_on_failure"] == {"enabled": True, "max_elapsed_time": 0}
-    assert told["extensions"]["file_storage"]["directory"] == POSITIONS
+    reported = configuration(with_logs())
+    assert reported["exporters"]["otlp_http"]["sending_queue"] == {"enabled": False}
+    assert reported["receivers"]["file_log"]["retry_on_failure"] == {"enabled": True, "max_elapsed_time": 0}
+    assert reported["extensions"]["file_storage"]["directory"] == POSITIONS
     assert {"name": "positions", "emptyDir": {}} in agent(with_logs())["volumes"]
 
 

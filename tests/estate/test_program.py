@@ -332,10 +332,10 @@ def test_a_service_has_the_login_that_is_active_and_its_migration_the_owners(res
 
 
 def test_no_password_but_the_superusers_is_told_to_the_server(resources: list[Registered]) -> None:
-    told = files(resources, "postgres-roles")
-    assert {name for name, content in told.items() if CANARY in content} == {"password"}
+    reported = files(resources, "postgres-roles")
+    assert {name for name, content in reported.items() if CANARY in content} == {"password"}
     own = [service for service in SERVICES if service.schema == "own" and "postgres" in service.needs]
-    assert told["verifiers.sql"].count("SCRAM-SHA-256$4096:") == 5 + 3 * len(own)
+    assert reported["verifiers.sql"].count("SCRAM-SHA-256$4096:") == 5 + 3 * len(own)
 
 
 @pytest.mark.parametrize(

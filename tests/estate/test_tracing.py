@@ -24,8 +24,8 @@ def environment(resources: list[Registered], prefix: str) -> dict[str, dict[str,
 
 def test_each_of_our_services_knows_the_collector_and_nothing_else_does() -> None:
     resources = run_with("local", settings_of("local") | {"tracing": IN_CLUSTER})
-    told = {"APP_TRACING_ENDPOINT": "http://collector.observability:4318", "APP_TRACING_RATIO": "0.5"}
-    assert environment(resources, "APP_TRACING") == dict.fromkeys(NAMES, told)
+    reported = {"APP_TRACING_ENDPOINT": "http://collector.observability:4318", "APP_TRACING_RATIO": "0.5"}
+    assert environment(resources, "APP_TRACING") == dict.fromkeys(NAMES, reported)
     named = {"OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=local"}
     assert environment(resources, "OTEL") == dict.fromkeys(NAMES, named)
 

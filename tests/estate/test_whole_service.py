@@ -111,10 +111,10 @@ def test_its_login_is_its_own_and_reveals_no_other(whole: list[Registered]) -> N
     passwords = {files(whole, name)["database-password"] for name in ("orders", "orders-migration", "user-service")}
     assert len(passwords) == 3
     assert {len(password) for password in passwords} >= {43}
-    told = files(whole, "postgres-roles")
-    assert not passwords - {CANARY} & {line for content in told.values() for line in content.split()}
-    assert told["verifiers.sql"].count("\\set svc_orders__") == 3
-    assert "\\set role svc_orders\n" in told["services.sql"]
+    reported = files(whole, "postgres-roles")
+    assert not passwords - {CANARY} & {line for content in reported.values() for line in content.split()}
+    assert reported["verifiers.sql"].count("\\set svc_orders__") == 3
+    assert "\\set role svc_orders\n" in reported["services.sql"]
 
 
 def test_a_job_runs_once_at_a_time_within_its_deadline_and_is_left_to_be_looked_at(whole: list[Registered]) -> None:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from estate.cluster import layout
-from estate.core.console import ToolchainError, run_command
+from estate.core.console import EstateError, run_command
 from estate.core.paths import PROJECT
 from estate.ops.update import new_token
 from estate.stack.model import Stack, load, outputs
@@ -49,11 +49,11 @@ def main() -> None:
     """Fuzz both versions.
 
     Raises:
-        ToolchainError: the number of examples is not valid.
+        EstateError: the number of examples is not valid.
     """
     examples = sys.argv[1]
     if not re.fullmatch("[1-9][0-9]{0,5}", examples):
-        raise ToolchainError(f"EXAMPLES={examples} is no number of examples, such as EXAMPLES=300")
+        raise EstateError(f"EXAMPLES={examples} is no number of examples, such as EXAMPLES=300")
     stack = Stack(STACK, load(STACK), target())
     url = outputs(stack)["urls"]["gateway"]
     codes = [fuzz(version, url, new_token(stack), int(examples)) for version in ("v1", "v2")]

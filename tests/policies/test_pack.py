@@ -92,8 +92,8 @@ def test_options_say_what_they_are_and_have_defaults(pack: Any) -> None:
 
 
 def test_a_problem_is_told_with_the_name_of_the_resource(pack: Any) -> None:
-    told = "app is open to the world as NodePort: take spec.type out and use an Ingress, or name it in internal-services.public"
-    assert found(pack, OPENED) == [("internal-services", asked.MANDATORY, told)]
+    reported = "app is open to the world as NodePort: take spec.type out and use an Ingress, or name it in internal-services.public"
+    assert found(pack, OPENED) == [("internal-services", asked.MANDATORY, reported)]
 
 
 def test_what_is_unknown_at_the_preview_is_looked_at_in_the_update(pack: Any) -> None:

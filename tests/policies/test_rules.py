@@ -73,8 +73,8 @@ def test_what_is_bad_breaks_its_rule_alone_and_is_told_what_to_do(bad: Bad) -> N
 
 def test_what_holds_data_is_protected() -> None:
     for good in (STATEFUL_SET, CLAIM, POSTGRES):
-        told = "holds data and can be deleted: give it the resource option protect=True"
-        assert problems(replace(good, protected=False)) == [("protected_state", told)]
+        reported = "holds data and can be deleted: give it the resource option protect=True"
+        assert problems(replace(good, protected=False)) == [("protected_state", reported)]
 
 
 def test_every_rule_has_a_bad_example() -> None:

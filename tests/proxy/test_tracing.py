@@ -102,8 +102,8 @@ async def test_each_attempt_is_a_span_and_says_how_it_failed(
 
     received, *attempts = collector.of("api-gateway")
     assert received.status.code == Status.STATUS_CODE_UNSET
-    told = [(attributes(a).get("http.response.status_code"), attributes(a).get("error.type")) for a in attempts]
-    assert told == [(503, "503"), (None, "Broken"), (200, None)]
+    reported = [(attributes(a).get("http.response.status_code"), attributes(a).get("error.type")) for a in attempts]
+    assert reported == [(503, "503"), (None, "Broken"), (200, None)]
     assert [attributes(a).get("http.request.resend_count") for a in attempts] == [None, 1, 2]
     assert [a.status.code for a in attempts] == [Status.STATUS_CODE_ERROR, Status.STATUS_CODE_ERROR, 0]
     assert {a.parent_span_id for a in attempts} == {received.span_id}

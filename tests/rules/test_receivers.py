@@ -55,7 +55,7 @@ def test_alertmanager_takes_the_configuration_of_every_kind_of_receiver(file: Pa
 
 
 @pytest.mark.parametrize(
-    ("labels", "told"),
+    ("labels", "reported"),
     [
         (["alertname=ServiceDown", "severity=critical"], "pager,chat,hook"),
         (["alertname=CacheDown", "severity=warning"], "chat,mail,hook"),
@@ -63,9 +63,9 @@ def test_alertmanager_takes_the_configuration_of_every_kind_of_receiver(file: Pa
     ],
 )
 def test_an_alert_goes_to_those_who_want_its_severity_and_the_watchdog_to_its_own(
-    file: Path, labels: list[str], told: str
+    file: Path, labels: list[str], reported: str
 ) -> None:
-    assert amtool("config", "routes", "test", f"--config.file={file}", *labels).strip() == told
+    assert amtool("config", "routes", "test", f"--config.file={file}", *labels).strip() == reported
 
 
 def test_without_receivers_alerts_go_nowhere(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from estate.core.console import ToolchainError
+from estate.core.console import EstateError
 from estate.tools.debian_programs import DebianPrograms, debian_programs
 
 
@@ -26,5 +26,5 @@ def test_postgres_runs_for_root_too(programs: DebianPrograms, tmp_path: Path) ->
 
 
 def test_a_program_of_the_machine_is_not_taken_in_place(programs: DebianPrograms) -> None:
-    with pytest.raises(ToolchainError, match="has the program sh"):
+    with pytest.raises(EstateError, match="has the program sh"):
         programs.command("sh")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from estate.core.console import ToolchainError
+from estate.core.console import EstateError
 from estate.core.paths import PROJECT
 from estate.pulumi.policies import as_deployed, policies
 from estate.pulumi.render import rendering
@@ -51,7 +51,7 @@ def test_a_preview_and_an_update_are_held_to_them(prod: Rendered) -> None:
 
 def test_a_preview_of_what_breaks_them_fails(tmp_path: Path) -> None:
     exposed = {"ingress": {"host": "api.example.com", "trusted": ["10.0.0.1/32"], "consoles": True}}
-    with rendering("prod", tmp_path, **exposed) as on, pytest.raises(ToolchainError) as refused:
+    with rendering("prod", tmp_path, **exposed) as on, pytest.raises(EstateError) as refused:
         on.run("preview", *policies("prod"))
     assert "[mandatory]  private-backends  (kubernetes:networking.k8s.io/v1:Ingress: consul)" in str(refused.value)
     assert "[mandatory]  images-by-digest" in str(refused.value)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from estate.core.console import ToolchainError
+from estate.core.console import EstateError
 from estate.core.paths import PROJECT
 from tests import bare
 from tests.running import eventually
@@ -42,7 +42,7 @@ def test_what_leads_to_the_registries_is_replaced_each_time(tmp_path: Path, monk
 
 def test_without_root_it_says_what_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    with pytest.raises(ToolchainError, match="make test-bare needs root"):
+    with pytest.raises(EstateError, match="make test-bare needs root"):
         bare.main()
 
 

@@ -27,7 +27,7 @@ def test_the_page_has_every_metric_of_our_services() -> None:
     page = (PROJECT / "docs" / "metrics.md").read_text()
     own = [file.read_text() for file in (PROJECT / "apps").glob("*/README.md")]
     ours = "\n".join([page[page.index(OURS[0]) : page.index(OURS[1])], *own])
-    told = {(name, tuple(re.findall(r"\w+", labels))) for name, labels in ROW.findall(ours)}
+    reported = {(name, tuple(re.findall(r"\w+", labels))) for name, labels in ROW.findall(ours)}
     code = {metric for file in (PROJECT / "apps").glob("*/src/**/*.py") for metric in defined(file)}
     assert len(code) > 20
-    assert told == code
+    assert reported == code

@@ -29,7 +29,7 @@ from tests.broken import (
     small_disk,
     with_other_rules,
 )
-from tests.running import Kubectl, alerts, all_told, connect, eventually
+from tests.running import Kubectl, alerts, all_reported, connect, eventually
 from tests.sink import Sink
 
 WITHIN_S = 120
@@ -44,13 +44,13 @@ pytestmark = pytest.mark.timeout(900)  # it brings a stack up, and removes it
 
 def ringing(sink: Sink) -> set[str]:
     """Return the names of the alerts that fire, except the dead man's switch, which always does."""
-    return {name for name in {one.alertname for one in sink.told} - {"Watchdog"} if sink.ringing(name)}
+    return {name for name in {one.alertname for one in sink.notifications} - {"Watchdog"} if sink.ringing(name)}
 
 
 def test_the_dead_mans_switch_is_heard_by_its_own_receiver_alone(kubectl: Kubectl, sink: Sink) -> None:
     del kubectl
     eventually(lambda: bool(sink.of("Watchdog")), "the Watchdog is heard", WITHIN_S)
-    assert {told.receiver for told in sink.of("Watchdog")} == {"dead-man"}
+    assert {reported.receiver for reported in sink.of("Watchdog")} == {"dead-man"}
 
 
 def test_nothing_rings_while_all_is_well(kubectl: Kubectl, sink: Sink, client: httpx.Client) -> None:
@@ -59,7 +59,7 @@ def test_nothing_rings_while_all_is_well(kubectl: Kubectl, sink: Sink, client: h
         return alerts(kubectl) == {"Watchdog"} and not ringing(sink)
 
     eventually(settled, "what rang while the stack came up is over", 3 * WITHIN_S)
-    sink.told.clear()
+    sink.notifications.clear()
     end = time.monotonic() + QUIET_S
     while time.monotonic() < end:
         assert client.get(LIST).status_code == 200
@@ -107,14 +107,14 @@ def test_a_service_that_is_gone_is_told_of_within_two_minutes_and_so_is_its_retu
     kubectl("scale", "deployment", "user-service", "--replicas=0")
     failing = ("RequestsFail", "RequestsShed")
 
-    def told() -> bool:
+    def reported() -> bool:
         of_gateway = all(sink.of(name, service="api-gateway") for name in failing)
         return of_gateway and bool(sink.of("ServiceDown", service="user-service"))
 
     with traffic(client):
-        eventually(told, f"ServiceDown and {failing} are told", WITHIN_S)
+        eventually(reported, f"ServiceDown and {failing} are reported", WITHIN_S)
         budgets = {"ErrorBudgetBurnsFast", "ErrorBudgetBurnsSlowly"}  # RequestsFail reports this too
-        all_told(lambda: alerts(kubectl, "--inhibited"), budgets, WITHIN_S)  # for Alertmanager, which inhibits them
+        all_reported(lambda: alerts(kubectl, "--inhibited"), budgets, WITHIN_S)  # for Alertmanager, which inhibits them
     (first, *_) = sink.of("ServiceDown", service="user-service")
     assert first.at - begun < WITHIN_S
     assert (first.receiver, first.labels["severity"]) == ("sink", "critical")
@@ -124,10 +124,10 @@ def test_a_service_that_is_gone_is_told_of_within_two_minutes_and_so_is_its_retu
     assert not sink.of("ServiceDown", service="api-gateway")
     kubectl("scale", "deployment", "user-service", "--replicas=1")
     eventually(
-        lambda: bool(sink.of("ServiceDown", "resolved", service="user-service")), "its end is told", 2 * WITHIN_S
+        lambda: bool(sink.of("ServiceDown", "resolved", service="user-service")), "its end is reported", 2 * WITHIN_S
     )
-    eventually(lambda: not sink.ringing("RequestsFail"), "its end is told", 2 * WITHIN_S)
-    eventually(lambda: bool(sink.ringing("ErrorBudgetBurnsFast")), "what it has cost is told", WITHIN_S)
+    eventually(lambda: not sink.ringing("RequestsFail"), "its end is reported", 2 * WITHIN_S)
+    eventually(lambda: bool(sink.ringing("ErrorBudgetBurnsFast")), "what it has cost is reported", WITHIN_S)
 
 
 LONG_AGO = {"status": {"lastSuccessfulTime": "2020-01-01T00:00:00Z"}}
@@ -138,7 +138,7 @@ def test_a_locked_table_too_many_sessions_a_lost_registry_and_old_backups_are_to
     stack: Stack, kubectl: Kubectl, sink: Sink, client: httpx.Client, tmp_path: Path
 ) -> None:
     passing = {"DatabasePoolExhausted", "InstancesUnregistered", "PostgresConnectionsNearLimit"}
-    told = passing | {"LatencyBudgetBurnsFast", "BackupTooOld", "RestoreNotRehearsed"}
+    reported = passing | {"LatencyBudgetBurnsFast", "BackupTooOld", "RestoreNotRehearsed"}
     for cron_job in ("postgres-backup", "postgres-restore"):
         patch = f"--patch={json.dumps(LONG_AGO)}"
         kubectl("patch", "cronjob", cron_job, "--subresource=status", "--type=merge", patch)
@@ -153,14 +153,14 @@ def test_a_locked_table_too_many_sessions_a_lost_registry_and_old_backups_are_to
         traffic(client, pace_s=0),  # so that every scrape finds them waiting
     ):
         try:
-            all_told(lambda: ringing(sink), told, WITHIN_S)
-            all_told(lambda: alerts(kubectl, "--inhibited"), {"LatencyBudgetBurnsSlowly"}, WITHIN_S)
+            all_reported(lambda: ringing(sink), reported, WITHIN_S)
+            all_reported(lambda: alerts(kubectl, "--inhibited"), {"LatencyBudgetBurnsSlowly"}, WITHIN_S)
         finally:
             kubectl(*psql, f"--command={UNLOCK}")  # as the runbook says
             connected.terminate()
     assert "user-service" in sink.ringing("LatencyBudgetBurnsFast")
     kubectl("delete", "pod", "--selector=app.kubernetes.io/name=user-service", "--wait=false")
-    eventually(lambda: not ringing(sink) & passing, f"the end of {passing} is told", 2 * WITHIN_S)
+    eventually(lambda: not ringing(sink) & passing, f"the end of {passing} is reported", 2 * WITHIN_S)
 
 
 DOWN = {"deployment/redis": "CacheDown", "statefulset/postgres": "PostgresDown", "statefulset/consul": "ConsulDown"}
@@ -179,11 +179,11 @@ def test_everything_that_breaks_is_told_of_within_two_minutes_and_that_it_is_men
     kubectl: Kubectl, sink: Sink, tmp_path: Path
 ) -> None:
     with applied(kubectl, at_once(kubectl), tmp_path / "at_once.json"), down(kubectl, DOWN):
-        all_told(lambda: ringing(sink), TOLD, WITHIN_S)
+        all_reported(lambda: ringing(sink), TOLD, WITHIN_S)
         # As the runbook says; the kubelet keeps the last log lines of the latest container alone.
         said = ("logs", "ending", "--previous", "--tail=50")
         eventually(lambda: LAST_WORDS in kubectl(*said), "why a pod ends is in its log", 60)
-    eventually(lambda: not ringing(sink) & {*DOWN.values()}, "the end of what was down is told", 2 * WITHIN_S)
+    eventually(lambda: not ringing(sink) & {*DOWN.values()}, "the end of what was down is reported", 2 * WITHIN_S)
 
 
 LONG = {
@@ -199,21 +199,21 @@ LONG = {
 
 @pytest.mark.usefixtures("for_long")
 def test_what_has_lasted_for_minutes_has_been_told_of(sink: Sink) -> None:
-    def told() -> set[str]:
+    def reported() -> set[str]:
         return {alert for alert, service in LONG.items() if service in sink.ringing(alert)}
 
-    all_told(told, {*LONG}, 3 * WITHIN_S)
+    all_reported(reported, {*LONG}, 3 * WITHIN_S)
 
 
 def test_a_blind_watch_and_the_end_of_certificates_are_told_of_within_two_minutes(
     kubectl: Kubectl, sink: Sink, tmp_path: Path
 ) -> None:
     kubectl("scale", "deployment/kube-state-metrics", "--replicas=0")  # without it, pods have no metrics
-    eventually(lambda: bool(sink.ringing("MetricsMissing")), "MetricsMissing is told", WITHIN_S)
+    eventually(lambda: bool(sink.ringing("MetricsMissing")), "MetricsMissing is reported", WITHIN_S)
     kubectl("scale", "deployment/kube-state-metrics", "--replicas=1")
-    eventually(lambda: not sink.ringing("MetricsMissing"), "its end is told", 2 * WITHIN_S)
+    eventually(lambda: not sink.ringing("MetricsMissing"), "its end is reported", 2 * WITHIN_S)
     by_rules = {"RulesFail", "CertificateExpires"}
     configuration, patch = with_other_rules(kubectl)
     with applied(kubectl, [configuration], tmp_path / "other_rules.json"):
         kubectl("patch", "statefulset", "prometheus", f"--patch={patch}")
-        all_told(lambda: ringing(sink), by_rules, WITHIN_S)
+        all_reported(lambda: ringing(sink), by_rules, WITHIN_S)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from estate.cluster.images import buildx, digest_in_registry, environment, in_registry
 from estate.cluster.layout import CONTAINERD_SOCKET, REGISTRY
-from estate.core.console import ToolchainError, run_logged, step
+from estate.core.console import EstateError, run_logged, step
 from estate.core.paths import CACHE
 from estate.core.removal import remove
 from estate.tools.build import BUILDS, Toolbox, load
@@ -36,7 +36,7 @@ def publish_missing(box: Toolbox, references: Iterable[str]) -> None:
     """Build and push a stand-in for each reference that cannot be pulled and has none yet.
 
     Raises:
-        ToolchainError: a reference cannot be pulled, and there is no stand-in for it.
+        EstateError: a reference cannot be pulled, and there is no stand-in for it.
     """
     folders = known()
     wanted = [ref for ref in sorted(set(references)) if not is_published(ref, folders)]
@@ -45,7 +45,7 @@ def publish_missing(box: Toolbox, references: Iterable[str]) -> None:
     pulled = dict(zip(wanted, answers, strict=True))
     missing = [ref for ref in wanted if not pulled[ref]]
     if impossible := [ref for ref in missing if ref not in folders]:
-        raise ToolchainError(
+        raise EstateError(
             f"{', '.join(impossible)} cannot be pulled from here, and there is no stand-in: give this machine access, "
             f"or name one of {', '.join(sorted(folders))}"
         )

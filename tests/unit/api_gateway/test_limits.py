@@ -78,7 +78,7 @@ def taken(replica: RateLimits, times: int, client: str = "ada", limit: RateLimit
     return let_through
 
 
-def told(replica: RateLimits, limit: RateLimit = FIVE) -> dict[str, str]:
+def reported(replica: RateLimits, limit: RateLimit = FIVE) -> dict[str, str]:
     """Return the rate-limit headers of one more request."""
     try:
         return {name.decode(): value.decode() for name, value in replica.take("/users", limit, "ada")}
@@ -322,7 +322,7 @@ async def test_who_waits_as_long_as_told_is_let_through_and_no_sooner(
     clock.now = START + at_s
     taken(replicas[0], requests, limit=limit)
     for _ in range(3):
-        wait_s = int(told(replicas[0], limit)["retry-after"])
+        wait_s = int(reported(replicas[0], limit)["retry-after"])
         clock.now += wait_s - 1.001
         assert taken(replicas[0], 1, limit=limit) == 0
         clock.now += 1.002
@@ -331,9 +331,9 @@ async def test_who_waits_as_long_as_told_is_let_through_and_no_sooner(
 
 async def test_headers_say_where_the_client_stands(replicas: tuple[Replica, Replica], clock: Clock) -> None:
     clock.now = START + 20.5
-    assert told(replicas[0]) == {"ratelimit": '"/users";r=4;t=40', "ratelimit-policy": '"/users";q=5;w=60'}
+    assert reported(replicas[0]) == {"ratelimit": '"/users";r=4;t=40', "ratelimit-policy": '"/users";q=5;w=60'}
     taken(replicas[0], 4)
-    refused = told(replicas[0])
+    refused = reported(replicas[0])
     assert refused["ratelimit-policy"] == '"/users";q=5;w=60'
     assert refused["ratelimit"] == f'"/users";r=0;t={refused["retry-after"]}'
     assert re.fullmatch(r"[1-9]\d*", refused["retry-after"])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from estate.core.console import ToolchainError
+from estate.core.console import EstateError
 from estate.pulumi.events import SECRET
 from estate.reconcile import additions
 from estate.reconcile.additions import added_to, off, readable, removal
@@ -381,13 +381,13 @@ def test_one_that_cannot_be_taken_out_keeps_none_of_the_others_and_is_named(monk
     def ask(_stack: object, *words: str) -> str:
         done.append(words[:3])
         if words[2] == "refused":
-            raise ToolchainError("the cluster refuses: it is so")
+            raise EstateError("the cluster refuses: it is so")
         return json.dumps({"metadata": {"managedFields": [], "resourceVersion": "1"}})
 
     monkeypatch.setattr(additions, "ask", ask)
     monkeypatch.setattr(additions, "objects_of", lambda _stack: found)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
     monkeypatch.setattr(additions, "refuse_locked", lambda _stack: None)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
-    with pytest.raises(ToolchainError, match="ConfigMap `refused`: the cluster refuses: it is so"):
+    with pytest.raises(EstateError, match="ConfigMap `refused`: the cluster refuses: it is so"):
         additions.take_out_additions(cast("Stack", None), found)
     kind = "configmap.v1."
     assert done == [("delete", kind, "immutable"), ("patch", kind, "refused"), *[("patch", kind, "last")] * 2]

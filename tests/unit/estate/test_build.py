@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from estate.core.console import ToolchainError
+from estate.core.console import EstateError
 from estate.tools import build
 
 
@@ -21,7 +21,7 @@ def test_another_pin_is_another_folder() -> None:
 def test_a_disk_too_small_is_named_with_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(build, "CACHE", tmp_path)
     monkeypatch.setattr(build, "NEEDED_BYTES", 2**60)
-    with pytest.raises(ToolchainError, match="set XDG_CACHE_HOME to a larger disk"):
+    with pytest.raises(EstateError, match="set XDG_CACHE_HOME to a larger disk"):
         build.check_requirements(build.load()[0])
 
 

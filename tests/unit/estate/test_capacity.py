@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from estate.core.console import ToolchainError
+from estate.core.console import EstateError
 from estate.ops import capacity
 from estate.ops.capacity import ASKED, fits, pods, refuse_too_large, requests, room, total
 from estate.stack.model import Stack
@@ -67,17 +67,17 @@ def test_a_pod_that_no_node_can_take_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cpu: str, memory: str, *, embedded: bool
 ) -> None:
     stack = stack_on(monkeypatch, embedded=embedded, nodes=3)
-    told = [deployment(1, container("1", "1Gi")), deployment(1, container(cpu, memory))]
+    reported = [deployment(1, container("1", "1Gi")), deployment(1, container(cpu, memory))]
     if embedded:
-        with pytest.raises(ToolchainError, match=r"no node (?s:.*)Deployment app asks for (?s:.*)Nothing was changed"):
-            refuse_too_large(stack, told)
+        with pytest.raises(EstateError, match=r"no node (?s:.*)Deployment app asks for (?s:.*)Nothing was changed"):
+            refuse_too_large(stack, reported)
     else:
-        refuse_too_large(stack, told)
+        refuse_too_large(stack, reported)
         assert "They wait until an autoscaler brings a larger node" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("told", "taken", "refused"),
+    ("reported", "taken", "refused"),
     [
         ([deployment(4, container("1", "1Gi"))], "0", False),
         ([deployment(5, container("1", "1Gi"))], "0", True),
@@ -94,14 +94,14 @@ def test_a_pod_that_no_node_can_take_is_named(
     ],
 )
 def test_the_embedded_cluster_has_room_for_all_or_refuses(
-    monkeypatch: pytest.MonkeyPatch, told: list[dict[str, Any]], taken: str, *, refused: bool
+    monkeypatch: pytest.MonkeyPatch, reported: list[dict[str, Any]], taken: str, *, refused: bool
 ) -> None:
     stack = stack_on(monkeypatch, embedded=True, taken=taken)
     if refused:
-        with pytest.raises(ToolchainError, match="nothing was changed"):
-            refuse_too_large(stack, told)
+        with pytest.raises(EstateError, match="nothing was changed"):
+            refuse_too_large(stack, reported)
     else:
-        refuse_too_large(stack, told)
+        refuse_too_large(stack, reported)
 
 
 def test_an_autoscaler_is_left_to_make_room_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:

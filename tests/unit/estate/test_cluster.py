@@ -8,7 +8,7 @@ import yaml
 from estate.cluster import addons, components, network, pki, preflight, supervision
 from estate.cluster.layout import CONTEXT, MIRRORED
 from estate.cluster.standins import embedded, known
-from estate.core.console import ToolchainError
+from estate.core.console import EstateError
 from estate.tools.build import Toolbox
 from infra.settings import Route
 
@@ -101,7 +101,7 @@ def test_a_component_of_another_command_is_seen_as_redefined(monkeypatch: pytest
 
 def test_without_root_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight.os, "geteuid", lambda: 1000)
-    with pytest.raises(ToolchainError, match=r"run make as root, or .*TOOLS=system"):
+    with pytest.raises(EstateError, match=r"run make as root, or .*TOOLS=system"):
         preflight.check_rights()
 
 

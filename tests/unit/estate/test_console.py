@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from estate.core.console import ToolchainError, confirm
+from estate.core.console import EstateError, confirm
 from estate.core.paths import write_whole
 
 
@@ -28,14 +28,14 @@ def test_a_risk_is_taken_when_the_stack_is_named_on_a_terminal(monkeypatch: pyte
     monkeypatch.setattr(sys, "stdin", Terminal("local"))
     confirm("What it was.", "local", "make restore FORCE=1")
     monkeypatch.setattr(sys, "stdin", Terminal("y"))
-    with pytest.raises(ToolchainError, match="nothing was changed"):
+    with pytest.raises(EstateError, match="nothing was changed"):
         confirm("What it was.", "local", "make restore FORCE=1")
 
 
 def test_a_risk_is_taken_unasked_by_force_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", Terminal())
     monkeypatch.setenv("FORCE", "")
-    with pytest.raises(ToolchainError, match="make restore FORCE=1"):
+    with pytest.raises(EstateError, match="make restore FORCE=1"):
         confirm("What it was.", "local", "make restore FORCE=1")
     monkeypatch.setenv("FORCE", "1")
     confirm("What it was.", "local", "make restore FORCE=1")

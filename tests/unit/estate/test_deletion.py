@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from estate.core.console import ToolchainError
+from estate.core.console import EstateError
 from estate.reconcile.additions import leaving
 from estate.reconcile.deletion import PATIENCE_S, Deletions, deleted_by, held_by
 from estate.stack import objects
@@ -39,9 +39,9 @@ class Cluster:
 
     def ask(self, _stack: Stack, *words: str) -> str:
         if not self.answers:
-            raise ToolchainError("it does not answer")
+            raise EstateError("it does not answer")
         if "cnpg" in words[1]:
-            raise ToolchainError(NO_KIND)
+            raise EstateError(NO_KIND)
         namespaced = any(word.startswith("--namespace") for word in words)
         return json.dumps({"items": [one for one in self.items if ("namespace" in one["metadata"]) == namespaced]})
 
@@ -111,9 +111,9 @@ def test_an_update_waits_for_what_it_deletes_and_for_nothing_else() -> None:
         old = None if op == "create" else {"type": kind, "id": f"estate-local/{name}"}
         return {"resourcePreEvent": {"metadata": {"op": op, "type": kind, "urn": name, "old": old}}}
 
-    told: list[dict[str, Any]] = [
+    reported: list[dict[str, Any]] = [
         *(step(op, op) for op in ("create", "same", "update", "refresh", "delete", "replace", "delete-replaced")),
         step("delete", "image", "docker-build:index:Image"),
         {"summaryEvent": {}},
     ]
-    assert [one.id.rpartition("/")[2] for one in deleted_by(told)] == ["delete", "replace", "delete-replaced"]
+    assert [one.id.rpartition("/")[2] for one in deleted_by(reported)] == ["delete", "replace", "delete-replaced"]

@@ -7,7 +7,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from estate.core.console import ToolchainError
+from estate.core.console import EstateError
 from estate.ops import update
 
 
@@ -17,7 +17,7 @@ class Kept:
     name = "prod"
 
     def __init__(self, *, protect: bool) -> None:
-        self.told: list[str] = []
+        self.reported: list[str] = []
         claim = {"urn": "urn:pulumi:prod::estate::kubernetes:core/v1:PersistentVolumeClaim::backups"}
         of = {"type": "kubernetes:core/v1:PersistentVolumeClaim", "protect": protect}
         self.state = {
@@ -33,7 +33,7 @@ class Kept:
         return CompletedProcess([], 0, json.dumps(self.state), "")
 
     def pulumi_shown(self, *words: str, hopeless: object = None) -> None:  # noqa: ARG002 - as Stack's
-        self.told.append(" ".join(words[:2]))
+        self.reported.append(" ".join(words[:2]))
 
 
 @pytest.fixture
@@ -55,23 +55,23 @@ def stack(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ke
 
 @pytest.mark.parametrize("stack", [True], indirect=True)
 def test_what_is_protected_stays_and_so_does_everything_else(stack: Kept) -> None:
-    with pytest.raises(ToolchainError) as refused:
+    with pytest.raises(EstateError) as refused:
         update.down("prod")
     assert str(refused.value) == (
         "stack prod is protected, and was left as it is (PersistentVolumeClaim backups): "
         "make down STACK=prod FORCE=1 removes it with all its data"
     )
-    assert stack.told == []
+    assert stack.reported == []
 
 
 @pytest.mark.parametrize("stack", [True], indirect=True)
 def test_who_means_it_says_so(stack: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE", "1")
     update.down("prod")
-    assert stack.told == ["state unprotect", "destroy --yes"]
+    assert stack.reported == ["state unprotect", "destroy --yes"]
 
 
 @pytest.mark.parametrize("stack", [False], indirect=True)
 def test_a_stack_without_protection_needs_no_more_words(stack: Kept) -> None:
     update.down("prod")
-    assert stack.told == ["destroy --yes"]
+    assert stack.reported == ["destroy --yes"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from estate.core.console import DEVIATION, ToolchainError
+from estate.core.console import DEVIATION, EstateError
 from estate.delivery import drift
 from estate.delivery.drift import drift_of, markdown
 from estate.stack.objects import Objects
@@ -25,7 +25,7 @@ def refreshed(op: str, kind: str, old: str, new: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("event", "told"),
+    ("event", "reported"),
     [
         (refreshed("update", "ConfigMap", "b", "c"), ["ConfigMap `thing`: `data.a b → c`"]),
         (refreshed("delete", "ConfigMap", "b", ""), ["ConfigMap `thing` is gone"]),
@@ -34,8 +34,8 @@ def refreshed(op: str, kind: str, old: str, new: str) -> dict[str, Any]:
         ({"summaryEvent": {}}, []),
     ],
 )
-def test_what_changed_or_is_gone_is_named_and_no_secret_is(event: dict[str, Any], told: list[str]) -> None:
-    assert drift_of([event]) == told
+def test_what_changed_or_is_gone_is_named_and_no_secret_is(event: dict[str, Any], reported: list[str]) -> None:
+    assert drift_of([event]) == reported
 
 
 def test_a_working_tree_that_has_changed_is_no_drift() -> None:
@@ -58,7 +58,7 @@ def test_the_issue_says_of_which_stack_and_what_to_do() -> None:
         (0, [refreshed("delete", "ConfigMap", "b", "")], [], [], DEVIATES, True),
         (0, [], ["Role `thing`: `rules[1]` was added"], [], DEVIATES, True),
         (0, [], [], ["Role `another` is none of the program's"], DEVIATES, True),
-        (1, [refreshed("delete", "ConfigMap", "b", "")], [], [], pytest.raises(ToolchainError), False),
+        (1, [refreshed("delete", "ConfigMap", "b", "")], [], [], pytest.raises(EstateError), False),
     ],
     ids=["nothing drifted", "something drifted", "something was added", "a role by hand", "it cannot be determined"],
 )

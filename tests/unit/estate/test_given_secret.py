@@ -4,7 +4,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from estate.core.console import ToolchainError
+from estate.core.console import EstateError
 from estate.ops import update
 from infra import settings as module
 from infra.generated_secrets import Step
@@ -53,9 +53,7 @@ def test_a_secret_in_use_is_replaced_at_once(stored: dict[str, str], monkeypatch
 
 def test_a_key_that_pods_could_not_go_over_from_stays(stored: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("another\n"))
-    with pytest.raises(
-        ToolchainError, match="tokenKey of stack local is in use, and was not replaced: make rotate-keys"
-    ):
+    with pytest.raises(EstateError, match="tokenKey of stack local is in use, and was not replaced: make rotate-keys"):
         update.give_secret("local", "tokenKey")
     assert stored == {}
 
@@ -80,7 +78,7 @@ def test_a_secret_that_is_unknown_or_empty_is_refused(
     stored: dict[str, str], monkeypatch: pytest.MonkeyPatch, key: str, given: str, said: str
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO(given))
-    with pytest.raises(ToolchainError, match=said):
+    with pytest.raises(EstateError, match=said):
         update.give_secret("local", key)
     assert stored == {}
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from estate.core.console import ToolchainError
+from estate.core.console import EstateError
 from estate.ops import update
 
 CLAIM, SERVER = (
@@ -74,7 +74,7 @@ HARMLESS: list[Preview] = [
 @pytest.mark.parametrize("stack", LOSING, indirect=True, ids=["deleted", "replaced"])
 def test_nothing_is_let_go_unasked(stack: Kept) -> None:
     with pytest.raises(
-        ToolchainError, match=r"in stack prod: \w+ [bs]\. Say that this is meant: make up STACK=prod FORCE=1"
+        EstateError, match=r"in stack prod: \w+ [bs]\. Say that this is meant: make up STACK=prod FORCE=1"
     ):
         update.look_ahead(stack)  # pyright: ignore[reportArgumentType]
     assert stack.said == []

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from estate.core.console import ToolchainError
+from estate.core.console import EstateError
 from estate.scaffold.licences import listed
 
 
@@ -21,5 +21,5 @@ def test_the_packages_in_a_folder_are_listed_whatever_its_path(tmp_path: Path, f
 
 
 def test_no_packages_are_an_error_and_no_empty_table(tmp_path: Path) -> None:
-    with pytest.raises(ToolchainError, match="there are no packages in"):
+    with pytest.raises(EstateError, match="there are no packages in"):
         listed(tmp_path)

@@ -4,7 +4,7 @@ from typing import Any, cast
 
 import pytest
 
-from estate.core.console import ToolchainError
+from estate.core.console import EstateError
 from estate.report.logs import Line, check_app, find, of_request
 from estate.stack.model import Stack
 from infra.services import NAMES
@@ -83,13 +83,13 @@ class Printing:
 
 def test_a_request_that_nobody_speaks_of_is_an_error_with_what_to_do(tmp_path: Path) -> None:
     stack = cast("Stack", Printing(tmp_path, "echo No resources found >&2"))
-    with pytest.raises(ToolchainError, match=r"no line of request a in the last hour of api-gateway, .* in stack local: .*X-Request-ID"):  # fmt: skip
+    with pytest.raises(EstateError, match=r"no line of request a in the last hour of api-gateway, .* in stack local: .*X-Request-ID"):  # fmt: skip
         find(stack, "a")
 
 
 def test_a_cluster_that_does_not_answer_is_said_to_be_away(tmp_path: Path) -> None:
     stack = cast("Stack", Printing(tmp_path, "echo refused >&2; exit 1"))
-    with pytest.raises(ToolchainError, match=r"the cluster does not answer .*: refused"):
+    with pytest.raises(EstateError, match=r"the cluster does not answer .*: refused"):
         find(stack, "a")
 
 
@@ -107,13 +107,13 @@ class Holding(Printing):
 def test_an_app_that_is_not_there_is_an_error_with_the_nearest(tmp_path: Path) -> None:
     stack = cast("Stack", Holding(tmp_path, f"echo '{json.dumps(PODS)}'"))
     check_app(stack, "user-service")
-    with pytest.raises(ToolchainError, match="no app userservice in stack local: did you mean user-service"):
+    with pytest.raises(EstateError, match="no app userservice in stack local: did you mean user-service"):
         check_app(stack, "userservice")
-    with pytest.raises(ToolchainError, match="no app zzz in stack local: known are redis, user-service"):
+    with pytest.raises(EstateError, match="no app zzz in stack local: known are redis, user-service"):
         check_app(stack, "zzz")
 
 
 def test_a_stack_without_pods_has_no_logs_to_follow(tmp_path: Path) -> None:
     stack = cast("Stack", Holding(tmp_path, """echo '{"items": []}'"""))
-    with pytest.raises(ToolchainError, match="nothing runs in stack local: `make up STACK=local`"):
+    with pytest.raises(EstateError, match="nothing runs in stack local: `make up STACK=local`"):
         check_app(stack, "user-service")

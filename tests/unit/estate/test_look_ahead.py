@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from estate.core.console import ToolchainError
+from estate.core.console import EstateError
 from estate.ops import update
 from estate.ops.starting import Starts
 from estate.pulumi.events import CLAIM, STACK, due, only_replaced
@@ -77,7 +77,7 @@ def test_whatever_differs_makes_an_update_due(change: Event) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "passed_over"),
+    ("reported", "passed_over"),
     [
         ([step("replace"), error(SERVER), FAILED], True),
         ([step("replace"), error(SERVER), error("another"), FAILED], False),
@@ -87,8 +87,8 @@ def test_whatever_differs_makes_an_update_due(change: Event) -> None:
         ([step("replace"), FAILED], False),  # the failed resource is unknown
     ],
 )
-def test_only_what_an_update_deletes_first_may_fail_in_a_preview(told: list[Event], *, passed_over: bool) -> None:
-    assert only_replaced(told) is passed_over
+def test_only_what_an_update_deletes_first_may_fail_in_a_preview(reported: list[Event], *, passed_over: bool) -> None:
+    assert only_replaced(reported) is passed_over
 
 
 class Updated:
@@ -113,12 +113,12 @@ def images(_stack: object) -> dict[str, Any]:
     return {"images": {}}
 
 
-def stack_of(monkeypatch: pytest.MonkeyPatch, told: list[Event], code: int) -> Updated:
+def stack_of(monkeypatch: pytest.MonkeyPatch, reported: list[Event], code: int) -> Updated:
     """Return a stack with the given preview."""
 
     def events_of(_stack: Updated, *words: str) -> tuple[CompletedProcess[str], list[Event]]:
         assert words[:2] == ("preview", "--policy-pack")
-        return CompletedProcess([], code, PRINTED, ""), told
+        return CompletedProcess([], code, PRINTED, ""), reported
 
     for name in APART:
         monkeypatch.setattr(f"estate.{name}", nothing)
@@ -129,7 +129,7 @@ def stack_of(monkeypatch: pytest.MonkeyPatch, told: list[Event], code: int) -> U
 
 
 @pytest.mark.parametrize(
-    ("told", "code", "done"),
+    ("reported", "code", "done"),
     [
         (SAME, 0, []),
         ([*SAME, step("update")], 0, ["up"]),
@@ -138,17 +138,17 @@ def stack_of(monkeypatch: pytest.MonkeyPatch, told: list[Event], code: int) -> U
     ids=["nothing", "an update", "a replacement"],
 )
 def test_an_update_is_run_where_one_is_due(
-    monkeypatch: pytest.MonkeyPatch, told: list[Event], code: int, done: list[str]
+    monkeypatch: pytest.MonkeyPatch, reported: list[Event], code: int, done: list[str]
 ) -> None:
-    stack = stack_of(monkeypatch, told, code)
+    stack = stack_of(monkeypatch, reported, code)
     update.update(stack)  # pyright: ignore[reportArgumentType]
     assert stack.done == done
 
 
-@pytest.mark.parametrize("told", [[step("update"), error(SERVER), FAILED], []], ids=["refused", "crashed"])
-def test_none_is_run_that_would_fail(monkeypatch: pytest.MonkeyPatch, told: list[Event]) -> None:
-    stack = stack_of(monkeypatch, told, 1)
-    with pytest.raises(ToolchainError) as refused:
+@pytest.mark.parametrize("reported", [[step("update"), error(SERVER), FAILED], []], ids=["refused", "crashed"])
+def test_none_is_run_that_would_fail(monkeypatch: pytest.MonkeyPatch, reported: list[Event]) -> None:
+    stack = stack_of(monkeypatch, reported, 1)
+    with pytest.raises(EstateError) as refused:
         update.update(stack)  # pyright: ignore[reportArgumentType]
     assert stack.done == []
     assert str(refused.value) == (

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from estate.core.console import ToolchainError
+from estate.core.console import EstateError
 from estate.core.paths import PROJECT
 from estate.scaffold import new_service
 from estate.scaffold.new_service import Wanted, create, declared, problem
@@ -208,12 +208,12 @@ def test_nothing_is_left_when_uv_cannot_add_it(tmp_path: Path, monkeypatch: pyte
     before = {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
     monkeypatch.setattr(new_service, "PROJECT", project)
     monkeypatch.setenv("UV", "false")
-    with pytest.raises(ToolchainError, match="uv could not add orders to the project, nothing was changed"):
+    with pytest.raises(EstateError, match="uv could not add orders to the project, nothing was changed"):
         create(replace(WHOLE, name="orders"))
     caches = {path for path in project.rglob("*") if ".ruff_cache" in path.parts}
     assert {p: p.read_bytes() for p in project.rglob("*") if p.is_file() and p not in caches} == before
 
 
 def test_declarations_that_are_written_otherwise_are_left_to_a_person() -> None:
-    with pytest.raises(ToolchainError, match="declare orders in it by hand"):
+    with pytest.raises(EstateError, match="declare orders in it by hand"):
         declared("SERVICES = ()\n", Wanted("orders"))

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from estate.core.console import ToolchainError
+from estate.core.console import EstateError
 from estate.ops import postgres_version
 from estate.ops.postgres_version import refuse_other_major
 from estate.stack.model import Stack
@@ -24,7 +24,7 @@ def data(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str
 
     def ask(_stack: Stack, *_words: str) -> str:
         if request.param is None:
-            raise ToolchainError("pods not found")
+            raise EstateError("pods not found")
         return f"{request.param}\n"
 
     monkeypatch.setattr(postgres_version, "ask", ask)
@@ -37,7 +37,7 @@ def data(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str
     "image", ["postgres:16", "r.io:5000/library/postgres:17.2-bookworm", f"x/postgres:14@{DIGEST}", "x/y:150"]
 )
 def test_another_major_version_is_refused(image: str) -> None:
-    with pytest.raises(ToolchainError, match=r"is of Postgres 15, which .* cannot read, and nothing was changed"):
+    with pytest.raises(EstateError, match=r"is of Postgres 15, which .* cannot read, and nothing was changed"):
         refuse_other_major(stack_with(image))
 
 

@@ -69,28 +69,30 @@ def test_nothing_to_do_is_said() -> None:
 @pytest.mark.parametrize("op", ["create", "update", "replace", "delete"])
 def test_values_of_a_secret_are_never_told(op: str) -> None:
     planted = event(op, "Secret", {"data": {"a": PLANTED}}, {"data": {"a": f"another-{PLANTED}"}})
-    told = markdown("local", preview_of([planted]))
-    assert f"**{op}** Secret `thing`" in told
-    assert PLANTED not in told
+    reported = markdown("local", preview_of([planted]))
+    assert f"**{op}** Secret `thing`" in reported
+    assert PLANTED not in reported
 
 
 def test_a_value_that_is_marked_as_secret_elsewhere_is_masked() -> None:
     masked = {SECRET: "1b47061264138c4ac30d75fd1eb44270", "ciphertext": PLANTED}
-    told = markdown("local", preview_of([event("update", "ConfigMap", {"data": {"a": "b"}}, {"data": {"a": masked}})]))
-    assert "`data.a b → [secret]`" in told
-    assert PLANTED not in told
+    reported = markdown(
+        "local", preview_of([event("update", "ConfigMap", {"data": {"a": "b"}}, {"data": {"a": masked}})])
+    )
+    assert "`data.a b → [secret]`" in reported
+    assert PLANTED not in reported
 
 
 def test_a_failure_is_told_by_its_last_line() -> None:
     said = {"severity": "error", "message": "Traceback (most recent call last):\n  File …\nSettingsError: wrong\n\n"}
-    told = markdown("local", preview_of([{"diagnosticEvent": said}]))
-    assert "**The preview failed**\n\n- `SettingsError: wrong`" in told
+    reported = markdown("local", preview_of([{"diagnosticEvent": said}]))
+    assert "**The preview failed**\n\n- `SettingsError: wrong`" in reported
 
 
 def test_a_comment_is_never_longer_than_one_may_be() -> None:
-    told = markdown("local", preview_of([event("delete", "StatefulSet")] * 10_000))
-    assert len(told) < 65_536
-    assert told.endswith("Cut here: the rest is in what the job printed.\n")
+    reported = markdown("local", preview_of([event("delete", "StatefulSet")] * 10_000))
+    assert len(reported) < 65_536
+    assert reported.endswith("Cut here: the rest is in what the job printed.\n")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 import pytest
 import yaml
 
-from estate.core.console import ToolchainError
+from estate.core.console import EstateError
 from estate.delivery.promotion import must_be_committed, other_images, unwell, with_release
 from estate.report.status import Alert, Status, Workload
 from estate.stack.releases import Release
@@ -50,7 +50,7 @@ def test_a_service_that_runs_another_image_than_it_was_given_is_named() -> None:
 
 def test_what_no_commit_has_does_not_come_to_prod() -> None:
     must_be_committed("staging", Release({}, "c0ffee", "now"))
-    with pytest.raises(ToolchainError, match=r"stack staging runs what .* no commit has \(c0ffee-dirty\): commit them"):
+    with pytest.raises(EstateError, match=r"stack staging runs what .* no commit has \(c0ffee-dirty\): commit them"):
         must_be_committed("staging", Release({}, "c0ffee-dirty", "now"))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from estate.core.console import ToolchainError
+from estate.core.console import EstateError
 from estate.pulumi import recovery
 from estate.reconcile import additions
 from estate.reconcile.additions import take_out_additions
@@ -94,7 +94,7 @@ def test_another_cluster_than_the_stacks_is_refused(
     monkeypatch.setattr(recovery, "cluster_identity", identity)
     stack = Stack("dev", parse(MINIMUM, "here"), Target(tmp_path, "team", {}, embedded=embedded))
     expected = (
-        pytest.raises(ToolchainError, match="stack dev is in another cluster than team") if refused else nullcontext()
+        pytest.raises(EstateError, match="stack dev is in another cluster than team") if refused else nullcontext()
     )
     with expected:
         recovery.check_cluster(stack)
@@ -161,7 +161,5 @@ def test_nothing_is_deleted_while_an_update_runs(
         monkeypatch.setattr(module, "ask", unasked)
     monkeypatch.setattr(additions, "objects_of", lambda _: Objects([], {}))  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
     monkeypatch.setattr(additions, "additions", lambda _: ["one"])  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
-    with pytest.raises(
-        ToolchainError, match="cannot be changed now, and was not: error: the stack is currently locked"
-    ):
+    with pytest.raises(EstateError, match="cannot be changed now, and was not: error: the stack is currently locked"):
         change(Locked("local", parse(MINIMUM, "here"), Target(Path(), "estate", {}, embedded=False)))

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from estate.core.console import ToolchainError
+from estate.core.console import EstateError
 from estate.pulumi import render
 from infra import settings as declared
 from infra.services import Service
@@ -57,6 +57,6 @@ def test_a_stack_is_rendered_without_its_secrets_and_without_building(
 @pytest.mark.parametrize(("name", "said"), [("absent", "there is no stack"), ("../..", "is no name of a stack")])
 def test_nothing_is_removed_for_a_stack_that_there_is_not(tmp_path: Path, name: str, said: str) -> None:
     (tmp_path / "kept").touch()
-    with pytest.raises(ToolchainError, match=said):
+    with pytest.raises(EstateError, match=said):
         render.render(name, tmp_path)
     assert (tmp_path / "kept").exists()

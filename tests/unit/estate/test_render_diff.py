@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from estate.core.console import ToolchainError
+from estate.core.console import EstateError
 from estate.delivery import render_diff
 from estate.delivery.render_diff import difference, markdown, without_random_names, worktree
 
@@ -32,9 +32,9 @@ def test_random_names_are_no_difference(tmp_path: Path) -> None:
 
 
 def test_what_differs_is_told_with_its_manifest(tmp_path: Path) -> None:
-    told = difference(manifests(tmp_path / "before", "0123abcd", 3), manifests(tmp_path / "after", "9e8d7c6b", 5))
-    assert told.splitlines()[:2] == ["--- before/v1-pod-redis.yaml", "+++ after/v1-pod-redis.yaml"]
-    assert "-  replicas: 3\n+  replicas: 5" in told
+    reported = difference(manifests(tmp_path / "before", "0123abcd", 3), manifests(tmp_path / "after", "9e8d7c6b", 5))
+    assert reported.splitlines()[:2] == ["--- before/v1-pod-redis.yaml", "+++ after/v1-pod-redis.yaml"]
+    assert "-  replicas: 3\n+  replicas: 5" in reported
 
 
 def test_a_manifest_that_is_new_or_gone_is_told_whole(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_a_diff_that_is_too_long_is_cut_and_the_cut_is_told() -> None:
 
 def test_a_revision_that_is_not_here_is_named_with_what_to_do(tmp_path: Path) -> None:
     with (
-        pytest.raises(ToolchainError, match="BASE=nowhere is not here: git fetch"),
+        pytest.raises(EstateError, match="BASE=nowhere is not here: git fetch"),
         worktree("nowhere", tmp_path / "w"),
     ):
         raise AssertionError
@@ -66,7 +66,7 @@ def test_a_revision_that_is_not_here_is_named_with_what_to_do(tmp_path: Path) ->
 
 @pytest.mark.parametrize("base", ["-x", "--help", "-"])
 def test_an_option_is_no_base(tmp_path: Path, base: str) -> None:
-    with pytest.raises(ToolchainError, match=f"BASE={base} is no revision"), worktree(base, tmp_path / "base"):
+    with pytest.raises(EstateError, match=f"BASE={base} is no revision"), worktree(base, tmp_path / "base"):
         pytest.fail("there is no such revision")
 
 
@@ -77,12 +77,12 @@ def test_a_stack_that_cannot_be_rendered_hides_no_other(monkeypatch: pytest.Monk
         asked.append(stack)
         to.mkdir(parents=True)
         if stack == "dev":
-            raise ToolchainError("Pulumi.dev.yaml: line 3: it is wrong")
+            raise EstateError("Pulumi.dev.yaml: line 3: it is wrong")
 
     monkeypatch.setattr(render_diff, "rendered", rendered)
     monkeypatch.setattr(render_diff, "FILE", tmp_path / "comment.md")
     monkeypatch.setattr("sys.argv", ["render_diff", "HEAD", "all"])
-    with pytest.raises(ToolchainError, match="line 3: it is wrong"):
+    with pytest.raises(EstateError, match="line 3: it is wrong"):
         render_diff.main()
     assert {"dev", "local", "prod", "staging"} <= set(asked)
     text = (tmp_path / "comment.md").read_text()

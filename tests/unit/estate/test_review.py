@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from estate.core.console import ToolchainError
+from estate.core.console import EstateError
 from estate.delivery import review
 from estate.stack.model import STACKS
 from infra.settings import load_stack
@@ -28,6 +28,6 @@ def test_what_is_no_number_of_a_pull_request_writes_nothing(
 ) -> None:
     (tmp_path / "Pulumi.dev.yaml").write_text((STACKS / "Pulumi.dev.yaml").read_text())
     monkeypatch.setattr(review, "STACKS", tmp_path)
-    with pytest.raises(ToolchainError, match="is no number of a pull request"):
+    with pytest.raises(EstateError, match="is no number of a pull request"):
         review.review_stack(number)
     assert [file.name for file in tmp_path.iterdir()] == ["Pulumi.dev.yaml"]

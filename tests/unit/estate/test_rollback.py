@@ -1,6 +1,6 @@
 import pytest
 
-from estate.core.console import ToolchainError
+from estate.core.console import EstateError
 from estate.ops import rollback
 from estate.ops.rollback import remaining, restored
 from estate.stack.releases import Release, with_newest
@@ -52,5 +52,5 @@ def test_a_service_that_the_release_does_not_know_stays_and_one_that_is_gone_is_
 
 @pytest.mark.parametrize("past", [[], [FIRST]])
 def test_where_there_is_none_before_it_says_so(past: list[Release]) -> None:
-    with pytest.raises(ToolchainError, match="there is no release before this one"):
+    with pytest.raises(EstateError, match="there is no release before this one"):
         remaining(past, FIRST.images)

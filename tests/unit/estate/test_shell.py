@@ -14,7 +14,7 @@ OF = Target(
 )
 
 
-def told(name: str) -> str:
+def reported(name: str) -> str:
     """Return a variable's value in a shell after it has evaluated the output."""
     script = "\n".join([*exports(OF, [Path("/tools")], {"KEPT": "as it is"}), f'printf %s "${name}"'])
     return subprocess.run(
@@ -23,12 +23,12 @@ def told(name: str) -> str:
 
 
 def test_a_shell_takes_every_value_as_it_is() -> None:
-    assert told("KUBECONFIG") == "/a b/kubeconfig"
-    assert told("PULUMI_HOME") == "/it's"
+    assert reported("KUBECONFIG") == "/a b/kubeconfig"
+    assert reported("PULUMI_HOME") == "/it's"
 
 
 def test_the_tools_come_before_what_the_shell_finds() -> None:
-    assert told("PATH") == "/tools:/usr/bin"
+    assert reported("PATH") == "/tools:/usr/bin"
 
 
 def test_what_make_has_set_itself_is_no_value_of_the_shell() -> None:
@@ -37,4 +37,4 @@ def test_what_make_has_set_itself_is_no_value_of_the_shell() -> None:
 
 
 def test_what_the_shell_has_already_is_not_told() -> None:
-    assert told("KEPT") == ""
+    assert reported("KEPT") == ""

@@ -8,7 +8,7 @@ from subprocess import CompletedProcess
 import pytest
 
 from estate.cluster import lifecycle
-from estate.core.console import ToolchainError
+from estate.core.console import EstateError
 from estate.core.paths import PROJECT
 from estate.ops import update
 from estate.ops.update import protected
@@ -68,7 +68,7 @@ def test_a_stack_without_a_secret_that_has_to_be_given_is_refused_before_anythin
     monkeypatch.setenv("TOOLS", "embedded")
     monkeypatch.setattr(lifecycle, "start", lambda: pytest.fail("the cluster is started"))
     assert mailing.exists()
-    with pytest.raises(ToolchainError) as raised:
+    with pytest.raises(EstateError) as raised:
         update.up("dev")
     pager, mail = str(raised.value).splitlines()
     assert pager.startswith(
@@ -111,7 +111,7 @@ def test_a_backend_that_cannot_be_read_is_not_a_stack_without_state(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, read: Callable[[Stack], object], said: str
 ) -> None:
     stack = stack_of(monkeypatch, tmp_path, 1, said)
-    with pytest.raises(ToolchainError, match=f"stack dev cannot be read: {said}"):
+    with pytest.raises(EstateError, match=f"stack dev cannot be read: {said}"):
         read(stack)
 
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from estate.cluster.layout import REGISTRY
-from estate.core.console import ToolchainError
+from estate.core.console import EstateError
 from estate.ops import starting
 from estate.ops.starting import PATIENCE_BEFORE_S, PATIENCE_S, Starts, refuse_missing
 from estate.stack import model
@@ -40,7 +40,7 @@ def buildx(folder: Path, said: str, code: int) -> None:
 def test_an_image_that_its_registry_does_not_have_is_refused(tmp_path: Path, *, embedded: bool) -> None:
     buildx(tmp_path, UNKNOWN, 1)
     stack = stack_on(tmp_path, embedded=embedded, digests={"user-service": f"ghcr.io/x/y@{DIGEST}"})
-    with pytest.raises(ToolchainError, match="nothing was changed") as refused:
+    with pytest.raises(EstateError, match="nothing was changed") as refused:
         refuse_missing(stack)
     assert f"ghcr.io/x/y@{DIGEST}" in str(refused.value)
     assert ("docker.io/library/redis:7" in str(refused.value)) is not embedded
@@ -67,7 +67,7 @@ def test_the_embedded_registry_is_asked_itself(monkeypatch: pytest.MonkeyPatch, 
     if there:
         refuse_missing(stack)
     else:
-        with pytest.raises(ToolchainError, match="does not have"):
+        with pytest.raises(EstateError, match="does not have"):
             refuse_missing(stack)
     assert asked == [f"{REGISTRY}/user-service@{DIGEST}"]
 
@@ -110,7 +110,7 @@ class Cluster:
 
     def ask(self, _stack: Stack, *_words: str) -> str:
         if self.pods is None:
-            raise ToolchainError("it does not answer")
+            raise EstateError("it does not answer")
         return json.dumps({"items": self.pods})
 
     def after(self, seconds: float, *there: dict[str, Any]) -> str | None:
@@ -188,7 +188,7 @@ def test_an_update_is_asked_to_end_where_it_is_hopeless(
     stack = Stack("dev", parse(MINIMUM, "here"), Target(tmp_path, "context", dict(os.environ), embedded=False))
     reason = "pod a: ErrImagePull" if hopeless else None
     if pulumi is ENDING:
-        with pytest.raises(ToolchainError, match=r"pod a: ErrImagePull\nIt was ended there; make up STACK=dev"):
+        with pytest.raises(EstateError, match=r"pod a: ErrImagePull\nIt was ended there; make up STACK=dev"):
             stack.pulumi_shown("up", hopeless=lambda: reason)
         assert capfd.readouterr().out == "ended\n"
     else:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from estate.core.console import ToolchainError
+from estate.core.console import EstateError
 from estate.report import status
 from estate.report.metrics import Metrics
 from estate.report.status import Alert, Objective, Status, Workload, belongs, screen, share, short, span, workload
@@ -197,7 +197,7 @@ def stack(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Stack:
         return [READY]
 
     def refused(_stack: Stack) -> None:
-        raise ToolchainError("Prometheus cannot be reached")
+        raise EstateError("Prometheus cannot be reached")
 
     known: dict[str, dict[str, str]] = {"images": {}, "versions": {}, "urls": {}}
     monkeypatch.setattr(status, "outputs", lambda _stack: known)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]

@@ -10,7 +10,7 @@ import pytest
 
 from estate import DIRECT
 from estate.cluster import layout, tools
-from estate.core.console import ToolchainError
+from estate.core.console import EstateError
 from estate.core.paths import PROJECT
 from estate.stack import shell_env, target
 from estate.tools.build import Toolbox
@@ -51,21 +51,21 @@ def test_once_they_are_built_commands_use_those_of_the_checkout(started: Toolbox
 def test_tools_that_are_not_there_are_no_cluster_that_is_not_there(started: Toolbox) -> None:
     started.bin.rmdir()
     started.folder.rmdir()
-    with pytest.raises(ToolchainError, match="make tools builds them"):
+    with pytest.raises(EstateError, match="make tools builds them"):
         target.target()
 
 
 @pytest.mark.usefixtures("started")
 def test_a_cluster_that_was_started_before_its_tools_were_written_down_is_one() -> None:
     tools.TOOLS.unlink()
-    with pytest.raises(ToolchainError, match="make tools builds them"):
+    with pytest.raises(EstateError, match="make tools builds them"):
         target.target()
 
 
 @pytest.mark.usefixtures("started")
 def test_where_there_is_no_cluster_it_is_said_what_makes_one() -> None:
     layout.KUBECONFIG.unlink()
-    with pytest.raises(ToolchainError, match="there is no embedded cluster yet"):
+    with pytest.raises(EstateError, match="there is no embedded cluster yet"):
         target.target()
 
 
@@ -73,7 +73,7 @@ def test_a_context_is_for_the_tools_of_the_machine_alone(monkeypatch: pytest.Mon
     monkeypatch.setenv("KUBE_CONTEXT", "kind-estate")
     monkeypatch.delenv("TOOLS", raising=False)
     with pytest.raises(
-        ToolchainError, match=r"KUBE_CONTEXT=kind-estate (?s:.*)say TOOLS=system too, or leave KUBE_CONTEXT out"
+        EstateError, match=r"KUBE_CONTEXT=kind-estate (?s:.*)say TOOLS=system too, or leave KUBE_CONTEXT out"
     ):
         target.target()
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from estate.core.console import ToolchainError
+from estate.core.console import EstateError
 from estate.ops import volumes
 from estate.ops.volumes import CLUSTER, MEMBER_OF
 from estate.pulumi.events import CLAIM
@@ -35,7 +35,7 @@ class Cluster:
             return json.dumps({"items": self.claims})
         assert "--dry-run=server" in words
         self.tried.append(words[2])
-        raise ToolchainError(REFUSED.format(words[2]))
+        raise EstateError(REFUSED.format(words[2]))
 
 
 def step(kind: str, name: str, size: str) -> dict[str, Any]:
@@ -54,13 +54,13 @@ def cluster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("cluster", [[claim("data-postgres-0", "2Gi"), claim("data-consul-0", "256Mi")]], indirect=True)
 def test_a_size_that_the_cluster_refuses_is_named_by_its_claim_with_the_reason(cluster: Cluster) -> None:
-    told = [
+    reported = [
         step(CLAIM, "data-postgres-0", "3Gi"),
         step(CLAIM, "data-consul-0", "256Mi"),
         step(CLAIM, "data-prometheus-0", "9Gi"),  # which does not exist yet
     ]
-    with pytest.raises(ToolchainError, match=r"  data-postgres-0 2Gi → 3Gi: is forbidden: only some can .*\nGive"):
-        volumes.refuse_sizes(cluster, told)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(EstateError, match=r"  data-postgres-0 2Gi → 3Gi: is forbidden: only some can .*\nGive"):
+        volumes.refuse_sizes(cluster, reported)  # pyright: ignore[reportArgumentType]
     assert cluster.tried == ["data-postgres-0"]
 
 
@@ -68,13 +68,13 @@ def test_a_size_that_the_cluster_refuses_is_named_by_its_claim_with_the_reason(c
     "cluster", [[claim(f"postgres-{number}", "2Gi", cluster="postgres") for number in (1, 4)]], indirect=True
 )
 def test_so_is_that_of_each_instance_of_a_replicated_database(cluster: Cluster) -> None:
-    with pytest.raises(ToolchainError, match=r"postgres-1 2Gi → 3Gi: .*\n  postgres-4 2Gi → 3Gi: "):
+    with pytest.raises(EstateError, match=r"postgres-1 2Gi → 3Gi: .*\n  postgres-4 2Gi → 3Gi: "):
         volumes.refuse_sizes(cluster, [step(CLUSTER, "postgres", "3Gi")])  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize("cluster", [[claim("postgres-backup", "2Gi", capacity="")]], indirect=True)
 def test_a_claim_without_a_volume_can_be_deleted(cluster: Cluster) -> None:
-    with pytest.raises(ToolchainError, match="kubectl delete pvc/postgres-backup --namespace=estate-local"):
+    with pytest.raises(EstateError, match="kubectl delete pvc/postgres-backup --namespace=estate-local"):
         volumes.refuse_sizes(cluster, [step(CLAIM, "postgres-backup", "3Gi")])  # pyright: ignore[reportArgumentType]
 
 

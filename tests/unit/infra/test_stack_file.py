@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 from pydantic.fields import FieldInfo
 
 import infra.settings
-from estate.core.console import ToolchainError
+from estate.core.console import EstateError
 from estate.stack import model
 from infra import mistakes
 from infra.services import SERVICES, Service
@@ -221,9 +221,7 @@ def test_a_text_in_the_place_of_settings_is_refused_unseen_by_the_program(monkey
 def test_a_stack_whose_namespace_could_not_be_is_refused_by_every_command_and_the_program(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(
-        ToolchainError, match="is no name of a stack: it wants 1 to 51 lower-case letters, digits and -"
-    ):
+    with pytest.raises(EstateError, match="is no name of a stack: it wants 1 to 51 lower-case letters, digits and -"):
         model.load(name)
     with pytest.raises(SettingsError, match="wants 1 to 51 lower-case letters"):
         as_pulumi_has(HEAD, monkeypatch, name)

@@ -57,7 +57,7 @@ class Exchange:
     scope: Scope
     receive: Receive
     started: float
-    told: "Told"
+    fields: "RequestFields"
     key: bytes
     """Key of the client, for balancers that use it."""
     trace: Trace
@@ -87,7 +87,7 @@ class Begun:
 
 
 @dataclass(slots=True)
-class Told:
+class RequestFields:
     """The headers of a request that affect routing and framing."""
 
     hosts: int = 0
@@ -213,13 +213,13 @@ class Proxy:
             return False
         if cors.is_preflight(route, scope):
             return False
-        told = tell(scope)
-        if not told.bodiless:
+        fields = request_fields(scope)
+        if not fields.bodiless:
             return False
         try:
-            check(route, scope, told)
-            claims = self.verifier.claims(told.authorization) if asks(route, told) else None
-            exchange = self._admit(route, scope, cast("Receive", cycle.receive), told, claims)
+            check(route, scope, fields)
+            claims = self.verifier.claims(fields.authorization) if asks(route, fields) else None
+            exchange = self._admit(route, scope, cast("Receive", cycle.receive), fields, claims)
         except UnknownKeyError:  # its key may be found by a fetch
             return False
         except Problem as problem:
@@ -304,22 +304,24 @@ class Proxy:
         """
         if admitted := scope.pop("admitted", None):
             return admitted
-        told = tell(scope)
-        check(route, scope, told)
-        claims = await self._authenticate(route, scope, told) if asks(route, told) else None
-        exchange = self._admit(route, scope, receive, told, claims)
-        exchange.more = not told.bodiless
+        fields = request_fields(scope)
+        check(route, scope, fields)
+        claims = await self._authenticate(route, scope, fields) if asks(route, fields) else None
+        exchange = self._admit(route, scope, receive, fields, claims)
+        exchange.more = not fields.bodiless
         return exchange
 
-    async def _authenticate(self, route: Route, scope: Scope, told: Told) -> Claims | None:
+    async def _authenticate(self, route: Route, scope: Scope, fields: RequestFields) -> Claims | None:
         """Verify a token. While its key is fetched, the request has a place by its address, since no more is known of the client."""
         try:
-            return self.verifier.claims(told.authorization)
+            return self.verifier.claims(fields.authorization)
         except UnknownKeyError:
             with self.shares.take(route.service, self._share_key(None, self.peers.client(scope)[0])):
-                return await self.verifier.authenticate(told.authorization)
+                return await self.verifier.authenticate(fields.authorization)
 
-    def _admit(self, route: Route, scope: Scope, receive: Receive, told: Told, claims: Claims | None) -> Exchange:
+    def _admit(
+        self, route: Route, scope: Scope, receive: Receive, fields: RequestFields, claims: Claims | None
+    ) -> Exchange:
         """Admit a request, and count it for its client.
 
         Raises:
@@ -331,13 +333,13 @@ class Proxy:
         limited = self.limits.take(route.prefix, route.rate_limit, key) if route.rate_limit else []
         ours = [
             (b"x-forwarded-for", chain),
-            (b"x-forwarded-host", told.host),
+            (b"x-forwarded-host", fields.host),
             (b"x-forwarded-proto", scheme),
             scope["id_field"],
         ]
         place = self.shares.take(route.service, None if self._is_unnamed(claims, client) else key)
         return Exchange(
-            route, scope, receive, self.loop.time(), told, client.encode(), scope["trace"], ours, limited, place
+            route, scope, receive, self.loop.time(), fields, client.encode(), scope["trace"], ours, limited, place
         )
 
     async def _forward(self, exchange: Exchange, send: Send, begun: Begun | None) -> None:
@@ -618,26 +620,26 @@ def time_left_s(exchange: Exchange, service: UpstreamService, attempt: int, now:
     return max(left_s / (after + 1), TICK_S)
 
 
-def tell(scope: Scope) -> Told:
+def request_fields(scope: Scope) -> RequestFields:
     """Return the headers of a request that affect routing and framing."""
-    told = Told()
+    fields = RequestFields()
     for name, value in scope["headers"]:
         if name not in OWN_FIELDS:
             continue
         if name == b"host":
-            told.hosts += 1
-            told.host = value
+            fields.hosts += 1
+            fields.host = value
         elif name == b"authorization":
-            told.authorizations += 1
-            told.authorization = value.decode("latin-1")
+            fields.authorizations += 1
+            fields.authorization = value.decode("latin-1")
         elif name == b"content-length":
-            told.length = length_in(value) if told.length is None else -1
+            fields.length = length_in(value) if fields.length is None else -1
         elif name == b"transfer-encoding":
-            told.codings += 1
-            told.chunked = value.strip(b" \t").lower() == b"chunked"
+            fields.codings += 1
+            fields.chunked = value.strip(b" \t").lower() == b"chunked"
         elif name == b"connection":
-            told.named |= headers.named_in(value)
-    return told
+            fields.named |= headers.named_in(value)
+    return fields
 
 
 def length_in(value: bytes) -> int:
@@ -648,12 +650,12 @@ def length_in(value: bytes) -> int:
         return -1
 
 
-def asks(route: Route, told: Told) -> bool:
+def asks(route: Route, fields: RequestFields) -> bool:
     """Return whether a request's token has to be verified."""
-    return route.auth == "required" or (route.auth == "optional" and told.authorization is not None)
+    return route.auth == "required" or (route.auth == "optional" and fields.authorization is not None)
 
 
-def check(route: Route, scope: Scope, told: Told) -> None:
+def check(route: Route, scope: Scope, fields: RequestFields) -> None:
     """Refuse a request that the gateway and a service could read differently, or that the route does not accept.
 
     Raises:
@@ -661,31 +663,31 @@ def check(route: Route, scope: Scope, told: Told) -> None:
     """
     if not paths.plain(scope["raw_path"]):
         raise Problem(MALFORMED_REQUEST, "the path holds encoded slashes, dot segments or the like")
-    if told.hosts != 1 or told.authorizations > 1:
+    if fields.hosts != 1 or fields.authorizations > 1:
         raise Problem(MALFORMED_REQUEST, "send one Host header, and one Authorization header at the most")
-    if not paths.is_host(told.host):
+    if not paths.is_host(fields.host):
         raise Problem(MALFORMED_REQUEST, "Host is a name or an address, and a port where there is one")
-    check_framing(told)
+    check_framing(fields)
     if scope["method"] not in route.methods:
         allowed = ", ".join(sorted(route.methods))
         raise Problem(METHOD_NOT_ALLOWED, f"this path takes {allowed}", {"Allow": allowed})
-    if route.auth == "required" and not told.authorization:
+    if route.auth == "required" and not fields.authorization:
         raise missing()
 
 
-def check_framing(told: Told) -> None:
+def check_framing(fields: RequestFields) -> None:
     """Refuse a request if the gateway and a service could disagree on its end or its meaning.
 
     Raises:
         Problem: 400.
     """
-    if told.named and (kept := sorted(name for name in told.named if headers.end_to_end(name))):
+    if fields.named and (kept := sorted(name for name in fields.named if headers.end_to_end(name))):
         raise Problem(
             MALFORMED_REQUEST, f"Connection names {kept[0].decode('latin-1')}, which every recipient has to see"
         )
-    if told.length is not None and (told.length < 0 or told.codings):
+    if fields.length is not None and (fields.length < 0 or fields.codings):
         raise Problem(MALFORMED_REQUEST, "send one Content-Length, or chunks")
-    if told.codings and not (told.codings == 1 and told.chunked):
+    if fields.codings and not (fields.codings == 1 and fields.chunked):
         raise Problem(MALFORMED_REQUEST, "chunked is the only transfer coding that is read here")
 
 
@@ -705,7 +707,7 @@ def head(exchange: Exchange) -> list[bytes]:
     """Return the lines that the head of every request to a service has."""
     scope = exchange.scope
     lines = [scope["method"].encode(), b" ", scope["target"], b" HTTP/1.1\r\n"]
-    lines += headers.upstream(scope["headers"], exchange.ours, exchange.told.named)
+    lines += headers.upstream(scope["headers"], exchange.ours, exchange.fields.named)
     lines += (b"traceparent: ", exchange.trace.traceparent.encode(), b"\r\n")
     return lines
 
@@ -735,13 +737,13 @@ def request(exchange: Exchange, left_s: float) -> bytes:
     """Return an encoded request: its head, and the available part of its body."""
     lines = head(exchange)
     lines.append(b"x-request-timeout-ms: %d\r\n" % (left_s * 1000))
-    told, body = exchange.told, exchange.body
-    if told.bodiless:
+    fields, body = exchange.fields, exchange.body
+    if fields.bodiless:
         lines.append(b"\r\n")
     elif not exchange.more:
         lines += (b"content-length: %d\r\n\r\n" % len(body), body)
-    elif told.length is not None:
-        lines += (b"content-length: %d\r\n\r\n" % told.length, body)
+    elif fields.length is not None:
+        lines += (b"content-length: %d\r\n\r\n" % fields.length, body)
     else:
         lines += (b"transfer-encoding: chunked\r\n\r\n", chunk(body))
     return b"".join(lines)
@@ -762,12 +764,12 @@ async def send_rest(exchange: Exchange, connection: Connection) -> None:
             message = await piece(exchange.receive)
             connection.deadline = asyncio.get_running_loop().time() + timeout_s
             data, more = message.get("body", b""), message.get("more_body", False)
-            connection.write(chunk(data) if exchange.told.chunked else data)
+            connection.write(chunk(data) if exchange.fields.chunked else data)
             await connection.drained()
     except Exception as failure:  # noqa: BLE001 - any failure ends the exchange
         connection.fail(failure)
         return
-    if exchange.told.chunked:
+    if exchange.fields.chunked:
         connection.write(b"0\r\n\r\n")
     connection.sent = True
     await watch(exchange.receive, connection)

@@ -128,7 +128,7 @@ class Verifier:
         token = token.strip(" ")
         if len(token) > TOKEN_LIMIT_CHARACTERS:
             raise jwt.DecodeError("the token is too long")
-        kid, issuer = told(token)
+        kid, issuer = key_and_issuer(token)
         key = self._key(kid, issuer)
         claims: Claims = jwt.decode(  # pyright: ignore[reportUnknownMemberType]
             token,
@@ -168,7 +168,7 @@ class UnknownKeyError(Problem):
         self.issuer = issuer
 
 
-def told(token: str) -> tuple[str, str]:
+def key_and_issuer(token: str) -> tuple[str, str]:
     """Return the names of a token's key and issuer, unverified.
 
     Raises:
