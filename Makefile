@@ -157,7 +157,7 @@ rotate-database-password: uv ## Another password for the services' logins at the
 	@$(RUN) python -m estate.ops.database_password "$$STACK"
 
 .PHONY: backup
-backup: uv ## Dump the database now, beside the nightly dumps   STACK=local
+backup: uv ## Dump the database now, in addition to the nightly dumps   STACK=local
 	@$(RUN) python -m estate.ops.backups backup "$$STACK"
 
 .PHONY: restore
@@ -225,7 +225,7 @@ bench: uv ## Measure user-service against an ORM and a Go peer; needs Go and a r
 	@$(RUN) python -m bench
 
 .PHONY: bench-gateway
-bench-gateway: uv ## Measure api-gateway beside nginx, haproxy, fabio and others; needs nginx, haproxy, Redis, wrk, curl and Go
+bench-gateway: uv ## Compare api-gateway with nginx, haproxy, fabio and others; needs nginx, haproxy, Redis, wrk, curl and Go
 	@$(RUN) python -m bench.gateway
 
 .PHONY: bench-estate

@@ -39,7 +39,7 @@ done
 """Start of a script in a pod of its own, which may also run before its network policies are in effect."""
 JOIN_OTHERS = f"""\
 for node in {" ".join(NODES)}; do
-  # One that could join itself would be content with that, and look for nobody.
+  # One that could join itself would be content with that, and look for no other.
   [ "$node" = "$HOSTNAME" ] || set -- "$@" "-retry-join=$node.{SERVERS}"
 done
 exec "$@"

@@ -28,11 +28,11 @@ def run_once(
         depends_on: resources that have to exist first.
     """
     # A failed Job is replaced: https://github.com/pulumi/pulumi-kubernetes/issues/449
-    anew = {"pulumi.com/replaceUnready": "true"}
+    replaced = {"pulumi.com/replaceUnready": "true"}
     template = {"metadata": {"labels": labels(name)}, "spec": pod | {"restartPolicy": "Never"}}
     return Job(
         name,
-        metadata=unnamed(name, namespace.name) | {"annotations": anew},
+        metadata=unnamed(name, namespace.name) | {"annotations": replaced},
         spec=manifest({"backoffLimit": 3, "template": template}),
         opts=pulumi.ResourceOptions(parent=parent, depends_on=depends_on, custom_timeouts=ROLLOUT),
     )

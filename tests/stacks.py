@@ -68,7 +68,7 @@ def variant(images: dict[str, str], folder: Path, name: str, *instructions: str)
 
 
 @contextmanager
-def beside_local(
+def next_to_local(
     name: str, of: str, images: Mapping[str, str], secrets: Mapping[str, str] = MappingProxyType({}), **settings: Any
 ) -> Generator[Stack]:
     """Yield a stack like another, brought up with existing images, and remove everything of it afterwards.

@@ -60,13 +60,13 @@ REPLACED = re.compile(r'unable to replace resource "(urn:pulumi:[^"]+)"')
 """Pattern of Pulumi's message about a protected resource."""
 REASONS = re.compile(r"^(?:Diagnostics|Policies):$.*", re.MULTILINE | re.DOTALL)
 """Pattern of the sections that a preview prints below the list of resources."""
-ANEW = "only a stack that is made anew has another"
+ONLY_NEW = "only a newly created stack has another"
 IN_USE = {
     "tokenKey": "make rotate-keys",
     "databasePasswordA": "make rotate-database-password",
     "databasePasswordB": "make rotate-database-password",
-    "authoritySeed": ANEW,
-    "consulSeed": ANEW,
+    "authoritySeed": ONLY_NEW,
+    "consulSeed": ONLY_NEW,
 }
 """Secrets that cannot be replaced by an arbitrary value under running pods, and how each is replaced."""
 

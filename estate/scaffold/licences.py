@@ -17,7 +17,8 @@ HEAD_LINES = 2
 PAGE = PROJECT / "docs" / "licences.md"
 HEAD = """# Licences
 
-What our images hold beside our own code, by the packages' own word. This page is made by `make licences`, and a test holds it to the lock file.
+The software in our images other than our own code, with the licences that its packages declare.
+This page is made by `make licences`, and a test holds it to the lock file.
 
 """
 # Instead of the option --python of pip-licenses, which splits paths at spaces.

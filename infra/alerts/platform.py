@@ -48,7 +48,7 @@ ALERTS = (
         "IngressDown",
         'max(up{job="ingress"}) == 0',
         "critical",
-        "the Ingress controller does not answer: nobody reaches the estate",
+        "the Ingress controller does not answer: no client reaches the estate",
         "{{ $value }} of its instances answer Prometheus.",
         lasting="15s",
         labels={"service": "ingress"},

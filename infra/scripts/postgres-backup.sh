@@ -1,4 +1,4 @@
-# Dumps the database into /backups, where what has its name is whole, with its checksum beside it; keeps the newest KEEP.
+# Dumps the database into /backups, where what has its name is whole, with its checksum next to it; keeps the newest KEEP.
 . ./connect.sh
 umask 077
 cd /backups

@@ -1,7 +1,7 @@
 # Brings the database's roles to what roles.sql says; the same again changes nothing.
 . ./connect.sh
 
-# Once the one superuser, who owned everything, was called myuser. Nobody can rename himself.
+# Once the one superuser, who owned everything, was called myuser. A role cannot rename itself.
 if ! ask --command='SELECT' >/dev/null 2>&1 && ask --username=myuser --command='SELECT' >/dev/null 2>&1; then
   echo "taking over the database of the superuser myuser"
   ask --username=myuser <<'SQL'

@@ -18,7 +18,7 @@ from estate.core.paths import PROJECT
 from estate.stack.model import Stack
 from tests.coherence.links import Link, Network
 from tests.running import Kubectl, kubectl_of
-from tests.stacks import LIGHT, beside_local, local_images, make, stack_of, write_stack
+from tests.stacks import LIGHT, local_images, make, next_to_local, stack_of, write_stack
 
 NAME = "test-interrupted"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
@@ -38,7 +38,7 @@ def images() -> dict[str, str]:
 @pytest.fixture(scope="module")
 def own(images: dict[str, str]) -> Iterator[Stack]:
     """Yield a stack of this module alone."""
-    with beside_local(NAME, "local", images, **LIGHT) as stack:
+    with next_to_local(NAME, "local", images, **LIGHT) as stack:
         yield stack
 
 

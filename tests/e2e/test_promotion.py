@@ -13,7 +13,7 @@ from estate.stack import releases
 from estate.stack.model import Stack, outputs
 from tests.load import Load
 from tests.running import connect, eventually, kubectl_of
-from tests.stacks import beside_local, local_images, make, stack_file, stack_of, variant
+from tests.stacks import local_images, make, next_to_local, stack_file, stack_of, variant
 
 SMALL: dict[str, Any] = {
     "postgres": {"kind": "instance"},
@@ -33,10 +33,10 @@ def stacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str
     new = variant(old, tmp_path, "newer", "LABEL release=newer")
     with ExitStack() as up:
         yield {
-            DEV: up.enter_context(beside_local(DEV, "dev", new, **SMALL)),
-            STAGING: up.enter_context(beside_local(STAGING, "staging", old, **SMALL)),
+            DEV: up.enter_context(next_to_local(DEV, "dev", new, **SMALL)),
+            STAGING: up.enter_context(next_to_local(STAGING, "staging", old, **SMALL)),
             PROD: up.enter_context(
-                beside_local(PROD, "prod", old, **SMALL, registry="localhost:5000/estate/test-prod")
+                next_to_local(PROD, "prod", old, **SMALL, registry="localhost:5000/estate/test-prod")
             ),
         }
 

@@ -64,5 +64,5 @@ def resources() -> list[Registered]:
 @pytest.fixture(params=["local", "dev", "staging", "prod", "managed", "grafana"])
 def estate(request: pytest.FixtureRequest) -> list[Registered]:
     """Return the resources of each stack, of one with a managed database and of one with Grafana, for what holds everywhere."""
-    beside = {"managed": managed, "grafana": with_grafana}
-    return beside[request.param]() if request.param in beside else run_program(request.param)
+    others = {"managed": managed, "grafana": with_grafana}
+    return others[request.param]() if request.param in others else run_program(request.param)

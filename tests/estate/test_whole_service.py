@@ -28,7 +28,7 @@ ORDERS = Service(
     jobs=(Job("tidy", schedule="0 3 * * *", module="orders.tidy", deadline_s=600),),
     workers=(Worker("mailer", module="orders.mailer"), Worker("counter", module="orders.counter", replicas=2)),
 )
-BESIDE = ("orders-tidy", "orders-mailer", "orders-counter")
+WORK = ("orders-tidy", "orders-mailer", "orders-counter")
 MAIL = {"mail": {"networks": ["192.0.2.0/24"], "port": 587}}
 
 
@@ -68,7 +68,7 @@ def environment(container: dict[str, Any]) -> dict[str, str]:
 
 def test_jobs_and_workers_are_the_services_image_with_its_environment_and_resources(whole: list[Registered]) -> None:
     _, _, serving = workload(whole, "orders")
-    for name in BESIDE:
+    for name in WORK:
         _, _, container = workload(whole, name)
         assert container["image"] == serving["image"]
         assert container["resources"] == serving["resources"]
@@ -89,7 +89,7 @@ def test_jobs_and_workers_may_connect_where_the_service_may_and_nobody_connects_
     pods, policies = pods_of(whole), policies_of(whole)
     gone, come = leaving(policies, pods), entering(policies, pods)
     of_service = {to for own, *to in gone if own == "orders" for to in [tuple(to)]}
-    for name in BESIDE:
+    for name in WORK:
         mine = {to for own, *to in gone if own == name for to in [tuple(to)]}
         assert mine <= of_service
         assert {to[0] for to in of_service - mine} <= {"consul"}
@@ -99,12 +99,11 @@ def test_jobs_and_workers_may_connect_where_the_service_may_and_nobody_connects_
 
 def test_its_login_is_its_own_and_reveals_no_other(whole: list[Registered]) -> None:
     names = {
-        name: files(whole, name)["database-username"]
-        for name in ("orders", *BESIDE, "orders-migration", "user-service")
+        name: files(whole, name)["database-username"] for name in ("orders", *WORK, "orders-migration", "user-service")
     }
     assert names == {
         "orders": "svc_orders__a",
-        **dict.fromkeys(BESIDE, "svc_orders__a"),
+        **dict.fromkeys(WORK, "svc_orders__a"),
         "orders-migration": "svc_orders__owner",
         "user-service": "myuser_a",
     }
@@ -141,7 +140,7 @@ def test_a_worker_is_probed_by_its_heartbeat_and_has_its_replicas(whole: list[Re
 
 
 def test_they_give_up_what_they_do_not_need(whole: list[Registered]) -> None:
-    for name in (*BESIDE, "orders"):
+    for name in (*WORK, "orders"):
         _, pod, _ = workload(whole, name)
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["automountServiceAccountToken"] is False

@@ -9,7 +9,7 @@ from estate.ops.update import new_token
 from estate.stack.model import Stack, outputs
 from tests.load import Load
 from tests.running import Kubectl, connect, kubectl_of
-from tests.stacks import LIGHT, beside_local, local_images
+from tests.stacks import LIGHT, local_images, next_to_local
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +20,7 @@ def images() -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def stack(images: dict[str, str]) -> Iterator[Stack]:
-    with beside_local("test-staging", "staging", images, **LIGHT) as stack:
+    with next_to_local("test-staging", "staging", images, **LIGHT) as stack:
         yield stack
 
 

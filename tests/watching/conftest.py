@@ -11,7 +11,7 @@ from estate.stack.model import Stack, outputs
 from tests.collector import Collector, collecting
 from tests.running import Kubectl, connect, kubectl_of
 from tests.sink import NETWORK, RECEIVERS, SECRETS, Sink, listening
-from tests.stacks import beside_local, local_images
+from tests.stacks import local_images, next_to_local
 
 NAME = "test-watching"
 ONE = {"replicas": 1, "requests": {"cpu": "10m"}}
@@ -35,7 +35,7 @@ def stack(sink: Sink, collector: Collector) -> Iterator[Stack]:
     tracing = {"endpoint": collector.endpoint, "networks": [NETWORK], "ratio": 0}  # on request of a caller
     logs = {"endpoint": collector.endpoint, "networks": [NETWORK], "folder": str(POD_LOGS)}
     services = {"api-gateway": ONE}
-    with beside_local(
+    with next_to_local(
         NAME,
         "local",
         local_images(),

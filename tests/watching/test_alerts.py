@@ -164,7 +164,7 @@ def test_a_locked_table_too_many_sessions_a_lost_registry_and_old_backups_are_to
 
 
 DOWN = {"deployment/redis": "CacheDown", "statefulset/postgres": "PostgresDown", "statefulset/consul": "ConsulDown"}
-TOLD = {
+REPORTED = {
     *DOWN.values(),
     "PodCrashLooping",
     "PodCannotStart",
@@ -179,7 +179,7 @@ def test_everything_that_breaks_is_told_of_within_two_minutes_and_that_it_is_men
     kubectl: Kubectl, sink: Sink, tmp_path: Path
 ) -> None:
     with applied(kubectl, at_once(kubectl), tmp_path / "at_once.json"), down(kubectl, DOWN):
-        all_reported(lambda: ringing(sink), TOLD, WITHIN_S)
+        all_reported(lambda: ringing(sink), REPORTED, WITHIN_S)
         # As the runbook says; the kubelet keeps the last log lines of the latest container alone.
         said = ("logs", "ending", "--previous", "--tail=50")
         eventually(lambda: LAST_WORDS in kubectl(*said), "why a pod ends is in its log", 60)

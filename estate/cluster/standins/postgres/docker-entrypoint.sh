@@ -8,7 +8,7 @@ set -eu
 
 user=${POSTGRES_USER:-postgres}
 database=${POSTGRES_DB:-$user}
-# The database is made beside its final place and renamed into it, so one that is there is always whole.
+# The database is created next to its final place and renamed into it, so one that is there is always whole.
 unfinished=$PGDATA.unfinished
 
 ask() { psql --no-psqlrc --quiet -v ON_ERROR_STOP=1 --host /var/run/postgresql --username "$user" --no-password "$@"; }
