@@ -10,9 +10,10 @@ are encrypted in the state; `metadata`, whose finalizers belong to controllers; 
 operators may fill in lists.
 """
 
+import copy
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import chain, repeat
@@ -34,7 +35,9 @@ EMPTY: dict[str, dict[str, Any]] = {
 """Fields that count as declared empty where the program omits them: the API server does not fill them with defaults."""
 OWN_MANAGER = "estate"
 """Field manager of the values that replace additions."""
-KNOWN_MANAGER = re.compile(rf"{OWN_MANAGER}$|pulumi-kubernetes|kube-|.*(controller|operator)")
+PULUMI = "pulumi-kubernetes"
+"""Start of the name of the field manager with which Pulumi applies the program's objects."""
+KNOWN_MANAGER = re.compile(rf"{OWN_MANAGER}$|{PULUMI}|kube-|.*(controller|operator)")
 """Field managers that are expected to set fields: this project, Pulumi, Kubernetes' own programs, and the cluster's controllers."""
 ALLOWING = ("NetworkPolicy", "Role", "RoleBinding", "Ingress")
 """Kinds with objects that grant access: an extra object allows what the others deny."""
@@ -314,7 +317,7 @@ def is_claim(entry: dict[str, Any]) -> bool:
 
 
 def take_out_additions(stack: Stack, before: Objects) -> None:
-    """Remove additions from the cluster, and report each; leave the program as the only owner of the fields that it declares.
+    """Remove additions from the cluster, and report each; make the program the owner of declared fields that others claim.
 
     The update itself would leave additions in place, or fail where an item's merge key was edited.
 
@@ -347,7 +350,7 @@ def take_out_additions(stack: Stack, before: Objects) -> None:
 
 
 def take_out(stack: Stack, declared: Declared, found: Sequence[Addition]) -> None:
-    """Take additions out of one object, and the ownership of fields from all who are not expected to have it.
+    """Take additions out of one object, and give the program the fields that others claim.
 
     Raises:
         EstateError: the cluster refuses it, or does not answer.
@@ -358,7 +361,7 @@ def take_out(stack: Stack, declared: Declared, found: Sequence[Addition]) -> Non
         ask(stack, "delete", *what, "--wait=false")
         return
     patched = patch(stack, what, removal(found))
-    patch(stack, what, release(json.loads(patched)["metadata"]))
+    patch(stack, what, handover(declared, json.loads(patched)["metadata"]))
 
 
 def patch(stack: Stack, what: Sequence[str], operations: Sequence[dict[str, Any]]) -> str:
@@ -383,20 +386,41 @@ def removal(found: Iterable[Addition]) -> list[dict[str, Any]]:
     ]
 
 
-def release(metadata: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the JSON patch that takes the ownership of fields from all who are not expected to have it.
+def handover(declared: Declared, metadata: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the JSON patch that makes the program the owner of the fields that others claim.
 
-    See https://kubernetes.io/docs/reference/using-api/server-side-apply/#clearing-managedfields. The version is tested so that no change
-    is lost that comes between.
+    A field without an owner would stay after the program has dropped it. `metadata` and undeclared fields keep their owners. The version is
+    tested so that no change is lost that comes between.
 
     Args:
-        metadata: the object's metadata.
+        declared: the object in the state.
+        metadata: the object's metadata in the cluster.
     """
-    kept = [entry for entry in metadata["managedFields"] if not is_claim(entry)]
+    fields = {f"f:{key}" for key in declared.inputs.keys() - SERVERS_OWN}
+    entries = copy.deepcopy(metadata["managedFields"])
+    claims = [taken for entry in entries if is_claim(entry) for taken in [taken_from(entry, fields)] if taken]
+    for entry in entries:
+        if is_programs(entry):
+            entry["fieldsV1"] = reduce(over, claims, entry.get("fieldsV1", {}))
     return [
         {"op": "test", "path": "/metadata/resourceVersion", "value": metadata["resourceVersion"]},
-        {"op": "replace", "path": "/metadata/managedFields", "value": kept or [{}]},
+        {
+            "op": "replace",
+            "path": "/metadata/managedFields",
+            "value": [entry for entry in entries if entry.get("fieldsV1")] or [{}],
+        },
     ]
+
+
+def taken_from(entry: dict[str, Any], fields: Collection[str]) -> dict[str, Any]:
+    """Remove fields from an entry of managedFields, and return them."""
+    owned = entry.get("fieldsV1", {})
+    return {field: owned.pop(field) for field in [*owned] if field in fields}
+
+
+def is_programs(entry: dict[str, Any]) -> bool:
+    """Return whether an entry of managedFields is of the program: Pulumi's, by server-side apply."""
+    return entry["operation"] == "Apply" and entry["manager"].startswith(PULUMI)
 
 
 def pointer(path: Path) -> str:

@@ -237,22 +237,30 @@ def test_an_encrypted_item_is_taken_for_one_that_is_there() -> None:
     assert added_to(thing({"ports": [UNREADABLE, {"name": "p1", "port": 2}]}), live) == []
 
 
-def test_only_the_program_and_controllers_own_declared_fields_after_an_update() -> None:
+def test_the_program_and_controllers_own_declared_fields_after_an_update() -> None:
     spec: dict[str, Any] = {"ports": [{"name": "p", "port": 1}], "selector": {}}
+    item = 'k:{"port":1,"protocol":"TCP"}'
+    label: dict[str, Any] = {"f:metadata": {"f:labels": {"f:mine": {}}}}
     managers: dict[str, Any] = {
-        "pulumi-kubernetes-1b4706": {"f:spec": {"f:ports": {}}},
-        "kubectl-edit": {"f:spec": {"f:ports": {}}},
-        "estate": {"f:spec": {"f:ports": {}}},
+        "pulumi-kubernetes-1b4706": {"f:spec": {"f:selector": {}}},
+        "kubectl-edit": {"f:spec": {"f:ports": {item: {"f:name": {}}}}} | label,
+        "estate": {"f:spec": {"f:ports": {item: {"f:port": {}}}}},
         "kube-controller-manager": {"f:status": {}},
     }
-    entries = [{"manager": manager, "fieldsV1": fields} for manager, fields in managers.items()]
+    entries = [
+        {"manager": manager, "operation": "Apply" if manager.startswith("pulumi") else "Update", "fieldsV1": fields}
+        for manager, fields in managers.items()
+    ]
     metadata: dict[str, Any] = {"managedFields": entries, "resourceVersion": "7"}
     one = thing(spec)
     assert additions.claimed(Objects([one], {one.key: {"metadata": metadata, "spec": spec}})) == [one]
-    test, replaced = additions.release(metadata)
+    test, replaced = additions.handover(one, metadata)
     assert test == {"op": "test", "path": "/metadata/resourceVersion", "value": "7"}
-    kept = [entry["manager"] for entry in replaced["value"]]
-    assert kept == ["pulumi-kubernetes-1b4706", "kube-controller-manager"]
+    assert {entry["manager"]: entry["fieldsV1"] for entry in replaced["value"]} == {
+        "pulumi-kubernetes-1b4706": {"f:spec": {"f:selector": {}, "f:ports": {item: {"f:name": {}, "f:port": {}}}}},
+        "kubectl-edit": label,
+        "kube-controller-manager": {"f:status": {}},
+    }
     left = {"metadata": metadata | {"managedFields": replaced["value"]}, "spec": spec}
     assert additions.claimed(Objects([one], {one.key: left})) == []
 
