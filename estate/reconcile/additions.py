@@ -13,6 +13,7 @@ operators may fill in lists.
 import copy
 import json
 import re
+import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -48,6 +49,8 @@ AUTOSCALED = ("spec", "replicas")
 """Field that is left to an autoscaler where the program does not declare it."""
 IMMUTABLE = ("immutable",)
 """Path of the field that makes a ConfigMap unchangeable."""
+TRIES = 10
+"""Number of attempts to change an object's managedFields, a second apart; each fails if the object has changed since it was read."""
 NAMES = ("name", "host", "key")
 """Keys with the name of a list's item."""
 
@@ -360,19 +363,27 @@ def take_out(stack: Stack, declared: Declared, found: Sequence[Addition]) -> Non
         # There is no other way back (https://kubernetes.io/docs/concepts/configuration/configmap/#configmap-immutable); the update makes it again.
         ask(stack, "delete", *what, "--wait=false")
         return
-    patched = patch(stack, what, removal(found))
-    patch(stack, what, handover(declared, json.loads(patched)["metadata"]))
+    if found:
+        patch(stack, what, removal(found))
+    for tries_left in reversed(range(TRIES)):  # controllers write the status of an object that has changed
+        live = json.loads(ask(stack, "get", *what, "--output=json", "--show-managed-fields"))
+        try:
+            patch(stack, what, handover(declared, live["metadata"]))
+        except EstateError:
+            if not tries_left:
+                raise
+            time.sleep(1)
+        else:
+            return
 
 
-def patch(stack: Stack, what: Sequence[str], operations: Sequence[dict[str, Any]]) -> str:
-    """Apply a JSON patch to an object, and return it as JSON, with its managedFields.
+def patch(stack: Stack, what: Sequence[str], operations: Sequence[dict[str, Any]]) -> None:
+    """Apply a JSON patch to an object.
 
     Raises:
         EstateError: the cluster refuses it, or does not answer.
     """
-    given = f"--patch={json.dumps(operations)}"
-    shown = ("--output=json", "--show-managed-fields")
-    return ask(stack, "patch", *what, "--type=json", given, f"--field-manager={OWN_MANAGER}", *shown)
+    ask(stack, "patch", *what, "--type=json", f"--patch={json.dumps(operations)}", f"--field-manager={OWN_MANAGER}")
 
 
 def removal(found: Iterable[Addition]) -> list[dict[str, Any]]:

@@ -32,7 +32,7 @@ OWN_STACKS = STATE / "stacks"
 NO_STACK = "no stack named"
 """Part of Pulumi's error message for a stack that its backend does not have."""
 LOOK_EVERY_S = 5.0
-REFUSED = re.compile(r"^Error from server|^The [A-Za-z]+ \"", re.MULTILINE)
+REFUSED = re.compile(r"^Error from server|^The [A-Za-z]+ \"|^The request is invalid", re.MULTILINE)
 """Matches what kubectl says where the API server has answered."""
 OURS = "--selector=app.kubernetes.io/part-of=estate"
 """Option of kubectl that leaves out what others have put into a stack's namespace."""

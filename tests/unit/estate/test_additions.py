@@ -2,6 +2,7 @@
 
 import copy
 import json
+from contextlib import nullcontext
 from typing import Any, cast
 
 import pytest
@@ -398,4 +399,29 @@ def test_one_that_cannot_be_taken_out_keeps_none_of_the_others_and_is_named(monk
     with pytest.raises(EstateError, match="ConfigMap `refused`: the cluster refuses: it is so"):
         additions.take_out_additions(cast("Stack", None), found)
     kind = "configmap.v1."
-    assert done == [("delete", kind, "immutable"), ("patch", kind, "refused"), *[("patch", kind, "last")] * 2]
+    last = [(verb, kind, "last") for verb in ("patch", "get", "patch")]
+    assert done == [("delete", kind, "immutable"), ("patch", kind, "refused"), *last]
+
+
+@pytest.mark.parametrize("failures", [0, 3, additions.TRIES])
+def test_ownership_is_taken_of_the_object_as_it_is_now(monkeypatch: pytest.MonkeyPatch, failures: int) -> None:
+    version = 0
+    tested: list[str] = []
+
+    def ask(_stack: object, verb: str, *words: str) -> str:
+        nonlocal version
+        if verb == "get":
+            version += 1
+            return json.dumps({"metadata": {"managedFields": [], "resourceVersion": f"{version}"}})
+        [patch] = [word.removeprefix("--patch=") for word in words if word.startswith("--patch=")]
+        tested.append(json.loads(patch)[0]["value"])
+        if version <= failures:
+            raise EstateError("the cluster refuses: the object has been modified")
+        return ""
+
+    monkeypatch.setattr(additions, "ask", ask)
+    monkeypatch.setattr(additions.time, "sleep", lambda _seconds: None)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
+    taken = pytest.raises(EstateError) if failures == additions.TRIES else nullcontext()
+    with taken:
+        additions.take_out(cast("Stack", None), thing({}), [])
+    assert tested == [f"{number + 1}" for number in range(min(failures + 1, additions.TRIES))]
