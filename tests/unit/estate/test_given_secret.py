@@ -28,7 +28,7 @@ def stored(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     def change(_stack: object, *steps: Step) -> tuple[Step, ...]:
         return steps
 
-    def update(steps: tuple[Step, ...]) -> None:
+    def updated(steps: tuple[Step, ...]) -> None:
         secrets["updated"] = str(*steps)
 
     def store(_stack: object, key: str, value: str) -> None:
@@ -39,7 +39,7 @@ def stored(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         "store_secret": store,
         "generated": generated,
         "with_change": change,
-        "update": update,
+        "update": updated,
     }.items():
         monkeypatch.setattr(update, name, function)
     return secrets

@@ -127,7 +127,7 @@ def test_an_interrupt_while_pulumi_runs_is_no_failure_of_it(
 
 
 def test_an_output_that_takes_nothing_is_one_line() -> None:
-    code = "from update.core.console import run_command, say; run_command(lambda: say('result'))"
+    code = "from estate.core.console import run_command, say; run_command(lambda: say('result'))"
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-c", code], cwd=PROJECT, stdout=full, stderr=subprocess.PIPE, text=True, check=False
@@ -137,7 +137,7 @@ def test_an_output_that_takes_nothing_is_one_line() -> None:
 
 
 def test_a_reader_that_has_left_is_no_error() -> None:
-    code = "from update.core.console import run_command, say; run_command(lambda: [say('result' * 100) for _ in range(10000)])"
+    code = "from estate.core.console import run_command, say; run_command(lambda: [say('result' * 100) for _ in range(10000)])"
     with subprocess.Popen(
         [sys.executable, "-c", code], cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as running:
