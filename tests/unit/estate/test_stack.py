@@ -1,5 +1,6 @@
 import json
 import os
+import shlex
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from estate.core.paths import PROJECT
 from estate.ops import update
 from estate.ops.update import protected
 from estate.pulumi.recovery import check_cluster, clear_unfinished
-from estate.stack import model as module
+from estate.stack import model
 from estate.stack.model import (
     NotUpError,
     Stack,
@@ -35,7 +36,7 @@ from tests.minimum import MINIMUM
 def test_what_the_state_has_taken_over_leaves_the_machines_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(module, "OWN_STACKS", tmp_path)
+    monkeypatch.setattr(model, "OWN_STACKS", tmp_path)
     stack = Stack("dev", parse(MINIMUM, "here"), Target(tmp_path, "context", {}, embedded=True))
     forget_taken_over(stack)  # the stack does not exist
     file = tmp_path / "Pulumi.dev.yaml"
@@ -54,8 +55,8 @@ def mailing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Return the file of stack `dev`, whose user-service has a secret and which has a receiver, both without a value."""
     own = Service("user-service", (), (), secrets=("mail-password",))
     monkeypatch.setattr(declared, "SERVICES", (own,))
-    monkeypatch.setattr(module, "STACKS", tmp_path)
-    monkeypatch.setattr(module, "OWN_STACKS", tmp_path / "own")
+    monkeypatch.setattr(model, "STACKS", tmp_path)
+    monkeypatch.setattr(model, "OWN_STACKS", tmp_path / "own")
     settings = MINIMUM | {"receivers": [{"name": "pager", "kind": "pagerduty"}]}
     file = tmp_path / "Pulumi.dev.yaml"
     file.write_text(json.dumps({"config": {"estate:settings": settings}}))
@@ -146,3 +147,24 @@ def test_every_advice_to_remove_a_stack_keeps_its_committed_file() -> None:
     ]
     assert removing
     assert [line for line in removing if "--preserve-config" not in line] == []
+
+
+@pytest.mark.parametrize(
+    ("said", "means"),
+    [
+        ('Error from server (Forbidden): pods is forbidden: User "x" cannot list resource "pods"', "refuses"),
+        ('The Service "postgres" is invalid: spec.ports[1].name: Duplicate value: "postgres"', "refuses"),
+        ("The request is invalid: the server rejected our request due to an error in our request", "refuses"),
+        ("Unable to connect to the server: dial tcp 127.0.0.1:6443: connect: connection refused", "does not answer"),
+        ("error: context deadline exceeded", "does not answer"),
+    ],
+)
+def test_a_refusal_of_the_cluster_is_not_its_absence(tmp_path: Path, said: str, means: str) -> None:
+    program = tmp_path / "kubectl"
+    program.write_text(f"#!/bin/sh\necho {shlex.quote(said)} >&2\nexit 1\n")
+    program.chmod(0o755)
+    environment = os.environ | {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    stack = Stack("dev", parse(MINIMUM, "here"), Target(tmp_path, "context", environment, embedded=False))
+    with pytest.raises(EstateError, match=f"^the cluster {means}") as error:
+        model.ask(stack, "get", "pods")
+    assert said in str(error.value)
