@@ -59,7 +59,7 @@ NOWHERE = '{"spec": {"template": {"spec": {"nodeSelector": {"none": "such"}}}}}'
 ANYWHERE = '{"spec": {"template": {"spec": {"nodeSelector": {"none": null}}}}}'
 
 
-def test_an_ingress_that_is_gone_is_told_of(client: httpx.Client, new_user: dict[str, Any], kubectl: Kubectl) -> None:
+def test_an_ingress_that_is_gone_is_reported(client: httpx.Client, new_user: dict[str, Any], kubectl: Kubectl) -> None:
     user = create(client, new_user)
     kubectl("patch", "--namespace=ingress", "daemonset/skipper", f"--patch={NOWHERE}")
     try:

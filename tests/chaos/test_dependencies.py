@@ -24,7 +24,7 @@ def kill(kubectl: Kubectl, app: str) -> None:
     kubectl("delete", "pod", f"--selector=app.kubernetes.io/name={app}", "--grace-period=0", "--force")
 
 
-def test_redis_killed_is_noticed_by_nobody(load: Load, kubectl: Kubectl) -> None:
+def test_no_user_notices_that_redis_is_killed(load: Load, kubectl: Kubectl) -> None:
     with load:
         load.run(BEFORE_S)
         kill(kubectl, "redis")
@@ -37,7 +37,7 @@ def test_redis_killed_is_noticed_by_nobody(load: Load, kubectl: Kubectl) -> None
 
 
 @pytest.mark.parametrize("command", ["CLIENT PAUSE 3000 ALL", "FLUSHALL", "CONFIG SET maxmemory 1"])
-def test_redis_slow_flushed_or_full_is_noticed_by_nobody(load: Load, kubectl: Kubectl, command: str) -> None:
+def test_no_user_notices_a_slow_flushed_or_full_redis(load: Load, kubectl: Kubectl, command: str) -> None:
     with load:
         load.run(BEFORE_S)
         kubectl("exec", "deployment/redis", "--", "sh", "-c", REDIS_CLI + command)
@@ -47,7 +47,7 @@ def test_redis_slow_flushed_or_full_is_noticed_by_nobody(load: Load, kubectl: Ku
     assert load.stale == []
 
 
-def test_rubbish_in_redis_is_noticed_by_nobody(load: Load, kubectl: Kubectl) -> None:
+def test_no_user_notices_rubbish_in_redis(load: Load, kubectl: Kubectl) -> None:
     rubbish = "for key in $(KEYS user-service:user:*); do SET $key '{\"id\": 1}'; done".replace(
         "KEYS", f"{REDIS_CLI}KEYS"
     )
@@ -71,7 +71,7 @@ def test_postgres_killed_loses_nothing_that_was_acknowledged(load: Load, kubectl
     assert load.lost() == []
 
 
-def test_consul_killed_is_noticed_by_nobody_and_knows_every_instance_again(
+def test_no_user_notices_that_consul_is_killed_and_it_relearns_all(
     load: Load, kubectl: Kubectl, urls: dict[str, str]
 ) -> None:
     with load:
@@ -100,7 +100,7 @@ def test_instances_that_are_replaced_lose_no_request(load: Load, kubectl: Kubect
     assert load.lost() == []
 
 
-def test_an_instance_that_was_told_to_end_loses_no_request(load: Load, kubectl: Kubectl) -> None:
+def test_an_instance_that_ends_loses_no_request(load: Load, kubectl: Kubectl) -> None:
     with load:
         load.run(BEFORE_S)
         one, *_ = kubectl("get", "pods", "--selector=app.kubernetes.io/name=user-service", "--output=name").split()

@@ -100,7 +100,7 @@ def user(client: httpx.Client, new_user: dict[str, Any]) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("fault", list(faulty_instance.FAULTS))
-def test_one_instance_of_three_that_fails_costs_nobody_an_answer(
+def test_one_instance_of_three_that_fails_costs_no_answer(
     client: httpx.Client, urls: dict[str, str], token: str, user: str, faulty: Callable[[str], None], fault: str
 ) -> None:
     faulty(fault)

@@ -138,7 +138,7 @@ def test_a_backup_that_is_damaged_or_absent_changes_nothing(
     assert psql(kubectl, SUMS) == before
 
 
-def test_a_restore_that_nobody_agreed_to_is_refused() -> None:
+def test_a_restore_without_confirmation_is_refused() -> None:
     done = subprocess.run(
         ["make", "restore", f"STACK={STACK}"],
         cwd=PROJECT,

@@ -78,7 +78,7 @@ def run_of(file: Path, goal: str) -> bool:
     return bool(as_test or re.search(rf"(exec make|\$\(MAKE\).*|^test[a-z-]*:.*) {goal}\b", text, re.MULTILINE))
 
 
-def test_every_command_of_a_page_is_run_by_somebody() -> None:
+def test_every_command_of_a_page_is_run_by_a_test() -> None:
     named = {goal for page in PAGES for goal in GOAL.findall(page.read_text())}
     unknown = named - HERE.keys() - ELSEWHERE.keys() - BY_HAND.keys()
     assert not unknown, f"write a test that runs them, and name it here: {unknown}"

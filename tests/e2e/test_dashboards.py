@@ -71,7 +71,7 @@ def page() -> Iterator[Page]:
 
 
 @pytest.mark.usefixtures("traffic")
-def test_the_page_shows_a_picture_of_every_panel_and_asks_nobody(stack: Stack, page: Page, tmp_path: Path) -> None:
+def test_the_page_shows_every_panel_and_loads_nothing(stack: Stack, page: Page, tmp_path: Path) -> None:
     write(stack, MINUTES, tmp_path / "page.html")
     complaints: list[str] = []
     asked: list[str] = []

@@ -95,7 +95,7 @@ def test_the_login_of_dumps_reads_everything_and_writes_nothing(stack: Stack) ->
         assert "permission denied" in said
 
 
-def test_nobody_but_postgres_is_a_superuser_and_the_owner_owns_all_that_migrations_made(stack: Stack) -> None:
+def test_only_postgres_is_a_superuser_and_the_owner_owns_all_tables(stack: Stack) -> None:
     _, superusers = psql(stack, "SELECT rolname FROM pg_roles WHERE rolsuper")
     assert superusers.split() == ["postgres"]
     _, owners = psql(stack, "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'")

@@ -49,7 +49,7 @@ def test_a_client_with_a_wrong_secret_gets_none(stranger: httpx.Client) -> None:
     assert refused.headers["www-authenticate"].startswith("Basic ")
 
 
-def test_a_request_without_a_token_is_told_so(stranger: httpx.Client) -> None:
+def test_a_request_without_a_token_is_answered_401(stranger: httpx.Client) -> None:
     refused = stranger.get(USERS)
     assert (refused.status_code, refused.json()["title"]) == (401, "Missing token")
     assert refused.headers["content-type"] == "application/problem+json"

@@ -25,7 +25,7 @@ def test_prometheus_gives_its_alerts_to_alertmanager(resources: list[Registered]
     assert manager["static_configs"] == [{"targets": ["alertmanager:9093"]}]
 
 
-def test_local_tells_nobody(resources: list[Registered]) -> None:
+def test_local_notifies_no_receiver(resources: list[Registered]) -> None:
     reported = yaml.safe_load(files(resources, "alertmanager")["alertmanager.yml"])
     assert [receiver["name"] for receiver in reported["receivers"]] == ["nobody"]
 

@@ -30,7 +30,7 @@ def test_no_server_is_made(resources: list[Registered]) -> None:
     assert [kind(resource) for resource in resources if resource.name == "postgres"] == []
 
 
-def test_who_needs_it_may_connect_to_its_networks_and_nobody_else_may(resources: list[Registered]) -> None:
+def test_only_what_needs_it_may_connect_to_its_networks(resources: list[Registered]) -> None:
     pods, policies = pods_of(resources), policies_of(resources)
     (network,) = MANAGED["networks"]
     to_it = {to for to in leaving(policies, pods) if to[1] == network}
@@ -57,7 +57,7 @@ def test_services_verify_it_too(resources: list[Registered]) -> None:
     assert files(resources, "user-service")["database-ca.crt"] == MANAGED["ca"]
 
 
-def test_a_password_that_nobody_gave_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_password_that_was_not_given_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(program, "GIVEN", ())
     settings = settings_of("local") | {"postgres": {"kind": "managed", "managed": MANAGED}}
     with pytest.raises(SettingsError, match="make secret NAME=postgresPassword STACK=local asks for it"):

@@ -331,7 +331,7 @@ def test_a_service_has_the_login_that_is_active_and_its_migration_the_owners(res
     assert files(resources, "user-service-migration")["database-username"] == "myuser_owner"
 
 
-def test_no_password_but_the_superusers_is_told_to_the_server(resources: list[Registered]) -> None:
+def test_the_server_gets_no_password_but_the_superusers(resources: list[Registered]) -> None:
     reported = files(resources, "postgres-roles")
     assert {name for name, content in reported.items() if CANARY in content} == {"password"}
     own = [service for service in SERVICES if service.schema == "own" and "postgres" in service.needs]

@@ -83,7 +83,7 @@ def test_jobs_and_workers_are_the_services_image_with_its_environment_and_resour
         assert files(whole, name)["mail-password"] == CANARY
 
 
-def test_jobs_and_workers_may_connect_where_the_service_may_and_nobody_connects_to_them(
+def test_jobs_and_workers_connect_like_the_service_and_accept_nothing(
     whole: list[Registered],
 ) -> None:
     pods, policies = pods_of(whole), policies_of(whole)

@@ -91,7 +91,7 @@ def test_options_say_what_they_are_and_have_defaults(pack: Any) -> None:
     assert dict(infos["cost-guard"].configSchema.properties["cpu"])["default"] == "16"
 
 
-def test_a_problem_is_told_with_the_name_of_the_resource(pack: Any) -> None:
+def test_a_problem_names_the_resource(pack: Any) -> None:
     reported = "app is open to the world as NodePort: take spec.type out and use an Ingress, or name it in internal-services.public"
     assert found(pack, OPENED) == [("internal-services", asked.MANDATORY, reported)]
 

@@ -67,7 +67,7 @@ def test_a_stack_of_what_is_good_passes_every_rule() -> None:
 
 
 @pytest.mark.parametrize("bad", BAD, ids=str)
-def test_what_is_bad_breaks_its_rule_alone_and_is_told_what_to_do(bad: Bad) -> None:
+def test_a_bad_resource_breaks_its_rule_alone_with_a_remedy(bad: Bad) -> None:
     assert problems(bad.resource) == [(bad.rule.__name__, bad.problem)]
 
 

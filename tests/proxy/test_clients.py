@@ -33,7 +33,7 @@ async def test_a_head_that_does_not_come_is_not_waited_for(
     assert status(await read_to_end(await gateway(answering()), begun)) == 408
 
 
-async def test_a_connection_that_nobody_uses_is_closed(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unused_connection_is_closed(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http1, "KEEP_ALIVE_S", 0.3)
     assert (await read_to_end(await gateway(answering()), GET)).count(b"HTTP/1.1") == 1
 

@@ -288,7 +288,7 @@ def closing_kept(seen: list[bytes], *, first: int = 1, abort: bool = False) -> B
 @pytest.mark.parametrize("abort", [False, True])
 @pytest.mark.parametrize("instances", [1, 2])
 @pytest.mark.parametrize("method", [b"GET", b"HEAD", b"DELETE", b"OPTIONS", b"PUT"])
-async def test_a_kept_connection_that_was_given_up_is_nobodys_error(
+async def test_a_kept_connection_that_was_given_up_is_no_error(
     gateway: Gateway,
     method: bytes,
     instances: int,

@@ -75,7 +75,7 @@ async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 
 @pytest.mark.parametrize("failing", [answering(500), reset, hang, truncate, drip, drip_body, babble])
-async def test_one_instance_of_three_that_fails_is_noticed_by_nobody(gateway: Gateway, failing: object) -> None:
+async def test_no_client_notices_one_failed_instance_of_three(gateway: Gateway, failing: object) -> None:
     port = await gateway(failing, answering(), answering(), timeout_s=1.5)
     assert set(await statuses(port, 60)) == {200}
 
@@ -102,7 +102,7 @@ async def test_the_services_own_error_is_what_the_client_gets_when_every_instanc
     assert answer.endswith(b"mine")
 
 
-async def test_an_error_that_was_passed_over_is_in_nobodys_answer(gateway: Gateway) -> None:
+async def test_an_error_that_was_passed_over_is_in_no_answer(gateway: Gateway) -> None:
     def now_and_then() -> Behaviour:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             while received := await head(reader):
@@ -335,7 +335,7 @@ async def test_a_refusal_in_the_middle_of_a_body_reaches_the_client(gateway: Gat
     writer.close()
 
 
-async def test_what_is_left_of_a_refused_body_is_nobodys_request(gateway: Gateway) -> None:
+async def test_the_rest_of_a_refused_body_is_no_request(gateway: Gateway) -> None:
     async def refuse_large(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while received := await head(reader):
             if b"content-length: 1000000" in received:
@@ -382,7 +382,7 @@ async def test_a_route_that_wants_a_token_has_the_last_word(gateway: Gateway) ->
     assert b"www-authenticate: Bearer" in answer
 
 
-async def test_what_is_on_its_way_is_counted_beside_its_limit(gateway: Gateway) -> None:
+async def test_requests_in_flight_are_shown_with_their_limit(gateway: Gateway) -> None:
     seen: list[float | None] = []
 
     async def count(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

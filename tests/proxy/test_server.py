@@ -341,7 +341,7 @@ async def test_trailers_are_no_header_fields(gateway: Gateway) -> None:
     [b"0\r\nX: " + b"x" * 100_000 + b"\r\n\r\n", b"0\r\n" + b"X: x\r\n" * 20_000 + b"\r\n", b"1;" + b"x" * 900_000 + b"\r\n!\r\n0\r\n\r\n"],
     ids=["a trailer", "trailers", "an extension"],
 )  # fmt: skip
-async def test_what_a_body_has_besides_its_bytes_is_limited(gateway: Gateway, rest: bytes) -> None:
+async def test_the_overhead_of_a_body_is_limited(gateway: Gateway, rest: bytes) -> None:
     head_ = request(b"/s/1", b"Transfer-Encoding: chunked", method=b"POST")
     for pieces in ([head_ + rest], [head_, *in_pieces(rest)]):
         answer = await exchange(await gateway(echo), *pieces)

@@ -168,7 +168,7 @@ def test_a_target_in_absolute_form_may_have_no_path(controller: Controller) -> N
 
 
 @pytest.mark.parametrize("user", ["u:p", "u", ""])
-def test_a_target_names_no_user_of_whom_credentials_would_be_made(controller: Controller, user: str) -> None:
+def test_a_target_with_a_user_is_refused(controller: Controller, user: str) -> None:
     controller.received.clear()
     assert controller.ask(request(path=f"https://{user}@{HOST}{USERS}")).startswith(b"HTTP/1.1 400 ")
     assert controller.received == []

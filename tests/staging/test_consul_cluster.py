@@ -77,7 +77,7 @@ def nothing_was_noticed(load: Load) -> None:
     assert load.lost() == []
 
 
-def test_a_leader_that_is_killed_is_noticed_by_nobody(load: Load, kubectl: Kubectl) -> None:
+def test_no_user_notices_a_killed_leader(load: Load, kubectl: Kubectl) -> None:
     eventually(lambda: whole(kubectl), "three servers", 60)
     (leader,) = [peer["name"] for peer in peers(kubectl, "consul-server-0") if peer["leads"]]
     other = next(peer["name"] for peer in peers(kubectl, "consul-server-0") if not peer["leads"])
@@ -90,7 +90,7 @@ def test_a_leader_that_is_killed_is_noticed_by_nobody(load: Load, kubectl: Kubec
     eventually(lambda: registered(kubectl), "every instance", 30)
 
 
-def test_servers_that_are_replaced_one_by_one_are_noticed_by_nobody(load: Load, kubectl: Kubectl) -> None:
+def test_no_user_notices_servers_replaced_one_by_one(load: Load, kubectl: Kubectl) -> None:
     eventually(lambda: whole(kubectl), "three servers", 60)
     with load:
         load.run(BEFORE_S)
@@ -115,7 +115,7 @@ def test_all_servers_killed_at_once_keep_what_they_had_and_find_the_agents_again
     eventually(lambda: registered(kubectl), "every instance", 120)
 
 
-def test_one_server_of_three_leads_nobody_which_is_told_of_and_noticed_by_no_user(load: Load, kubectl: Kubectl) -> None:
+def test_a_lost_quorum_is_reported_and_no_user_notices(load: Load, kubectl: Kubectl) -> None:
     eventually(lambda: whole(kubectl), "three servers", 60)
     with load:
         kubectl("scale", "statefulset/consul-server", "--replicas=1")

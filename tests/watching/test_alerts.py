@@ -100,7 +100,7 @@ def traffic(client: httpx.Client, pace_s: float = PACE_S) -> Generator[None]:
 
 
 @pytest.mark.usefixtures("for_long")
-def test_a_service_that_is_gone_is_told_of_within_two_minutes_and_so_is_its_return(
+def test_a_service_that_is_gone_and_its_return_are_reported_in_time(
     kubectl: Kubectl, sink: Sink, client: httpx.Client, stack: Stack
 ) -> None:
     begun = time.monotonic()
@@ -134,7 +134,7 @@ LONG_AGO = {"status": {"lastSuccessfulTime": "2020-01-01T00:00:00Z"}}
 
 
 @pytest.mark.usefixtures("for_long")
-def test_a_locked_table_too_many_sessions_a_lost_registry_and_old_backups_are_told_of_within_two_minutes(
+def test_locks_sessions_registry_and_old_backups_are_reported_in_time(
     stack: Stack, kubectl: Kubectl, sink: Sink, client: httpx.Client, tmp_path: Path
 ) -> None:
     passing = {"DatabasePoolExhausted", "InstancesUnregistered", "PostgresConnectionsNearLimit"}
@@ -175,7 +175,7 @@ REPORTED = {
 
 
 @pytest.mark.usefixtures("for_long")
-def test_everything_that_breaks_is_told_of_within_two_minutes_and_that_it_is_mended(
+def test_everything_that_breaks_and_its_repair_are_reported_in_time(
     kubectl: Kubectl, sink: Sink, tmp_path: Path
 ) -> None:
     with applied(kubectl, at_once(kubectl), tmp_path / "at_once.json"), down(kubectl, DOWN):
@@ -198,14 +198,14 @@ LONG = {
 
 
 @pytest.mark.usefixtures("for_long")
-def test_what_has_lasted_for_minutes_has_been_told_of(sink: Sink) -> None:
+def test_what_has_lasted_for_minutes_was_reported(sink: Sink) -> None:
     def reported() -> set[str]:
         return {alert for alert, service in LONG.items() if service in sink.ringing(alert)}
 
     all_reported(reported, {*LONG}, 3 * WITHIN_S)
 
 
-def test_a_blind_watch_and_the_end_of_certificates_are_told_of_within_two_minutes(
+def test_missing_metrics_and_expiring_certificates_are_reported_in_time(
     kubectl: Kubectl, sink: Sink, tmp_path: Path
 ) -> None:
     kubectl("scale", "deployment/kube-state-metrics", "--replicas=0")  # without it, pods have no metrics

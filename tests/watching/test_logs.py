@@ -64,7 +64,7 @@ def refused(collector: Collector) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("refused")
-def test_nothing_is_lost_while_nobody_takes_logs_and_the_agent_is_replaced(
+def test_no_log_is_lost_while_the_sink_refuses_and_the_agent_restarts(
     kubectl: Kubectl, stack: Stack, client: httpx.Client, collector: Collector
 ) -> None:
     namespace = f"--namespace={stack.namespace}-logs"

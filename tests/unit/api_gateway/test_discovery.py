@@ -38,7 +38,7 @@ def test_an_empty_list_is_believed_only_after_a_while(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("index", "new", "next_"), [(None, "7", "7"), ("7", "9", "9"), ("7", "7", "7"), ("7", "5", None), ("7", "0", None)]
 )
-def test_an_index_that_goes_back_starts_anew(index: str | None, new: str, next_: str | None) -> None:
+def test_an_index_that_goes_back_starts_again(index: str | None, new: str, next_: str | None) -> None:
     assert following(index, new) == next_
 
 

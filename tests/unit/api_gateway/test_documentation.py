@@ -68,7 +68,7 @@ def test_equal_schemas_of_one_name_are_one() -> None:
     assert schema_of(merged, "/news") == schema_of(merged, "/mail") == "#/components/schemas/Page"
 
 
-def test_different_schemas_of_one_name_are_told_apart_with_all_that_refer_to_them() -> None:
+def test_different_schemas_of_one_name_get_names_of_their_own() -> None:
     def schemas(kind: str) -> dict[str, Any]:
         return {"Page": {"items": {"$ref": "#/components/schemas/Item"}}, "Item": {"type": kind}}
 

@@ -215,7 +215,7 @@ BOTH: dict[str, Any] = {"data": IN_FORM, "headers": basic("billing", SECRET)}
         ),
     ],
 )
-async def test_a_request_that_is_refused_is_told_why_in_the_words_of_the_standard(
+async def test_a_refused_request_gets_the_standard_reason(
     client: httpx.AsyncClient, sent: dict[str, Any], status: int, error: str
 ) -> None:
     answer = await client.post(PATH, **sent)
@@ -225,7 +225,7 @@ async def test_a_request_that_is_refused_is_told_why_in_the_words_of_the_standar
     assert headers(answer) == NEVER_STORED | ({"www-authenticate": 'Basic realm="tokens"'} if status == 401 else {})
 
 
-async def test_who_guesses_is_told_to_wait(client: httpx.AsyncClient) -> None:
+async def test_a_guessing_client_has_to_wait(client: httpx.AsyncClient) -> None:
     for _ in range(ATTEMPTS.requests):
         assert (await client.post(PATH)).status_code == 400
     answer = await client.post(PATH, data=IN_FORM)

@@ -152,7 +152,7 @@ async def test_while_redis_is_away_each_replica_counts_alone(
         assert taken(replica, 4) == 1
 
 
-async def test_what_was_counted_while_redis_was_away_is_told_when_it_is_back(
+async def test_counts_made_without_redis_are_shared_once_it_is_back(
     replicas: tuple[Replica, Replica], server: fakeredis.FakeServer
 ) -> None:
     first, second = replicas
@@ -315,7 +315,7 @@ async def test_another_replica_knows_the_window_before(replicas: tuple[Replica, 
 
 @pytest.mark.parametrize("at_s", [0, 20, 59])
 @pytest.mark.parametrize("requests", [1, 2, 5, 100])
-async def test_who_waits_as_long_as_told_is_let_through_and_no_sooner(
+async def test_a_client_passes_after_its_retry_after_and_no_sooner(
     replicas: tuple[Replica, Replica], clock: Clock, at_s: int, requests: int
 ) -> None:
     limit = RateLimit(requests=requests, per_s=60)

@@ -251,7 +251,7 @@ def test_a_client_cannot_have_our_headers_dropped_through_connection() -> None:
         ("10.0.0.1", b"", "10.0.0.1", b"10.0.0.1"),
     ],
 )
-def test_only_a_trusted_peer_says_for_whom_it_asks(peer: str, said: bytes, client: str, chain: bytes) -> None:
+def test_only_a_trusted_peer_names_the_client(peer: str, said: bytes, client: str, chain: bytes) -> None:
     peers = Peers(Routing(trusted="10.0.0.0/24").networks())
     scope = {"client": (peer, 1), "headers": [(b"x-forwarded-for", said)], "scheme": "http"}
     assert peers.client(scope)[:2] == (client, chain)

@@ -21,7 +21,7 @@ def test_a_job_is_run_once_more_without_what_kubernetes_put_into_the_first() -> 
     assert again["metadata"]["name"].startswith("m-")
 
 
-def test_a_job_is_told_which_backup() -> None:
+def test_a_restore_job_gets_the_name_of_the_backup() -> None:
     job: dict[str, Any] = {"spec": {"template": {"spec": {"containers": [{"env": []}]}}}}
     (container,) = with_environment(job, {"FROM": "x.dump"})["spec"]["template"]["spec"]["containers"]
     assert container["env"] == [{"name": "FROM", "value": "x.dump"}]

@@ -92,6 +92,6 @@ def test_what_goes_is_let_go_by_who_means_it_and_nothing_else(
 
 
 @pytest.mark.parametrize("stack", HARMLESS, indirect=True, ids=["nothing", "something else"])
-def test_nobody_is_asked_about_what_holds_no_data(stack: Kept) -> None:
+def test_no_confirmation_is_asked_for_without_data(stack: Kept) -> None:
     update.look_ahead(stack)  # pyright: ignore[reportArgumentType]
     assert stack.said == []

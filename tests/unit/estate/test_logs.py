@@ -81,7 +81,7 @@ class Printing:
         return [self.command, *words]
 
 
-def test_a_request_that_nobody_speaks_of_is_an_error_with_what_to_do(tmp_path: Path) -> None:
+def test_a_request_in_no_log_is_an_error_with_a_remedy(tmp_path: Path) -> None:
     stack = cast("Stack", Printing(tmp_path, "echo No resources found >&2"))
     with pytest.raises(EstateError, match=r"no line of request a in the last hour of api-gateway, .* in stack local: .*X-Request-ID"):  # fmt: skip
         find(stack, "a")

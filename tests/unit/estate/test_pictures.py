@@ -46,7 +46,7 @@ def test_what_is_zero_all_the_time_is_drawn_on_the_ground() -> None:
     assert "100%" in svg
 
 
-def test_more_series_than_colours_begin_anew() -> None:
+def test_colours_repeat_where_there_are_more_series() -> None:
     assert colour(COLOURS) == colour(0) != colour(1)
 
 

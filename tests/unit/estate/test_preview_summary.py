@@ -67,7 +67,7 @@ def test_nothing_to_do_is_said() -> None:
 
 
 @pytest.mark.parametrize("op", ["create", "update", "replace", "delete"])
-def test_values_of_a_secret_are_never_told(op: str) -> None:
+def test_values_of_a_secret_are_never_shown(op: str) -> None:
     planted = event(op, "Secret", {"data": {"a": PLANTED}}, {"data": {"a": f"another-{PLANTED}"}})
     reported = markdown("local", preview_of([planted]))
     assert f"**{op}** Secret `thing`" in reported
@@ -83,7 +83,7 @@ def test_a_value_that_is_marked_as_secret_elsewhere_is_masked() -> None:
     assert PLANTED not in reported
 
 
-def test_a_failure_is_told_by_its_last_line() -> None:
+def test_a_failure_is_shown_by_its_last_line() -> None:
     said = {"severity": "error", "message": "Traceback (most recent call last):\n  File …\nSettingsError: wrong\n\n"}
     reported = markdown("local", preview_of([{"diagnosticEvent": said}]))
     assert "**The preview failed**\n\n- `SettingsError: wrong`" in reported

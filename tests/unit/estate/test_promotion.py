@@ -24,7 +24,7 @@ REDIS = {"redis": "redis:7.0@sha256:" + "2" * 64}
 PROMOTED = {"stack": "dev", "commit": "c0ffee", "at": "2026-01-01T00:00:00+00:00", "by": "ada@example.com"}
 
 
-def test_a_release_is_written_beside_what_the_file_says_and_its_comments_stay() -> None:
+def test_a_release_is_added_to_the_file_whose_comments_stay() -> None:
     after = with_release(BEFORE, DIGESTS, REDIS, PROMOTED)
     settings = yaml.safe_load(after)["config"]["estate:settings"]
     assert settings["digests"] == DIGESTS

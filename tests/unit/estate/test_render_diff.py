@@ -31,13 +31,13 @@ def test_random_names_are_no_difference(tmp_path: Path) -> None:
     assert difference(manifests(tmp_path / "before", "0123abcd", 3), manifests(tmp_path / "after", "9e8d7c6b", 3)) == ""
 
 
-def test_what_differs_is_told_with_its_manifest(tmp_path: Path) -> None:
+def test_a_difference_is_shown_with_its_manifest(tmp_path: Path) -> None:
     reported = difference(manifests(tmp_path / "before", "0123abcd", 3), manifests(tmp_path / "after", "9e8d7c6b", 5))
     assert reported.splitlines()[:2] == ["--- before/v1-pod-redis.yaml", "+++ after/v1-pod-redis.yaml"]
     assert "-  replicas: 3\n+  replicas: 5" in reported
 
 
-def test_a_manifest_that_is_new_or_gone_is_told_whole(tmp_path: Path) -> None:
+def test_a_new_or_removed_manifest_is_shown_whole(tmp_path: Path) -> None:
     before, after = manifests(tmp_path / "before", "0123abcd", 3), manifests(tmp_path / "after", "9e8d7c6b", 3)
     (before / "v1-secret-redis.yaml").unlink()
     assert '+    pulumi.com/autonamed: "true"' in difference(before, after)
@@ -50,7 +50,7 @@ def test_a_comment_folds_what_changed_and_names_what_did_not() -> None:
     assert "<summary>Stack prod: +2 -1 lines</summary>\n\n`````diff\n" in text
 
 
-def test_a_diff_that_is_too_long_is_cut_and_the_cut_is_told() -> None:
+def test_a_long_diff_is_cut_and_says_so() -> None:
     text = markdown({"prod": "+x\n" * 100_000}, "main")
     assert len(text) < 65_536
     assert "Cut here" in text

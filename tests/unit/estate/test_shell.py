@@ -36,5 +36,5 @@ def test_what_make_has_set_itself_is_no_value_of_the_shell() -> None:
     assert all(f"export {name}={value}" in exports(of, [], UV_OPTIONS) for name, value in UV_OPTIONS.items())
 
 
-def test_what_the_shell_has_already_is_not_told() -> None:
+def test_a_variable_that_the_shell_has_is_left_out() -> None:
     assert reported("KEPT") == ""

@@ -99,7 +99,7 @@ def test_a_daemon_set_and_an_operators_cluster_say_in_their_own_way_how_many_are
     assert belongs(pod(1, 0, **{"cnpg.io/cluster": "postgres"}), cluster)
 
 
-def test_pods_belong_to_whom_their_labels_say() -> None:
+def test_pods_belong_to_the_app_of_their_labels() -> None:
     assert belongs(pod(1, 0, name="redis", more="x"), deployment(1, 1))
     assert not belongs(pod(1, 0, name="postgres"), deployment(1, 1))
 
@@ -172,7 +172,7 @@ def test_objectives_that_are_not_recorded_yet_are_computed() -> None:
     assert (in_time.kept, in_time.budget_left, in_time.well) == (None, None, True)
 
 
-def test_the_screen_shows_objectives_beside_what_was_promised() -> None:
+def test_the_screen_shows_objectives_with_their_targets() -> None:
     lines = [line.split("  ") for line in screen(report(objectives=[PROMISE, MISSED])) if "api-gateway" in line]
     assert [[word.strip() for word in line if word] for line in lines] == [
         ["✓ api-gateway, answered", "99.9 %", "99.95 %", "50 %"],
@@ -253,5 +253,5 @@ def test_an_image_is_short_and_still_known(image: str, brief: str) -> None:
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(5, "5s"), (60, "1m"), (7199, "1h"), (200_000, "2d")])
-def test_a_time_is_told_in_its_largest_unit(seconds: int, text: str) -> None:
+def test_a_time_is_shown_in_its_largest_unit(seconds: int, text: str) -> None:
     assert span(seconds) == text

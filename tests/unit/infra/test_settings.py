@@ -163,7 +163,7 @@ def managed(**changed: object) -> dict[str, object]:
     return {"host": "db.example.com", "networks": ["192.0.2.0/24"], "ca": CA} | changed
 
 
-def test_the_password_of_a_database_that_somebody_else_runs_is_not_generated() -> None:
+def test_the_password_of_a_managed_database_is_not_generated() -> None:
     settings = parsed(postgres={"kind": "managed", "managed": managed()})
     assert set(parsed().generated_secrets) - set(settings.generated_secrets) == {"postgresPassword"}
 

@@ -103,7 +103,7 @@ async def test_a_token_with_a_key_that_is_new_makes_them_be_fetched_again(issuer
 
 
 @pytest.mark.usefixtures("at_once")
-async def test_a_token_of_nobody_known_makes_no_fetch(issuer: Issuer) -> None:
+async def test_a_token_of_an_unknown_issuer_makes_no_fetch(issuer: Issuer) -> None:
     claims = {"iss": "https://nobody.example", "aud": "estate", "iat": 0, "exp": 2**40}
     token = jwt.encode(claims, KEY, "EdDSA", {"kid": "first"})  # pyright: ignore[reportUnknownMemberType]
     with pytest.raises(Problem):

@@ -154,7 +154,7 @@ async def test_a_collector_that_is_away_costs_one_line_and_no_request(
     assert any(cause in vars(lines[0])["reason"] for cause in ("refused", "timeout"))
 
 
-async def test_a_queue_that_is_full_drops_spans_and_holds_nobody_up(
+async def test_a_full_queue_drops_spans_and_delays_nothing(
     collector: Collector, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(spans, "QUEUE", 512)

@@ -42,7 +42,7 @@ async def test_a_source_that_answers_too_little_fails_its_batch_alone() -> None:
         assert await batched.get(1) == "one"
 
 
-async def test_nobody_gets_an_answer_that_left_before_the_question() -> None:
+async def test_no_client_gets_an_answer_older_than_its_request() -> None:
     source = Source()
     batched = Batched(source.load)
     first = asyncio.create_task(batched.get(1))

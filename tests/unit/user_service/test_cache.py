@@ -81,9 +81,7 @@ async def test_one_reader_at_a_time_may_fill(cache: Opened) -> None:
     assert (list(first.keys), list(second.keys)) == ([1], [])
 
 
-async def test_a_change_that_redis_is_not_told_of_makes_every_older_entry_worthless(
-    redis: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_change_unknown_to_redis_invalidates_older_entries(redis: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LEASE_S", 0.01)
     database = Generation()
     cache = Opened(redis, database)
