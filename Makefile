@@ -213,8 +213,8 @@ lint: uv ## Check format, lint, types and imports between packages
 	@$(RUN) ruff format --check . && $(RUN) ruff check . && $(RUN) basedpyright && $(RUN) lint-imports --no-logo --no-cache
 
 .PHONY: test-fast
-test-fast: lint ## Everything that needs no cluster: lint, types, unit, estate and policy tests
-	@$(RUN) pytest tests/unit tests/proxy tests/estate tests/policies
+test-fast: lint ## Everything that needs no cluster: lint, types, unit tests, the program with mocks, the gateway on sockets
+	@$(RUN) pytest tests/unit tests/program tests/process/gateway
 
 .PHONY: fuzz
 fuzz: uv ## Fuzz the running API with its OpenAPI documents   EXAMPLES=300 (about six cases each) STACK=local
@@ -237,12 +237,12 @@ browser: uv
 	@$(RUN) python -m estate.report.browser
 
 # Lanes of processes on this machine, next to programs of Debian. They need no cluster.
-ALONE := $(wildcard tests/coherence tests/users tests/differential)
+ALONE := $(wildcard tests/process/coherence tests/process/users tests/process/differential)
 # Drills, long by nature: they bring stacks of their own up.
-OWN := $(addprefix tests/e2e/test_,new_service.py interruptions.py promotion.py two_machines.py)
-STAGES := tests/staging $(addprefix tests/e2e/test_,promotion.py two_machines.py)
+OWN := $(addprefix tests/live/test_,new_service.py interruptions.py promotion.py two_machines.py)
+STAGES := tests/stages $(addprefix tests/live/test_,promotion.py two_machines.py)
 # One story, in its order: what an alert has cost goes on being reported for an hour.
-STORY := -p no:randomly tests/watching
+STORY := -p no:randomly tests/alerts
 
 # Run tests, each line of their output with the name of the lane in front.
 define lane
@@ -251,10 +251,10 @@ endef
 
 .PHONY: test
 test: test-fast up browser ## All tests but the drills, as CI runs them; brings the estate up first   STACK=local
-	@$(RUN) pytest tests/score tests/rules
-	@$(RUN) pytest tests/strangers # looks at times, so that nothing else runs
+	@$(RUN) pytest tests/tools
+	@$(RUN) pytest tests/process/strangers # looks at times, so that nothing else runs
 	@$(MAKE) -j2 test-local test-alone # what ends the cluster comes last
-	@$(RUN) pytest tests/chaos/test_cluster.py
+	@$(RUN) pytest tests/faults/test_cluster.py
 
 .PHONY: test-all
 test-all: test ## make test, then the drills: stacks of other stages, promotion, another service, every alert   STACK=local
@@ -262,8 +262,8 @@ test-all: test ## make test, then the drills: stacks of other stages, promotion,
 
 .PHONY: test-local
 test-local: uv
-	$(call lane,local,tests/e2e $(OWN:%=--ignore %))
-	$(call lane,local,tests/chaos --ignore tests/chaos/test_cluster.py)
+	$(call lane,local,tests/live $(OWN:%=--ignore %))
+	$(call lane,local,tests/faults --ignore tests/faults/test_cluster.py)
 
 .PHONY: test-alone
 test-alone: uv
@@ -272,7 +272,7 @@ test-alone: uv
 
 .PHONY: test-bare
 test-bare: uv ## test-fast on Debian 12 and 13 with what the README asks for and nothing else; needs root
-	@$(RUN) python -m tests.bare
+	@$(RUN) python -m tests.support.bare
 
 .PHONY: test-stages
 test-stages: uv
@@ -280,9 +280,9 @@ test-stages: uv
 
 .PHONY: test-own
 test-own: uv
-	$(call lane,own,tests/e2e/test_new_service.py tests/e2e/test_interruptions.py)
+	$(call lane,own,tests/live/test_new_service.py tests/live/test_interruptions.py)
 	$(call lane,own,$(STORY))
 
 .PHONY: test-staging
 test-staging: uv ## Test a stack of stage staging: brings one up next to the running local, and removes it   STACK=local
-	$(call lane,staging,tests/staging)
+	$(call lane,staging,tests/stages)

@@ -28,7 +28,7 @@ from estate.core.console import run_command, say, step, wait_until
 from estate.core.paths import CACHE, PROJECT
 from estate.stack.model import Stack, load, secret
 from estate.stack.target import target
-from tests.running import STACK
+from tests.support.running import STACK
 
 DATABASE = "bench"
 USERS = 1000

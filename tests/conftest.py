@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 from estate.ops.update import new_token
 from estate.stack.model import Stack, load, outputs
 from estate.stack.target import target
-from tests.running import STACK, Items, Kubectl, connect, kubectl_of
+from tests.support.running import STACK, Items, Kubectl, connect, kubectl_of
 
 # A test that passes here passes on every machine: neither it nor what it starts depends on this one's Python, language or time zone.
 for name in [name for name in os.environ if name.startswith(("PYTHON", "LANG", "LC_"))]:

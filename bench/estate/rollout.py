@@ -19,7 +19,7 @@ from estate.core.console import EstateError, say, step
 from estate.core.paths import PROJECT
 from estate.ops.update import new_token
 from estate.stack.model import Stack, outputs
-from tests.running import connect, create
+from tests.support.running import connect, create
 
 RPS, DURATION_S, BEFORE_S = 200, 110, 20
 DEADLINE_S = 90

@@ -124,7 +124,7 @@ def packaged(name: str) -> str:
 def places(name: str) -> tuple[Path, Path, Path]:
     """Return the paths that are created for a service, relative to the project."""
     package = packaged(name)
-    return Path("apps", name), Path("tests", "unit", package), Path("tests", "e2e", f"test_{package}.py")
+    return Path("apps", name), Path("tests", "unit", package), Path("tests", "live", f"test_{package}.py")
 
 
 def create(wanted: Wanted) -> tuple[Path, ...]:

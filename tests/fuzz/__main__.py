@@ -12,7 +12,7 @@ from estate.core.paths import PROJECT
 from estate.ops.update import new_token
 from estate.stack.model import Stack, load, outputs
 from estate.stack.target import target
-from tests.running import STACK
+from tests.support.running import STACK
 
 DOCUMENTS = PROJECT / "apps" / "user-service" / "openapi"
 

@@ -11,8 +11,8 @@ import pytest
 
 from estate.core.console import EstateError
 from estate.core.paths import PROJECT
-from tests import bare
-from tests.running import eventually
+from tests.support import bare
+from tests.support.running import eventually
 
 
 def test_a_bare_machine_has_what_the_readme_asks_for() -> None:
@@ -49,7 +49,7 @@ def test_without_root_it_says_what_needs_it(monkeypatch: pytest.MonkeyPatch) -> 
 ENDS = """
 import os
 import time
-from tests import bare
+from tests.support import bare
 
 def wait(release):
     (bare.BARE / f"{release}.fresh").mkdir()

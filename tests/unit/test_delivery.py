@@ -1,4 +1,4 @@
-"""The workflows (tests/score runs actionlint on them), and the scripts that they run, with a stub in place of GitHub's command."""
+"""The workflows (tests/tools/manifests runs actionlint on them), and the scripts that they run, with a stub in place of GitHub's command."""
 
 import json
 import os

@@ -16,7 +16,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from estate.core.paths import PROJECT
-from tests.collector import Collector, collecting
+from tests.support.collector import Collector, collecting
 
 SCHEMA: dict[str, Any] = json.loads((PROJECT / "docs" / "log.schema.json").read_text())
 VALIDATOR: Any = Draft202012Validator(SCHEMA)

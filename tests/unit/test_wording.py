@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from estate.core.paths import PROJECT
-from tests.copies import files_of_project
+from tests.support.copies import files_of_project
 
 WORDS = re.compile(r"\b(anew|whom|somebody|nobody|mend(s|ed|ing)?|told|beside)\b", re.IGNORECASE)
 """Words with a plainer one: again, who, someone, repair, report or notify, next to."""

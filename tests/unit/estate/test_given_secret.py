@@ -10,7 +10,7 @@ from infra import settings as module
 from infra.generated_secrets import Step
 from infra.services import Service
 from infra.settings import StackSettings, parse
-from tests.minimum import MINIMUM
+from tests.support.minimum import MINIMUM
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from estate.core.paths import PROJECT
 from estate.stack.model import Stack
 from estate.stack.target import Target
 from infra.settings import parse
-from tests.minimum import MINIMUM
+from tests.support.minimum import MINIMUM
 
 MODULES = [
     f"{name}.__main__" if (PROJECT / name.replace(".", "/")).is_dir() else name
@@ -152,7 +152,7 @@ PREVIEWING = """
 import os, sys
 from pathlib import Path
 from infra.settings import parse
-from tests.minimum import MINIMUM
+from tests.support.minimum import MINIMUM
 from estate.core.console import run_command
 from estate.stack.model import Stack
 from estate.stack.target import Target

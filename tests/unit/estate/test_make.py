@@ -15,7 +15,7 @@ import pytest
 from estate.cluster import layout, lifecycle
 from estate.core.console import run_command, say, step, timed
 from estate.core.paths import PROJECT
-from tests.copies import of_a_shell
+from tests.support.copies import of_a_shell
 
 MAKEFILE = (PROJECT / "Makefile").read_text()
 GOALS = dict(re.findall(r"^([a-z-]+):.*## (.*)$", MAKEFILE, re.MULTILINE))

@@ -15,7 +15,7 @@ from estate.core.console import EstateError
 from estate.core.paths import PROJECT
 from estate.scaffold import new_service
 from estate.scaffold.new_service import Wanted, create, declared, problem
-from tests.copies import copy_of_project, of_a_shell, run_in
+from tests.support.copies import copy_of_project, of_a_shell, run_in
 
 NAME = "stock-list"
 PACKAGE = "stock_list"
@@ -59,7 +59,7 @@ def in_copy(project: Path, *words: str, **environment: str) -> str:
 
 
 def test_the_service_passes_every_check_that_the_project_has(project: Path) -> None:
-    changed = ("infra/services.py", f"apps/{NAME}", f"tests/unit/{PACKAGE}", f"tests/e2e/test_{PACKAGE}.py")
+    changed = ("infra/services.py", f"apps/{NAME}", f"tests/unit/{PACKAGE}", f"tests/live/test_{PACKAGE}.py")
     in_copy(project, "ruff", "format", "--check", *changed)
     in_copy(project, "ruff", "check", *changed)
     in_copy(project, "basedpyright", *changed)
@@ -67,7 +67,7 @@ def test_the_service_passes_every_check_that_the_project_has(project: Path) -> N
 
 
 def test_its_own_tests_and_those_of_the_estate_pass(project: Path) -> None:
-    in_copy(project, "pytest", f"tests/unit/{PACKAGE}", "tests/estate")
+    in_copy(project, "pytest", f"tests/unit/{PACKAGE}", "tests/program")
 
 
 def test_one_that_is_there_calls_another_as_the_page_says(plain: Path, tmp_path: Path) -> None:
@@ -85,7 +85,11 @@ def test_one_that_is_there_calls_another_as_the_page_says(plain: Path, tmp_path:
     in_copy(copy, "ruff", "format", "infra/services.py")
     in_copy(copy, "basedpyright", "infra/services.py", f"apps/{NAME}")
     in_copy(
-        copy, "pytest", f"tests/unit/{PACKAGE}", "tests/estate/test_network_policies.py", "tests/estate/test_program.py"
+        copy,
+        "pytest",
+        f"tests/unit/{PACKAGE}",
+        "tests/program/test_network_policies.py",
+        "tests/program/test_program.py",
     )
     started = {"APP_CALLS_USER_SERVICE_URL": "http://user-service:8080", "APP_CALLS_USER_SERVICE_PASSES_TOKEN": "true"}
     shown = in_copy(copy, "python", "-m", PACKAGE, "--print-config", **started)

@@ -20,7 +20,7 @@ from estate.stack.model import Stack
 from estate.stack.objects import Objects
 from estate.stack.target import Target
 from infra.settings import parse
-from tests.minimum import MINIMUM
+from tests.support.minimum import MINIMUM
 
 
 def lock_of(state: Path, process: int, host: str) -> Path:

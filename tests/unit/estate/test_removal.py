@@ -9,7 +9,7 @@ import pytest
 from estate.core import removal
 from estate.core.removal import delete_removed, remove, removed
 from estate.tools import build
-from tests.running import eventually
+from tests.support.running import eventually
 
 NEVER_S = 60
 

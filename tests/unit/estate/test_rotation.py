@@ -12,7 +12,7 @@ from estate.ops.token_keys import CURRENT, NEXT, PREVIOUS, Keys, mounting
 from infra.generated_secrets import Step, changed
 from infra.settings import parse
 from infra.token_keys import NAME, kid
-from tests.minimum import MINIMUM
+from tests.support.minimum import MINIMUM
 from tests.unit.estate.interruptions import Interruptible, InterruptionError
 
 OLD, NEW, OLDER = "o" * 43, "n" * 43, "x" * 43

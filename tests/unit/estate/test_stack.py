@@ -30,7 +30,7 @@ from estate.stack.target import Target
 from infra import settings as declared
 from infra.services import Service
 from infra.settings import parse
-from tests.minimum import MINIMUM
+from tests.support.minimum import MINIMUM
 
 
 def test_what_the_state_has_taken_over_leaves_the_machines_file(

@@ -17,7 +17,7 @@ from infra.settings import HASH, StackSettings, load_stack, parse
 from infra.stack_file import PROJECT
 from infra.stages import STAGES
 from infra.values import ZEROS
-from tests.minimum import MINIMUM
+from tests.support.minimum import MINIMUM
 from tests.unit.infra.wrong_stack_files import HEAD, WRONG_VALUES
 
 SCHEMA = json.loads(stack_schema.FILE.read_text())

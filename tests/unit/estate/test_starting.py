@@ -16,7 +16,7 @@ from estate.stack import model
 from estate.stack.model import Stack
 from estate.stack.target import Target
 from infra.settings import parse
-from tests.minimum import MINIMUM
+from tests.support.minimum import MINIMUM
 
 DIGEST = "sha256:" + "a" * 64
 UNKNOWN = "ERROR: docker.io/x/y:1: not found"

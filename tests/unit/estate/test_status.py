@@ -13,7 +13,7 @@ from estate.stack.objects import Objects
 from estate.stack.target import Target
 from infra.dashboards.catalogue import WINDOW
 from infra.settings import Slo, parse
-from tests.minimum import MINIMUM
+from tests.support.minimum import MINIMUM
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 READY = Workload(name="redis", kind="Deployment", ready=1, desired=1, restarts=0, image="redis:7.0", age_s=60)

@@ -18,7 +18,7 @@ from infra.services import DeclarationError, Service, callees_first
 from infra.settings import ServiceSettings
 from infra.stages import EVERY_STAGE
 from infra.web_service import PORT, App, WebService
-from tests.estate.test_network_policies import Connection, entering, leaving, pods_of, policies_of
+from tests.program.test_network_policies import Connection, entering, leaving, pods_of, policies_of
 
 FEW = settings(max_examples=15, deadline=None)
 NAMES = ("orders", "stock-list", "user-service", "a", "b")

@@ -27,8 +27,8 @@ from infra.services import DeclarationError, Service, callees_first
 from infra.settings import Outside, ServiceSettings, SettingsError, parse
 from infra.stages import EVERY_STAGE
 from infra.web_service import SECRETS_FOLDER, App, Dependency, WebService
-from tests.estate.test_network_policies import entering, leaving, pods_of, policies_of
-from tests.minimum import MINIMUM
+from tests.program.test_network_policies import entering, leaving, pods_of, policies_of
+from tests.support.minimum import MINIMUM
 
 NAMES = st.from_regex(r"APP_MAIL_[A-Z]{1,8}", fullmatch=True)
 VARIABLES = st.dictionaries(NAMES, st.text(max_size=20), max_size=4)

@@ -19,7 +19,7 @@ from infra.settings import (
     parse,
 )
 from infra.stages import STAGES, Stage
-from tests.minimum import MINIMUM
+from tests.support.minimum import MINIMUM
 
 PLANTED = "planted-secret"
 DIGEST = "r@sha256:" + "0" * 64

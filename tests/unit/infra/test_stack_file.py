@@ -22,7 +22,7 @@ from infra.services import SERVICES, Service
 from infra.settings import SettingsError, StackSettings, load_settings, load_stack, parse
 from infra.stack_file import PROJECT, SETTINGS, Key, read
 from infra.stages import STAGES
-from tests.minimum import MINIMUM
+from tests.support.minimum import MINIMUM
 from tests.unit.infra.wrong_stack_files import HEAD, WRONG, WRONG_VALUES, Wrong
 
 WITHOUT_INGRESS = "".join(HEAD.splitlines(keepends=True)[:6])

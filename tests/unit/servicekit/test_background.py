@@ -26,7 +26,7 @@ from user_service.cache import Cache as UsersCache
 from user_service.settings import Cache as CacheSettings
 
 from estate.core.paths import PROJECT
-from tests.proxy.conftest import own
+from tests.process.gateway.conftest import own
 
 AGENT = Registry(address="127.0.0.1:1")
 

@@ -17,7 +17,7 @@ from servicekit.settings import Called
 from servicekit.spans import Spans
 from servicekit.tracing import continued
 
-from tests.collector import attributes, collecting
+from tests.support.collector import attributes, collecting
 
 TOKEN = "Bearer a.b.c"
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nset-cookie: a=b\r\n\r\n{}"

@@ -15,7 +15,7 @@ from servicekit.spans import Spans
 from servicekit.tracing import current, step
 from servicekit.tracing import spans as spans_of
 
-from tests.collector import Collector, attributes, collecting
+from tests.support.collector import Collector, attributes, collecting
 from tests.unit.servicekit.test_observation import answer, ask
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"

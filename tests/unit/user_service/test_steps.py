@@ -14,7 +14,7 @@ from servicekit.tracing import current
 from user_service.cache import Cache
 from user_service.settings import Cache as CacheSettings
 
-from tests.collector import attributes, collecting
+from tests.support.collector import attributes, collecting
 from tests.unit.user_service.test_cache import ROW, Generation, Opened
 
 

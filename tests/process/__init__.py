@@ -1,0 +1,1 @@
+"""Tests on sockets of this machine, with programs of Debian where they need them."""

@@ -1,0 +1,1 @@
+"""Tests with the built tools: manifests, rules, workflows."""
