@@ -66,7 +66,7 @@ def finish() -> None:
     assert preview.returncode == 0, preview.stdout + preview.stderr
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)
 @pytest.mark.usefixtures("own")
 def test_updates_that_are_interrupted_at_any_time_are_ended_by_the_next(images: dict[str, str]) -> None:
     for number in range(INTERRUPTIONS):
@@ -109,7 +109,7 @@ def hold(kubectl: Kubectl, what: str) -> None:
     kubectl("patch", what, "--type=merge", f'--patch={{"metadata": {{"finalizers": ["{HELD_BY}"]}}}}')
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)
 def test_an_object_that_a_finalizer_holds_ends_an_update_and_a_removal_with_its_name(
     own: Stack, images: dict[str, str]
 ) -> None:
@@ -139,7 +139,7 @@ def test_an_object_that_a_finalizer_holds_ends_an_update_and_a_removal_with_its_
     finish()
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)
 def test_another_major_version_of_postgres_is_refused_before_its_data_is_touched(
     own: Stack, images: dict[str, str]
 ) -> None:
