@@ -13,6 +13,7 @@ from estate.core.paths import PROJECT
 from estate.ops.update import opened
 from estate.pulumi.events import Change, change, events_of
 from estate.reconcile.additions import additions, foreign, leaving
+from estate.stack.model import outputs
 from estate.stack.objects import objects_of
 
 
@@ -44,6 +45,7 @@ def main() -> None:
     with opened(name) as stack:
         file = PROJECT / "build" / "drift" / f"{name}.md"
         file.unlink(missing_ok=True)  # from an earlier run: the file exists only if this run finds drift
+        outputs(stack)  # refuses a stack that is not up
         done, seen = events_of(stack, "refresh", "--preview-only")
         if done.returncode != 0:
             raise EstateError(f"the drift of stack {name} cannot be determined:\n{done.stdout}{done.stderr.strip()}")

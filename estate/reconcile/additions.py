@@ -38,7 +38,9 @@ OWN_MANAGER = "estate"
 """Field manager of the values that replace additions."""
 PULUMI = "pulumi-kubernetes"
 """Start of the name of the field manager with which Pulumi applies the program's objects."""
-KNOWN_MANAGER = re.compile(rf"{OWN_MANAGER}$|{PULUMI}|kube-|.*(controller|operator)")
+BEFORE_FIRST_APPLY = "before-first-apply"
+"""Manager to which the API server attributes every field, defaults too, of an object without managedFields."""
+KNOWN_MANAGER = re.compile(rf"{OWN_MANAGER}$|{BEFORE_FIRST_APPLY}$|{PULUMI}|kube-|.*(controller|operator)")
 """Field managers that are expected to set fields: this project, Pulumi, Kubernetes' own programs, and the cluster's controllers."""
 ALLOWING = ("NetworkPolicy", "Role", "RoleBinding", "Ingress")
 """Kinds with objects that grant access: an extra object allows what the others deny."""
@@ -316,7 +318,7 @@ def claimed(found: Objects) -> list[Declared]:
 
 def is_claim(entry: dict[str, Any]) -> bool:
     """Return whether an entry of managedFields is of this module, or of a manager that is not expected to set fields."""
-    return entry["manager"] == OWN_MANAGER or is_by_hand(entry)
+    return entry["manager"] in (OWN_MANAGER, BEFORE_FIRST_APPLY) or is_by_hand(entry)
 
 
 def take_out_additions(stack: Stack, before: Objects) -> None:
@@ -364,7 +366,11 @@ def take_out(stack: Stack, declared: Declared, found: Sequence[Addition]) -> Non
         ask(stack, "delete", *what, "--wait=false")
         return
     if found:
-        patch(stack, what, removal(found))
+        try:
+            patch(stack, what, removal(found))
+        except EstateError:  # one alternative was exchanged for another: neither may be missing
+            live = json.loads(ask(stack, "get", *what, "--output=json"))
+            patch(stack, what, restoration(declared, live, found))
     for tries_left in reversed(range(TRIES)):  # controllers write the status of an object that has changed
         live = json.loads(ask(stack, "get", *what, "--output=json", "--show-managed-fields"))
         try:
@@ -395,6 +401,40 @@ def removal(found: Iterable[Addition]) -> list[dict[str, Any]]:
         else {"op": "replace", "path": pointer(one.path), "value": one.instead}
         for one in sorted(found, key=lambda one: one.path, reverse=True)
     ]
+
+
+def restoration(declared: Declared, live: dict[str, Any], found: Iterable[Addition]) -> list[dict[str, Any]]:
+    """Return the JSON patch that replaces what is declared of an object as a whole: without additions, and with every declared value."""
+    live = copy.deepcopy(live)
+    for one in sorted(found, key=lambda one: one.path, reverse=True):
+        *steps, last = one.path
+        place: Any = live
+        for step in steps:
+            place = place[step]
+        if one.instead is None:
+            del place[last]
+        else:
+            place[last] = one.instead
+    keys = declared.inputs.keys() & live.keys() - {*SERVERS_OWN}
+    return [
+        {"op": "replace", "path": pointer((key,)), "value": put_over(live[key], declared.inputs[key])}
+        for key in sorted(keys)
+    ]
+
+
+def put_over(live: Any, declared: Any) -> Any:
+    """Return a live value with every declared one in it, except those that are encrypted in the state."""
+    if isinstance(declared, dict) and SECRET in declared:
+        return cast("Any", live)
+    if isinstance(declared, dict) and isinstance(live, dict):
+        known, there = cast("dict[str, Any]", declared), cast("dict[str, Any]", live)
+        missing = {key: value for key, value in known.items() if key not in there and SECRET not in str(value)}
+        return there | missing | {key: put_over(there[key], known[key]) for key in known.keys() & there.keys()}
+    if isinstance(declared, list) and isinstance(live, list):
+        wanted, found = cast("list[Any]", declared), cast("list[Any]", live)
+        same = [next((one for one in found if is_of(item, one)), item) for item in wanted]
+        return [put_over(one, item) for one, item in zip(same, wanted, strict=True)]
+    return declared
 
 
 def handover(declared: Declared, metadata: dict[str, Any]) -> list[dict[str, Any]]:

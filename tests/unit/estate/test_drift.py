@@ -10,6 +10,7 @@ import pytest
 from estate.core.console import DEVIATION, EstateError
 from estate.delivery import drift
 from estate.delivery.drift import drift_of, markdown
+from estate.stack.model import NotUpError
 from estate.stack.objects import Objects
 
 URN = "urn:pulumi:local::estate::estate:web_service:WebService$kubernetes:core/v1:"
@@ -79,6 +80,7 @@ def test_the_exit_code_and_the_file_say_whether_something_drifted(
     answer = subprocess.CompletedProcess([], refresh, "", ""), events
     monkeypatch.setattr(drift, "PROJECT", tmp_path)
     monkeypatch.setattr(drift, "opened", lambda name: nullcontext(SimpleNamespace(namespace=f"estate-{name}")))  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
+    monkeypatch.setattr(drift, "outputs", lambda *_: {})  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
     monkeypatch.setattr(drift, "events_of", lambda *_: answer)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
     monkeypatch.setattr(drift, "objects_of", lambda *_: Objects([], {}))  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
     monkeypatch.setattr(drift, "foreign", lambda *_: others)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
@@ -87,3 +89,15 @@ def test_the_exit_code_and_the_file_say_whether_something_drifted(
     with end:
         drift.main()
     assert file.exists() == found
+
+
+def test_a_stack_that_is_not_up_is_no_stack_without_drift(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drift, "opened", lambda name: nullcontext(SimpleNamespace(namespace=f"estate-{name}")))  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
+    monkeypatch.setattr(drift, "outputs", not_up)
+    monkeypatch.setattr(sys, "argv", ["drift", "dev"])
+    with pytest.raises(NotUpError, match="stack dev is not up: make up STACK=dev"):
+        drift.main()
+
+
+def not_up(_stack: object) -> None:
+    raise NotUpError("dev")
