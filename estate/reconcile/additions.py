@@ -425,7 +425,7 @@ def restoration(declared: Declared, live: dict[str, Any], found: Iterable[Additi
 def put_over(live: Any, declared: Any) -> Any:
     """Return a live value with every declared one in it, except those that are encrypted in the state."""
     if isinstance(declared, dict) and SECRET in declared:
-        return cast("Any", live)
+        return live
     if isinstance(declared, dict) and isinstance(live, dict):
         known, there = cast("dict[str, Any]", declared), cast("dict[str, Any]", live)
         missing = {key: value for key, value in known.items() if key not in there and SECRET not in str(value)}
@@ -434,7 +434,7 @@ def put_over(live: Any, declared: Any) -> Any:
         wanted, found = cast("list[Any]", declared), cast("list[Any]", live)
         same = [next((one for one in found if is_of(item, one)), item) for item in wanted]
         return [put_over(one, item) for one, item in zip(same, wanted, strict=True)]
-    return declared
+    return cast("Any", declared)
 
 
 def handover(declared: Declared, metadata: dict[str, Any]) -> list[dict[str, Any]]:
