@@ -432,8 +432,8 @@ def put_over(live: Any, declared: Any) -> Any:
         return there | missing | {key: put_over(there[key], known[key]) for key in known.keys() & there.keys()}
     if isinstance(declared, list) and isinstance(live, list):
         wanted, found = cast("list[Any]", declared), cast("list[Any]", live)
-        same = [next((one for one in found if is_of(item, one)), item) for item in wanted]
-        return [put_over(one, item) for one, item in zip(same, wanted, strict=True)]
+        places, _ = matched(wanted, found, [])
+        return [put_over(found[places[index]] if index in places else item, item) for index, item in enumerate(wanted)]
     return cast("Any", declared)
 
 

@@ -454,3 +454,11 @@ def test_what_is_restored_has_every_declared_value_and_no_addition(spec: Any, ed
     assert [operation["path"] for operation in restored] == ["/spec"]
     assert added_to(one, {"spec": restored[0]["value"]}) == []
     assert additions.put_over(restored[0]["value"], spec) == restored[0]["value"]
+
+
+def test_each_item_is_put_over_one_of_its_own() -> None:
+    mounts: list[dict[str, Any]] = [
+        {"name": "data", "mountPath": "/a", "readOnly": True},
+        {"name": "data", "mountPath": "/b"},
+    ]
+    assert additions.put_over(mounts, copy.deepcopy(mounts)) == mounts
