@@ -23,6 +23,7 @@ from pathlib import Path
 import httpx
 import jwt
 import pytest
+from servicekit.http1 import UNSENT_BYTES
 
 from estate.core.paths import PROJECT
 from infra.settings import ClientSettings
@@ -68,6 +69,12 @@ class Gateway:
         found = re.search(rf"^{what}:\s+(\d+) kB$", Path(f"/proc/{self.pid}/status").read_text(), re.MULTILINE)
         assert found
         return int(found[1]) / 1024
+
+    def unsent_bytes(self) -> int:
+        """Return the bytes that the kernel keeps for the peers of the process: sent to none of them, or not acknowledged yet."""
+        links = [str(link.readlink()) for link in Path(f"/proc/{self.pid}/fd").iterdir()]
+        rows = [line.split() for line in Path(f"/proc/{self.pid}/net/tcp").read_text().splitlines()[1:]]
+        return sum(int(row[4].split(":")[0], 16) for row in rows if f"socket:[{row[9]}]" in links)
 
     def in_flight(self) -> float:
         """Return the requests in flight, from the gauges."""
@@ -242,3 +249,29 @@ async def test_others_are_served_during(
         assert client.percentile_s(0.99) < LATENCY_S
     eventually(lambda: gateway.in_flight() == 0, "nothing is in flight")
     assert gateway.memory_mib("VmHWM") < MEMORY_MIB
+
+
+@pytest.mark.parametrize(
+    ("request_head", "echoed_pieces"),
+    [
+        pytest.param("GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: h\r\n\r\n", 0, id="own answer"),
+        pytest.param(GET.replace("/s/1", "/s/endless"), 0, id="service's answer"),
+        pytest.param(
+            GET.replace("Host: h", "Host: h\r\nConnection: Upgrade\r\nUpgrade: websocket"), 1000, id="WebSocket"
+        ),
+    ],
+)
+async def test_the_kernel_keeps_little_for_a_client_that_does_not_read(
+    gateway: Gateway, request_head: str, echoed_pieces: int
+) -> None:
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.bind((ADDRESS, 0))
+        client.connect(("127.0.0.1", gateway.port))
+        client.sendall(request_head.format(token=gateway.token("unread")).encode())
+        client.settimeout(1)
+        with suppress(TimeoutError):
+            for _ in range(echoed_pieces):
+                client.sendall(b"x" * 65536)
+        await asyncio.sleep(1)
+        assert 0 < gateway.unsent_bytes() < 4 * UNSENT_BYTES

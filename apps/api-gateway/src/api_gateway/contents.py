@@ -1,5 +1,6 @@
 """Static contents: compressed once, revalidated by ETag, and sent no faster than the client reads."""
 
+import asyncio
 import gzip
 import hashlib
 from collections.abc import AsyncIterator, Mapping
@@ -9,7 +10,7 @@ from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
 from servicekit.preconditions import combined
 
-PIECE_BYTES = 64 * 1024
+PIECE_BYTES = 16 * 1024
 """Bytes of a piece of a body, which waits for its reader: a server that gets the whole body keeps a copy of it for each slow client."""
 
 
@@ -60,6 +61,7 @@ def is_known(known: str, etag: str) -> bool:
 
 
 async def pieces(body: bytes) -> AsyncIterator[bytes]:
-    """Yield a body piece by piece."""
+    """Yield a body piece by piece, each in an iteration of the event loop of its own, so that other clients are served in between."""
     for start in range(0, len(body), PIECE_BYTES):
         yield body[start : start + PIECE_BYTES]
+        await asyncio.sleep(0)

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import httptools
 from prometheus_client import Gauge
+from servicekit.http1 import limit_unsent
 
 from api_gateway.connection import HEAD_LIMIT_BYTES, Broken, Headers, NotSent, TimedOut
 from api_gateway.upstream import CONNECT_TIMEOUT_S, Upstream
@@ -28,6 +29,7 @@ class End(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport of the new connection."""
         self.transport = cast("asyncio.Transport", transport)
+        limit_unsent(transport)
         peer: socket.socket = transport.get_extra_info("socket")
         peer.setsockopt(
             socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1

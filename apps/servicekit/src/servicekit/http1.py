@@ -7,6 +7,7 @@ test lists the private names of uvicorn that are used here, and pyproject.toml p
 import asyncio
 import logging
 import re
+import socket
 import urllib.parse
 from collections.abc import Callable
 from http import HTTPStatus
@@ -47,6 +48,9 @@ GATHER_BYTES = 16 * 1024
 """Bytes of a body that are passed to the app without waiting up to GATHER_S for more. Reading and waking the app is the cost of a piece, and
 a client may send one for each byte."""
 CORK_BYTES = 64 * 1024
+UNSENT_BYTES = 64 * 1024
+"""Bytes that the kernel keeps for a peer that it cannot send to yet. Without a limit it takes up to net.ipv4.tcp_wmem's 4 MiB for each, which count
+towards the memory of the pod, and copies them while everything else waits."""
 BODILESS = (204, 304)
 SCHEMES = (b"http", b"https")
 TOO_MANY = Kind(429, "too-many-at-once", "Too many requests at once")
@@ -66,6 +70,12 @@ def write_all() -> None:
     _outbox.clear()
 
 
+def limit_unsent(transport: asyncio.BaseTransport) -> None:
+    """Limit the bytes that the kernel keeps for the peer of a connection to UNSENT_BYTES (tcp(7), TCP_NOTSENT_LOWAT)."""
+    connection: socket.socket = transport.get_extra_info("socket")
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+
+
 class Corked:
     """A transport that buffers writes until the end of the event loop's iteration, and then sends them in one go, together with all others.
 
@@ -78,6 +88,7 @@ class Corked:
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self.raw = transport
+        limit_unsent(transport)
         self._unsent: list[bytes] = []
         self._unsent_bytes = 0
         self._loop = asyncio.get_running_loop()
@@ -331,7 +342,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Start to serve a request with a complete head. A copy of uvicorn's method, without the parts that are not needed here."""
-        self.head_since, self._first = inf, False
+        first, self.head_since, self._first = self._first, inf, False
         large = self._unread_bytes > self.head_limit_bytes and sum(starmap(size_bytes, self.headers))
         if large > self.head_limit_bytes or len(self.headers) > self.fields_limit:
             raise self._too_large()
@@ -343,21 +354,12 @@ class Protocol(HttpToolsProtocol):
         scope["http_version"] = version
         if method == "CONNECT":
             raise Problem(NOT_IMPLEMENTED, "CONNECT is for proxies: there are no tunnels here")
-        url: Any = httptools.parse_url(self.url)
-        raw_path = url.path
-        if not raw_path or not raw_path.isascii() or b"#" in self.url:
-            raise Problem(MALFORMED, "the target of a request is a path")
-        if url.schema is not None:
-            self._take_host(url)
         if version != "1.1":
             check_version(version, self.headers, self._packet)
-        scope["raw_path"] = raw_path
-        path = raw_path.decode("ascii")
-        scope["path"] = urllib.parse.unquote(path) if "%" in path else path
-        scope["query_string"] = query = url.query or b""
-        scope["target"] = raw_path + b"?" + query if b"?" in self.url else raw_path
+        self._read_target(scope)
         before = cast("Cycle | None", self.cycle)
-        waits = before is not None and not before.response_complete
+        unanswered = before is not None and not before.response_complete
+        waits = unanswered or not first
         if parser.should_upgrade():
             if not waits and self._takes_upgrade():
                 self._upgrade()
@@ -366,11 +368,31 @@ class Protocol(HttpToolsProtocol):
             raise Problem(TOO_MANY, f"send {PIPELINE_LIMIT} requests at most without waiting for an answer")
         self._in_body = True
         self.cycle = cycle = self._cycle(Cycle, keep_alive=version != "1.0" and parser.should_keep_alive())
-        if waits:
-            self.flow.pause_reading()
-            self.pipeline.appendleft((cycle, self._app))
-        else:
+        if not waits:
             self._start_asgi_task(cycle, self._app)
+            return
+        self.flow.pause_reading()
+        self.pipeline.appendleft((cycle, self._app))
+        if not unanswered:
+            self.loop.call_soon(self._next)
+
+    def _read_target(self, scope: dict[str, Any]) -> None:
+        """Set the path and the query of a request's scope.
+
+        Raises:
+            Problem: the target is not a path, or has no valid host before it.
+        """
+        url: Any = httptools.parse_url(self.url)
+        raw_path = url.path
+        if not raw_path or not raw_path.isascii() or b"#" in self.url:
+            raise Problem(MALFORMED, "the target of a request is a path")
+        if url.schema is not None:
+            self._take_host(url)
+        scope["raw_path"] = raw_path
+        path = raw_path.decode("ascii")
+        scope["path"] = urllib.parse.unquote(path) if "%" in path else path
+        scope["query_string"] = query = url.query or b""
+        scope["target"] = raw_path + b"?" + query if b"?" in self.url else raw_path
 
     def _take_host(self, url: Any) -> None:
         """Replace the Host field by the host of a target in absolute form (RFC 9112, section 3.2.2).
@@ -476,12 +498,19 @@ class Protocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self.flow.resume_reading()
+        if self.pipeline or self._last_answer:
+            self.loop.call_soon(self._next)
+        else:
+            self.idle_since = self.loop.time()
+
+    def _next(self) -> None:
+        """Start the next request that waits: one in each iteration of the event loop, so that a connection with many does not delay others."""
+        if self.transport.is_closing():
+            return
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
         elif self._last_answer:
             self._end(self._last_answer)
-        else:
-            self.idle_since = self.loop.time()
 
     def _refuse(self, problem: Problem) -> None:
         """Respond to the request that is being read with a problem, after the requests before it, and stop reading.
