@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 
 from estate.core.console import EstateError, run_command, say, step
 from estate.core.paths import PROJECT, write_whole
+from estate.pulumi.recovery import refuse_locked
 from estate.report.status import Status, status_of
 from estate.stack import releases
 from estate.stack.model import OURS, Stack, ask, load, outputs
@@ -30,7 +31,7 @@ def promote(source: str, to: str) -> None:
     """Write the images that stack `source` runs into the file of stack `to`.
 
     Raises:
-        EstateError: `to` cannot take the release, `source` is unhealthy, or an image is missing; nothing was changed.
+        EstateError: `to` cannot take the release, `source` is unhealthy or being updated, or an image is missing; nothing was changed.
     """
     giving, taking = (Stack(name, load(name), target()) for name in (source, to))
     if source == to or taking.settings.build:
@@ -38,6 +39,7 @@ def promote(source: str, to: str) -> None:
             f"{to} builds its own images, or is {source} itself: promote to a stack that takes them by digest"
         )
     found = outputs(giving)
+    refuse_locked(giving)
     release = healthy_release(giving, found["images"])
     if taking.settings.protected:
         must_be_committed(source, release)
@@ -94,7 +96,7 @@ def unwell(status: Status) -> list[str]:
     """Return the reasons not to promote a stack: workloads that are not ready, critical alerts, or no answer from Prometheus."""
     return [
         *(f"{found.name} has {found.ready} of {found.desired} ready" for found in status.workloads if not found.well),
-        *(f"{alert.name} rings: {alert.summary}" for alert in status.alerts if alert.severity == "critical"),
+        *(f"{alert.name} fires: {alert.summary}" for alert in status.alerts if alert.severity == "critical"),
         *([status.unanswered] if status.unanswered else []),
     ]
 

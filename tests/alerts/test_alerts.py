@@ -42,9 +42,9 @@ LIST = "/api/v1/users?limit=1"
 pytestmark = pytest.mark.timeout(900)  # it brings a stack up, and removes it
 
 
-def ringing(sink: Sink) -> set[str]:
+def firing(sink: Sink) -> set[str]:
     """Return the names of the alerts that fire, except the dead man's switch, which always does."""
-    return {name for name in {one.alertname for one in sink.notifications} - {"Watchdog"} if sink.ringing(name)}
+    return {name for name in {one.alertname for one in sink.notifications} - {"Watchdog"} if sink.firing(name)}
 
 
 def test_the_dead_mans_switch_is_heard_by_its_own_receiver_alone(kubectl: Kubectl, sink: Sink) -> None:
@@ -56,7 +56,7 @@ def test_the_dead_mans_switch_is_heard_by_its_own_receiver_alone(kubectl: Kubect
 def test_nothing_rings_while_all_is_well(kubectl: Kubectl, sink: Sink, client: httpx.Client) -> None:
     # While a stack comes up for the first time, Prometheus is ready before the services.
     def settled() -> bool:
-        return alerts(kubectl) == {"Watchdog"} and not ringing(sink)
+        return alerts(kubectl) == {"Watchdog"} and not firing(sink)
 
     eventually(settled, "what rang while the stack came up is over", 3 * WITHIN_S)
     sink.notifications.clear()
@@ -64,7 +64,7 @@ def test_nothing_rings_while_all_is_well(kubectl: Kubectl, sink: Sink, client: h
     while time.monotonic() < end:
         assert client.get(LIST).status_code == 200
         time.sleep(PACE_S)
-    assert ringing(sink) == set()
+    assert firing(sink) == set()
 
 
 @pytest.fixture(scope="module")
@@ -126,8 +126,8 @@ def test_a_service_that_is_gone_and_its_return_are_reported_in_time(
     eventually(
         lambda: bool(sink.of("ServiceDown", "resolved", service="user-service")), "its end is reported", 2 * WITHIN_S
     )
-    eventually(lambda: not sink.ringing("RequestsFail"), "its end is reported", 2 * WITHIN_S)
-    eventually(lambda: bool(sink.ringing("ErrorBudgetBurnsFast")), "what it has cost is reported", WITHIN_S)
+    eventually(lambda: not sink.firing("RequestsFail"), "its end is reported", 2 * WITHIN_S)
+    eventually(lambda: bool(sink.firing("ErrorBudgetBurnsFast")), "what it has cost is reported", WITHIN_S)
 
 
 LONG_AGO = {"status": {"lastSuccessfulTime": "2020-01-01T00:00:00Z"}}
@@ -153,14 +153,14 @@ def test_locks_sessions_registry_and_old_backups_are_reported_in_time(
         traffic(client, pace_s=0),  # so that every scrape finds them waiting
     ):
         try:
-            all_reported(lambda: ringing(sink), reported, WITHIN_S)
+            all_reported(lambda: firing(sink), reported, WITHIN_S)
             all_reported(lambda: alerts(kubectl, "--inhibited"), {"LatencyBudgetBurnsSlowly"}, WITHIN_S)
         finally:
             kubectl(*psql, f"--command={UNLOCK}")  # as the runbook says
             connected.terminate()
-    assert "user-service" in sink.ringing("LatencyBudgetBurnsFast")
+    assert "user-service" in sink.firing("LatencyBudgetBurnsFast")
     kubectl("delete", "pod", "--selector=app.kubernetes.io/name=user-service", "--wait=false")
-    eventually(lambda: not ringing(sink) & passing, f"the end of {passing} is reported", 2 * WITHIN_S)
+    eventually(lambda: not firing(sink) & passing, f"the end of {passing} is reported", 2 * WITHIN_S)
 
 
 DOWN = {"deployment/redis": "CacheDown", "statefulset/postgres": "PostgresDown", "statefulset/consul": "ConsulDown"}
@@ -179,11 +179,11 @@ def test_everything_that_breaks_and_its_repair_are_reported_in_time(
     kubectl: Kubectl, sink: Sink, tmp_path: Path
 ) -> None:
     with applied(kubectl, at_once(kubectl), tmp_path / "at_once.json"), down(kubectl, DOWN):
-        all_reported(lambda: ringing(sink), REPORTED, WITHIN_S)
+        all_reported(lambda: firing(sink), REPORTED, WITHIN_S)
         # As the runbook says; the kubelet keeps the last log lines of the latest container alone.
         said = ("logs", "ending", "--previous", "--tail=50")
         eventually(lambda: LAST_WORDS in kubectl(*said), "why a pod ends is in its log", 60)
-    eventually(lambda: not ringing(sink) & {*DOWN.values()}, "the end of what was down is reported", 2 * WITHIN_S)
+    eventually(lambda: not firing(sink) & {*DOWN.values()}, "the end of what was down is reported", 2 * WITHIN_S)
 
 
 LONG = {
@@ -200,7 +200,7 @@ LONG = {
 @pytest.mark.usefixtures("for_long")
 def test_what_has_lasted_for_minutes_was_reported(sink: Sink) -> None:
     def reported() -> set[str]:
-        return {alert for alert, service in LONG.items() if service in sink.ringing(alert)}
+        return {alert for alert, service in LONG.items() if service in sink.firing(alert)}
 
     all_reported(reported, {*LONG}, 3 * WITHIN_S)
 
@@ -209,11 +209,11 @@ def test_missing_metrics_and_expiring_certificates_are_reported_in_time(
     kubectl: Kubectl, sink: Sink, tmp_path: Path
 ) -> None:
     kubectl("scale", "deployment/kube-state-metrics", "--replicas=0")  # without it, pods have no metrics
-    eventually(lambda: bool(sink.ringing("MetricsMissing")), "MetricsMissing is reported", WITHIN_S)
+    eventually(lambda: bool(sink.firing("MetricsMissing")), "MetricsMissing is reported", WITHIN_S)
     kubectl("scale", "deployment/kube-state-metrics", "--replicas=1")
-    eventually(lambda: not sink.ringing("MetricsMissing"), "its end is reported", 2 * WITHIN_S)
+    eventually(lambda: not sink.firing("MetricsMissing"), "its end is reported", 2 * WITHIN_S)
     by_rules = {"RulesFail", "CertificateExpires"}
     configuration, patch = with_other_rules(kubectl)
     with applied(kubectl, [configuration], tmp_path / "other_rules.json"):
         kubectl("patch", "statefulset", "prometheus", f"--patch={patch}")
-        all_reported(lambda: ringing(sink), by_rules, WITHIN_S)
+        all_reported(lambda: firing(sink), by_rules, WITHIN_S)

@@ -63,7 +63,7 @@ def test_an_ingress_that_is_gone_is_reported(client: httpx.Client, new_user: dic
     user = create(client, new_user)
     kubectl("patch", "--namespace=ingress", "daemonset/skipper", f"--patch={NOWHERE}")
     try:
-        eventually(lambda: "IngressDown" in alerts(kubectl), "IngressDown rings", 120)
+        eventually(lambda: "IngressDown" in alerts(kubectl), "IngressDown fires", 120)
     finally:
         kubectl("patch", "--namespace=ingress", "daemonset/skipper", f"--patch={ANYWHERE}")
     eventually(lambda: reads_back(client, user), "the user is read back", 60)

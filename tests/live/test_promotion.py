@@ -47,11 +47,18 @@ def digests(stack: Stack) -> dict[str, str]:
     return {image.partition("@")[0].rpartition("/")[2].partition(":")[0]: image.partition("@")[2] for image in images}
 
 
+def is_well(stack: Stack) -> bool:
+    """Return whether a stack is well, and print its status."""
+    done = make("status", stack.name)
+    print(done.stdout + done.stderr)
+    return done.returncode == 0
+
+
 def promoted_under_load(giving: Stack, taking: Stack) -> None:
     """Promote, and bring the other stack up, under load there."""
     with connect(outputs(taking)["urls"]["gateway"], new_token(taking)) as client:
         # Alerts fire while a stack comes up for the first time.
-        eventually(lambda: make("status", giving.name).returncode == 0, f"{giving.name} is well", 300)
+        eventually(lambda: is_well(giving), f"{giving.name} is well", 300)
         with Load(client) as load:
             done = make("promote", FROM=giving.name, TO=taking.name)
             assert done.returncode == 0, done.stdout + done.stderr

@@ -119,7 +119,7 @@ def test_a_lost_quorum_is_reported_and_no_user_notices(load: Load, kubectl: Kube
     eventually(lambda: whole(kubectl), "three servers", 60)
     with load:
         kubectl("scale", "statefulset/consul-server", "--replicas=1")
-        eventually(lambda: "ConsulHasNoLeader" in alerts(kubectl), "ConsulHasNoLeader rings", 120)
+        eventually(lambda: "ConsulHasNoLeader" in alerts(kubectl), "ConsulHasNoLeader fires", 120)
         kubectl("scale", "statefulset/consul-server", "--replicas=3")
         eventually(lambda: whole(kubectl), "three servers", 120)
         load.run(AFTER_S)

@@ -54,7 +54,7 @@ class Sink:
             if (one.alertname, one.status) == (alertname, status) and labels.items() <= one.labels.items()
         ]
 
-    def ringing(self, alertname: str) -> set[str]:
+    def firing(self, alertname: str) -> set[str]:
         """Return the services for which an alert fires: reported, and not yet resolved."""
         last = {one.labels["service"]: one.status for one in self.notifications if one.alertname == alertname}
         return {service for service, status in last.items() if status == "firing"}

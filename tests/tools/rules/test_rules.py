@@ -54,7 +54,7 @@ def groups_of(alert: str) -> list[dict[str, Any]]:
 def promtool_test(alert: str, case: Case) -> dict[str, Any]:
     """Return a case in promtool's form: the services for which the alert fires."""
     interval = case.get("interval", "15s")
-    rings = [{"labels": f'{{service="{case["rings"]}"}}', "value": 1}] if "rings" in case else []
+    fires = [{"labels": f'{{service="{case["fires"]}"}}', "value": 1}] if "fires" in case else []
     firing = f'group by (service) (ALERTS{{alertname="{alert}",alertstate="firing"}})'
     return {
         "rule_files": [FILE],
@@ -65,7 +65,7 @@ def promtool_test(alert: str, case: Case) -> dict[str, Any]:
                 "interval": interval,
                 "start_timestamp": case.get("start", "1970-01-01T00:00:00Z"),
                 "input_series": [{"series": name, "values": values} for name, values in case["series"].items()],
-                "promql_expr_test": [{"expr": firing, "eval_time": case["at"], "exp_samples": rings}],
+                "promql_expr_test": [{"expr": firing, "eval_time": case["at"], "exp_samples": fires}],
             }
         ],
     }
@@ -79,8 +79,8 @@ def test_the_rules_are_ones_that_prometheus_takes(tmp_path: Path) -> None:
 def test_every_alert_has_a_case_in_which_it_rings_and_one_in_which_it_does_not() -> None:
     assert sorted(CASES) == ALERTS
     for alert, cases in CASES.items():
-        assert any("rings" in case for case in cases), f"{alert} never rings"
-        assert alert in NONE or any("rings" not in case for case in cases), f"{alert} is never silent"
+        assert any("fires" in case for case in cases), f"{alert} never fires"
+        assert alert in NONE or any("fires" not in case for case in cases), f"{alert} is never silent"
 
 
 @pytest.mark.parametrize("alert", ALERTS)

@@ -68,11 +68,11 @@ def status(*, ready: int = 3, severity: str = "warning", unanswered: str | None 
     [
         (status(), []),
         (status(ready=2), ["user-service has 2 of 3 ready"]),
-        (status(severity="critical"), ["A rings: it is so"]),
+        (status(severity="critical"), ["A fires: it is so"]),
         (status(unanswered="Prometheus is away"), ["Prometheus is away"]),
     ],
 )
-def test_what_is_not_ready_rings_or_is_not_known_keeps_a_stack_from_being_promoted(
+def test_what_is_not_ready_fires_or_is_not_known_keeps_a_stack_from_being_promoted(
     found: Status, problems: list[str]
 ) -> None:
     assert unwell(found) == problems
