@@ -17,6 +17,8 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/estate
 UV_VERSION := 0.13.9
 UV := $(or $(shell command -v uv 2>/dev/null),$(CACHE)/uv-$(UV_VERSION)/bin/uv)
 RUN := $(UV) run --quiet --frozen
+# As a module: of the folder that make runs in, whatever environment uv uses.
+ESTATE := $(RUN) python -m estate
 # Python is the machine's, and so are the authorities it trusts.
 export UV_PYTHON_DOWNLOADS := never
 export UV_SYSTEM_CERTS := true
@@ -48,6 +50,10 @@ $(if $(UNCLEAR),$(error make $(GOALS) takes $(UNCLEAR:%=%=1), or no $(UNCLEAR) a
 missing = $(strip $(foreach name,$(1),$(if $(strip $(value $(name))),,$(name))))
 require = $(if $(missing),$(error make $@ needs $(missing), as in make $@ $(call examples,$@)))
 
+# An option of the command, with the value of a variable, where it has one; a switch, where its variable is 1.
+option = $(if $(value $(2)),$(1) "$$$(2)")
+switch = $(if $(filter 1,$(value $(2))),$(1))
+
 .PHONY: help
 help: ## What can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-24s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,47 +67,47 @@ uv:
 
 .PHONY: up
 up: uv ## Bring the estate up (cluster, images, everything) and print its URLs   FORCE=1 where protected data may go STACK=local
-	@$(RUN) python -m estate.ops.update up "$$STACK"
+	@$(ESTATE) up --stack "$$STACK" $(call switch,--yes,FORCE)
 
 .PHONY: down
 down: uv ## Remove the estate's resources; the cluster stays   FORCE=1 where they are protected STACK=local
-	@$(RUN) python -m estate.ops.update down "$$STACK"
+	@$(ESTATE) down --stack "$$STACK" $(call switch,--yes,FORCE)
 
 .PHONY: rollback
 rollback: uv ## Bring our services back to the release before the last one   STACK=local
-	@$(RUN) python -m estate.ops.rollback "$$STACK"
+	@$(ESTATE) rollback --stack "$$STACK"
 
 .PHONY: promote
 promote: uv ## Write what a stack runs into the file of another, by the same digests   FROM=dev TO=staging
-	@$(call require,FROM TO)$(RUN) python -m estate.delivery.promotion "$$FROM" "$$TO"
+	@$(call require,FROM TO)$(ESTATE) promote -- "$$FROM" "$$TO"
 
 .PHONY: preview
 preview: uv ## Show what `make up` would change   STACK=local
-	@$(RUN) python -m estate.ops.update preview "$$STACK"
+	@$(ESTATE) preview --stack "$$STACK"
 
 .PHONY: preview-summary
 preview-summary: uv ## The preview as a comment for a pull request, what may lose data first, in build/preview/STACK.md   STACK=local
-	@$(RUN) python -m estate.delivery.preview_summary "$$STACK"
+	@$(ESTATE) preview --markdown --stack "$$STACK"
 
 .PHONY: drift
 drift: uv ## List what of the stack is no longer as make up left it; fails if anything, and leaves build/drift/STACK.md   STACK=local
-	@$(RUN) python -m estate.delivery.drift "$$STACK"
+	@$(ESTATE) drift --stack "$$STACK"
 
 .PHONY: render
 render: uv ## Write the manifests of a stack into build/manifests/STACK, without a cluster   STACK=local
-	@$(RUN) python -m estate.pulumi.render "$$STACK"
+	@$(ESTATE) render --stack "$$STACK"
 
 .PHONY: policies
 policies: uv ## What the policies say of a stack, without a cluster   STACK=local STATE=a file by pulumi stack export
-	@$(RUN) python -m estate.pulumi.policies "$$STACK" $${STATE:+"$$STATE"}
+	@$(ESTATE) policy check --stack "$$STACK" $(call option,--state,STATE)
 
 .PHONY: render-diff
 render-diff: uv ## What a change makes of the manifests of every stack, without a cluster, in build/render-diff.md   BASE=origin/main STACK=all
-	@$(RUN) python -m estate.delivery.render_diff "$${BASE:-origin/main}" $(if $(filter STACK,$(GIVEN)),"$$STACK",all)
+	@$(ESTATE) diff --base "$${BASE:-origin/main}" $(if $(filter STACK,$(GIVEN)),--stack "$$STACK")
 
 .PHONY: review-stack
 review-stack: uv ## Write the file of stack pr-PR, on which a pull request is reviewed   PR=12
-	@$(call require,PR)$(RUN) python -m estate.delivery.review "$$PR"
+	@$(call require,PR)$(ESTATE) review create -- "$$PR"
 
 .PHONY: audit
 audit: uv ## Known vulnerabilities of what the lock file names; asks the database OSV
@@ -114,87 +120,87 @@ sbom: uv ## What our code in each image stands on, as CycloneDX, in build/sbom
 
 .PHONY: licences
 licences: uv ## List the licences of what our images hold in docs/licences.md, which a test holds to the lock file
-	@$(RUN) python -m estate.scaffold.licences
+	@$(ESTATE) docs licences
 
 .PHONY: status
 status: uv ## What runs and how well, alerts, release, URLs; fails where something is not as it should be   JSON=1 STACK=local
-	@$(RUN) python -m estate.report.status "$$STACK"
+	@$(ESTATE) status --stack "$$STACK" $(call switch,--json,JSON)
 
 .PHONY: dashboard
 dashboard: uv ## The last minutes as a page of pictures, without Grafana   MINUTES=30 PNG=file STACK=local
-	@$(RUN) python -m estate.report.dashboard "$$STACK"
+	@$(ESTATE) dashboard --stack "$$STACK" $(call option,--minutes,MINUTES) $(call option,--png,PNG)
 
 .PHONY: url
 url: uv ## Print one URL   OF=gateway|prometheus|consul|alertmanager STACK=local
-	@$(RUN) python -m estate.ops.update url "$$STACK" "$${OF:-gateway}"
+	@$(ESTATE) urls --stack "$$STACK" -- "$${OF:-gateway}"
 
 .PHONY: env
 env: uv ## Print what makes kubectl and pulumi in a shell work on the estate: eval "$(make env)"
-	@$(RUN) python -m estate.stack.shell_env
+	@$(ESTATE) env
 
 .PHONY: token
 token: uv ## Print a token for the API, good for a day   STACK=local
-	@$(RUN) python -m estate.ops.update token "$$STACK"
+	@$(ESTATE) token --stack "$$STACK"
 
 .PHONY: operator-secret
 operator-secret: uv ## Print the secret by which the client operator gets tokens   STACK=local
-	@$(RUN) python -m estate.ops.update operator-secret "$$STACK"
+	@$(ESTATE) operator-secret --stack "$$STACK"
 
 .PHONY: secret
 secret: uv ## Store one of the stack's secrets: asks for it, or reads standard input   NAME=postgresPassword STACK=local
-	@$(call require,NAME)$(RUN) python -m estate.ops.update secret "$$STACK" "$$NAME"
+	@$(call require,NAME)$(ESTATE) secret set --stack "$$STACK" -- "$$NAME"
 
 .PHONY: rotate-keys
 rotate-keys: uv ## Sign tokens by a new key; the old one stays valid until retire-key   STACK=local
-	@$(RUN) python -m estate.ops.token_keys rotate "$$STACK"
+	@$(ESTATE) keys rotate --stack "$$STACK"
 
 .PHONY: retire-key
 retire-key: uv ## Accept tokens by the old key no more   STACK=local
-	@$(RUN) python -m estate.ops.token_keys retire "$$STACK"
+	@$(ESTATE) keys retire --stack "$$STACK"
 
 .PHONY: rotate-database-password
 rotate-database-password: uv ## Another password for the services' logins at the database   STACK=local
-	@$(RUN) python -m estate.ops.database_password "$$STACK"
+	@$(ESTATE) db-password rotate --stack "$$STACK"
 
 .PHONY: backup
 backup: uv ## Dump the database now, in addition to the nightly dumps   STACK=local
-	@$(RUN) python -m estate.ops.backups backup "$$STACK"
+	@$(ESTATE) backup create --stack "$$STACK"
 
 .PHONY: restore
 restore: uv ## Put a dump in the place of what the database holds   FROM=the newest FORCE=1 STACK=local
-	@$(RUN) python -m estate.ops.backups restore "$$STACK"
+	@$(ESTATE) restore --stack "$$STACK" $(call switch,--yes,FORCE) -- "$${FROM:-}"
 
 .PHONY: client
 client: uv ## Make a secret for a program that asks for tokens   ID=billing USERNAME=billing USER_ID=7 STACK=local
-	@$(call require,ID USERNAME USER_ID)$(RUN) python -m estate.ops.clients "$$STACK" "$$ID" "$$USERNAME" "$$USER_ID"
+	@$(call require,ID USERNAME USER_ID)$(ESTATE) client add --stack "$$STACK" --username "$$USERNAME" --user-id "$$USER_ID" -- "$$ID"
 
 .PHONY: new-service
 new-service: uv ## Make another service behind the gateway, with a table of its own, calling others   NAME=orders DATABASE=1 CALLS=user-service
-	@$(call require,NAME)$(RUN) python -m estate.scaffold.new_service "$$NAME" $(if $(filter DATABASE,$(GIVEN)),"$$DATABASE","") $(if $(filter CALLS,$(GIVEN)),"$$CALLS","")
+	@$(call require,NAME)$(ESTATE) new service $(if $(filter DATABASE,$(GIVEN)),--database) $(if $(filter CALLS,$(GIVEN)),--calls "$$CALLS") -- "$$NAME"
 
 .PHONY: architecture
 architecture: uv ## Draw what the program makes into docs/architecture.md, which a test holds to it
-	@$(RUN) python -m estate.scaffold.architecture
+	@$(ESTATE) docs architecture
 
 .PHONY: logs
 logs: uv ## Follow the logs of an app, or find a request in all of them   APP=user-service REQUEST=id STACK=local
-	@$(RUN) python -m estate.report.logs "$$STACK" "$${APP:-user-service}"
+	@$(ESTATE) logs --stack "$$STACK" $(call option,--request,REQUEST) -- "$${APP:-user-service}"
 
 .PHONY: tools
 tools: uv ## Build the tools that are missing, into a cache per user
-	@$(RUN) python -m estate.tools.build
+	@$(ESTATE) tools build
 
 .PHONY: cluster
 cluster: uv ## Start the embedded Kubernetes, or find it running
-	@$(RUN) python -m estate.cluster.lifecycle start
+	@$(ESTATE) cluster start
 
 .PHONY: cluster-stop
 cluster-stop: uv ## Stop the embedded Kubernetes; its data stays
-	@$(RUN) python -m estate.cluster.lifecycle stop
+	@$(ESTATE) cluster stop
 
 .PHONY: cluster-reset
-cluster-reset: uv ## Stop the embedded Kubernetes and delete its data
-	@$(RUN) python -m estate.cluster.lifecycle reset
+cluster-reset: uv ## Stop the embedded Kubernetes and delete its data   FORCE=1
+	@$(ESTATE) cluster reset $(call switch,--yes,FORCE)
 
 .PHONY: format
 format: uv ## Format the code
@@ -206,7 +212,7 @@ openapi: uv ## Write the OpenAPI documents of user-service, which a test holds i
 
 .PHONY: stack-schema
 stack-schema: uv ## Write stacks/stack.schema.json from the model of the settings, which a test holds it to
-	@$(RUN) python -m estate.scaffold.stack_schema
+	@$(ESTATE) docs stack-schema
 
 .PHONY: lint
 lint: uv ## Check format, lint, types and imports between packages
@@ -234,7 +240,7 @@ bench-estate: uv ## Measure the program, previews, growth, and a rollout under l
 
 .PHONY: browser
 browser: uv
-	@$(RUN) python -m estate.report.browser
+	@$(ESTATE) browser
 
 # Lanes of processes on this machine, next to programs of Debian. They need no cluster.
 ALONE := $(wildcard tests/process/coherence tests/process/users tests/process/differential)

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from pathlib import Path
 
 DIRECT = "localhost,127.0.0.1,127.0.0.0/8,::1,10.213.0.1,10.213.0.0/16"
 """Hosts and networks of this machine and the embedded cluster (cluster.layout.OWN), which are reached without a proxy."""
@@ -12,6 +13,6 @@ if any(name in os.environ or name.upper() in os.environ for name in PROXIES):
     direct = given if given.endswith(DIRECT) else f"{given},{DIRECT}".lstrip(",")
     os.environ |= {"no_proxy": direct, "NO_PROXY": direct}  # programs read either the one or the other
 
-# `python -m estate.X` imports this package first: until run_command takes over, Ctrl-C exits without a traceback from an import.
-if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+# The command imports this package first: until run_command takes over, Ctrl-C exits without a traceback from an import.
+if Path(sys.argv[0]).name in ("-m", "estate") and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)

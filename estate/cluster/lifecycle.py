@@ -3,7 +3,6 @@
 import fcntl
 import shutil
 import subprocess
-import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +19,7 @@ from estate.cluster.layout import (
     SERVICES_DIR,
     VOLUMES,
 )
-from estate.core.console import EstateError, report, run_command, say, step, timed
+from estate.core.console import EstateError, confirm, report, say, step
 from estate.core.removal import delete_removed, remove
 from estate.tools.build import Toolbox, build_missing, toolbox
 
@@ -157,21 +156,15 @@ def remove_log_links() -> None:
             link.unlink()
 
 
-def reset() -> None:
-    """Stop the cluster and delete all of its data: volumes, images, certificates."""
+def reset(*, agreed: bool = False) -> None:
+    """Stop the cluster and delete all of its data: volumes, images, certificates.
+
+    Raises:
+        EstateError: this was not confirmed; nothing has changed.
+    """
+    what = "This deletes the embedded cluster, and the data of every stack in it."
+    confirm(what, "cluster", "make cluster-reset FORCE=1", agreed=agreed)
     stop()
     with only_one():
         remove(ROOT)
     say("all that the cluster held is removed; the disk has its space back in a while")
-
-
-def main() -> None:
-    commands = {"start": start, "stop": stop, "reset": reset}
-    if len(sys.argv) != 2 or sys.argv[1] not in commands:
-        raise EstateError(f"usage: python -m estate.cluster {'|'.join(commands)}")
-    with timed():
-        commands[sys.argv[1]]()
-
-
-if __name__ == "__main__":
-    run_command(main)

@@ -62,18 +62,19 @@ def timed() -> Generator[None]:
     report(f"({time.monotonic() - started:.1f} s)")
 
 
-def confirm(what: str, name: str, again: str) -> None:
-    """Require confirmation: FORCE=1, or a name typed on a terminal.
+def confirm(what: str, name: str, again: str, *, agreed: bool) -> None:
+    """Require confirmation: given with the command, or as a name typed on a terminal.
 
     Args:
         what: the consequences, in whole sentences.
         name: the name to type.
         again: the command that confirms.
+        agreed: whether it was given with the command.
 
     Raises:
         EstateError: not confirmed.
     """
-    if os.environ.get("FORCE") == "1":
+    if agreed:
         return
     if not sys.stdin.isatty():
         raise EstateError(f"{what} Say that this is meant: {again}")

@@ -3,11 +3,10 @@
 Exit code 0: no drift; 3: drift, which is reported; 1: drift could not be determined.
 """
 
-import sys
 from collections.abc import Iterable
 from typing import Any
 
-from estate.core.console import DEVIATION, EstateError, run_command, say
+from estate.core.console import EstateError, say
 from estate.core.markdown import listed, marked, write
 from estate.core.paths import PROJECT
 from estate.ops.update import opened
@@ -38,10 +37,12 @@ def markdown(name: str, drift: list[str]) -> str:
     return marked(f"drift of {name}", listed(f"Stack {name} is not as the last make up left it", drift), next_step)
 
 
-def main() -> None:
-    if len(sys.argv) != 2:
-        raise EstateError("usage: python -m estate.delivery.drift STACK")
-    name = sys.argv[1]
+def differs(name: str) -> bool:
+    """Return whether a stack differs from its last update; write the differences into build/drift, and print them.
+
+    Raises:
+        EstateError: the stack is not up, or the drift cannot be determined.
+    """
     with opened(name) as stack:
         file = PROJECT / "build" / "drift" / f"{name}.md"
         file.unlink(missing_ok=True)  # from an earlier run: the file exists only if this run finds drift
@@ -53,10 +54,6 @@ def main() -> None:
         drift = [*drift_of(seen), *leaving(found), *map(str, additions(found)), *foreign(found, stack.namespace)]
     if not drift:
         say(f"Stack {name} is as the last make up left it")
-        return
+        return False
     write(file, markdown(name, drift))
-    sys.exit(DEVIATION)
-
-
-if __name__ == "__main__":
-    run_command(main)
+    return True

@@ -1,9 +1,8 @@
 """`make preview-summary`: write a preview as a comment for a pull request, with possible data loss first and harmless changes collapsed."""
 
-import sys
 from collections import Counter
 
-from estate.core.console import EstateError, run_command
+from estate.core.console import EstateError
 from estate.core.markdown import folded, listed, marked, write
 from estate.core.paths import PROJECT
 from estate.ops.update import opened, policies
@@ -28,16 +27,14 @@ def markdown(name: str, preview: Preview) -> str:
     )
 
 
-def main() -> None:
-    if len(sys.argv) != 2:
-        raise EstateError("usage: python -m estate.delivery.preview_summary STACK")
-    name = sys.argv[1]
+def summarize(name: str) -> None:
+    """Preview the update of a stack, and write the comment for a pull request into build/preview.
+
+    Raises:
+        EstateError: the preview failed.
+    """
     with opened(name) as stack:
         done, seen = events_of(stack, "preview", *policies(stack.settings.stage))
     write(PROJECT / "build" / "preview" / f"{name}.md", markdown(name, preview_of(seen)))
     if done.returncode != 0:
         raise EstateError(f"the preview of stack {name} failed:\n{done.stdout}{done.stderr.strip()}")
-
-
-if __name__ == "__main__":
-    run_command(main)

@@ -8,13 +8,12 @@ import getpass
 import io
 import json
 import subprocess
-import sys
 from datetime import UTC, datetime
 from typing import Any
 
 from ruamel.yaml import YAML
 
-from estate.core.console import EstateError, run_command, say, step
+from estate.core.console import EstateError, say, step
 from estate.core.paths import PROJECT, write_whole
 from estate.pulumi.recovery import refuse_locked
 from estate.report.status import Status, status_of
@@ -174,13 +173,3 @@ def with_release(text: str, digests: dict[str, str], third_party: dict[str, str]
     written = io.StringIO()
     yaml.dump(content, written)  # pyright: ignore[reportUnknownMemberType]
     return written.getvalue()
-
-
-def main() -> None:
-    if len(sys.argv) != 3 or not all(sys.argv[1:]):
-        raise EstateError("usage: make promote FROM=<stack> TO=<stack>")
-    promote(sys.argv[1], sys.argv[2])
-
-
-if __name__ == "__main__":
-    run_command(main)

@@ -7,14 +7,13 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
-from estate.core.console import EstateError, run_command
+from estate.core.console import EstateError
 from estate.core.markdown import marked, write
 from estate.core.paths import PROJECT
 from estate.stack.model import STACKS
@@ -139,10 +138,16 @@ def count(diff: str, sign: str) -> int:
     return sum(line.startswith(sign) and not line.startswith(sign * 3) for line in diff.splitlines())
 
 
-def main() -> None:
-    if len(sys.argv) != 3:
-        raise EstateError("usage: python -m estate.delivery.render_diff BASE STACK|all")
-    base, wanted = sys.argv[1:]
+def compare(base: str, wanted: str) -> None:
+    """Write the differences of manifests from another revision's into build/render-diff.md, and print them.
+
+    Args:
+        base: the revision to compare with.
+        wanted: the name of a stack, or `all`.
+
+    Raises:
+        EstateError: there is no such stack, or one cannot be rendered.
+    """
     known = sorted(file.name.split(".")[1] for file in STACKS.glob("Pulumi.*.yaml"))
     if wanted not in ("all", *known):
         raise EstateError(f"there is no stack {wanted!r}: the stacks are {', '.join(known)}; or leave STACK out")
@@ -163,7 +168,3 @@ def main() -> None:
     write(FILE, markdown(differences, base, failures))
     if failures:
         raise EstateError("\n".join(failures.values()))
-
-
-if __name__ == "__main__":
-    run_command(main)

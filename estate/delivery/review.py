@@ -2,9 +2,8 @@
 
 import json
 import re
-import sys
 
-from estate.core.console import EstateError, run_command
+from estate.core.console import EstateError
 from estate.core.markdown import marked, write
 from estate.core.paths import PROJECT
 from estate.stack.model import STACKS, load, read_yaml
@@ -30,16 +29,11 @@ def review_stack(number: str) -> str:
     return name
 
 
-def main() -> None:
-    if len(sys.argv) != 2:
-        raise EstateError("usage: make review-stack PR=12")
-    name = review_stack(sys.argv[1])
+def create(number: str) -> None:
+    """Write the stack file of a pull request, and a comment with its URL into build/review.md."""
+    name = review_stack(number)
     ingress = load(name).ingress
     write(
         PROJECT / "build" / "review.md",
         marked("review stack", f"Stack {name} of this pull request: {ingress.url(ingress.host)}"),
     )
-
-
-if __name__ == "__main__":
-    run_command(main)

@@ -1,12 +1,10 @@
 """`make backup` and `make restore`: dump the database now, and replace its contents with a dump."""
 
 import json
-import os
-import sys
 import time
 from typing import Any
 
-from estate.core.console import EstateError, confirm, run_command, say, step, timed, wait_until
+from estate.core.console import EstateError, confirm, say, step, wait_until
 from estate.ops.starting import Starts
 from estate.ops.update import opened
 from estate.stack.model import OURS, Stack, ask, load, outputs
@@ -33,17 +31,23 @@ def backup(name: str) -> None:
     say(said)
 
 
-def restore(name: str) -> None:
-    """Replace the contents of the database with a backup: FROM, or the newest.
+def restore(name: str, chosen: str = "", *, agreed: bool = False) -> None:
+    """Replace the contents of the database with a backup.
+
+    Args:
+        name: the name of the stack.
+        chosen: the name of the backup; the newest if it is empty.
+        agreed: whether it is agreed that later data is lost.
 
     Raises:
         EstateError: the restore was not confirmed; or it failed, and nothing has changed.
     """
-    chosen = os.environ.get("FROM", "")
     with opened(name) as stack:
         outputs(stack)
         becomes = f"The database of stack {name} will be what it was in {chosen or 'its newest backup'}."
-        confirm(f"{becomes} Whatever was written since is lost.", name, f"make restore STACK={name} FORCE=1")
+        confirm(
+            f"{becomes} Whatever was written since is lost.", name, f"make restore STACK={name} FORCE=1", agreed=agreed
+        )
         with step("restore"):
             said = run_job(stack, with_environment(of_cron_job(stack, RESTORE), {"FROM": chosen}))
         say(said)
@@ -120,17 +124,3 @@ def run_job(stack: Stack, job: dict[str, Any]) -> str:
     if not state.get("succeeded"):
         raise EstateError(f"the Job {name} failed:\n{said}")
     return said
-
-
-COMMANDS = {"backup": backup, "restore": restore}
-
-
-def main() -> None:
-    if len(sys.argv) != 3 or sys.argv[1] not in COMMANDS:
-        raise EstateError(f"usage: python -m estate.ops.backups {'|'.join(COMMANDS)} STACK")
-    with timed():
-        COMMANDS[sys.argv[1]](sys.argv[2])
-
-
-if __name__ == "__main__":
-    run_command(main)

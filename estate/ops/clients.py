@@ -2,13 +2,12 @@
 
 import re
 import secrets
-import sys
 import textwrap
 
 import yaml
 from pydantic import ValidationError
 
-from estate.core.console import EstateError, run_command, say
+from estate.core.console import EstateError, say
 from estate.stack.model import load
 from infra.mistakes import mistakes_of
 from infra.settings import OPERATOR, ClientSettings
@@ -50,10 +49,12 @@ def entry(client: ClientSettings) -> str:
     return textwrap.indent(yaml.safe_dump([values], sort_keys=False, width=1000), " " * 6)
 
 
-def main() -> None:
-    if len(sys.argv) != 5:
-        raise EstateError(f"usage: {USAGE}")
-    name, client_id, username, user_id = sys.argv[1:]
+def add(name: str, client_id: str, username: str, user_id: str) -> None:
+    """Make a client's secret, and print it with the client's entry in the stack file.
+
+    Raises:
+        EstateError: the stack has such a client already, or an argument is invalid.
+    """
     settings = load(name)
     if client_id in {OPERATOR, *(client.id for client in settings.clients)}:
         raise EstateError(f"stack {name} has a client {client_id!r} already: choose another ID, or remove it first")
@@ -61,7 +62,3 @@ def main() -> None:
     say(f"The secret of {client_id}, which is shown this once: {client_secret}")
     say(f"Put this into stacks/Pulumi.{name}.yaml, below clients:, then make up STACK={name}")
     say(entry(client).rstrip())
-
-
-if __name__ == "__main__":
-    run_command(main)

@@ -6,10 +6,9 @@ the same command can be run again wherever it was interrupted.
 """
 
 import json
-import sys
 from typing import Any
 
-from estate.core.console import EstateError, run_command, say, step, timed, wait_until
+from estate.core.console import say, step, wait_until
 from estate.ops.update import opened, update
 from estate.stack.model import OURS, Stack, ask, generated, outputs, with_change
 from infra.generated_secrets import Step
@@ -92,14 +91,3 @@ def outdated(items: list[dict[str, Any]]) -> list[str]:
 def mounted(pod: dict[str, Any]) -> set[str]:
     """Return the names of the Secrets that a pod mounts."""
     return {volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume}
-
-
-def main() -> None:
-    if len(sys.argv) != 2:
-        raise EstateError("usage: python -m estate.ops.database_password STACK")
-    with timed():
-        rotate(sys.argv[1])
-
-
-if __name__ == "__main__":
-    run_command(main)

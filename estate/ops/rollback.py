@@ -1,10 +1,9 @@
 """`make rollback`: redeploy our services from the previous release, by the digests stored in the stack's namespace."""
 
 import json
-import sys
 from itertools import dropwhile
 
-from estate.core.console import EstateError, run_command, say
+from estate.core.console import EstateError, say
 from estate.ops.update import opened, show_urls, update
 from estate.stack import releases
 from estate.stack.model import OURS, Stack, ask, outputs, with_images
@@ -42,10 +41,13 @@ def restored(release: Release, now: dict[str, str]) -> dict[str, str]:
     return now | {name: image for name, image in release.images.items() if name in NAMES}
 
 
-def main() -> None:
-    if len(sys.argv) != 2:
-        raise EstateError("usage: python -m estate.ops.rollback STACK")
-    with opened(sys.argv[1]) as stack:
+def roll_back(name: str) -> None:
+    """Bring the services of a stack back to the release before the last one.
+
+    Raises:
+        EstateError: there is none, or the update fails.
+    """
+    with opened(name) as stack:
         outputs(stack)  # refuses a stack that was never up
         now = running(stack)
         left = remaining(releases.known(stack), now)
@@ -55,8 +57,8 @@ def main() -> None:
                 f"{', '.join(absent)} never ran in stack {stack.name}, and has no image to go back to: make up STACK={stack.name} first"
             )
         releases.keep(stack, left)  # first: after an interruption the same command continues from here
-        for name, image in sorted(images.items()):
-            say(f"  {name} " + ("stays as it is" if now.get(name) == image else f"goes back to {image}"))
+        for service, image in sorted(images.items()):
+            say(f"  {service} " + ("stays as it is" if now.get(service) == image else f"goes back to {image}"))
         back = with_images(stack, images)
         update(back)
         show_urls(back)
@@ -64,7 +66,3 @@ def main() -> None:
         say("The next make up builds from the working tree again: take the change back there too.")
     else:
         say(f"stacks/Pulumi.{stack.name}.yaml still names the other digests: put these there before the next make up.")
-
-
-if __name__ == "__main__":
-    run_command(main)

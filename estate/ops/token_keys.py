@@ -6,11 +6,10 @@ and the announced key stays there until the end: the same command continues from
 """
 
 import json
-import sys
 from dataclasses import dataclass
 from typing import Any
 
-from estate.core.console import EstateError, run_command, say, step, timed, wait_until
+from estate.core.console import EstateError, say, step, wait_until
 from estate.ops.update import opened, update
 from estate.stack.model import OURS, Stack, ask, generated, outputs, with_change
 from infra import token_keys
@@ -148,17 +147,3 @@ def kids_in(stack: Stack, pod: str) -> list[str]:
         return ask(stack, "exec", pod, "--", "/app/.venv/bin/python", "-c", READ_KIDS).split()
     except EstateError:
         return []
-
-
-COMMANDS = {"rotate": rotate, "retire": retire}
-
-
-def main() -> None:
-    if len(sys.argv) != 3 or sys.argv[1] not in COMMANDS:
-        raise EstateError(f"usage: python -m estate.ops.token_keys {'|'.join(COMMANDS)} STACK")
-    with timed():
-        COMMANDS[sys.argv[1]](sys.argv[2])
-
-
-if __name__ == "__main__":
-    run_command(main)

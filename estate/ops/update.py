@@ -2,14 +2,13 @@
 
 import getpass
 import json
-import os
 import re
 import ssl
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from jwt.utils import base64url_decode
 from estate.cluster import layout, lifecycle
 from estate.cluster.standins import publish_missing
 from estate.cluster.tools import at_hand
-from estate.core.console import EstateError, confirm, report, run_command, say, step, timed, wait_until
+from estate.core.console import EstateError, confirm, report, say, step, wait_until
 from estate.ops.capacity import refuse_too_large
 from estate.ops.postgres_version import refuse_other_major
 from estate.ops.starting import Starts, refuse_missing
@@ -82,18 +81,28 @@ def opened(name: str) -> Generator[Stack]:
         yield stack
 
 
-def up(name: str) -> None:
-    """Bring the estate up, then print its URLs."""
+def up(name: str, *, agreed: bool = False) -> None:
+    """Bring the estate up, then print its URLs.
+
+    Args:
+        name: the name of the stack.
+        agreed: whether it is agreed that data may be lost.
+    """
     refuse_missing_secrets(name, load(name))  # an invalid stack is refused before anything is started
     if embedded():
         lifecycle.start()
     with opened(name) as stack:
-        update(stack)
+        update(stack, agreed=agreed)
         show_urls(stack)
 
 
-def update(stack: Stack) -> None:
-    """Update the cluster to the stack's program, unless it is up to date."""
+def update(stack: Stack, *, agreed: bool = False) -> None:
+    """Update the cluster to the stack's program, unless it is up to date.
+
+    Args:
+        stack: the stack to update.
+        agreed: whether it is agreed that data may be lost.
+    """
     refuse_other_major(stack)
     if stack.target.embedded:
         with step("third-party images"):
@@ -102,7 +111,7 @@ def update(stack: Stack) -> None:
     clear_unfinished(stack)
     there = objects_of(stack)
     take_out_additions(stack, there)  # first: with the key of a port edited, not even the preview succeeds
-    expected = look_ahead(stack)
+    expected = look_ahead(stack, agreed=agreed)
     for line in leaving(there):
         report(f"  {line}; once it is gone, make up makes it again")
     if due(expected):
@@ -116,7 +125,7 @@ def update(stack: Stack) -> None:
     releases.keep(stack, releases.with_newest(releases.known(stack), release))
 
 
-def look_ahead(stack: Stack) -> list[dict[str, Any]]:
+def look_ahead(stack: Stack, *, agreed: bool = False) -> list[dict[str, Any]]:
     """Preview the update, refuse it if it would fail, and return the events of the preview.
 
     Protected resources that the update would delete or replace are unprotected for it, after confirmation.
@@ -130,7 +139,7 @@ def look_ahead(stack: Stack) -> list[dict[str, Any]]:
         printed = done.stdout + done.stderr
         if not stack.settings.protected or not (lost := at_risk(protected(stack), seen, printed)):
             break
-        let_go(stack, lost)
+        let_go(stack, lost, agreed=agreed)
     refuse_sizes(stack, seen)
     refuse_too_large(stack, seen)
     if done.returncode != 0 and not only_replaced(seen):
@@ -162,7 +171,7 @@ def change(stack: Stack, expected: list[dict[str, Any]]) -> None:
         raise
 
 
-def let_go(stack: Stack, lost: list[str]) -> None:
+def let_go(stack: Stack, lost: list[str], *, agreed: bool) -> None:
     """Unprotect the stateful resources that an update would delete or replace, after confirmation.
 
     Raises:
@@ -171,7 +180,7 @@ def let_go(stack: Stack, lost: list[str]) -> None:
     what = ", ".join(map(short, lost))
     confirm(
         f"This update would delete or replace what holds data in stack {stack.name}: {what}.",
-        stack.name, f"make up STACK={stack.name} FORCE=1",
+        stack.name, f"make up STACK={stack.name} FORCE=1", agreed=agreed,
     )  # fmt: skip
     for urn in lost:
         stack.pulumi_shown("state", "unprotect", urn, "--yes", "--stack", stack.name)
@@ -187,15 +196,23 @@ def at_risk(kept: list[str], seen: list[dict[str, Any]], printed: str) -> list[s
     return sorted(going.intersection(kept).union(REPLACED.findall(printed)))
 
 
-def down(name: str) -> None:
+def down(name: str, *, agreed: bool = False) -> None:
     """Remove everything in the stack, its generated secrets included; the cluster stays.
 
+    Args:
+        name: the name of the stack.
+        agreed: whether it is agreed that its data is lost; if not, a user at a terminal is asked.
+
     Raises:
-        EstateError: the stack has protected resources, and FORCE is not set; nothing was removed.
+        EstateError: the stack has protected resources, and it is not agreed; nothing was removed.
     """
+    load(name)  # an unknown stack is refused before the question
+    if not agreed and sys.stdin.isatty():
+        confirm(f"This removes stack {name} with all its data.", name, f"make down STACK={name} FORCE=1", agreed=False)
+        agreed = True
     with opened(name) as stack:
         if kept := protected(stack):
-            if os.environ.get("FORCE") != "1":
+            if not agreed:
                 raise EstateError(
                     f"stack {name} is protected, and was left as it is ({', '.join(map(short, kept))}): "
                     f"make down STACK={name} FORCE=1 removes it with all its data"
@@ -232,9 +249,22 @@ def preview(name: str) -> None:
                 say(f"Note: {addition} outside of an update that ended: make up takes it out")
 
 
-def url(name: str, of: str) -> None:
+def urls_of(name: str) -> dict[str, str]:
+    """Return the URLs of a stack by their names."""
+    return outputs(Stack(name, load(name), target()))["urls"]
+
+
+def list_urls(name: str, *, as_json: bool) -> None:
+    """Print the stack's URLs."""
+    urls = urls_of(name)
+    width = max(map(len, urls))
+    lines = [f"{of:<{width}}  {address}" for of, address in sorted(urls.items())]
+    say(json.dumps(urls, indent=2, sort_keys=True) if as_json else "\n".join(lines))
+
+
+def show_url(name: str, of: str) -> None:
     """Print one of the stack's URLs."""
-    urls = outputs(Stack(name, load(name), target()))["urls"]
+    urls = urls_of(name)
     if of not in urls:
         raise EstateError(f"stack {name} has no URL of {of!r}: it has {', '.join(sorted(urls))}")
     say(urls[of])
@@ -324,25 +354,3 @@ def answers_through_ingress(gateway: httpx.URL) -> bool:
             return client.get(address, **request).status_code == 200
     except httpx.HTTPError:
         return False
-
-
-COMMANDS: dict[str, Callable[..., None]] = {
-    "up": up,
-    "down": down,
-    "preview": preview,
-    "url": url,
-    "token": token,
-    "operator-secret": operator_secret,
-    "secret": give_secret,
-}
-
-
-def main() -> None:
-    if len(sys.argv) < 3 or sys.argv[1] not in COMMANDS:
-        raise EstateError(f"usage: python -m estate.ops.update {'|'.join(COMMANDS)} STACK [NAME]")
-    with timed() if sys.argv[1] in ("up", "down") else nullcontext():
-        COMMANDS[sys.argv[1]](*sys.argv[2:])
-
-
-if __name__ == "__main__":
-    run_command(main)

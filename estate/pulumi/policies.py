@@ -1,12 +1,11 @@
 """`make policies`: check a stack, or an exported state, against the policies, without a cluster."""
 
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from estate.core.console import EstateError, run_command
+from estate.core.console import EstateError
 from estate.core.paths import PROJECT
 from estate.pulumi.render import DIGEST, rendering, rendering_environment
 from estate.stack.model import load
@@ -53,14 +52,3 @@ def as_deployed(images: Images) -> dict[str, Any]:
         return {}
     named: dict[str, str] = images.model_dump(exclude_none=True)
     return {"images": {name: image if "@" in image else f"{image}@{DIGEST}" for name, image in named.items()}}
-
-
-def main() -> None:
-    if len(sys.argv) not in (2, 3):
-        raise EstateError("usage: python -m estate.pulumi.policies STACK [STATE]")
-    state = Path(sys.argv[2]) if len(sys.argv) == 3 else None
-    check(sys.argv[1], state)
-
-
-if __name__ == "__main__":
-    run_command(main)

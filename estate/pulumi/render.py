@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from estate.core.console import EstateError, run_command, say
+from estate.core.console import EstateError, say
 from estate.core.paths import PROJECT
 from estate.stack.model import STACKS, load, read_yaml
 from estate.stack.target import KEEP_BYTECODE, embedded, with_uv
@@ -136,13 +135,8 @@ def run(words: list[str], environment: dict[str, str], cwd: Path) -> str:
     return done.stdout
 
 
-def main() -> None:
-    if len(sys.argv) != 2:
-        raise EstateError("usage: python -m estate.pulumi.render STACK")
-    folder = PROJECT / "build" / "manifests" / sys.argv[1]
-    render(sys.argv[1], folder)
+def write(name: str) -> None:
+    """Render a stack into build/manifests, and print the number of its manifests."""
+    folder = PROJECT / "build" / "manifests" / name
+    render(name, folder)
     say(f"{sum(1 for _ in folder.rglob('*.yaml'))} manifests in {folder}; their Secrets hold placeholders")
-
-
-if __name__ == "__main__":
-    run_command(main)

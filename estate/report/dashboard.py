@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
 
-from estate.core.console import EstateError, run_command, say, step
+from estate.core.console import EstateError, say, step
 from estate.core.paths import PROJECT, write_whole
 from estate.report.metrics import SCRAPED_S, Metrics, metrics, step_s
 from estate.report.pictures import Series, colour, now, picture, series
@@ -157,31 +157,20 @@ def photograph(file: Path, png: Path) -> None:
         browser.close()
 
 
-def minutes_asked() -> int:
-    """Return MINUTES from the environment, or the default.
+def show(name: str, minutes: int, png: Path | None) -> None:
+    """Write the page of a stack, and open it in a browser, or write a picture of it.
 
-    Raises:
-        EstateError: it is not a positive number.
+    Args:
+        name: the name of the stack.
+        minutes: the minutes to show.
+        png: the file of the picture.
     """
-    given = os.environ.get("MINUTES") or str(MINUTES)
-    if not given.isdigit() or int(given) == 0:
-        raise EstateError(f"MINUTES={given} is no number of minutes: MINUTES=120 shows the last two hours")
-    return int(given)
-
-
-def main() -> None:
-    if len(sys.argv) != 2:
-        raise EstateError("usage: python -m estate.report.dashboard STACK")
-    minutes, file = minutes_asked(), PROJECT / "build" / f"dashboard-{sys.argv[1]}.html"
+    file = PROJECT / "build" / f"dashboard-{name}.html"
     with step("pictures"):
-        write(Stack(sys.argv[1], load(sys.argv[1]), target()), minutes, file)
+        write(Stack(name, load(name), target()), minutes, file)
     say(f"{file}")
-    if png := os.environ.get("PNG"):
-        photograph(file, Path(png))
-        say(png)
+    if png:
+        photograph(file, png)
+        say(f"{png}")
     elif sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
         webbrowser.open(file.as_uri())
-
-
-if __name__ == "__main__":
-    run_command(main)

@@ -3,12 +3,11 @@
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 
-from estate.core.console import EstateError, run_command, say
+from estate.core.console import EstateError, say
 from estate.stack.model import Stack, ask, load
 from estate.stack.target import target
 from infra.services import NAMES
@@ -122,16 +121,12 @@ def of_request(lines: Iterable[str], request: str) -> list[Line]:
     return sorted(found, key=lambda line: line.fields["time"])
 
 
-def main() -> None:
-    if len(sys.argv) != 3:
-        raise EstateError("usage: python -m estate.report.logs STACK APP, with REQUEST in the environment")
-    stack = Stack(sys.argv[1], load(sys.argv[1]), target())
-    if request := os.environ.get("REQUEST"):
-        for line in find(stack, request):
-            say(str(line))
-    else:
-        follow(stack, sys.argv[2])
+def show_app(name: str, app: str) -> None:
+    """Follow the logs of an app of a stack."""
+    follow(Stack(name, load(name), target()), app)
 
 
-if __name__ == "__main__":
-    run_command(main)
+def show_request(name: str, request: str) -> None:
+    """Print the lines about a request in the logs of a stack."""
+    for line in find(Stack(name, load(name), target()), request):
+        say(str(line))

@@ -2,15 +2,13 @@
 
 import json
 import math
-import os
-import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, computed_field
 
-from estate.core.console import DEVIATION, EstateError, run_command, say
+from estate.core.console import EstateError, say
 from estate.reconcile.additions import deviations
 from estate.report.metrics import Metrics, metrics
 from estate.stack import releases
@@ -339,14 +337,8 @@ def span(seconds: int) -> str:
     return f"{seconds}s"
 
 
-def main() -> None:
-    if len(sys.argv) != 2:
-        raise EstateError("usage: python -m estate.report.status STACK (JSON=1 in the environment prints JSON)")
-    status = status_of(Stack(sys.argv[1], load(sys.argv[1]), target()))
-    say(status.model_dump_json(indent=2) if os.environ.get("JSON") else "\n".join(screen(status)))
-    if not status.healthy:
-        sys.exit(DEVIATION)
-
-
-if __name__ == "__main__":
-    run_command(main)
+def show(name: str, *, as_json: bool) -> bool:
+    """Print the status of a stack, and return whether it is healthy."""
+    status = status_of(Stack(name, load(name), target()))
+    say(status.model_dump_json(indent=2) if as_json else "\n".join(screen(status)))
+    return status.healthy

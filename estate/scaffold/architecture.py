@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from estate.core.console import EstateError, run_command, say
+from estate.core.console import EstateError, say
 from estate.core.paths import PROJECT
 from estate.pulumi.program import Registered, run_program
 
@@ -18,7 +18,8 @@ WORLD = '  world(["clients"])'
 Labels = Mapping[str, str]
 
 
-def main() -> None:
+def write() -> None:
+    """Draw the program's resources into the page."""
     PAGE.write_text(drawn(PAGE.read_text(), run_program(STACK)))
     say(f"written: {PAGE}")
 
@@ -110,7 +111,3 @@ def entries(resources: list[Registered], pods: Mapping[str, Labels]) -> Iterator
             backends = {path["backend"]["service"]["name"] for path in rule["http"]["paths"]}
             for backend in backends:
                 yield from ((rule["host"], name) for name in chosen({"matchLabels": services[backend]}, pods))
-
-
-if __name__ == "__main__":
-    run_command(main)

@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from estate.core.console import EstateError, run_command, say
+from estate.core.console import EstateError, say
 from estate.core.paths import PROJECT
 from infra.services import NAMES
 from infra.settings import Images
@@ -87,10 +87,7 @@ def page() -> str:
         return HEAD + listed(install_for_images(os.environ.get("UV", "uv"), Path(folder))) + "\n"
 
 
-def main() -> None:
+def write() -> None:
+    """Write the page."""
     PAGE.write_text(page())
     say(f"written: {PAGE}")
-
-
-if __name__ == "__main__":
-    run_command(main)

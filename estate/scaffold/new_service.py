@@ -17,7 +17,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from estate.core.console import EstateError, run_command, say, step
+from estate.core.console import EstateError, say, step
 from estate.core.paths import PROJECT
 from estate.pulumi.program import run_program
 from infra.services import LONGEST_NAME, SERVICES, WORDS
@@ -63,11 +63,18 @@ class Wanted:
         return f'    Service("{self.name}", needs={needs!r}, prefixes=("{served(self.name)}",){said}),'
 
 
-def main() -> None:
-    if len(sys.argv) != 4:
-        raise EstateError(f"usage: {USAGE} DATABASE=1 CALLS=user-service")
-    name, database, calls = sys.argv[1:]
-    wanted = Wanted(name, bool(database), tuple(re.split(r"[\s,]+", calls.strip(" ,"))) if calls else ())
+def make(name: str, calls: str, *, database: bool) -> None:
+    """Make a service.
+
+    Args:
+        name: the name of the service.
+        calls: the names of the services that it calls, with commas between them.
+        database: whether it has a table of its own.
+
+    Raises:
+        EstateError: the service cannot be made.
+    """
+    wanted = Wanted(name, database, tuple(re.split(r"[\s,]+", calls.strip(" ,"))) if calls else ())
     if wrong := problem(name) or wrong_calls(wanted):
         raise EstateError(wrong)
     with step(f"service {name}"):
@@ -146,7 +153,7 @@ def create(wanted: Wanted) -> tuple[Path, ...]:
             ruff("format", "--config", "format.skip-magic-trailing-comma=true", *made)
             ruff("format", *made, DECLARATIONS)
             add_to_project(name)
-            subprocess.run([sys.executable, "-m", "estate.scaffold.architecture"], cwd=PROJECT, check=True)
+            subprocess.run([sys.executable, "-m", "estate", "docs", "architecture"], cwd=PROJECT, check=True)
         except BaseException:
             for path in made:
                 remove(PROJECT / path)
@@ -238,7 +245,3 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-if __name__ == "__main__":
-    run_command(main)

@@ -3,7 +3,7 @@
 import json
 from typing import Any, cast
 
-from estate.core.console import run_command, say
+from estate.core.console import say
 from estate.core.paths import PROJECT
 from infra import mistakes
 from infra.settings import StackSettings
@@ -72,10 +72,7 @@ def text() -> str:
     return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
 
 
-def main() -> None:
+def write() -> None:
+    """Write the schema."""
     FILE.write_text(text(), encoding="utf-8")
     say(str(FILE.relative_to(PROJECT)))
-
-
-if __name__ == "__main__":
-    run_command(main)

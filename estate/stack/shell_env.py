@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from estate.cluster.tools import at_hand
-from estate.core.console import run_command, say
+from estate.core.console import say
 from estate.stack.target import UV_OPTIONS, Target, target
 
 
@@ -26,12 +26,9 @@ def exports(of: Target, folders: list[Path], own: Mapping[str, str]) -> list[str
     return [*(f"export {name}={shlex.quote(value)}" for name, value in differing.items()), f'export PATH={path}"$PATH"']
 
 
-def main() -> None:
+def show() -> None:
+    """Print the export commands."""
     known = target()
     own = [at_hand().bin] if known.embedded else []
     uv = [Path(os.environ["UV"]).parent] if "UV" in os.environ else []
     say("\n".join(exports(known, own + uv, os.environ)))
-
-
-if __name__ == "__main__":
-    run_command(main)

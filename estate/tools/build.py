@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from estate.core.console import EstateError, report, run_command, run_logged, say, step
+from estate.core.console import EstateError, report, run_logged, step
 from estate.core.paths import CACHE
 from estate.core.removal import delete_removed, remove
 
@@ -330,12 +330,3 @@ def remove_go_cache() -> None:
         except BlockingIOError:  # a build of other pins uses the cache, and removes it at its end
             return
         remove(GO_CACHE)
-
-
-def main() -> None:
-    box = build_missing()
-    say(f"tools ready in {box.bin}")
-
-
-if __name__ == "__main__":
-    run_command(main)

@@ -1,6 +1,7 @@
 """Questions of a command to its user."""
 
 import errno
+import io
 import sys
 from pathlib import Path
 
@@ -8,37 +9,22 @@ import pytest
 
 from estate.core.console import EstateError, confirm
 from estate.core.paths import write_whole
-
-
-class Terminal:
-    """A terminal with a user who types one line, or with none."""
-
-    def __init__(self, line: str = "") -> None:
-        self.line = line
-
-    def isatty(self) -> bool:
-        return bool(self.line)
-
-    def readline(self) -> str:
-        return self.line + "\n"
+from tests.support.terminal import Terminal
 
 
 def test_a_risk_is_taken_when_the_stack_is_named_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("FORCE", raising=False)
     monkeypatch.setattr(sys, "stdin", Terminal("local"))
-    confirm("What it was.", "local", "make restore FORCE=1")
+    confirm("What it was.", "local", "make restore FORCE=1", agreed=False)
     monkeypatch.setattr(sys, "stdin", Terminal("y"))
     with pytest.raises(EstateError, match="nothing was changed"):
-        confirm("What it was.", "local", "make restore FORCE=1")
+        confirm("What it was.", "local", "make restore FORCE=1", agreed=False)
 
 
-def test_a_risk_is_taken_unasked_by_force_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdin", Terminal())
-    monkeypatch.setenv("FORCE", "")
+def test_without_a_terminal_a_risk_is_taken_only_if_the_command_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("local\n"))
     with pytest.raises(EstateError, match="make restore FORCE=1"):
-        confirm("What it was.", "local", "make restore FORCE=1")
-    monkeypatch.setenv("FORCE", "1")
-    confirm("What it was.", "local", "make restore FORCE=1")
+        confirm("What it was.", "local", "make restore FORCE=1", agreed=False)
+    confirm("What it was.", "local", "make restore FORCE=1", agreed=True)
 
 
 def test_a_file_is_written_as_a_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """`make down` of a stack that holds data: protection from mistakes."""
 
 import json
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from subprocess import CompletedProcess
@@ -9,6 +10,7 @@ import pytest
 
 from estate.core.console import EstateError
 from estate.ops import update
+from tests.support.terminal import Terminal
 
 
 class Kept:
@@ -47,9 +49,10 @@ def stack(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ke
     def on(_stack: Kept) -> list[str]:
         return ["--stack=prod"]
 
-    for replaced in (opened, on):
+    def load(_name: str) -> None: ...
+
+    for replaced in (opened, on, load):
         monkeypatch.setattr(update, replaced.__name__, replaced)
-    monkeypatch.delenv("FORCE", raising=False)
     return kept
 
 
@@ -65,9 +68,8 @@ def test_what_is_protected_stays_and_so_does_everything_else(stack: Kept) -> Non
 
 
 @pytest.mark.parametrize("stack", [True], indirect=True)
-def test_who_means_it_says_so(stack: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FORCE", "1")
-    update.down("prod")
+def test_who_means_it_says_so(stack: Kept) -> None:
+    update.down("prod", agreed=True)
     assert stack.reported == ["state unprotect", "destroy --yes"]
 
 
@@ -75,3 +77,17 @@ def test_who_means_it_says_so(stack: Kept, monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_stack_without_protection_needs_no_more_words(stack: Kept) -> None:
     update.down("prod")
     assert stack.reported == ["destroy --yes"]
+
+
+@pytest.mark.parametrize("stack", [True, False], indirect=True)
+@pytest.mark.parametrize(("line", "removed"), [("prod", True), ("y", False), ("", False)])
+def test_a_user_at_a_terminal_is_asked_once(
+    stack: Kept, line: str, monkeypatch: pytest.MonkeyPatch, *, removed: bool
+) -> None:
+    monkeypatch.setattr(sys, "stdin", Terminal(line))
+    if removed:
+        update.down("prod")
+    else:
+        with pytest.raises(EstateError, match="nothing was changed"):
+            update.down("prod")
+    assert ("destroy --yes" in stack.reported) == removed

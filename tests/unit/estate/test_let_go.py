@@ -60,7 +60,6 @@ def stack(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ke
 
     for replaced in (protected, events_of, refuse_too_large):
         monkeypatch.setattr(update, replaced.__name__, replaced)
-    monkeypatch.delenv("FORCE", raising=False)
     return kept
 
 
@@ -83,11 +82,8 @@ def test_nothing_is_let_go_unasked(stack: Kept) -> None:
 @pytest.mark.parametrize(
     ("stack", "urn"), [(LOSING[0], CLAIM), (LOSING[1], SERVER)], indirect=["stack"], ids=["deleted", "replaced"]
 )
-def test_what_goes_is_let_go_by_who_means_it_and_nothing_else(
-    stack: Kept, urn: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FORCE", "1")
-    update.look_ahead(stack)  # pyright: ignore[reportArgumentType]
+def test_what_goes_is_let_go_by_who_means_it_and_nothing_else(stack: Kept, urn: str) -> None:
+    update.look_ahead(stack, agreed=True)  # pyright: ignore[reportArgumentType]
     assert stack.said == [f"state unprotect {urn} --yes --stack prod"]
 
 

@@ -1,6 +1,5 @@
 """The goals of the Makefile: their variables, and their output when they fail."""
 
-import importlib
 import json
 import os
 import re
@@ -12,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from estate.cli.main import main as estate
 from estate.cluster import layout, lifecycle
-from estate.core.console import run_command, say, step, timed
+from estate.core.console import say, step, timed
 from estate.core.paths import PROJECT
 from tests.support.copies import of_a_shell
 
@@ -27,7 +27,7 @@ VARIABLES = sorted(
     {*EVERYWHERE, *(given.partition("=")[0] for line in GOALS.values() for given in VARIABLE.findall(line))}
 )
 """All variables that a user may pass to make."""
-COMMANDS = [goal for goal, recipe in RECIPES.items() if "python -m estate." in recipe]
+COMMANDS = [goal for goal, recipe in RECIPES.items() if "$(ESTATE)" in recipe]
 ON_STACKS = [goal for goal in COMMANDS if "STACK=" in GOALS[goal]]
 NEEDED = {
     goal: set(names.split())
@@ -121,9 +121,9 @@ def test_what_is_given_arrives_as_it_was_typed(goal: str, path: str, tmp_path: P
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout)
     assert {name: seen["environment"][name] for name in given} == given
-    module = seen["words"].index("-m") + 2
+    command = seen["words"].index("estate") + 1
     defaults = {variable.partition("=")[2] for variable in VARIABLE.findall(GOALS[goal])}
-    assert set(seen["words"][module:]) <= {"", *given.values(), *defaults, *RECIPES[goal].split()}
+    assert set(seen["words"][command:]) <= {"", *given.values(), *defaults, *re.findall(r"[\w/-]+", RECIPES[goal])}
     assert not made.exists()
 
 
@@ -171,13 +171,12 @@ def run(
 
     def fail(goal: str, *given: str) -> str:
         seen = json.loads(run_make(goal, *given, PATH=path).stdout)
-        module, *arguments = seen["words"][seen["words"].index("-m") + 1 :]
+        _, *arguments = seen["words"][seen["words"].index("estate") :]
         for name in VARIABLES:
             if name in seen["environment"]:
                 monkeypatch.setenv(name, seen["environment"][name])
-        monkeypatch.setattr(sys, "argv", [module, *arguments])
         with pytest.raises(SystemExit) as ended:
-            run_command(importlib.import_module(module).main)
+            estate(arguments)
         printed = capsys.readouterr()
         assert (ended.value.code, printed.out) == (1, "")
         return printed.err

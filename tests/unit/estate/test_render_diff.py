@@ -81,9 +81,8 @@ def test_a_stack_that_cannot_be_rendered_hides_no_other(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(render_diff, "rendered", rendered)
     monkeypatch.setattr(render_diff, "FILE", tmp_path / "comment.md")
-    monkeypatch.setattr("sys.argv", ["render_diff", "HEAD", "all"])
     with pytest.raises(EstateError, match="line 3: it is wrong"):
-        render_diff.main()
+        render_diff.compare("HEAD", "all")
     assert {"dev", "local", "prod", "staging"} <= set(asked)
     text = (tmp_path / "comment.md").read_text()
     assert "Unchanged: local, prod, staging" in text

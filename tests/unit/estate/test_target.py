@@ -37,7 +37,7 @@ def test_until_other_tools_are_built_commands_use_those_that_the_cluster_was_sta
     environment = target.target().environment
     assert environment["PATH"].startswith(f"{started.bin}{os.pathsep}{started.debian}")
     assert environment["PULUMI_HOME"] == str(started.pulumi_home)
-    shell_env.main()
+    shell_env.show()
     assert f"export PATH={shlex.quote(str(started.bin))}:" in capsys.readouterr().out
 
 

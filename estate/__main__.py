@@ -1,0 +1,5 @@
+"""Run the command `estate` as `python -m estate`."""
+
+from estate.cli.main import main
+
+main()
