@@ -26,7 +26,7 @@ from infra.prometheus import Prometheus, runbooks_url
 from infra.protection import protect_state, win_conflicts
 from infra.redis import Redis
 from infra.services import CALLEES_FIRST, GATEWAY, NAMES, SERVICES, Need, Service
-from infra.settings import load_cluster, load_settings
+from infra.settings.load import load_cluster, load_settings
 from infra.stack_secrets import load_secrets
 from infra.token_clients import TokenClients
 from infra.token_keys import TokenKeys

@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from infra.settings import NOBODY, Receiver
+from infra.settings.observability import NOBODY, Receiver
 
 FOLDER = "/etc/alertmanager"
 FILE = "alertmanager.yml"

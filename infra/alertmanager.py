@@ -22,7 +22,7 @@ from infra.pods import (
     scraped,
     selector,
 )
-from infra.settings import StackSettings
+from infra.settings.stack import StackSettings
 from infra.volumes import claim_template, claims_of, on_claims
 
 NAME = "alertmanager"

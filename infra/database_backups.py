@@ -13,7 +13,7 @@ from infra.database_roles import DatabaseRoles
 from infra.namespace import EstateNamespace
 from infra.network_policy import Flow
 from infra.pods import labels, manifest, metadata
-from infra.settings import StackSettings
+from infra.settings.stack import StackSettings
 from infra.stack_secrets import DatabaseSecrets
 from infra.volumes import volume_claim
 

@@ -8,7 +8,8 @@ from pulumi_kubernetes.core.v1 import ConfigMap
 
 from infra.namespace import EstateNamespace
 from infra.pods import metadata
-from infra.settings import IngressSettings, Route
+from infra.settings.ingress import IngressSettings
+from infra.settings.routes import Route
 
 NAME = "gateway-routes"
 FOLDER = "/etc/app/routes"

@@ -5,7 +5,7 @@ from typing import cast
 import pulumi
 import pulumi_docker_build as docker_build
 
-from infra.settings import StackSettings
+from infra.settings.stack import StackSettings
 
 
 class AppImage(pulumi.ComponentResource):

@@ -11,7 +11,7 @@ from infra.addresses import console_host
 from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint, entering
 from infra.pods import MANAGED_BY, manifest, metadata
-from infra.settings import IngressSettings
+from infra.settings.ingress import IngressSettings
 from infra.waiting import ROLLOUT
 
 OWN_PATHS = {

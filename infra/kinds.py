@@ -11,7 +11,7 @@ from infra.namespace import EstateNamespace
 from infra.postgres import Postgres
 from infra.postgres_cluster import PostgresCluster
 from infra.services import GATEWAY, NAMES
-from infra.settings import StackSettings
+from infra.settings.stack import StackSettings
 from infra.stack_secrets import DatabaseSecrets
 
 

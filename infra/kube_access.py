@@ -10,7 +10,7 @@ from pulumi_kubernetes.rbac.v1 import ClusterRole, ClusterRoleBinding, Role, Rol
 from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint
 from infra.pods import MANAGED_BY, manifest, metadata
-from infra.settings import ApiServer
+from infra.settings.cluster import ApiServer
 
 FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount"
 """Folder in which clients look for token and CA (https://kubernetes.io/docs/reference/access-authn-authz/service-accounts-admin/)."""

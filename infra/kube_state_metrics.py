@@ -10,7 +10,7 @@ from infra.kube_access import KubeAccess, readable
 from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint, Flow
 from infra.pods import container_security, labels, manifest, metadata, resources, restricted_pod, scraped, selector
-from infra.settings import ApiServer
+from infra.settings.cluster import ApiServer
 from infra.waiting import ROLLOUT
 
 NAME = "kube-state-metrics"

@@ -10,7 +10,7 @@ from pulumi_kubernetes.core.v1 import ConfigMap
 from infra.namespace import EstateNamespace
 from infra.otlp import leaving_to_otlp
 from infra.pods import container_security, labels, manifest, metadata, resources, restricted_pod, selector, unnamed
-from infra.settings import LogSettings
+from infra.settings.observability import LogSettings
 from infra.waiting import ROLLOUT
 
 NAME = "log-agent"

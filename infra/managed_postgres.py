@@ -4,7 +4,7 @@ import pulumi
 
 from infra.network_policy import Endpoint
 from infra.postgres import NAME
-from infra.settings import ManagedPostgresSettings
+from infra.settings.database import ManagedPostgresSettings
 
 
 class ManagedPostgres:

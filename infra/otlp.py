@@ -4,7 +4,7 @@ import pulumi
 from pulumi_kubernetes.networking.v1 import NetworkPolicy
 
 from infra.network_policy import leaving_to
-from infra.settings import OtlpSettings
+from infra.settings.observability import OtlpSettings
 
 
 def leaving_to_otlp(

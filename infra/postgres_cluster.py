@@ -14,7 +14,7 @@ from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint
 from infra.pods import MANAGED_BY, labels, manifest, metadata, resources
 from infra.postgres import LOGGING, NAME, PORT
-from infra.settings import ApiServer
+from infra.settings.cluster import ApiServer
 from infra.stack_secrets import DatabaseSecrets
 
 PRIMARY = f"{NAME}-rw"

@@ -27,7 +27,8 @@ from infra.pods import (
     selector,
     unnamed,
 )
-from infra.settings import Kubelets, StackSettings
+from infra.settings.cluster import Kubelets
+from infra.settings.stack import StackSettings
 from infra.volumes import claim_template, claims_of, on_claims
 
 NAME = "prometheus"

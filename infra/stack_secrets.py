@@ -7,7 +7,9 @@ import pulumi
 
 from infra.generated_secrets import GeneratedSecrets
 from infra.services import Service
-from infra.settings import DATABASE_LOGIN, TOKEN_KEYS, SettingsError, StackSettings, service_secrets
+from infra.settings.secrets import DATABASE_LOGIN, TOKEN_KEYS, service_secrets
+from infra.settings.stack import StackSettings
+from infra.stack_file import SettingsError
 
 
 @dataclass(frozen=True)

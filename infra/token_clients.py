@@ -10,7 +10,7 @@ from pulumi_kubernetes.core.v1 import Secret
 
 from infra.namespace import EstateNamespace
 from infra.pods import metadata
-from infra.settings import OPERATOR, ClientSettings
+from infra.settings.auth import OPERATOR, ClientSettings
 
 NAME = "token-clients"
 FOLDER = "/run/secrets/token-clients"

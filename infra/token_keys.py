@@ -9,7 +9,7 @@ from pulumi_kubernetes.core.v1 import Secret
 
 from infra.namespace import EstateNamespace
 from infra.pods import metadata
-from infra.settings import JwksSettings
+from infra.settings.auth import JwksSettings
 
 NAME = "token-keys"
 FOLDER = "/run/secrets/token-keys"

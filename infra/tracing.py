@@ -4,7 +4,7 @@ import pulumi
 
 from infra.namespace import EstateNamespace
 from infra.otlp import leaving_to_otlp
-from infra.settings import TracingSettings
+from infra.settings.observability import TracingSettings
 
 
 class Tracing:

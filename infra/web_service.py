@@ -27,7 +27,7 @@ from infra.pods import (
     unnamed,
 )
 from infra.services import DeclarationError, secret_variable
-from infra.settings import Outside, Scaling, ServiceSettings
+from infra.settings.service import Outside, Scaling, ServiceSettings
 from infra.token_clients import TokenClients
 from infra.token_keys import TokenKeys
 from infra.tracing import Tracing

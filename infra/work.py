@@ -12,7 +12,7 @@ from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 from infra.namespace import EstateNamespace
 from infra.pods import SCRATCH_LIMIT, SCRATCH_REQUEST, labels, manifest, metadata, selector
 from infra.services import Job, Worker
-from infra.settings import ServiceSettings
+from infra.settings.service import ServiceSettings
 from infra.waiting import ROLLOUT
 from infra.web_service import App, app_secret, container, flows, pod_of, spread
 

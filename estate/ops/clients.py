@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from estate.core.console import EstateError, say
 from estate.stack.model import load
 from infra.mistakes import mistakes_of
-from infra.settings import OPERATOR, ClientSettings
+from infra.settings.auth import OPERATOR, ClientSettings
 from infra.stack_file import said
 from infra.token_clients import hashed
 

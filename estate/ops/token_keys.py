@@ -14,7 +14,7 @@ from estate.ops.update import opened, update
 from estate.stack.model import OURS, Stack, ask, generated, outputs, with_change
 from infra import token_keys
 from infra.generated_secrets import Step
-from infra.settings import TOKEN_KEYS
+from infra.settings.secrets import TOKEN_KEYS
 
 CURRENT, NEXT, PREVIOUS = TOKEN_KEYS
 PODS_DEADLINE_S = 300

@@ -50,7 +50,8 @@ from estate.stack.model import (
 from estate.stack.objects import declared_in, objects_of
 from estate.stack.target import embedded, target
 from infra.generated_secrets import Step
-from infra.settings import GENERATED_SECRETS, nearest
+from infra.settings.secrets import GENERATED_SECRETS
+from infra.stack_file import nearest
 from infra.token_keys import kid
 
 ANSWER_DEADLINE_S = 120

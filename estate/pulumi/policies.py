@@ -10,7 +10,7 @@ from estate.core.paths import PROJECT
 from estate.pulumi.render import DIGEST, rendering, rendering_environment
 from estate.stack.model import load
 from estate.stack.target import embedded
-from infra.settings import Images
+from infra.settings.images import Images
 from infra.stages import Stage
 
 PACK = "policies"

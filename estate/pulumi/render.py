@@ -21,7 +21,8 @@ from estate.stack.model import STACKS, load, read_yaml
 from estate.stack.target import KEEP_BYTECODE, embedded, with_uv
 from estate.tools.build import build_missing
 from infra.services import NAMES
-from infra.settings import GENERATED_SECRETS, StackSettings
+from infra.settings.secrets import GENERATED_SECRETS
+from infra.settings.stack import StackSettings
 
 PLACEHOLDER = "rendered-without-secrets"
 DIGEST = "sha256:" + "0" * 64

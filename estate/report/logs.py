@@ -11,7 +11,7 @@ from estate.core.console import EstateError, say
 from estate.stack.model import Stack, ask, load
 from estate.stack.target import target
 from infra.services import NAMES
-from infra.settings import nearest
+from infra.stack_file import nearest
 
 SINCE = "1h"
 """Period of the logs to search for a request."""

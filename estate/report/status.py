@@ -18,7 +18,8 @@ from estate.stack.target import target
 from infra.alerts.objectives import recorded
 from infra.dashboards.catalogue import WINDOW
 from infra.services import NAMES
-from infra.settings import Slo, StackSettings
+from infra.settings.service import Slo
+from infra.settings.stack import StackSettings
 
 KINDS = ("statefulsets", "deployments", "daemonsets")
 CLUSTERS = "clusters.postgresql.cnpg.io"

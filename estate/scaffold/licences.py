@@ -10,7 +10,7 @@ from pathlib import Path
 from estate.core.console import EstateError, say
 from estate.core.paths import PROJECT
 from infra.services import NAMES
-from infra.settings import Images
+from infra.settings.images import Images
 
 HEAD_LINES = 2
 """Number of header lines of a Markdown table."""

@@ -6,7 +6,7 @@ from typing import Any, cast
 from estate.core.console import say
 from estate.core.paths import PROJECT
 from infra import mistakes
-from infra.settings import StackSettings
+from infra.settings.stack import StackSettings
 from infra.stack_file import PULUMIS
 from infra.stages import EVERY_STAGE, STAGES, Values
 

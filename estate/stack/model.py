@@ -22,7 +22,10 @@ from estate.core.paths import PROJECT, STATE
 from estate.stack.target import Target, target
 from infra import generated_secrets
 from infra.generated_secrets import Step
-from infra.settings import STAND_INS, SettingsError, StackSettings, load_stack
+from infra.settings.images import STAND_INS
+from infra.settings.load import load_stack
+from infra.settings.stack import StackSettings
+from infra.stack_file import SettingsError
 from infra.stack_secrets import refuse_missing
 from infra.values import stack_name
 

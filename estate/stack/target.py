@@ -11,7 +11,7 @@ from estate.cluster import images, layout, tools
 from estate.cluster.pki import write_private
 from estate.core.console import EstateError
 from estate.core.paths import STATE
-from infra.settings import STAND_INS
+from infra.settings.images import STAND_INS
 
 PASSPHRASE = STATE / "passphrase"
 UV_OPTIONS = {"UV_PYTHON_DOWNLOADS": "never", "UV_SYSTEM_CERTS": "true"}

@@ -7,7 +7,7 @@ import yaml
 
 from infra.alerts import capacity, kubernetes, objectives, platform, services, watching
 from infra.alerts.rule import group
-from infra.settings import Slo
+from infra.settings.service import Slo
 
 FILE = "rules.yml"
 NONE = frozenset({"Watchdog"})

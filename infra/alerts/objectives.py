@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from infra.alerts.rule import Alert, group
-from infra.settings import Slo
+from infra.settings.service import Slo
 
 SECONDS = {"2m": 120, "5m": 300, "30m": 1800, "1h": 3600, "2h": 7200, "6h": 21600, "1d": 86400, "3d": 259200}
 SHORT, LONG = ("2m", "5m", "30m", "1h"), ("2h", "6h", "1d", "3d")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from infra.alerts.objectives import LONG, PROBES
 from infra.dashboards.panels import Dashboard, Panel, Row, or_zero, panel, rate, share
 from infra.services import GATEWAY
-from infra.settings import Slo
+from infra.settings.service import Slo
 
 QUANTILES = (0.5, 0.95, 0.99)
 OF_CLIENTS = f'endpoint!~"{PROBES}"'

@@ -5,7 +5,7 @@ import yaml
 
 from estate.pulumi.program import CANARY, Registered, run_with, settings_of
 from infra.alert_routes import addressed
-from infra.settings import Receiver
+from infra.settings.observability import Receiver
 from tests.program.test_network_policies import leaving, pods_of, policies_of
 from tests.program.test_program import files, one
 

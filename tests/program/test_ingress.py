@@ -8,7 +8,7 @@ import pytest
 from estate.cluster import layout
 from estate.pulumi.program import Registered, run_program, run_with, settings_of
 from infra.ingress import CONTROLLERS, console_host
-from infra.settings import Route
+from infra.settings.routes import Route
 from tests.program.test_program import kind, one
 
 

@@ -7,7 +7,8 @@ import yaml
 
 from estate.core.paths import PROJECT
 from estate.pulumi.program import Registered, run_program, run_with, settings_of
-from infra.settings import SettingsError, parse
+from infra.settings.load import parse
+from infra.stack_file import SettingsError
 from tests.program.test_program import containers, kind, one, template
 from tests.support.minimum import MINIMUM
 

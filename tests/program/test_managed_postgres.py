@@ -4,7 +4,7 @@ import pytest
 
 from estate.pulumi import program
 from estate.pulumi.program import CANARY, Registered, run_with, settings_of
-from infra.settings import SettingsError
+from infra.stack_file import SettingsError
 from tests.program.conftest import MANAGED, managed
 from tests.program.test_network_policies import leaving, pods_of, policies_of
 from tests.program.test_program import containers, files, kind, one, template

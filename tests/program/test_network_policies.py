@@ -8,7 +8,7 @@ import pytest
 from estate.pulumi.program import Registered, run_program
 from infra.ingress import controller
 from infra.network_policy import DNS
-from infra.settings import IngressSettings
+from infra.settings.ingress import IngressSettings
 from tests.program.test_program import WORKLOADS, kind, template
 from tests.support.flows import FLOWS, MACHINE, OUTSIDE, PASSING, PORTS, PUBLIC, SERVERS_FLOWS
 

@@ -19,7 +19,7 @@ from estate.core.paths import PROJECT
 from estate.pulumi.program import CANARY, DIGEST, OURS, UID, Registered, run_program
 from infra import prometheus
 from infra.services import SERVICES
-from infra.settings import Kubelets
+from infra.settings.cluster import Kubelets
 
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob")
 ENDS = ("Job", "CronJob")

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from estate.pulumi.program import CANARY, DIGEST, Registered, run_with, settings_of
-from infra import kinds, services, settings
+from infra import kinds, services
 from infra.services import LONGEST_NAME, Job, Service, Worker, callees_first
+from infra.settings import load, secrets, service, stack
 from policies.resources import Resource
 from policies.rules import RESOURCE_RULES, STACK_RULES
 from tests.program.test_network_policies import entering, leaving, pods_of, policies_of
@@ -46,9 +47,9 @@ def declared(*more: Service) -> Generator[None]:
     """Declare additional services."""
     known, names = (*services.SERVICES, *more), (*services.NAMES, *(service.name for service in more))
     with pytest.MonkeyPatch.context() as patch:
-        for module in (services, settings, kinds):
+        for module in (services, service, load, kinds):
             patch.setattr(module, "NAMES", names)
-        for module in (services, settings):
+        for module in (services, secrets, stack):
             patch.setattr(module, "SERVICES", known)
         patch.setattr(services, "CALLEES_FIRST", callees_first(known))
         yield

@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 from estate.core.paths import PROJECT
 from estate.scaffold import licences
 from infra.services import NAMES
-from infra.settings import Images
+from infra.settings.images import Images
 
 GITHUB = PROJECT / ".github"
 WORKFLOWS = sorted((GITHUB / "workflows").glob("*.yml"))
@@ -95,7 +95,8 @@ def test_renovate_finds_every_image_that_the_program_deploys() -> None:
     manager = json.loads((PROJECT / "renovate.json").read_text())["customManagers"][0]
     pattern = manager["matchStrings"][0].replace("(?<", "(?P<")
     found = {
-        f"{m['depName']}:{m['currentValue']}" for m in re.finditer(pattern, (PROJECT / "infra/settings.py").read_text())
+        f"{m['depName']}:{m['currentValue']}"
+        for m in re.finditer(pattern, (PROJECT / "infra/settings/images.py").read_text())
     }
     assert found == set(Images().model_dump(exclude_none=True).values())
 

@@ -6,7 +6,10 @@ import pulumi_kubernetes as kubernetes
 from infra.consul import Consul
 from infra.namespace import EstateNamespace
 from infra.redis import Redis
-from infra.settings import Images, Quantities, ServiceSettings, Slo, load_cluster
+from infra.settings.base import Quantities
+from infra.settings.images import Images
+from infra.settings.load import load_cluster
+from infra.settings.service import ServiceSettings, Slo
 from infra.web_service import App, WebService
 
 SETTINGS = ServiceSettings(

@@ -10,8 +10,8 @@ from api_gateway.routes import Cors, load
 from pydantic import ValidationError
 from servicekit.settings import SettingsError
 
-from infra import settings
 from infra.gateway_routes import rendered
+from infra.settings import routes as declared
 from tests.process.gateway.conftest import Behaviour, Gateway, answering, head
 from tests.process.gateway.test_proxy import ask, hang, reset
 from tests.process.gateway.test_websockets import OPEN, echo
@@ -181,7 +181,7 @@ async def test_answers_are_kept_only_where_the_service_says_so(
     assert said(await ask(await gateway(serve), request(origin=None)))[1].get("cache-control") == caching
 
 
-@pytest.mark.parametrize("model", [Cors, settings.Cors])
+@pytest.mark.parametrize("model", [Cors, declared.Cors])
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -213,7 +213,7 @@ async def test_answers_are_kept_only_where_the_service_says_so(
     ],
 )
 def test_what_browsers_would_not_take_is_refused_at_load(
-    model: type[Cors] | type[settings.Cors], wrong: dict[str, Any]
+    model: type[Cors] | type[declared.Cors], wrong: dict[str, Any]
 ) -> None:
     with pytest.raises(ValidationError):
         model.model_validate(wrong)
@@ -221,7 +221,7 @@ def test_what_browsers_would_not_take_is_refused_at_load(
 
 def test_the_gateway_takes_what_a_stack_says(tmp_path: Path) -> None:
     cors = {"allow_origins": [ORIGIN, "http://[::1]:5173", "capacitor://localhost"], "credentials": True}
-    route = settings.Route.model_validate({"prefix": "/s", "methods": ["GET"], "cors": cors})
+    route = declared.Route.model_validate({"prefix": "/s", "methods": ["GET"], "cors": cors})
     (tmp_path / "routes.json").write_text(rendered({"s": [route]}))
     found = load(tmp_path / "routes.json").routes[0].cors
     assert found

@@ -15,7 +15,7 @@ from servicekit.observation import Observed
 from servicekit.registration import Registration
 from servicekit.serving import Server, configured
 
-from infra import settings
+from infra.settings import routes as declared
 from tests.process.gateway.conftest import nothing
 from tests.process.gateway.test_server import ending, exchange, request
 from tests.unit.api_gateway.test_issuing import billing
@@ -73,9 +73,9 @@ PATHS = [b"/", b"/livez", b"/readyz", b"/health", b"/health/details", b"/metrics
 
 
 @pytest.mark.parametrize("path", [path.decode() for path in PATHS if path not in (b"/", b"/nothing")])
-@pytest.mark.parametrize("route", [routes.Route, settings.Route])
+@pytest.mark.parametrize("route", [routes.Route, declared.Route])
 def test_a_route_cannot_hide_an_endpoint_of_the_gateway(
-    route: type[routes.Route] | type[settings.Route], path: str
+    route: type[routes.Route] | type[declared.Route], path: str
 ) -> None:
     with pytest.raises(ValidationError, match="the gateway itself answers there"):
         route.model_validate({"prefix": path})

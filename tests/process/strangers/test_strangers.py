@@ -26,7 +26,7 @@ import pytest
 from servicekit.http1 import UNSENT_BYTES
 
 from estate.core.paths import PROJECT
-from infra.settings import ClientSettings
+from infra.settings.auth import ClientSettings
 from infra.token_clients import hashed, rendered
 from infra.token_keys import key_set, kid
 from tests.process.strangers.attacks import ATTACKS, CONNECTIONS

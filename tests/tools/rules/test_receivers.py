@@ -10,7 +10,9 @@ import pytest
 from infra import alert_routes
 from infra.alert_routes import FILE, FOLDER, INHIBITED, configuration
 from infra.alerts import NONE
-from infra.settings import Receiver, SettingsError, parse
+from infra.settings.load import parse
+from infra.settings.observability import Receiver
+from infra.stack_file import SettingsError
 from tests.support.minimum import MINIMUM
 from tests.tools.rules.test_rules import ALERTS, tool
 

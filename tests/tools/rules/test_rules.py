@@ -14,7 +14,7 @@ from estate.pulumi.program import run_program
 from estate.tools.build import toolbox
 from infra.alerts import FILE, NONE, groups
 from infra.prometheus import NAME
-from infra.settings import load_stack
+from infra.settings.load import load_stack
 
 Case = dict[str, Any]
 CASES: dict[str, list[Case]] = yaml.load((Path(__file__).parent / "cases.yaml").read_text(), yaml.BaseLoader)  # noqa: S506

@@ -25,7 +25,7 @@ from servicekit.following import Followed
 from servicekit.settings import Auth, Cache
 from servicekit.tokens import Verifier
 
-from infra.settings import ClientSettings
+from infra.settings.auth import ClientSettings
 from infra.token_clients import hashed, rendered
 from infra.token_keys import key_set, kid
 

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from servicekit.jwks import parse, parse_public
 from servicekit.settings import Registry, SettingsError
 
-from infra import settings
+from infra.settings import routes as declared
 
 GOOD: dict[str, Any] = {"prefix": "/a"}
 CORS: dict[str, Any] = {"allow_origins": ["https://app.example.com"]}
@@ -26,7 +26,7 @@ def validate(layer: str, values: dict[str, Any]) -> None:
     if layer == "gateway":
         routes.Route.model_validate(values | {"service": "s"})
     else:
-        settings.Route.model_validate(values)
+        declared.Route.model_validate(values)
 
 
 LAYERS = pytest.mark.parametrize("layer", ["gateway", "estate"])

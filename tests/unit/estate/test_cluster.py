@@ -10,7 +10,7 @@ from estate.cluster.layout import CONTEXT, MIRRORED
 from estate.cluster.standins import embedded, known
 from estate.core.console import EstateError
 from estate.tools.build import Toolbox
-from infra.settings import Route
+from infra.settings.routes import Route
 
 
 def test_only_chains_of_our_own_are_removed() -> None:

@@ -6,7 +6,7 @@ import pytest
 from estate.ops import database_password
 from estate.ops.database_password import outdated, password_of
 from infra.generated_secrets import Step, changed
-from infra.settings import DATABASE_LOGIN
+from infra.settings.secrets import DATABASE_LOGIN
 from tests.unit.estate.interruptions import Interruptible, InterruptionError
 
 

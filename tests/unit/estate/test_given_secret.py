@@ -6,10 +6,11 @@ import pytest
 
 from estate.core.console import EstateError
 from estate.ops import update
-from infra import settings as module
 from infra.generated_secrets import Step
 from infra.services import Service
-from infra.settings import StackSettings, parse
+from infra.settings.load import parse
+from infra.settings.stack import StackSettings
+from tests.support.declarations import declare
 from tests.support.minimum import MINIMUM
 
 
@@ -102,7 +103,7 @@ def test_a_secret_of_a_services_own_is_one_that_can_be_given(
     stored: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = Service("user-service", (), (), secrets=("mail-password",))
-    monkeypatch.setattr(module, "SERVICES", (own,))
+    declare(monkeypatch, own)
     monkeypatch.setattr("sys.stdin", io.StringIO("hunter2\n"))
     update.give_secret("local", "user-service-mail-password")
     assert stored == {"user-service-mail-password": "hunter2"}

@@ -14,7 +14,7 @@ from estate.core.console import end_with_143
 from estate.core.paths import PROJECT
 from estate.stack.model import Stack
 from estate.stack.target import Target
-from infra.settings import parse
+from infra.settings.load import parse
 from tests.support.minimum import MINIMUM
 
 COMMANDS = [
@@ -152,7 +152,7 @@ def test_a_reader_that_has_left_is_no_error() -> None:
 PREVIEWING = """
 import os, sys
 from pathlib import Path
-from infra.settings import parse
+from infra.settings.load import parse
 from tests.support.minimum import MINIMUM
 from estate.core.console import run_command
 from estate.stack.model import Stack

@@ -7,7 +7,7 @@ from estate.core.console import EstateError
 from estate.delivery.promotion import must_be_committed, other_images, unwell, with_release
 from estate.report.status import Alert, Status, Workload
 from estate.stack.releases import Release
-from infra.settings import parse
+from infra.settings.load import parse
 
 BEFORE = """\
 # Stack staging.

@@ -19,7 +19,7 @@ from estate.reconcile.additions import take_out_additions
 from estate.stack.model import Stack
 from estate.stack.objects import Objects
 from estate.stack.target import Target
-from infra.settings import parse
+from infra.settings.load import parse
 from tests.support.minimum import MINIMUM
 
 

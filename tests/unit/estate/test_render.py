@@ -5,9 +5,10 @@ import yaml
 
 from estate.core.console import EstateError
 from estate.pulumi import render
-from infra import settings as declared
 from infra.services import Service
-from infra.settings import GENERATED_SECRETS, load_stack
+from infra.settings.load import load_stack
+from infra.settings.secrets import GENERATED_SECRETS
+from tests.support.declarations import declare
 
 OWN_DIGEST = "registry.example.com/user-service@sha256:" + "1" * 64
 
@@ -41,7 +42,7 @@ def test_a_stack_is_rendered_without_its_secrets_and_without_building(
     monkeypatch.setattr(render, "STACKS", tmp_path)
 
     own = Service("user-service", (), (), secrets=("mail-password",))
-    monkeypatch.setattr(declared, "SERVICES", (own,))
+    declare(monkeypatch, own)
 
     rendered = render.configuration("team", load_stack(file))
 

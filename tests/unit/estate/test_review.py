@@ -5,7 +5,7 @@ import pytest
 from estate.core.console import EstateError
 from estate.delivery import review
 from estate.stack.model import STACKS
-from infra.settings import load_stack
+from infra.settings.load import load_stack
 
 
 def test_a_pull_request_is_reviewed_on_a_stack_like_dev_at_a_host_of_its_own(

@@ -27,9 +27,9 @@ from estate.stack.model import (
     secret,
 )
 from estate.stack.target import Target
-from infra import settings as declared
 from infra.services import Service
-from infra.settings import parse
+from infra.settings.load import parse
+from tests.support.declarations import declare
 from tests.support.minimum import MINIMUM
 
 
@@ -54,7 +54,7 @@ GIVEN = "estate:user-service-mail-password"
 def mailing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Return the file of stack `dev`, whose user-service has a secret and which has a receiver, both without a value."""
     own = Service("user-service", (), (), secrets=("mail-password",))
-    monkeypatch.setattr(declared, "SERVICES", (own,))
+    declare(monkeypatch, own)
     monkeypatch.setattr(model, "STACKS", tmp_path)
     monkeypatch.setattr(model, "OWN_STACKS", tmp_path / "own")
     settings = MINIMUM | {"receivers": [{"name": "pager", "kind": "pagerduty"}]}

@@ -13,7 +13,9 @@ from jsonschema import Draft202012Validator
 from estate.scaffold import stack_schema
 from infra import mistakes
 from infra.authority import authority, pem
-from infra.settings import HASH, StackSettings, load_stack, parse
+from infra.settings.auth import HASH
+from infra.settings.load import load_stack, parse
+from infra.settings.stack import StackSettings
 from infra.stack_file import PROJECT
 from infra.stages import STAGES
 from infra.values import ZEROS

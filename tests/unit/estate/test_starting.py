@@ -15,7 +15,7 @@ from estate.ops.starting import PATIENCE_BEFORE_S, PATIENCE_S, Starts, refuse_mi
 from estate.stack import model
 from estate.stack.model import Stack
 from estate.stack.target import Target
-from infra.settings import parse
+from infra.settings.load import parse
 from tests.support.minimum import MINIMUM
 
 DIGEST = "sha256:" + "a" * 64

@@ -12,7 +12,8 @@ from estate.stack.model import Stack
 from estate.stack.objects import Objects
 from estate.stack.target import Target
 from infra.dashboards.catalogue import WINDOW
-from infra.settings import Slo, parse
+from infra.settings.load import parse
+from infra.settings.service import Slo
 from tests.support.minimum import MINIMUM
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -15,7 +15,7 @@ from estate.pulumi.program import Registered, against_mocks
 from infra.calls import Callee
 from infra.namespace import EstateNamespace
 from infra.services import DeclarationError, Service, callees_first
-from infra.settings import ServiceSettings
+from infra.settings.service import ServiceSettings
 from infra.stages import EVERY_STAGE
 from infra.web_service import PORT, App, WebService
 from tests.program.test_network_policies import Connection, entering, leaving, pods_of, policies_of

@@ -19,15 +19,17 @@ from estate.core.paths import PROJECT
 from estate.pulumi import program
 from estate.pulumi.program import CANARY, Registered, against_mocks, run_with, settings_of
 from infra import services as declarations
-from infra import settings as module
 from infra.migration import Migration
 from infra.namespace import EstateNamespace
 from infra.redis import Redis
 from infra.services import DeclarationError, Service, callees_first
-from infra.settings import Outside, ServiceSettings, SettingsError, parse
+from infra.settings.load import parse
+from infra.settings.service import Outside, ServiceSettings
+from infra.stack_file import SettingsError
 from infra.stages import EVERY_STAGE
 from infra.web_service import SECRETS_FOLDER, App, Dependency, WebService
 from tests.program.test_network_policies import entering, leaving, pods_of, policies_of
+from tests.support.declarations import declare
 from tests.support.minimum import MINIMUM
 
 NAMES = st.from_regex(r"APP_MAIL_[A-Z]{1,8}", fullmatch=True)
@@ -120,7 +122,7 @@ def test_the_typed_settings_of_a_service_read_what_the_stack_was_given(
     own = Service("user-service", ("postgres", "redis", "consul"), (), secrets=("mail-password",), migrates=True)
     monkeypatch.setattr(declarations, "SERVICES", (own,))
     monkeypatch.setattr(declarations, "CALLEES_FIRST", (own,))
-    monkeypatch.setattr(module, "SERVICES", (own,))
+    declare(monkeypatch, own)
     registered = run_with(stack, settings_of(stack))
     for name in ("user-service", "user-service-migration"):
         (workload,) = [r for r in registered if r.name == name and r.type.endswith((":Deployment", ":Job"))]
@@ -152,7 +154,7 @@ def test_the_settings_that_the_page_shows_read_the_secret_and_want_it(tmp_path: 
 
 def test_a_stack_without_a_value_is_refused_with_the_command_that_gives_it(monkeypatch: pytest.MonkeyPatch) -> None:
     own = Service("user-service", ("consul",), (), secrets=("mail-password", "bank-key"))
-    monkeypatch.setattr(module, "SERVICES", (own,))
+    declare(monkeypatch, own)
     with pytest.raises(SettingsError) as raised:  # program.py passes the declared ones alone
         run_with("dev", settings_of("dev"))
     lines = str(raised.value).splitlines()
@@ -228,7 +230,7 @@ def test_secrets_that_a_stack_could_not_tell_apart_are_refused_with_what_to_do()
 
 def test_a_stack_gives_other_values_and_says_where_places_are(monkeypatch: pytest.MonkeyPatch) -> None:
     own = Service("user-service", (), (), variables={"APP_A": "a", "APP_B": "b"}, egress=("mail",))
-    monkeypatch.setattr(module, "SERVICES", (own,))
+    declare(monkeypatch, own)
     mail = {"networks": ["192.0.2.0/24"], "port": 587}
     given = {**MINIMUM, "services": {"user-service": {"variables": {"APP_B": "c"}}}, "outside": {"mail": mail}}
     found = parse(given, "here")
@@ -239,7 +241,7 @@ def test_a_stack_gives_other_values_and_says_where_places_are(monkeypatch: pytes
 
 def test_a_stack_that_does_not_say_where_a_place_is_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     own = Service("user-service", (), (), egress=("mail",))
-    monkeypatch.setattr(module, "SERVICES", (own,))
+    declare(monkeypatch, own)
     with pytest.raises(
         SettingsError, match=r"outside: lacks mail, to which user-service connects, such as outside: \{mail: "
     ):

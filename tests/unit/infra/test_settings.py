@@ -7,17 +7,12 @@ import pytest
 
 from estate.core.paths import PROJECT
 from infra.authority import authority, pem
-from infra.settings import (
-    GENERATED_SECRETS,
-    HASH,
-    SettingsError,
-    StackSettings,
-    TracingSettings,
-    load_cluster,
-    load_settings,
-    load_stack,
-    parse,
-)
+from infra.settings.auth import HASH
+from infra.settings.load import load_cluster, load_settings, load_stack, parse
+from infra.settings.observability import TracingSettings
+from infra.settings.secrets import GENERATED_SECRETS
+from infra.settings.stack import StackSettings
+from infra.stack_file import SettingsError
 from infra.stages import STAGES, Stage
 from tests.support.minimum import MINIMUM
 

@@ -14,14 +14,15 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 from pydantic.fields import FieldInfo
 
-import infra.settings
 from estate.core.console import EstateError
 from estate.stack import model
 from infra import mistakes
 from infra.services import SERVICES, Service
-from infra.settings import SettingsError, StackSettings, load_settings, load_stack, parse
-from infra.stack_file import PROJECT, SETTINGS, Key, read
+from infra.settings.load import load_settings, load_stack, parse
+from infra.settings.stack import StackSettings
+from infra.stack_file import PROJECT, SETTINGS, Key, SettingsError, read
 from infra.stages import STAGES
+from tests.support.declarations import declare
 from tests.support.minimum import MINIMUM
 from tests.unit.infra.wrong_stack_files import HEAD, WRONG, WRONG_VALUES, Wrong
 
@@ -90,7 +91,7 @@ def test_what_is_wrong_with_settings_and_with_secrets_is_said_together(file: Pat
 
 def test_one_prefix_is_of_one_service(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     orders = Service("orders", needs=(), prefixes=("/api/v1/orders",))
-    monkeypatch.setattr(infra.settings, "SERVICES", (*SERVICES, orders))
+    declare(monkeypatch, *SERVICES, orders)
     file.write_text(HEAD + "    services: {user-service: {routes: [{prefix: /a}, {prefix: /api/v1/orders}]}}\n")
     (line,) = refused(file)
     assert line["key"] == "services.user-service.routes.1.prefix"

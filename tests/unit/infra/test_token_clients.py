@@ -1,6 +1,6 @@
 from api_gateway.issuing import matches, parse_clients
 
-from infra.settings import OPERATOR, ClientSettings
+from infra.settings.auth import OPERATOR, ClientSettings
 from infra.token_clients import hashed, rendered
 
 BILLING = ClientSettings(id="billing", secret_hash=hashed("its secret", "billing"), user_id=7, username="Billing")

@@ -11,7 +11,7 @@ import pytest
 from estate.core.paths import PROJECT
 from estate.pulumi.program import DIGEST, OURS, run_with, settings_of
 from infra.protection import STATE
-from infra.settings import Images
+from infra.settings.images import Images
 from infra.stages import STAGES
 from policies.pack import described, name_of, schema
 from policies.resources import Resource
