@@ -26,7 +26,7 @@ from infra.prometheus import Prometheus, runbooks_url
 from infra.protection import protect_state, win_conflicts
 from infra.redis import Redis
 from infra.services import CALLEES_FIRST, GATEWAY, NAMES, SERVICES, Need, Service
-from infra.settings.load import load_cluster, load_settings
+from infra.settings.running import load_cluster, load_settings, reported
 from infra.stack_secrets import load_secrets
 from infra.token_clients import TokenClients
 from infra.token_keys import TokenKeys
@@ -34,9 +34,10 @@ from infra.tracing import Tracing
 from infra.web_service import App, Dependency, WebService
 from infra.work import BackgroundWorker, ScheduledJob
 
-settings = load_settings()
-secrets = load_secrets(settings)
-cluster = load_cluster()
+with reported():
+    settings = load_settings()
+    secrets = load_secrets(settings)
+    cluster = load_cluster()
 
 # A Secret or ConfigMap changes in place unless it is immutable. Pulumi's default, replacing every one, first deletes the pods that mount it.
 provider = kubernetes.Provider(

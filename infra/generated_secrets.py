@@ -7,27 +7,15 @@ import json
 import os
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider, UpdateResult
 
-CHANGE = "ESTATE_SECRETS_CHANGE"
-"""Environment variable with a Change as JSON, for one update; absent: every secret stays as it is."""
+from infra.settings.secrets import CHANGE
+
 RESOURCE = "generated-secrets"
-TYPE = "pulumi-python:dynamic/estate:GeneratedSecrets"
-"""Type of the resource in Pulumi's state."""
 Values = dict[str, str]
-
-
-class Step(NamedTuple):
-    """One step of a change."""
-
-    do: Literal["generate", "copy", "set", "take", "remove"]
-    """Kind of step; `take` takes the value from the configuration."""
-    name: str
-    of: str = ""
-    """Source name for `copy`, value that is not secret for `set`."""
 
 
 class Keeper(ResourceProvider):

@@ -9,7 +9,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast
 
-import pulumi
 import yaml
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -26,8 +25,8 @@ PRECISE_DIGITS = 15
 """Digits that Pulumi keeps of a number: its numbers are those of JSON in Go, binary64."""
 
 
-class SettingsError(pulumi.RunError):
-    """Wrong settings of a stack, with the file and the next step; Pulumi shows it without a traceback."""
+class SettingsError(Exception):
+    """Error for wrong settings of a stack, with the file and the next step."""
 
 
 @dataclass(frozen=True)

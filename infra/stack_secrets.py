@@ -1,15 +1,14 @@
 """The secrets of a stack, named after their use: generated ones from Pulumi's state, given ones from its configuration."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pulumi
 
 from infra.generated_secrets import GeneratedSecrets
 from infra.services import Service
-from infra.settings.secrets import DATABASE_LOGIN, TOKEN_KEYS, service_secrets
+from infra.settings.secrets import DATABASE_LOGIN, TOKEN_KEYS, refuse_missing, service_secrets
 from infra.settings.stack import StackSettings
-from infra.stack_file import SettingsError
 
 
 @dataclass(frozen=True)
@@ -84,22 +83,3 @@ def load_secrets(settings: StackSettings) -> Secrets:
         receivers={name: given[name] for name in settings.receiver_secrets},
         services={name: given[name] for name in service_secrets()},
     )
-
-
-def refuse_missing(stack: str, names: Iterable[str]) -> None:
-    """Refuse a stack that lacks secrets which the user must supply.
-
-    Args:
-        stack: name of the stack.
-        names: names of the missing secrets.
-
-    Raises:
-        SettingsError: there are any; with a command for each.
-    """
-    lines = [
-        f"the secret {name} is missing: make secret NAME={name} STACK={stack} asks for it,"
-        f" and pulumi config set --secret estate:{name} takes it"
-        for name in names
-    ]
-    if lines:
-        raise SettingsError("\n".join(lines))

@@ -1,19 +1,12 @@
 """The keys with which tokens are signed and verified, as a JWK Set (RFC 7517) in a Secret."""
 
-import hashlib
-import json
-from collections.abc import Sequence
-
 import pulumi
 from pulumi_kubernetes.core.v1 import Secret
 
+from infra.key_sets import FILE, FOLDER, NAME, key_set
 from infra.namespace import EstateNamespace
 from infra.pods import metadata
 from infra.settings.auth import JwksSettings
-
-NAME = "token-keys"
-FOLDER = "/run/secrets/token-keys"
-FILE = "jwks.json"
 
 
 class TokenKeys(pulumi.ComponentResource):
@@ -45,14 +38,3 @@ class TokenKeys(pulumi.ComponentResource):
         other = {"APP_AUTH_JWKS_URL": jwks.url, "APP_AUTH_JWKS_ISSUER": jwks.issuer} if jwks else {}
         self.environment = {"APP_AUTH_KEYS_FILE": f"{FOLDER}/{FILE}", "APP_AUTH_ISSUER": issuer} | other
         self.register_outputs({})
-
-
-def key_set(keys: Sequence[str]) -> str:
-    """Return the JWK Set of keys, in their order; a key that is listed twice, as it is during a rotation, is in it once."""
-    members = [{"kty": "oct", "kid": kid(key), "use": "sig", "alg": "HS256", "k": key} for key in dict.fromkeys(keys)]
-    return json.dumps({"keys": members})
-
-
-def kid(key: str) -> str:
-    """Return the ID of a key: it distinguishes keys, and reveals nothing else about a random key."""
-    return hashlib.sha256(f"kid:{key}".encode()).hexdigest()[:16]

@@ -10,7 +10,7 @@ from pulumi_kubernetes.autoscaling.v2 import HorizontalPodAutoscaler
 from pulumi_kubernetes.core.v1 import Secret, Service, ServiceAccount
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
-from infra import gateway_routes, token_clients, token_keys
+from infra import gateway_routes, key_sets, token_clients
 from infra.gateway_routes import GatewayRoutes
 from infra.namespace import EstateNamespace
 from infra.network_policy import Endpoint, Flow, leaving
@@ -70,7 +70,7 @@ class App:
     needs: tuple[Dependency, ...]
     """Dependencies that it connects to, with variables for its environment."""
     token_keys: TokenKeys | None = None
-    """Token keys, mounted in token_keys.FOLDER; changed content reaches running pods."""
+    """Token keys, mounted in key_sets.FOLDER; changed content reaches running pods."""
     clients: TokenClients | None = None
     """Clients, mounted in token_clients.FOLDER; likewise."""
     routes: GatewayRoutes | None = None
@@ -315,7 +315,7 @@ def mounted(app: App, secret: Secret | None) -> list[tuple[str, str, dict[str, A
         return name, folder, {"secret": {"secretName": content.metadata.name, "defaultMode": 0o440}}
 
     own = [of("secrets", SECRETS_FOLDER, secret)] if secret else []
-    keys = [of(token_keys.NAME, token_keys.FOLDER, app.token_keys.secret)] if app.token_keys else []
+    keys = [of(key_sets.NAME, key_sets.FOLDER, app.token_keys.secret)] if app.token_keys else []
     clients = [of(token_clients.NAME, token_clients.FOLDER, app.clients.secret)] if app.clients else []
     routes = app.routes and {"configMap": {"name": app.routes.config_map.metadata.name}}
     return own + keys + clients + ([(gateway_routes.NAME, gateway_routes.FOLDER, routes)] if routes else [])

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, settings
 
-from estate.ops.update import new_token
+from estate.ops.tokens import new_token
 from estate.stack.model import Stack, load, outputs
 from estate.stack.target import target
 from tests.support.running import STACK, Items, Kubectl, connect, kubectl_of

@@ -17,7 +17,7 @@ from bench.__main__ import BINARIES
 from estate.cluster import layout
 from estate.core.console import EstateError, say, step
 from estate.core.paths import PROJECT
-from estate.ops.update import new_token
+from estate.ops.tokens import new_token
 from estate.stack.model import Stack, outputs
 from tests.support.running import connect, create
 

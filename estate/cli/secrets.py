@@ -27,17 +27,17 @@ def store(name: Annotated[str, typer.Argument(help="Name of the secret.")], stac
 @app.command()
 def token(stack: StackName = LOCAL) -> None:
     """Print a token for the API, valid for a day."""
-    from estate.ops import update
+    from estate.ops import tokens
 
-    update.token(stack)
+    tokens.show_token(stack)
 
 
 @app.command()
 def operator_secret(stack: StackName = LOCAL) -> None:
     """Print the secret with which the client `operator` gets tokens."""
-    from estate.ops import update
+    from estate.ops import tokens
 
-    update.operator_secret(stack)
+    tokens.show_operator_secret(stack)
 
 
 @keys.command("rotate")

@@ -11,8 +11,7 @@ from typing import Any
 from estate.core.console import say, step, wait_until
 from estate.ops.update import opened, update
 from estate.stack.model import OURS, Stack, ask, generated, outputs, with_change
-from infra.generated_secrets import Step
-from infra.settings.secrets import DATABASE_LOGIN
+from infra.settings.secrets import DATABASE_LOGIN, Step
 
 OTHER = {"a": "b", "b": "a"}
 DRAIN_DEADLINE_S = 120

@@ -12,16 +12,13 @@ from typing import Any
 from estate.core.console import EstateError, say, step, wait_until
 from estate.ops.update import opened, update
 from estate.stack.model import OURS, Stack, ask, generated, outputs, with_change
-from infra import token_keys
-from infra.generated_secrets import Step
-from infra.settings.secrets import TOKEN_KEYS
+from infra import key_sets
+from infra.settings.secrets import TOKEN_KEYS, Step
 
 CURRENT, NEXT, PREVIOUS = TOKEN_KEYS
 PODS_DEADLINE_S = 300
 """Deadline until every pod has the keys, in seconds: a kubelet syncs Secrets every 60 to 90 s."""
-READ_KIDS = (
-    f"import json; print(*(key['kid'] for key in json.load(open('{token_keys.FOLDER}/{token_keys.FILE}'))['keys']))"
-)
+READ_KIDS = f"import json; print(*(key['kid'] for key in json.load(open('{key_sets.FOLDER}/{key_sets.FILE}'))['keys']))"
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,7 @@ class Keys:
     def kids(self) -> list[str]:
         """Return the key ids, in the order of the pods' key file."""
         stored = (self.current, self.next, self.previous)
-        return [token_keys.kid(key) for key in dict.fromkeys(stored) if key]
+        return [key_sets.kid(key) for key in dict.fromkeys(stored) if key]
 
     @property
     def taken_over(self) -> bool:
@@ -118,7 +115,7 @@ def roll_out(stack: Stack, *steps: Step) -> None:
         nonlocal shown
         pods = mounting(json.loads(ask(stack, "get", "pods", OURS, "-o", "json"))["items"])
         if not pods:
-            raise EstateError(f"no pod has the Secret {token_keys.NAME}: make up STACK={stack.name}")
+            raise EstateError(f"no pod has the Secret {key_sets.NAME}: make up STACK={stack.name}")
         having = sum(kids_in(stack, pod) == wanted for pod in pods)
         if (now := f"  {having} of {len(pods)} pods have the keys") != shown:
             say(now)
@@ -135,7 +132,7 @@ def mounting(pods: list[dict[str, Any]]) -> list[str]:
     return [
         pod["metadata"]["name"]
         for pod in pods
-        if any(volume.get("secret", {}).get("secretName") == token_keys.NAME for volume in pod["spec"]["volumes"])
+        if any(volume.get("secret", {}).get("secretName") == key_sets.NAME for volume in pod["spec"]["volumes"])
         and pod["status"]["phase"] in ("Pending", "Running")
         and "deletionTimestamp" not in pod["metadata"]
     ]

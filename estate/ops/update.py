@@ -1,4 +1,4 @@
-"""`make up`, `down`, `preview`, `url`, `token`, `operator-secret` and `secret`."""
+"""`make up`, `down`, `preview`, `url` and `secret`."""
 
 import getpass
 import json
@@ -6,15 +6,12 @@ import re
 import ssl
 import sys
 import tempfile
-import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
-import jwt
-from jwt.utils import base64url_decode
 
 from estate.cluster import layout, lifecycle
 from estate.cluster.standins import publish_missing
@@ -42,20 +39,16 @@ from estate.stack.model import (
     open_stack,
     outputs,
     refuse_missing_secrets,
-    secret,
     state_of,
     store_secret,
     with_change,
 )
 from estate.stack.objects import declared_in, objects_of
 from estate.stack.target import embedded, target
-from infra.generated_secrets import Step
-from infra.settings.secrets import GENERATED_SECRETS
+from infra.settings.secrets import GENERATED_SECRETS, Step
 from infra.stack_file import nearest
-from infra.token_keys import kid
 
 ANSWER_DEADLINE_S = 120
-TOKEN_S = 24 * 3600
 REPLACED = re.compile(r'unable to replace resource "(urn:pulumi:[^"]+)"')
 """Pattern of Pulumi's message about a protected resource."""
 REASONS = re.compile(r"^(?:Diagnostics|Policies):$.*", re.MULTILINE | re.DOTALL)
@@ -271,16 +264,6 @@ def show_url(name: str, of: str) -> None:
     say(urls[of])
 
 
-def token(name: str) -> None:
-    """Print a token for experiments, valid for a day."""
-    say(new_token(Stack(name, load(name), target())))
-
-
-def operator_secret(name: str) -> None:
-    """Print the secret with which the client `operator` gets tokens."""
-    say(secret(Stack(name, load(name), target()), "operatorSecret"))
-
-
 def give_secret(name: str, key: str) -> None:
     """Store a value for one of the stack's secrets, from a hidden prompt on a terminal, otherwise from standard input.
 
@@ -306,22 +289,6 @@ def give_secret(name: str, key: str) -> None:
             say(f"{key} is replaced")
             return
     say(f"{key} is stored: make up STACK={name} brings it to where it is used")
-
-
-def new_token(stack: Stack) -> str:
-    """Return a token that the stack's services accept, signed with the stack's key, as the gateway would sign it."""
-    ingress, now = stack.settings.ingress, int(time.time())
-    claims = {
-        "iss": ingress.url(ingress.host),
-        "aud": "estate",
-        "sub": "operator",
-        "user_id": 0,
-        "username": "operator",
-        "iat": now,
-        "exp": now + TOKEN_S,
-    }
-    key = secret(stack, "tokenKey")
-    return jwt.encode(claims, base64url_decode(key), "HS256", {"kid": kid(key)})  # pyright: ignore[reportUnknownMemberType]
 
 
 def show_urls(stack: Stack) -> None:

@@ -18,8 +18,9 @@ import yaml
 from pulumi.runtime.mocks import MockMonitor
 
 from estate.core.paths import PROJECT
-from infra import generated_secrets, services
+from infra import services
 from infra.services import NAMES
+from infra.settings import secrets
 
 OURS = {*NAMES}
 CANARY = "canary-of-a-secret"
@@ -62,7 +63,7 @@ class Recorder(pulumi.runtime.Mocks):
         outputs: dict[Any, Any] = {**inputs}
         if args.typ == "docker-build:index:Image":
             outputs["ref"] = f"{inputs['tags'][0]}@{DIGEST}"
-        if args.typ == generated_secrets.TYPE:
+        if args.typ == secrets.TYPE:
             outputs["values"] = dict.fromkeys(inputs["names"], CANARY)
         if "metadata" in inputs:
             outputs["metadata"] = {"name": f"{args.name}-auto", "uid": UID} | inputs["metadata"]

@@ -20,13 +20,12 @@ from estate.cluster.pki import write_private
 from estate.core.console import EstateError, passed_on, signals_held
 from estate.core.paths import PROJECT, STATE
 from estate.stack.target import Target, target
-from infra import generated_secrets
-from infra.generated_secrets import Step
+from infra.settings import secrets
 from infra.settings.images import STAND_INS
 from infra.settings.load import load_stack
+from infra.settings.secrets import Step, refuse_missing
 from infra.settings.stack import StackSettings
 from infra.stack_file import SettingsError
-from infra.stack_secrets import refuse_missing
 from infra.values import stack_name
 
 STACKS = PROJECT / "stacks"
@@ -286,7 +285,7 @@ def generated(stack: Stack) -> dict[str, str]:
         EstateError: the state cannot be read, or decrypted here; with Pulumi's error output.
     """
     resources = state_of(stack, "--show-secrets").get("resources", ())
-    found = [one["outputs"]["values"] for one in resources if one["type"] == generated_secrets.TYPE]
+    found = [one["outputs"]["values"] for one in resources if one["type"] == secrets.TYPE]
     return json.loads(found[0]["plaintext"]) if found else {}
 
 
@@ -316,7 +315,7 @@ def read(stack: Stack, *words: str) -> str:
 
 def with_change(stack: Stack, *steps: Step) -> Stack:
     """Return the stack with a change of its generated secrets that its next update makes."""
-    change = {generated_secrets.CHANGE: json.dumps({"id": str(uuid.uuid4()), "steps": steps})} if steps else {}
+    change = {secrets.CHANGE: json.dumps({"id": str(uuid.uuid4()), "steps": steps})} if steps else {}
     return replace(stack, target=replace(stack.target, environment=stack.target.environment | change))
 
 

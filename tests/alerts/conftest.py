@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from estate.cluster.layout import NODE, POD_LOGS
-from estate.ops.update import new_token
+from estate.ops.tokens import new_token
 from estate.stack.model import Stack, outputs
 from tests.support.collector import Collector, collecting
 from tests.support.running import Kubectl, connect, kubectl_of

@@ -2,7 +2,7 @@
 
 import pytest
 
-from estate.ops.update import new_token
+from estate.ops.tokens import new_token
 from estate.stack.model import Stack
 from tests.support.running import Kubectl, settle
 

@@ -11,9 +11,9 @@ import pytest
 
 from estate.core.paths import PROJECT
 from estate.ops.token_keys import stored
-from estate.ops.update import new_token
+from estate.ops.tokens import new_token
 from estate.stack.model import Stack, secret
-from infra.token_keys import kid
+from infra.key_sets import kid
 from tests.support.load import Load
 from tests.support.running import STACK, connect, eventually
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from estate.cluster import layout
 from estate.core.console import EstateError, run_command
 from estate.core.paths import PROJECT
-from estate.ops.update import new_token
+from estate.ops.tokens import new_token
 from estate.stack.model import Stack, load, outputs
 from estate.stack.target import target
 from tests.support.running import STACK

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from estate.ops.update import new_token
+from estate.ops.tokens import new_token
 from estate.stack import releases
 from estate.stack.model import Stack, outputs
 from tests.support.load import Load

@@ -1,10 +1,10 @@
 """Resources for an externally managed database: only the access to it."""
 
+import pulumi
 import pytest
 
 from estate.pulumi import program
 from estate.pulumi.program import CANARY, Registered, run_with, settings_of
-from infra.stack_file import SettingsError
 from tests.program.conftest import MANAGED, managed
 from tests.program.test_network_policies import leaving, pods_of, policies_of
 from tests.program.test_program import containers, files, kind, one, template
@@ -60,5 +60,5 @@ def test_services_verify_it_too(resources: list[Registered]) -> None:
 def test_a_password_that_was_not_given_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(program, "GIVEN", ())
     settings = settings_of("local") | {"postgres": {"kind": "managed", "managed": MANAGED}}
-    with pytest.raises(SettingsError, match="make secret NAME=postgresPassword STACK=local asks for it"):
+    with pytest.raises(pulumi.RunError, match="make secret NAME=postgresPassword STACK=local asks for it"):
         run_with("local", settings)

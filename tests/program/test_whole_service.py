@@ -10,7 +10,7 @@ import pytest
 from estate.pulumi.program import CANARY, DIGEST, Registered, run_with, settings_of
 from infra import kinds, services
 from infra.services import LONGEST_NAME, Job, Service, Worker, callees_first
-from infra.settings import load, secrets, service, stack
+from infra.settings import running, secrets, service, stack
 from policies.resources import Resource
 from policies.rules import RESOURCE_RULES, STACK_RULES
 from tests.program.test_network_policies import entering, leaving, pods_of, policies_of
@@ -47,7 +47,7 @@ def declared(*more: Service) -> Generator[None]:
     """Declare additional services."""
     known, names = (*services.SERVICES, *more), (*services.NAMES, *(service.name for service in more))
     with pytest.MonkeyPatch.context() as patch:
-        for module in (services, service, load, kinds):
+        for module in (services, service, running, kinds):
             patch.setattr(module, "NAMES", names)
         for module in (services, secrets, stack):
             patch.setattr(module, "SERVICES", known)

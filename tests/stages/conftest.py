@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from estate.ops.update import new_token
+from estate.ops.tokens import new_token
 from estate.stack.model import Stack, outputs
 from tests.support.load import Load
 from tests.support.running import Kubectl, connect, kubectl_of

@@ -8,7 +8,7 @@ from infra.namespace import EstateNamespace
 from infra.redis import Redis
 from infra.settings.base import Quantities
 from infra.settings.images import Images
-from infra.settings.load import load_cluster
+from infra.settings.running import load_cluster
 from infra.settings.service import ServiceSettings, Slo
 from infra.web_service import App, WebService
 

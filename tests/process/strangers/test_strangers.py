@@ -26,9 +26,9 @@ import pytest
 from servicekit.http1 import UNSENT_BYTES
 
 from estate.core.paths import PROJECT
+from infra.key_sets import key_set, kid
 from infra.settings.auth import ClientSettings
 from infra.token_clients import hashed, rendered
-from infra.token_keys import key_set, kid
 from tests.process.strangers.attacks import ATTACKS, CONNECTIONS
 
 ADDRESS = "127.0.0.3"
@@ -264,6 +264,7 @@ async def test_others_are_served_during(
 async def test_the_kernel_keeps_little_for_a_client_that_does_not_read(
     gateway: Gateway, request_head: str, echoed_pieces: int
 ) -> None:
+    eventually(lambda: gateway.unsent_bytes() == 0, "no other client has bytes to read")
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.bind((ADDRESS, 0))
@@ -275,3 +276,4 @@ async def test_the_kernel_keeps_little_for_a_client_that_does_not_read(
                 client.sendall(b"x" * 65536)
         await asyncio.sleep(1)
         assert 0 < gateway.unsent_bytes() < 4 * UNSENT_BYTES
+    eventually(lambda: gateway.in_flight() == 0, "nothing is in flight")

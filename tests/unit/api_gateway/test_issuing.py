@@ -25,9 +25,9 @@ from servicekit.following import Followed
 from servicekit.settings import Auth, Cache
 from servicekit.tokens import Verifier
 
+from infra.key_sets import key_set, kid
 from infra.settings.auth import ClientSettings
 from infra.token_clients import hashed, rendered
-from infra.token_keys import key_set, kid
 
 SIGNS, ACCEPTED = (base64.urlsafe_b64encode(letter * 32).decode().rstrip("=") for letter in (b"s", b"a"))
 SECRET = "billing's: secret + %41 ü"

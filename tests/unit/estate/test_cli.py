@@ -12,7 +12,7 @@ from estate.cli.main import main
 from estate.core.console import EstateError
 from estate.core.paths import PROJECT
 from estate.delivery import drift
-from estate.ops import update
+from estate.ops import tokens
 from estate.report import status
 
 
@@ -58,7 +58,7 @@ def test_a_failure_is_one_line_on_standard_error(
     def fail(_name: str) -> None:
         raise EstateError("it is so")
 
-    monkeypatch.setattr(update, "token", fail)
+    monkeypatch.setattr(tokens, "show_token", fail)
     assert code_of("token") == 1
     assert capsys.readouterr() == ("", "error: it is so\n")
 
@@ -87,7 +87,7 @@ def test_a_command_that_is_not_understood_ends_with_2(
 
 def test_the_stack_comes_from_the_environment_where_no_data_may_be_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(update, "token", asked.append)
+    monkeypatch.setattr(tokens, "show_token", asked.append)
     monkeypatch.setenv("ESTATE_STACK", "dev")
     assert code_of("token") == code_of("token", "--stack", "prod") == code_of("token", "-s", "staging") == 0
     assert asked == ["dev", "prod", "staging"]

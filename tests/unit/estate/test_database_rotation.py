@@ -5,8 +5,8 @@ import pytest
 
 from estate.ops import database_password
 from estate.ops.database_password import outdated, password_of
-from infra.generated_secrets import Step, changed
-from infra.settings.secrets import DATABASE_LOGIN
+from infra.generated_secrets import changed
+from infra.settings.secrets import DATABASE_LOGIN, Step
 from tests.unit.estate.interruptions import Interruptible, InterruptionError
 
 

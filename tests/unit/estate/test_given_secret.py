@@ -6,9 +6,9 @@ import pytest
 
 from estate.core.console import EstateError
 from estate.ops import update
-from infra.generated_secrets import Step
 from infra.services import Service
 from infra.settings.load import parse
+from infra.settings.secrets import Step
 from infra.settings.stack import StackSettings
 from tests.support.declarations import declare
 from tests.support.minimum import MINIMUM

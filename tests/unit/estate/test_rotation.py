@@ -9,9 +9,10 @@ from estate.core.console import EstateError
 from estate.ops import token_keys
 from estate.ops.clients import entry, new_client
 from estate.ops.token_keys import CURRENT, NEXT, PREVIOUS, Keys, mounting
-from infra.generated_secrets import Step, changed
+from infra.generated_secrets import changed
+from infra.key_sets import NAME, kid
 from infra.settings.load import parse
-from infra.token_keys import NAME, kid
+from infra.settings.secrets import Step
 from tests.support.minimum import MINIMUM
 from tests.unit.estate.interruptions import Interruptible, InterruptionError
 

@@ -3,7 +3,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.generated_secrets import Keeper, Step, Values, changed, generated, kept
+from infra.generated_secrets import Keeper, Values, changed, generated, kept
+from infra.settings.secrets import Step
 
 NAMES: tuple[str, ...] = ("tokenKey", "redisPassword", "authoritySeed")
 

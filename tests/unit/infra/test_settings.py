@@ -8,8 +8,9 @@ import pytest
 from estate.core.paths import PROJECT
 from infra.authority import authority, pem
 from infra.settings.auth import HASH
-from infra.settings.load import load_cluster, load_settings, load_stack, parse
+from infra.settings.load import load_stack, parse
 from infra.settings.observability import TracingSettings
+from infra.settings.running import load_cluster, load_settings
 from infra.settings.secrets import GENERATED_SECRETS
 from infra.settings.stack import StackSettings
 from infra.stack_file import SettingsError

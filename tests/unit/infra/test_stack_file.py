@@ -18,7 +18,8 @@ from estate.core.console import EstateError
 from estate.stack import model
 from infra import mistakes
 from infra.services import SERVICES, Service
-from infra.settings.load import load_settings, load_stack, parse
+from infra.settings.load import load_stack, parse
+from infra.settings.running import load_settings, reported
 from infra.settings.stack import StackSettings
 from infra.stack_file import PROJECT, SETTINGS, Key, SettingsError, read
 from infra.stages import STAGES
@@ -215,7 +216,11 @@ def test_a_text_in_the_place_of_settings_is_refused_unseen_by_the_program(monkey
     with pytest.raises(SettingsError, match=r"stacks/Pulumi\.x\.yaml: estate:settings: is missing") as error:
         of_pulumi("hunter2", "x", monkeypatch)
     assert "hunter2" not in str(error.value)
-    assert isinstance(error.value, pulumi.RunError)  # Pulumi prints it without a traceback
+
+
+def test_wrong_settings_end_the_program_without_a_traceback() -> None:
+    with pytest.raises(pulumi.RunError, match=r"^it is so$"), reported():
+        raise SettingsError("it is so")
 
 
 @pytest.mark.parametrize("name", ["IAC", "a.b", "local dev", "", "-a", "a-", "../local", "a" * 52, "ä", "local\n"])

@@ -2,7 +2,7 @@ import json
 
 from servicekit.jwks import parse
 
-from infra.token_keys import key_set, kid
+from infra.key_sets import key_set, kid
 
 KEYS = ["a" * 43, "b" * 43, "c" * 43]
 

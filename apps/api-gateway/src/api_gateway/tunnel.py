@@ -12,6 +12,8 @@ from servicekit.http1 import limit_unsent
 from api_gateway.connection import HEAD_LIMIT_BYTES, Broken, Headers, NotSent, TimedOut
 from api_gateway.upstream import CONNECT_TIMEOUT_S, Upstream
 
+CLOSE_S = 10.0
+"""Seconds for a side to read the rest after the other one has closed."""
 OPEN = Gauge("gateway_websockets", "WebSockets that are open")
 
 
@@ -52,7 +54,13 @@ class End(asyncio.Protocol):
         if not self.closed.done():
             self.closed.set_result(None)
         if self.other and self.other.transport:
-            self.other.transport.close()
+            self.other.end()
+
+    def end(self) -> None:
+        """Close the connection once its peer has read the rest, within CLOSE_S: it may itself wait for the side that is gone."""
+        if self.transport:
+            self.transport.close()
+            asyncio.get_running_loop().call_later(CLOSE_S, close, self)
 
     def pause_writing(self) -> None:
         """Pause reading from the other side."""

@@ -237,6 +237,8 @@ class Protocol(HttpToolsProtocol):
     stalled_since = inf
     refused_since = inf
     """Loop time since when nothing more is read."""
+    closing_since = inf
+    """Loop time since when the connection closes once its client has read the rest."""
     _has_method = False
     """True if the method of the request that is being read is known."""
     _in_body = False
@@ -588,9 +590,11 @@ class Protocol(HttpToolsProtocol):
     def expire(self, now: float) -> None:
         """Close the connection if its client takes too long."""
         if self.transport.is_closing():
-            return
-        if now - self.stalled_since > STALL_S:
+            self.closing_since = min(self.closing_since, now)
+        if now - min(self.stalled_since, self.closing_since) > STALL_S:
             self.transport.abort()
+        elif self.transport.is_closing():
+            return
         elif now - self.refused_since > LINGER_S and not self._last_answer:
             self.transport.close()
         elif now - self.head_since > HEAD_S:
