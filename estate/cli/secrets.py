@@ -51,7 +51,7 @@ def rotate_keys(stack: StackName = LOCAL) -> None:
 
 @keys.command("retire")
 def retire_key(stack: StackName = LOCAL) -> None:
-    """Stop to accept tokens that the old key signed."""
+    """Stop accepting tokens that the old key signed."""
     from estate.ops import token_keys
 
     with timed():

@@ -66,7 +66,7 @@ def urls(
     """Print the URLs of a stack, or one of them."""
     from estate.ops import update
 
-    update.show_url(stack, name) if name else update.list_urls(stack, as_json=json)
+    update.show_url(stack, name, as_json=json) if name is not None else update.list_urls(stack, as_json=json)
 
 
 @app.command()
@@ -101,7 +101,7 @@ def drift(stack: StackName = LOCAL) -> None:
 @app.command()
 def dashboard(
     stack: StackName = LOCAL,
-    minutes: Annotated[int, typer.Option(min=1, help="Minutes to show.")] = 30,
+    minutes: Annotated[int, typer.Option(min=1, max=10_080, help="Minutes to show, a week at most.")] = 30,
     png: Annotated[Path | None, typer.Option(help="Write a picture into this file.")] = None,
 ) -> None:
     """Show the last minutes as a page of pictures, without Grafana."""

@@ -256,12 +256,12 @@ def list_urls(name: str, *, as_json: bool) -> None:
     say(json.dumps(urls, indent=2, sort_keys=True) if as_json else "\n".join(lines))
 
 
-def show_url(name: str, of: str) -> None:
+def show_url(name: str, of: str, *, as_json: bool) -> None:
     """Print one of the stack's URLs."""
     urls = urls_of(name)
     if of not in urls:
         raise EstateError(f"stack {name} has no URL of {of!r}: it has {', '.join(sorted(urls))}")
-    say(urls[of])
+    say(json.dumps(urls[of]) if as_json else urls[of])
 
 
 def give_secret(name: str, key: str) -> None:
