@@ -10,11 +10,12 @@ import pytest
 from estate.pulumi.program import CANARY, DIGEST, Registered, run_with, settings_of
 from infra import kinds, services
 from infra.services import LONGEST_NAME, Job, Service, Worker, callees_first
-from infra.settings import running, secrets, service, stack
+from infra.settings import running, service
 from policies.resources import Resource
 from policies.rules import RESOURCE_RULES, STACK_RULES
 from tests.program.test_network_policies import entering, leaving, pods_of, policies_of
 from tests.program.test_program import containers, files, kind, one, template
+from tests.support.declarations import declare
 
 ORDERS = Service(
     "orders",
@@ -49,8 +50,8 @@ def declared(*more: Service) -> Generator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for module in (services, service, running, kinds):
             patch.setattr(module, "NAMES", names)
-        for module in (services, secrets, stack):
-            patch.setattr(module, "SERVICES", known)
+        patch.setattr(services, "SERVICES", known)
+        declare(patch, *known)
         patch.setattr(services, "CALLEES_FIRST", callees_first(known))
         yield
 
