@@ -27,7 +27,7 @@ DEADLINE_S = 3600
 
 
 class DatabaseBackups(pulumi.ComponentResource):
-    """A CronJob that makes backups, and one that never runs: the template of the Job that `make restore` creates."""
+    """A CronJob that makes backups, and one that never runs: the template of the Job that `estate restore` creates."""
 
     def __init__(
         self,

@@ -209,7 +209,7 @@ def wrong_secrets(config: Mapping[str, Any], kept: Sequence[str], made: Sequence
 
     Args:
         config: the table `config`.
-        kept: names of the secrets that `make secret` stores.
+        kept: names of the secrets that `estate secret set` stores.
         made: names of secrets that the user no longer supplies.
         stack: name of the stack.
     """
@@ -219,7 +219,7 @@ def wrong_secrets(config: Mapping[str, Any], kept: Sequence[str], made: Sequence
         if namespace != "estate" or key == SETTINGS[1]:
             continue
         near = name if name in kept else closest(name, kept) or "…"
-        how = f"make secret NAME={near} STACK={stack}, which stores it encrypted"
+        how = f"estate secret set {near} --stack {stack}, which stores it encrypted"
         if name not in names:
             why = f"is not known ({nearest(name, kept)}): wants to be taken out"
             yield Mistake(("config", key), why, how)

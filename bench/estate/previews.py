@@ -43,7 +43,7 @@ def measure(stack: Stack) -> str:
     try:
         pulumi(stack, PREVIEW)
     except EstateError as error:
-        raise EstateError(f"make up STACK={stack.name} first, from this clone: {error}") from error
+        raise EstateError(f"estate up --stack {stack.name} first, from this clone: {error}") from error
     previews: list[Run] = []
     applies: list[Run] = []
     smallests: list[Run] = []

@@ -24,7 +24,7 @@ def create(stack: StackName = LOCAL) -> None:
 @app.command()
 def restore(
     stack: NamedStack,
-    name: Annotated[str, typer.Argument(help="Name of the dump; the newest if none is named.")] = "",
+    name: Annotated[str | None, typer.Argument(help="Name of the dump; the newest if none is named.")] = None,
     *,
     yes: Agreed = False,
 ) -> None:

@@ -6,7 +6,7 @@ import typer
 
 app = typer.Typer()
 new, docs = typer.Typer(no_args_is_help=True), typer.Typer(no_args_is_help=True)
-app.add_typer(new, name="new", help="Make a part of the project.")
+app.add_typer(new, name="new", help="Scaffold parts of the project.")
 app.add_typer(
     docs, name="docs", help="Write pages and documents that follow from the code; tests check that they are current."
 )
@@ -15,11 +15,11 @@ app.add_typer(
 @new.command()
 def service(
     name: Annotated[str, typer.Argument(help="Name of the service.")],
-    calls: Annotated[str, typer.Option(help="Services that it calls, with commas between them.")] = "",
+    calls: Annotated[str | None, typer.Option(help="Services that it calls, with commas between them.")] = None,
     *,
     database: Annotated[bool, typer.Option("--database", help="Give it a table of its own.")] = False,
 ) -> None:
-    """Make another service behind the gateway."""
+    """Scaffold a service behind the gateway, with tests."""
     from estate.scaffold import new_service
 
     new_service.make(name, calls, database=database)
@@ -42,11 +42,35 @@ def licences() -> None:
 
 
 @docs.command()
+def openapi() -> None:
+    """Write the OpenAPI documents of user-service."""
+    from estate.scaffold import packages
+
+    packages.write_openapi()
+
+
+@docs.command()
+def sbom() -> None:
+    """Write the components of each image's Python environment as CycloneDX into build/sbom."""
+    from estate.scaffold import packages
+
+    packages.write_components()
+
+
+@docs.command()
 def stack_schema() -> None:
     """Write stacks/stack.schema.json from the model of the settings."""
     from estate.scaffold import stack_schema
 
     stack_schema.write()
+
+
+@app.command()
+def audit() -> None:
+    """List known vulnerabilities of the packages in the lock file; this asks the database OSV."""
+    from estate.scaffold import packages
+
+    packages.audit()
 
 
 @app.command(hidden=True)

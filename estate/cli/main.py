@@ -1,16 +1,24 @@
 """The command `estate`."""
 
-from typing import Any
+import os
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from estate.cli import cluster, data, delivery, development, secrets, stack
 from estate.core.console import run_command
+from estate.core.environment import CONTEXT, EMBEDDED, TARGET
 
 
 class Commands(TyperGroup):
     """All commands, each of which ends with one line and an exit code when it fails; what is not understood ends with 2 (Typer's own)."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the commands with their whole summaries, which Click would cut to one line."""
+        listed = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, one.get_short_help_str(1000)) for name, one in listed if one and not one.hidden])
 
     def invoke(self, ctx: Any) -> None:
         """Run the command that was asked for."""
@@ -29,3 +37,16 @@ main = typer.Typer(
 )
 for part in (stack, delivery, data, secrets, cluster, development):
     main.add_typer(part.app)
+
+
+@main.callback()
+def choose(
+    target: Annotated[
+        str, typer.Option(envvar=TARGET, help="Tools and Kubernetes: embedded, or system for those of the machine.")
+    ] = EMBEDDED,
+    context: Annotated[
+        str, typer.Option(envvar=CONTEXT, help="Context of the Kubernetes to use, with --target system.")
+    ] = "",
+) -> None:
+    """Choose the tools and the Kubernetes of all commands, and of the programs that they run."""
+    os.environ |= {TARGET: target, CONTEXT: context}

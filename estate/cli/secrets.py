@@ -11,9 +11,9 @@ app = typer.Typer()
 secret, keys = typer.Typer(no_args_is_help=True), typer.Typer(no_args_is_help=True)
 db_password, client = typer.Typer(no_args_is_help=True), typer.Typer(no_args_is_help=True)
 app.add_typer(secret, name="secret", help="Store secrets.")
-app.add_typer(keys, name="keys", help="Exchange the keys with which tokens are signed.")
-app.add_typer(db_password, name="db-password", help="Exchange the passwords of the services' logins at the database.")
-app.add_typer(client, name="client", help="Make clients that get tokens.")
+app.add_typer(keys, name="keys", help="Rotate the keys that sign tokens.")
+app.add_typer(db_password, name="db-password", help="Rotate the passwords of the services at the database.")
+app.add_typer(client, name="client", help="Register programs that request tokens.")
 
 
 @secret.command("set")

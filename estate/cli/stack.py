@@ -78,7 +78,7 @@ def logs(
     """Follow the logs of an app, or find a request in the logs of all services."""
     from estate.report import logs
 
-    logs.show_request(stack, request) if request else logs.show_app(stack, app_name)
+    logs.show_request(stack, request) if request is not None else logs.show_app(stack, app_name)
 
 
 @app.command()

@@ -1,1 +1,1 @@
-"""A single-machine Kubernetes built from the tools of `make tools`."""
+"""A single-machine Kubernetes built from the tools of `estate tools build`."""

@@ -1,4 +1,4 @@
-"""`make cluster`, `make cluster-stop`, `make cluster-reset`."""
+"""`estate cluster start`, `estate cluster stop`, `estate cluster reset`."""
 
 import fcntl
 import shutil
@@ -32,7 +32,7 @@ def only_one() -> Generator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            with step("waiting for another make that starts or stops the cluster"):
+            with step("waiting for another command that starts or stops the cluster"):
                 fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -163,7 +163,7 @@ def reset(*, agreed: bool = False) -> None:
         EstateError: this was not confirmed; nothing has changed.
     """
     what = "This deletes the embedded cluster, and the data of every stack in it."
-    confirm(what, "cluster", "make cluster-reset FORCE=1", agreed=agreed)
+    confirm(what, "cluster", "estate cluster reset --yes", agreed=agreed)
     stop()
     with only_one():
         remove(ROOT)

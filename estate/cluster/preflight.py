@@ -14,7 +14,7 @@ from estate.cluster.layout import LOCAL_PORTS, ROOT
 from estate.core.console import EstateError, report, run_logged, step
 from estate.tools.build import BUILDS, load
 
-OTHERWISE = "use a Kubernetes that you have: make up TOOLS=system KUBE_CONTEXT=<its context>"
+OTHERWISE = "use a Kubernetes that you have: estate --target system --context <its context> up"
 NEEDED_BYTES = 6 * 2**30
 """Disk space for the images, volumes and logs of one estate, and for a rollout."""
 
@@ -28,7 +28,7 @@ def check_rights() -> None:
     if platform.system() != "Linux":
         refuse([f"this is {platform.system()}, it needs Linux; {OTHERWISE}"])
     if os.geteuid() != 0:
-        refuse([f"it needs root (containers, network): run make as root, or {OTHERWISE}"])
+        refuse([f"it needs root (containers, network): run it as root, or {OTHERWISE}"])
 
 
 def check(*, running: bool) -> None:

@@ -1,4 +1,4 @@
-"""Supervision of the cluster's host processes with runit: it restarts them, rotates their logs, and outlives make."""
+"""Supervision of the cluster's host processes with runit: it restarts them, rotates their logs, and outlives the command."""
 
 import os
 import shlex

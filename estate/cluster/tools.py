@@ -25,6 +25,6 @@ def at_hand() -> Toolbox:
         box = Toolbox(*map(Path, json.loads(TOOLS.read_text())))
     if not box.folder.exists():
         raise EstateError(
-            "the tools of this checkout are not built yet: make tools builds them, make up starts the cluster too"
+            "the tools of this checkout are not built yet: estate tools build builds them, make up starts the cluster too"
         )
     return box

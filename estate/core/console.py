@@ -21,6 +21,10 @@ class EstateError(Exception):
     """Error with a message for the user: what happened, where, and the next step."""
 
 
+class UsageError(EstateError):
+    """Error of a value that was given with the command: no such stack, service or name, or a malformed value."""
+
+
 def say(message: str) -> None:
     """Print the result of the command, which may be captured, to standard output."""
     print(message, flush=True)
@@ -142,7 +146,10 @@ def signals_held() -> Generator[None]:
 
 
 def run_command(main: Callable[[], None]) -> None:
-    """Run a command: an error ends it with one clear line on standard error and exit code 1, Ctrl-C with 130."""
+    """Run a command; an error ends it with one clear line on standard error.
+
+    The exit code is 2 for a value that is refused, 1 for any other error, 130 after Ctrl-C.
+    """
     signal.signal(signal.SIGTERM, end_with_143)
     before = signal.getsignal(signal.SIGINT)
     try:
@@ -150,7 +157,7 @@ def run_command(main: Callable[[], None]) -> None:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         main()
     except EstateError as error:
-        fail(f"{error}")
+        fail(f"{error}", 2 if isinstance(error, UsageError) else 1)
     except BrokenPipeError:  # the reader of our output has closed it
         drop_output()
         sys.exit(141)
@@ -161,16 +168,16 @@ def run_command(main: Callable[[], None]) -> None:
             f"{os.strerror(error.errno) if error.errno else error}{where}; free what is missing and run the command again"
         )
     except KeyboardInterrupt:
-        report("interrupted: run the same command again to go on from here")
+        report("interrupted: the same command, run again, goes on from here")
         sys.exit(130)
     finally:
         signal.signal(signal.SIGINT, before)
 
 
-def fail(message: str) -> None:
+def fail(message: str, code: int = 1) -> None:
     """Exit with an error."""
     report(f"error: {message}")
-    sys.exit(1)
+    sys.exit(code)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import platformdirs
 PROJECT = Path(__file__).resolve().parents[2]
 
 CACHE = platformdirs.user_cache_path("estate")
-"""Folder of tools and downloads: may be deleted at any time, `make tools` restores it."""
+"""Folder of tools and downloads: may be deleted at any time, `estate tools build` restores it."""
 
 STATE = platformdirs.user_state_path("estate")
 """Folder of the embedded cluster, and of the Pulumi state of stacks with the local backend."""

@@ -34,7 +34,7 @@ def remove(path: Path) -> None:
 def delete_removed() -> None:
     """Delete removed folders in the background, including those from a run that was killed."""
     if left := [str(path) for root in ROOTS for path in removed(root).glob("*")]:
-        # In a session of its own, so that neither Ctrl-C nor the end of make ends it.
+        # In a session of its own, so that neither Ctrl-C nor the end of the command ends it.
         command = ["setsid", "--fork", "nice", "--adjustment=19", "/bin/sh", "-c", DELETE, "sh", *left]
         quiet = subprocess.DEVNULL
         subprocess.run(command, cwd="/", stdin=quiet, stdout=quiet, stderr=quiet, check=False)

@@ -1,4 +1,4 @@
-"""`make drift`: report what has changed in the cluster since the last `make up` of a stack.
+"""`estate drift`: report what has changed in the cluster since the last `make up` of a stack.
 
 Exit code 0: no drift; 3: drift, which is reported; 1: drift could not be determined.
 """

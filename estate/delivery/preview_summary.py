@@ -1,4 +1,4 @@
-"""`make preview-summary`: write a preview as a comment for a pull request, with possible data loss first and harmless changes collapsed."""
+"""`estate preview --markdown`: write a preview as a comment for a pull request, with possible data loss first and harmless changes collapsed."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""`make promote`: write the digests that one stack runs into the file of another, as a change to review.
+"""`estate promote`: write the digests that one stack runs into the file of another, as a change to review.
 
 Nothing is built, and no tag is resolved. If the other stack has its own registry, the images are copied there.
 """
@@ -13,7 +13,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from estate.core.console import EstateError, say, step
+from estate.core.console import EstateError, UsageError, say, step
 from estate.core.paths import PROJECT, write_whole
 from estate.pulumi.recovery import refuse_locked
 from estate.report.status import Status, status_of
@@ -32,11 +32,11 @@ def promote(source: str, to: str) -> None:
     Raises:
         EstateError: `to` cannot take the release, `source` is unhealthy or being updated, or an image is missing; nothing was changed.
     """
+    if source == to:
+        raise UsageError(f"{source} cannot take its own release: name two stacks, such as estate promote dev staging")
     giving, taking = (Stack(name, load(name), target()) for name in (source, to))
-    if source == to or taking.settings.build:
-        raise EstateError(
-            f"{to} builds its own images, or is {source} itself: promote to a stack that takes them by digest"
-        )
+    if taking.settings.build:
+        raise UsageError(f"stack {to} builds its own images: promote to a stack that takes them by digest")
     found = outputs(giving)
     refuse_locked(giving)
     release = healthy_release(giving, found["images"])
@@ -57,7 +57,9 @@ def promote(source: str, to: str) -> None:
             difflib.unified_diff(before.splitlines(keepends=True), after.splitlines(keepends=True), name, name, n=1)
         )
     )
-    say(f"Have this change reviewed and commit it; then make up STACK={to}, and make rollback STACK={to} leads back.")
+    say(
+        f"Have this change reviewed and commit it; then estate up --stack {to}, and estate rollback --stack {to} leads back."
+    )
 
 
 def must_be_committed(source: str, release: Release) -> None:
@@ -82,11 +84,13 @@ def healthy_release(stack: Stack, images: dict[str, str]) -> Release:
     """
     newest = next(iter(releases.known(stack)), None)
     if newest is None or newest.images != images:
-        raise EstateError(f"the last update of stack {stack.name} did not come up: make up STACK={stack.name} first")
+        raise EstateError(
+            f"the last update of stack {stack.name} did not come up: estate up --stack {stack.name} first"
+        )
     deployments = json.loads(ask(stack, "get", "deployments", OURS, "-o", "json"))["items"]
     if ill := [*unwell(status_of(stack)), *other_images(deployments, images)]:
         raise EstateError(
-            f"stack {stack.name} is not well, so it is not promoted (make status STACK={stack.name}): {'; '.join(ill)}"
+            f"stack {stack.name} is not well, so it is not promoted (estate status --stack {stack.name}): {'; '.join(ill)}"
         )
     return newest
 

@@ -1,4 +1,4 @@
-"""`make render-diff`: show how a change affects the manifests, without a cluster and without secrets: for pull requests from forks.
+"""`estate diff`: show how a change affects the manifests, without a cluster and without secrets: for pull requests from forks.
 
 The base is rendered with its own program, in a git worktree with its own dependencies.
 """
@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
-from estate.core.console import EstateError
+from estate.core.console import EstateError, UsageError
+from estate.core.environment import uv
 from estate.core.markdown import marked, write
 from estate.core.paths import PROJECT
 from estate.stack.model import STACKS
@@ -30,13 +31,14 @@ def worktree(revision: str, folder: Path) -> Generator[None]:
         EstateError: there is no such revision in this clone.
     """
     if revision.startswith("-"):  # git would take it for an option
-        raise EstateError(
-            f"BASE={revision} is no revision: it names a branch, a tag or a commit, such as BASE=origin/main"
-        )
+        raise UsageError(f"--base {revision} is no revision: it names a branch, a tag or a commit, such as origin/main")
     try:
-        git("worktree", "add", "--detach", str(folder), revision)
+        git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
     except EstateError as error:
-        raise EstateError(f"{error}\nBASE={revision} is not here: git fetch brings it") from error
+        raise UsageError(
+            f"--base {revision} is no commit of this clone: git fetch brings what the remote has"
+        ) from error
+    git("worktree", "add", "--detach", str(folder), revision)
     try:
         yield
     finally:
@@ -49,14 +51,14 @@ def git(*words: str) -> str:
     Raises:
         EstateError: it failed; with its error output.
     """
-    done = subprocess.run(("git", *words), cwd=PROJECT, capture_output=True, text=True, check=False)
+    done = subprocess.run(("git", *words), cwd=PROJECT, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode != 0:
         raise EstateError(f"git {words[0]}: {done.stderr.strip()}")
     return done.stdout
 
 
 def rendered(project: Path, stack: str, to: Path) -> None:
-    """Render a stack with `make render` of a project, and move the manifests to a folder; none if the project has no such stack.
+    """Render a stack with `estate render` of a project, and move the manifests to a folder; none if the project has no such stack.
 
     Raises:
         EstateError: rendering failed; with its output.
@@ -65,10 +67,10 @@ def rendered(project: Path, stack: str, to: Path) -> None:
     if not (project / "stacks" / f"Pulumi.{stack}.yaml").exists():
         return
     environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
-    command = ["make", "render", f"STACK={stack}"]
+    command = [str(uv()), "run", "--quiet", "--frozen", "python", "-m", "estate", "render", "--stack", stack]
     done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise EstateError(f"make render STACK={stack} in {project} failed:\n{done.stdout}{done.stderr.strip()}")
+        raise EstateError(f"estate render --stack {stack} in {project} failed:\n{done.stdout}{done.stderr.strip()}")
     to.rmdir()
     shutil.move(project / "build" / "manifests" / stack, to)
     without_random_names(to)
@@ -150,7 +152,7 @@ def compare(base: str, wanted: str) -> None:
     """
     known = sorted(file.name.split(".")[1] for file in STACKS.glob("Pulumi.*.yaml"))
     if wanted not in ("all", *known):
-        raise EstateError(f"there is no stack {wanted!r}: the stacks are {', '.join(known)}; or leave STACK out")
+        raise UsageError(f"there is no stack {wanted!r}: the stacks are {', '.join(known)}; or leave --stack out")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         differences: dict[str, str] = {}

@@ -1,9 +1,9 @@
-"""`make review-stack`: write the stack file of a pull request's review environment: stack dev with another name and host."""
+"""`estate review create`: write the stack file of a pull request's review environment: stack dev with another name and host."""
 
 import json
 import re
 
-from estate.core.console import EstateError
+from estate.core.console import UsageError
 from estate.core.markdown import marked, write
 from estate.core.paths import PROJECT
 from estate.stack.model import STACKS, load, read_yaml
@@ -15,11 +15,11 @@ def review_stack(number: str) -> str:
     """Write the stack file of a pull request, and return the stack's name.
 
     Raises:
-        EstateError: this is not a valid number of a pull request; nothing was written.
+        UsageError: this is not a valid number of a pull request; nothing was written.
     """
     if not NUMBER.fullmatch(number):
-        raise EstateError(
-            f"PR={number} is no number of a pull request: it has 1 to 10 digits, and no 0 in front, as in make review-stack PR=12"
+        raise UsageError(
+            f"{number!r} is no number of a pull request: it has 1 to 10 digits, and no 0 in front, as in estate review create 12"
         )
     name = f"pr-{number}"
     content = read_yaml(STACKS / "Pulumi.dev.yaml")

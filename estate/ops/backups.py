@@ -1,10 +1,10 @@
-"""`make backup` and `make restore`: dump the database now, and replace its contents with a dump."""
+"""`estate backup create` and `estate restore`: dump the database now, and replace its contents with a dump."""
 
 import json
 import time
 from typing import Any
 
-from estate.core.console import EstateError, confirm, say, step, wait_until
+from estate.core.console import EstateError, UsageError, confirm, say, step, wait_until
 from estate.ops.starting import Starts
 from estate.ops.update import opened
 from estate.stack.model import OURS, Stack, ask, load, outputs
@@ -31,25 +31,31 @@ def backup(name: str) -> None:
     say(said)
 
 
-def restore(name: str, chosen: str = "", *, agreed: bool = False) -> None:
+def restore(name: str, chosen: str | None = None, *, agreed: bool = False) -> None:
     """Replace the contents of the database with a backup.
 
     Args:
         name: the name of the stack.
-        chosen: the name of the backup; the newest if it is empty.
+        chosen: the name of the backup; the newest if it is None.
         agreed: whether it is agreed that later data is lost.
 
     Raises:
         EstateError: the restore was not confirmed; or it failed, and nothing has changed.
+        UsageError: the name of the backup is empty.
     """
+    if chosen == "":  # such as an unset variable of a script
+        raise UsageError("the name of the backup is empty: leave it out for the newest")
     with opened(name) as stack:
         outputs(stack)
         becomes = f"The database of stack {name} will be what it was in {chosen or 'its newest backup'}."
         confirm(
-            f"{becomes} Whatever was written since is lost.", name, f"make restore STACK={name} FORCE=1", agreed=agreed
+            f"{becomes} Whatever was written since is lost.",
+            name,
+            f"estate restore --stack {name} --yes",
+            agreed=agreed,
         )
         with step("restore"):
-            said = run_job(stack, with_environment(of_cron_job(stack, RESTORE), {"FROM": chosen}))
+            said = run_job(stack, with_environment(of_cron_job(stack, RESTORE), {"FROM": chosen or ""}))
         say(said)
         with step("migrations since then"):
             for job in migrations(stack):

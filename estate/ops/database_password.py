@@ -1,4 +1,4 @@
-"""`make rotate-database-password`: switch the services to their other login, with a new password, without a failed request.
+"""`estate db-password rotate`: switch the services to their other login, with a new password, without a failed request.
 
 The services have two logins and use one. The other login gets a new password and is rolled out; old pods keep the old login until they are
 gone; then the old login gets a new password, which nothing uses. Passwords are in Pulumi's state, and the stored ones are rolled out first:
@@ -63,7 +63,9 @@ def roll_out(stack: Stack, *steps: Step) -> None:
         return not outdated(found)
 
     with step("no pod has the old password"):
-        what = f"the end of pods with the old password (make status STACK={stack.name}; then the same command again)"
+        what = (
+            f"the end of pods with the old password (estate status --stack {stack.name}; then the same command again)"
+        )
         wait_until(gone, what, DRAIN_DEADLINE_S, every_s=1)
 
 

@@ -1,4 +1,4 @@
-"""`make rollback`: redeploy our services from the previous release, by the digests stored in the stack's namespace."""
+"""`estate rollback`: redeploy our services from the previous release, by the digests stored in the stack's namespace."""
 
 import json
 from itertools import dropwhile
@@ -54,7 +54,7 @@ def roll_back(name: str) -> None:
         images = restored(left[0], now)
         if absent := sorted({*NAMES} - {*images}):
             raise EstateError(
-                f"{', '.join(absent)} never ran in stack {stack.name}, and has no image to go back to: make up STACK={stack.name} first"
+                f"{', '.join(absent)} never ran in stack {stack.name}, and has no image to go back to: estate up --stack {stack.name} first"
             )
         releases.keep(stack, left)  # first: after an interruption the same command continues from here
         for service, image in sorted(images.items()):

@@ -44,7 +44,7 @@ def refuse_missing(stack: Stack) -> None:
         raise EstateError(
             f"stack {stack.name} names images that its registry does not have, and nothing was changed:\n"
             + "\n".join(f"  {reference}" for reference in missing)
-            + f"\nName others in stacks/Pulumi.{stack.name}.yaml, or push these; make promote writes digests that another stack runs"
+            + f"\nName others in stacks/Pulumi.{stack.name}.yaml, or push these; estate promote writes digests that another stack runs"
         )
 
 

@@ -1,4 +1,4 @@
-"""`make rotate-keys` and `make retire-key`: replace the signing key of tokens, without ever refusing a valid token.
+"""`estate keys rotate` and `estate keys retire`: replace the signing key of tokens, without ever refusing a valid token.
 
 A pod gets the new content of a Secret when its kubelet syncs it, each at a different time. So every pod accepts the new key before the first
 pod signs with it, and the old one is accepted until it is retired. The keys are in Pulumi's state, where each update changes them atomically,
@@ -61,7 +61,7 @@ def rotate(name: str) -> None:
         if keys.unretired:
             raise EstateError(
                 f"stack {name} still accepts tokens by the key before this one, and there is room for one such key:"
-                f" make retire-key STACK={name} first, a day after the last rotation at the earliest"
+                f" estate keys retire --stack {name} first, a day after the last rotation at the earliest"
             )
         if not keys.taken_over:
             say("Step 1 of 2: the new key is accepted everywhere")
@@ -71,7 +71,7 @@ def rotate(name: str) -> None:
         update(with_change(stack, Step("remove", NEXT)))
         say(f"\nTokens of stack {name} are signed by a new key now.")
         say("Those by the old one are good until it is retired. In a day, when the last of them has expired:")
-        say(f"  make retire-key STACK={name}")
+        say(f"  estate keys retire --stack {name}")
 
 
 def retire(name: str) -> None:
@@ -84,7 +84,7 @@ def retire(name: str) -> None:
         outputs(stack)
         keys = stored(stack)
         if keys.next is not None:
-            raise EstateError(f"a rotation of stack {name} is under way: make rotate-keys STACK={name} ends it")
+            raise EstateError(f"a rotation of stack {name} is under way: estate keys rotate --stack {name} ends it")
         roll_out(stack, *([] if keys.previous is None else [Step("remove", PREVIOUS)]))
         say(f"\nTokens of stack {name} are good by the key that signs them now, and by no other.")
 
@@ -115,7 +115,7 @@ def roll_out(stack: Stack, *steps: Step) -> None:
         nonlocal shown
         pods = mounting(json.loads(ask(stack, "get", "pods", OURS, "-o", "json"))["items"])
         if not pods:
-            raise EstateError(f"no pod has the Secret {key_sets.NAME}: make up STACK={stack.name}")
+            raise EstateError(f"no pod has the Secret {key_sets.NAME}: estate up --stack {stack.name}")
         having = sum(kids_in(stack, pod) == wanted for pod in pods)
         if (now := f"  {having} of {len(pods)} pods have the keys") != shown:
             say(now)
@@ -123,7 +123,7 @@ def roll_out(stack: Stack, *steps: Step) -> None:
         return having == len(pods)
 
     with step("every pod has the keys"):
-        what = f"that every pod has the keys (make status STACK={stack.name} says what is not ready; then the same command again)"
+        what = f"that every pod has the keys (estate status --stack {stack.name} says what is not ready; then the same command again)"
         wait_until(everywhere, what, PODS_DEADLINE_S, every_s=3)
 
 

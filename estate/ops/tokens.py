@@ -1,4 +1,4 @@
-"""`make token` and `make operator-secret`."""
+"""`estate token` and `estate operator-secret`."""
 
 import base64
 import json

@@ -16,7 +16,7 @@ import httpx
 from estate.cluster import layout, lifecycle
 from estate.cluster.standins import publish_missing
 from estate.cluster.tools import at_hand
-from estate.core.console import EstateError, confirm, report, say, step, wait_until
+from estate.core.console import EstateError, UsageError, confirm, report, say, step, wait_until
 from estate.ops.capacity import refuse_too_large
 from estate.ops.postgres_version import refuse_other_major
 from estate.ops.starting import Starts, refuse_missing
@@ -55,9 +55,9 @@ REASONS = re.compile(r"^(?:Diagnostics|Policies):$.*", re.MULTILINE | re.DOTALL)
 """Pattern of the sections that a preview prints below the list of resources."""
 ONLY_NEW = "only a newly created stack has another"
 IN_USE = {
-    "tokenKey": "make rotate-keys",
-    "databasePasswordA": "make rotate-database-password",
-    "databasePasswordB": "make rotate-database-password",
+    "tokenKey": "estate keys rotate",
+    "databasePasswordA": "estate db-password rotate",
+    "databasePasswordB": "estate db-password rotate",
     "authoritySeed": ONLY_NEW,
     "consulSeed": ONLY_NEW,
 }
@@ -174,7 +174,7 @@ def let_go(stack: Stack, lost: list[str], *, agreed: bool) -> None:
     what = ", ".join(map(short, lost))
     confirm(
         f"This update would delete or replace what holds data in stack {stack.name}: {what}.",
-        stack.name, f"make up STACK={stack.name} FORCE=1", agreed=agreed,
+        stack.name, f"estate up --stack {stack.name} --yes", agreed=agreed,
     )  # fmt: skip
     for urn in lost:
         stack.pulumi_shown("state", "unprotect", urn, "--yes", "--stack", stack.name)
@@ -202,14 +202,16 @@ def down(name: str, *, agreed: bool = False) -> None:
     """
     load(name)  # an unknown stack is refused before the question
     if not agreed and sys.stdin.isatty():
-        confirm(f"This removes stack {name} with all its data.", name, f"make down STACK={name} FORCE=1", agreed=False)
+        confirm(
+            f"This removes stack {name} with all its data.", name, f"estate down --stack {name} --yes", agreed=False
+        )
         agreed = True
     with opened(name) as stack:
         if kept := protected(stack):
             if not agreed:
                 raise EstateError(
                     f"stack {name} is protected, and was left as it is ({', '.join(map(short, kept))}): "
-                    f"make down STACK={name} FORCE=1 removes it with all its data"
+                    f"estate down --stack {name} --yes removes it with all its data"
                 )
             # Otherwise Pulumi would refuse to delete them one by one, after it has deleted everything else.
             stack.pulumi_shown("state", "unprotect", "--all", "--yes", "--stack", name)
@@ -260,7 +262,7 @@ def show_url(name: str, of: str, *, as_json: bool) -> None:
     """Print one of the stack's URLs."""
     urls = urls_of(name)
     if of not in urls:
-        raise EstateError(f"stack {name} has no URL of {of!r}: it has {', '.join(sorted(urls))}")
+        raise UsageError(f"stack {name} has no URL of {of!r}: it has {', '.join(sorted(urls))}")
     say(json.dumps(urls[of]) if as_json else urls[of])
 
 
@@ -275,7 +277,7 @@ def give_secret(name: str, key: str) -> None:
     settings = load(name)
     known = {*GENERATED_SECRETS, *settings.given_secrets}
     if key not in known:
-        raise EstateError(f"there is no secret {key!r}: {nearest(key, known)}")
+        raise UsageError(f"there is no secret {key!r}: {nearest(key, known)}")
     value = getpass.getpass(f"{key} of stack {name}: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
     if not value:
         raise EstateError(f"{key} was not given: type it, or give it by standard input; nothing was changed")
@@ -288,7 +290,7 @@ def give_secret(name: str, key: str) -> None:
             update(with_change(stack, Step("take", key)))
             say(f"{key} is replaced")
             return
-    say(f"{key} is stored: make up STACK={name} brings it to where it is used")
+    say(f"{key} is stored: estate up --stack {name} brings it to where it is used")
 
 
 def show_urls(stack: Stack) -> None:
@@ -308,7 +310,7 @@ def show_urls(stack: Stack) -> None:
         hosts = " ".join(sorted({httpx.URL(address).host for address in found.values()}))
         say(f"For a browser, add to /etc/hosts: 127.0.0.1 {hosts}")
     say("Try it:")
-    say(f'  curl{trust}{resolve} -H "Authorization: Bearer $(make token STACK={stack.name})" \\')
+    say(f'  curl{trust}{resolve} -H "Authorization: Bearer $(estate token --stack {stack.name})" \\')
     say('    -H \'Content-Type: application/json\' -d \'{"name": "Ada", "email": "ada@example.com", "age": 36}\' \\')
     say(f"    {gateway}/api/v1/users")
 

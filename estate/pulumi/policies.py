@@ -1,4 +1,4 @@
-"""`make policies`: check a stack, or an exported state, against the policies, without a cluster."""
+"""`estate policy check`: check a stack, or an exported state, against the policies, without a cluster."""
 
 import subprocess
 import tempfile

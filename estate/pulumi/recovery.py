@@ -123,7 +123,7 @@ def check_cluster(stack: Stack) -> None:
         return
     raise EstateError(
         f"stack {stack.name} is in another cluster than {stack.target.context}: in the one that was {known['context']} when it was last updated. "
-        "Name that one's context (TOOLS=system KUBE_CONTEXT=…); where it is gone for good, "
+        "Name that one's context (estate --target system --context …); where it is gone for good, "
         f"pulumi stack rm --force --preserve-config {stack.name} forgets the stack and keeps its file"
     )
 

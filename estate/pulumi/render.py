@@ -1,4 +1,4 @@
-"""`make render`: write the manifests of a stack to files, with its own program and without a cluster.
+"""`estate render`: write the manifests of a stack to files, with its own program and without a cluster.
 
 Only the files remain: state, passphrase and secrets are discarded with a temporary folder. If the stack builds our images, they are named
 by a placeholder digest.

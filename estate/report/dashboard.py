@@ -1,4 +1,4 @@
-"""`make dashboard`: write the dashboards of the last minutes as one HTML page, which needs neither Grafana nor a network."""
+"""`estate dashboard`: write the dashboards of the last minutes as one HTML page, which needs neither Grafana nor a network."""
 
 import os
 import sys
@@ -143,10 +143,8 @@ def photograph(file: Path, png: Path) -> None:
     """Write the top of a page as a PNG, with the browser of the tests.
 
     Raises:
-        EstateError: the browser is not installed.
+        EstateError: the file cannot be written.
     """
-    if not Path(CHROMIUM).exists():
-        raise EstateError(f"{CHROMIUM} is not there: make browser installs it, then the same command again")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -164,8 +162,13 @@ def show(name: str, minutes: int, png: Path | None) -> None:
         name: the name of the stack.
         minutes: the minutes to show.
         png: the file of the picture.
+
+    Raises:
+        EstateError: a picture is wanted, and the browser is not installed; or the cluster or Prometheus does not answer.
     """
     file = PROJECT / "build" / f"dashboard-{name}.html"
+    if png and not Path(CHROMIUM).exists():
+        raise EstateError(f"{CHROMIUM} is not there: estate browser installs it, then the same command again")
     with step("pictures"):
         write(Stack(name, load(name), target()), minutes, file)
     say(f"{file}")

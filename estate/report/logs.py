@@ -1,4 +1,4 @@
-"""`make logs`: follow the logs of an app, or find one request in the logs of all services."""
+"""`estate logs`: follow the logs of an app, or find one request in the logs of all services."""
 
 import json
 import os
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 
-from estate.core.console import EstateError, say
+from estate.core.console import EstateError, UsageError, say
 from estate.stack.model import Stack, ask, load
 from estate.stack.target import target
 from infra.services import NAMES
@@ -62,9 +62,9 @@ def check_app(stack: Stack, app: str) -> None:
     pods = json.loads(ask(stack, "get", "pods", "-o", "json"))["items"]
     running = sorted({name for pod in pods if (name := pod["metadata"].get("labels", {}).get(LABEL))})
     if not running:
-        raise EstateError(f"nothing runs in stack {stack.name}: `make up STACK={stack.name}` brings it up")
+        raise EstateError(f"nothing runs in stack {stack.name}: `estate up --stack {stack.name}` brings it up")
     if app not in running:
-        raise EstateError(f"there is no app {app} in stack {stack.name}: {nearest(app, running)}")
+        raise UsageError(f"there is no app {app} in stack {stack.name}: {nearest(app, running)}")
 
 
 def find(stack: Stack, request: str) -> list[Line]:
@@ -88,11 +88,11 @@ def find(stack: Stack, request: str) -> list[Line]:
         found = of_request(kubectl.stdout, request)
         problem = kubectl.stderr.read().strip()
     if kubectl.returncode != 0:
-        raise EstateError(f"the cluster does not answer (make cluster starts the embedded one): {problem}")
+        raise EstateError(f"the cluster does not answer (estate cluster start starts the embedded one): {problem}")
     if not found:
         raise EstateError(
             f"no line of request {request} in the last hour of {', '.join(NAMES)} in stack {stack.name}: "
-            "its id is in the answer's header X-Request-ID; STACK=<stack> looks in another stack"
+            "its id is in the answer's header X-Request-ID; --stack looks in another stack"
         )
     return found
 
@@ -127,6 +127,12 @@ def show_app(name: str, app: str) -> None:
 
 
 def show_request(name: str, request: str) -> None:
-    """Print the lines about a request in the logs of a stack."""
+    """Print the lines about a request in the logs of a stack.
+
+    Raises:
+        UsageError: the id is empty.
+    """
+    if not request:
+        raise UsageError("--request is empty: give the id of a request, or leave the option out to follow an app")
     for line in find(Stack(name, load(name), target()), request):
         say(str(line))

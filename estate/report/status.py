@@ -1,4 +1,4 @@
-"""`make status`: show the health of a stack, on one screen or as JSON."""
+"""`estate status`: show the health of a stack, on one screen or as JSON."""
 
 import json
 import math
@@ -29,7 +29,7 @@ MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86400
 
 
 class Report(BaseModel):
-    """Base of the models that JSON=1 prints: their names are the keys of the JSON."""
+    """Base of the models that --json prints: their names are the keys of the JSON."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -105,7 +105,7 @@ class Status(Report):
     release: dict[str, str]
     """Images of our services in the last `make up`."""
     releases: int
-    """Number of releases that `make rollback` knows."""
+    """Number of releases that `estate rollback` knows."""
     versions: dict[str, str]
     """Third-party images."""
     urls: dict[str, str]
@@ -283,7 +283,7 @@ def screen(status: Status) -> Iterator[str]:
     if status.deviations:
         yield ""
         yield from (f"{ILL} {deviation}" for deviation in status.deviations)
-        yield f"  make up STACK={status.stack} makes it as it is declared"
+        yield f"  estate up --stack {status.stack} makes it as it is declared"
     if status.objectives:
         yield ""
         yield from table(
@@ -303,7 +303,7 @@ def screen(status: Status) -> Iterator[str]:
         yield f"{WARNED if alert.well else ILL} {alert.name} ({alert.severity}, for {since}): {alert.summary}  {alert.runbook}".rstrip()
     yield ""
     facts = {
-        "release": f"{', '.join(map(short, status.release.values()))} ({status.releases} known to make rollback)",
+        "release": f"{', '.join(map(short, status.release.values()))} ({status.releases} known to estate rollback)",
         "versions": ", ".join(map(short, status.versions.values())),
         **dict(sorted(status.urls.items())),
     }

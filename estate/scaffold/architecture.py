@@ -1,4 +1,4 @@
-"""`make architecture`: generate the diagram of workloads and connections, and the table of components, in docs/architecture.md."""
+"""`estate docs architecture`: generate the diagram of workloads and connections, and the table of components, in docs/architecture.md."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from estate.core.paths import PROJECT
 from estate.pulumi.program import Registered, run_program
 
 PAGE = PROJECT / "docs" / "architecture.md"
-BEGIN, END = "<!-- what follows is made by: make architecture -->\n", "<!-- up to here -->\n"
+BEGIN, END = "<!-- what follows is made by: estate docs architecture -->\n", "<!-- up to here -->\n"
 STACK = "local"
 SHAPES = {"Deployment": '["{}"]', "StatefulSet": '[("{}")]', "Job": '{{{{"{}"}}}}', "CronJob": '{{{{"{}"}}}}'}
 DRAWN = ("estate:network_policy:Flow",)

@@ -1,6 +1,5 @@
-"""`make licences`: list the licences of the packages in our images in docs/licences.md, from the packages' metadata."""
+"""`estate docs licences`: list the licences of the packages in our images in docs/licences.md, from the packages' metadata."""
 
-import os
 import re
 import subprocess
 import sys
@@ -8,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from estate.core.console import EstateError, say
+from estate.core.environment import uv
 from estate.core.paths import PROJECT
 from infra.services import NAMES
 from infra.settings.images import Images
@@ -18,7 +18,7 @@ PAGE = PROJECT / "docs" / "licences.md"
 HEAD = """# Licences
 
 The software in our images other than our own code, with the licences that its packages declare.
-This page is made by `make licences`, and a test holds it to the lock file.
+This page is made by `estate docs licences`, and a test holds it to the lock file.
 
 """
 # Instead of the option --python of pip-licenses, which splits paths at spaces.
@@ -84,7 +84,7 @@ def listed(packages: Path) -> str:
 def page() -> str:
     """Return the whole of docs/licences.md."""
     with tempfile.TemporaryDirectory() as folder:
-        return HEAD + listed(install_for_images(os.environ.get("UV", "uv"), Path(folder))) + "\n"
+        return HEAD + listed(install_for_images(str(uv()), Path(folder))) + "\n"
 
 
 def write() -> None:

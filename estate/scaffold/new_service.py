@@ -1,4 +1,4 @@
-"""`make new-service`: scaffold a new service behind the gateway, from templates and a declaration in infra/services.py.
+"""`estate new service`: scaffold a new service behind the gateway, from templates and a declaration in infra/services.py.
 
 Templates are written for `sample-service`. The lines between `#: database` and `#: end` are only for a service with tables, those after
 `#: else` only for a service without; likewise `#: calls`, and `#: part` for either. The lines between `#: each callee` and `#: end each` are
@@ -8,7 +8,6 @@ repeated for each called service.
 import importlib.metadata
 import importlib.util
 import keyword
-import os
 import re
 import shutil
 import subprocess
@@ -17,13 +16,14 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from estate.core.console import EstateError, say, step
+from estate.core.console import EstateError, UsageError, say, step
+from estate.core.environment import uv
 from estate.core.paths import PROJECT
 from estate.pulumi.program import run_program
 from infra.services import LONGEST_NAME, SERVICES, WORDS
 from infra.stack_file import nearest
 
-USAGE = "make new-service NAME=orders"
+USAGE = "estate new service orders"
 TEMPLATES = Path("estate", "scaffold", "templates")
 SAMPLE, CALLEE = "sample-service", "callee-service"
 """Names of the service in the templates, and of a service that it calls."""
@@ -63,20 +63,20 @@ class Wanted:
         return f'    Service("{self.name}", needs={needs!r}, prefixes=("{served(self.name)}",){said}),'
 
 
-def make(name: str, calls: str, *, database: bool) -> None:
+def make(name: str, calls: str | None, *, database: bool) -> None:
     """Make a service.
 
     Args:
         name: the name of the service.
-        calls: the names of the services that it calls, with commas between them.
+        calls: the names of the services that it calls, with commas between them; None if it calls none.
         database: whether it has a table of its own.
 
     Raises:
         EstateError: the service cannot be made.
     """
-    wanted = Wanted(name, database, tuple(re.split(r"[\s,]+", calls.strip(" ,"))) if calls else ())
+    wanted = Wanted(name, database, () if calls is None else tuple(re.split(r"[\s,]+", calls.strip(" ,"))))
     if wrong := problem(name) or wrong_calls(wanted):
-        raise EstateError(wrong)
+        raise UsageError(wrong)
     with step(f"service {name}"):
         made = create(wanted)
     for path in (*made, *EDITED):
@@ -110,11 +110,11 @@ def wrong_calls(wanted: Wanted) -> str | None:
     known = [service.name for service in SERVICES]
     for name in wanted.calls:
         if name == wanted.name:
-            return f"{name} cannot call itself: leave it out of CALLS"
+            return f"{name} cannot call itself: leave it out of --calls"
         if name not in known:
-            return f"CALLS names {name!r}, and there is no such service behind the gateway: {nearest(name, known)}"
+            return f"--calls names {name!r}, and there is no such service behind the gateway: {nearest(name, known)}"
         if wanted.calls.count(name) > 1:
-            return f"CALLS names {name} twice: name it once"
+            return f"--calls names {name} twice: name it once"
     return None
 
 
@@ -233,7 +233,7 @@ def add_to_project(name: str) -> None:
     Raises:
         EstateError: uv failed; with its error output.
     """
-    command = [os.environ.get("UV", "uv"), "add", "--quiet", "--no-sync", "--group", "dev", name]
+    command = [str(uv()), "add", "--quiet", "--no-sync", "--group", "dev", name]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise EstateError(f"uv could not add {name} to the project, nothing was changed: {done.stderr.strip()}")

@@ -1,4 +1,4 @@
-"""`make stack-schema`: write stacks/stack.schema.json, with which editors complete and validate stack files, from the model of the settings."""
+"""`estate docs stack-schema`: write stacks/stack.schema.json, with which editors complete and validate stack files, from the model of the settings."""
 
 import json
 from typing import Any, cast

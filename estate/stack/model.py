@@ -17,7 +17,7 @@ import yaml
 
 from estate.cluster import standins
 from estate.cluster.pki import write_private
-from estate.core.console import EstateError, passed_on, signals_held
+from estate.core.console import EstateError, UsageError, passed_on, signals_held
 from estate.core.paths import PROJECT, STATE
 from estate.stack.target import Target, target
 from infra.settings import secrets
@@ -39,7 +39,7 @@ REFUSED = re.compile(r"^Error from server|^The [A-Za-z]+ \"|^The request is inva
 OURS = "--selector=app.kubernetes.io/part-of=estate"
 """Option of kubectl that leaves out what others have put into a stack's namespace."""
 MADE_BY = {"up": "up", "destroy": "down"}
-"""Targets of make, by the Pulumi commands that wait for the cluster."""
+"""Our commands, by the Pulumi commands that wait for the cluster."""
 HEARD_S = 15.0
 """Seconds for pulumi to exit after a Ctrl-C in the terminal."""
 END_S = 60.0
@@ -124,7 +124,7 @@ class Stack:
             signal.signal(signal.SIGINT, before)
         if reason and code != 0:
             raise EstateError(
-                f"{reason}\nIt was ended there; make {MADE_BY[words[0]]} STACK={self.name} goes on once that is put right"
+                f"{reason}\nIt was ended there; estate {MADE_BY[words[0]]} --stack {self.name} goes on once that is put right"
             )
         if code != 0 and interrupts:
             raise KeyboardInterrupt
@@ -185,7 +185,7 @@ class NotUpError(EstateError):
     """Error for a stack that was never brought up, or no longer exists."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"stack {name} is not up: make up STACK={name}")
+        super().__init__(f"stack {name} is not up: estate up --stack {name}")
 
 
 def load(name: str) -> StackSettings:
@@ -197,10 +197,10 @@ def load(name: str) -> StackSettings:
     try:
         stack_name(name)
     except ValueError as error:
-        raise EstateError(f"{name!r} is no name of a stack: it {error}, such as STACK=dev") from error
+        raise UsageError(f"{name!r} is no name of a stack: it {error}, such as dev") from error
     known = sorted(path.name.removeprefix("Pulumi.").removesuffix(".yaml") for path in STACKS.glob("Pulumi.*.yaml"))
     if name not in known:
-        raise EstateError(f"there is no stack {name!r}: the stacks are {', '.join(known)} (stacks/Pulumi.<stack>.yaml)")
+        raise UsageError(f"there is no stack {name!r}: the stacks are {', '.join(known)} (stacks/Pulumi.<stack>.yaml)")
     try:
         return load_stack(STACKS / f"Pulumi.{name}.yaml")
     except SettingsError as error:
@@ -212,14 +212,14 @@ def only_one(name: str) -> Generator[None]:
     """Hold a stack's lock on this machine.
 
     Raises:
-        EstateError: another make works on the stack.
+        EstateError: another command works on the stack.
     """
     OWN_STACKS.mkdir(parents=True, exist_ok=True, mode=0o700)
     with (OWN_STACKS / f"{name}.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise EstateError(f"another make works on stack {name}: wait for it to end, or end it") from None
+            raise EstateError(f"another command works on stack {name}: wait for it to end, or end it") from None
         yield
 
 
@@ -357,7 +357,7 @@ def effective_file(stack: Stack) -> Path:
 
 
 def forget_taken_over(stack: Stack) -> None:
-    """Remove from this machine's file the secrets that earlier versions of make generated, and that are now in the state."""
+    """Remove from this machine's file the secrets that earlier versions generated, and that are now in the state."""
     file = OWN_STACKS / f"Pulumi.{stack.name}.yaml"
     own = read_yaml(file) if file.exists() else {}
     taken = {f"estate:{name}" for name in stack.settings.generated_secrets}
@@ -421,7 +421,7 @@ def ask(stack: Stack, *words: str, limit_s: int = 10, given: str | None = None) 
         refused = (
             "the cluster refuses"
             if REFUSED.search(said)
-            else "the cluster does not answer (make cluster starts the embedded one)"
+            else "the cluster does not answer (estate cluster start starts the embedded one)"
         )
         raise EstateError(f"{refused}: {said}")
     return done.stdout

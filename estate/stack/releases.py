@@ -1,4 +1,4 @@
-"""Release history of a stack, newest first, stored in its namespace: the source for `make rollback` and `make promote`."""
+"""Release history of a stack, newest first, stored in its namespace: the source for `estate rollback` and `estate promote`."""
 
 import json
 import subprocess

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from estate.cluster import images, layout, tools
 from estate.cluster.pki import write_private
-from estate.core.console import EstateError
+from estate.core.console import EstateError, UsageError
+from estate.core.environment import CONTEXT, EMBEDDED, SYSTEM, TARGET, uv
 from estate.core.paths import STATE
 from infra.settings.images import STAND_INS
 
@@ -32,7 +33,7 @@ class Target:
 
 
 def target() -> Target:
-    """Return the embedded tools and cluster, or with TOOLS=system the machine's own."""
+    """Return the embedded tools and cluster, or the machine's own with ESTATE_TARGET=system."""
     return embedded_target() if embedded() else system_target()
 
 
@@ -40,22 +41,26 @@ def embedded() -> bool:
     """Return whether to use the embedded tools, not the machine's own.
 
     Raises:
-        EstateError: TOOLS has an unknown value, or KUBE_CONTEXT is set with the embedded tools.
+        UsageError: the target is unknown, or a context is given with the embedded tools.
     """
-    wanted = os.environ.get("TOOLS", "embedded")
-    if wanted == "embedded" and os.environ.get("KUBE_CONTEXT"):
-        raise EstateError(
-            f"KUBE_CONTEXT={os.environ['KUBE_CONTEXT']} names a context, and the embedded tools work on their own cluster alone: "
-            "say TOOLS=system too, or leave KUBE_CONTEXT out"
+    wanted = os.environ.get(TARGET) or EMBEDDED
+    if wanted == EMBEDDED and os.environ.get(CONTEXT):
+        raise UsageError(
+            f"--context {os.environ[CONTEXT]} ({CONTEXT}) is for --target {SYSTEM}, and the embedded tools work on their own cluster alone: "
+            f"add --target {SYSTEM}, or leave the context out"
         )
-    if wanted not in ("embedded", "system"):
-        raise EstateError(f"TOOLS={wanted} is not known: leave it out, or say TOOLS=system KUBE_CONTEXT=<context>")
-    return wanted == "embedded"
+    if wanted not in (EMBEDDED, SYSTEM):
+        raise UsageError(
+            f"--target {wanted} ({TARGET}) is unknown: it is {EMBEDDED}, or {SYSTEM} with --context <context>"
+        )
+    return wanted == EMBEDDED
 
 
 def embedded_target() -> Target:
     if not layout.KUBECONFIG.exists():
-        raise EstateError("there is no embedded cluster yet: make up brings it up with the estate, make cluster alone")
+        raise EstateError(
+            "there is no embedded cluster yet: make up brings it up with the estate, estate cluster start alone"
+        )
     box = tools.at_hand()
     own = images.environment(box) | {"PULUMI_HOME": str(box.pulumi_home)}
     environment = (
@@ -66,14 +71,14 @@ def embedded_target() -> Target:
 
 def system_target() -> Target:
     missing = [tool for tool in ("pulumi", "kubectl", "docker") if not shutil.which(tool)]
-    context = os.environ.get("KUBE_CONTEXT", "")
+    context = os.environ.get(CONTEXT, "")
     problems = [f"{tool} is not on PATH" for tool in missing]
     if not context:
         problems.append(
-            "KUBE_CONTEXT is not set: name the context of the Kubernetes to use (kubectl config get-contexts)"
+            f"--context ({CONTEXT}) is not given: name the context of the Kubernetes to use (kubectl config get-contexts)"
         )
     if problems:
-        raise EstateError("TOOLS=system cannot work yet:\n" + "\n".join(f"  - {problem}" for problem in problems))
+        raise EstateError(f"--target {SYSTEM} cannot work yet:\n" + "\n".join(f"  - {problem}" for problem in problems))
     kubeconfig = Path(os.environ.get("KUBECONFIG") or Path.home() / ".kube" / "config")
     found = subprocess.run(
         ["kubectl", f"--kubeconfig={kubeconfig}", f"--context={context}", "--request-timeout=10s", "get", "--raw=/readyz"],
@@ -88,9 +93,8 @@ def system_target() -> Target:
 
 
 def with_uv(environment: dict[str, str]) -> dict[str, str]:
-    """Return the environment with uv on PATH for Pulumi; `uv run` sets UV to its own path, for machines without uv on PATH."""
-    uv = os.environ.get("UV")
-    return environment | {"PATH": f"{environment['PATH']}:{Path(uv).parent}"} if uv else environment
+    """Return the environment with uv on PATH for Pulumi."""
+    return environment | {"PATH": f"{environment['PATH']}:{uv().parent}"}
 
 
 def pulumi_environment(kubeconfig: Path, context: str) -> dict[str, str]:
@@ -105,7 +109,7 @@ def pulumi_environment(kubeconfig: Path, context: str) -> dict[str, str]:
         "PULUMI_DEBUG_COMMANDS": "true",  # required for the option --event-log; the Automation API does the same
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "false",
     }
-    backend = os.environ.get("BACKEND") or os.environ.get("PULUMI_BACKEND_URL")
+    backend = os.environ.get("PULUMI_BACKEND_URL")
     if not backend:
         (STATE / "pulumi").mkdir(parents=True, exist_ok=True, mode=0o700)
         # Without metadata files: a run that was killed left one empty, which made the state unreadable.

@@ -1,4 +1,4 @@
-"""`make tools`: build every missing tool, into a per-user cache keyed by the pins.
+"""`estate tools build`: build every missing tool, into a per-user cache keyed by the pins.
 
 A tool is built in a temporary folder and renamed into place, under its own lock: an interrupted build
 leaves nothing that looks complete, and two concurrent builds share the work.
@@ -140,8 +140,8 @@ def locked(name: str) -> Generator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            report(f"  {name}: another make is at it; waiting for it")
-            with step(f"{name} (by the other make)"):
+            report(f"  {name}: another command builds it; waiting")
+            with step(f"{name} (built by the other command)"):
                 fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -196,11 +196,11 @@ def check_requirements(missing: list[GoTool]) -> None:
     problems: list[str] = []
     if platform.system() != "Linux":
         problems.append(
-            "the tools are built on Linux only; elsewhere use your own: make up TOOLS=system KUBE_CONTEXT=…"
+            "the tools are built on Linux only; elsewhere use your own: estate --target system --context … up"
         )
     release = platform.freedesktop_os_release() if platform.system() == "Linux" else {}
     if "debian" not in f"{release.get('ID')} {release.get('ID_LIKE')}".split():
-        problems.append("Debian or a relative of it is needed (apt); elsewhere: make up TOOLS=system KUBE_CONTEXT=…")
+        problems.append("Debian or a relative of it is needed (apt); elsewhere: estate --target system --context … up")
     if missing and not go_is_new_enough():
         problems.append("Go 1.21 or newer is needed to build the tools: install it and put `go` on PATH")
     CACHE.mkdir(parents=True, exist_ok=True)

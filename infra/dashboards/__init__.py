@@ -1,1 +1,1 @@
-"""Dashboards as data, which Grafana and the page of `make dashboard` both draw."""
+"""Dashboards as data, which Grafana and the page of `estate dashboard` both draw."""

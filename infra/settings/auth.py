@@ -24,7 +24,7 @@ def argon2id(value: str) -> str:
     Raises:
         ValueError: the value is invalid.
     """
-    wanted = "wants the whole hash that make client prints"
+    wanted = "wants the whole hash that estate client add prints"
     matching(ARGON2ID, value, wanted)
     memory, passes, lanes, salt, tag = cast("re.Match[str]", re.fullmatch(ARGON2ID, value)).groups()
     if (
@@ -49,7 +49,7 @@ MOST_PRECISE = 10**15 - 1
 
 
 class ClientSettings(Settings):
-    """A program that may get tokens from POST /auth/token; `make client` creates one."""
+    """A program that may get tokens from POST /auth/token; `estate client add` creates one."""
 
     id: Text
     """Name that it sends as client_id."""

@@ -13,7 +13,7 @@ class Images(Settings):
     """Third-party images, and the base of our own."""
 
     python: Image = "docker.io/library/python:3.11-slim-bookworm"
-    """Base image of our own images, which `make` builds."""
+    """Base image of our own images, which `make up` builds."""
     postgres: Image = "docker.io/library/postgres:15"
     """Image of the instance, and of the Jobs that dump and restore."""
     postgres_cluster: Image = "ghcr.io/cloudnative-pg/postgresql:15"
@@ -35,11 +35,11 @@ class Images(Settings):
     log_agent: Image = "docker.io/otel/opentelemetry-collector-contrib:0.165.0"
     """Image of the agent that sends logs to the store in `logs`."""
     grafana: Image | None = None
-    """Image of Grafana, such as docker.io/grafana/grafana:12.2.1; absent: there is none, and `make dashboard` shows the same."""
+    """Image of Grafana, such as docker.io/grafana/grafana:12.2.1; absent: there is none, and `estate dashboard` shows the same."""
 
 
 class Promoted(Settings):
-    """Origin of a stack's images; `make promote` writes it."""
+    """Origin of a stack's images; `estate promote` writes it."""
 
     stack: StackName
     """Stack that ran them before."""

@@ -91,7 +91,7 @@ def without_template(value: str) -> str:
 
 
 class Receiver(Settings):
-    """A receiver of alerts. Its address, key or password is a secret: `make secret NAME=receiver-<name>`."""
+    """A receiver of alerts. Its address, key or password is a secret: `estate secret set receiver-<name>`."""
 
     name: Label = Field(examples=["pager"])
     """Name of the receiver, and of its secret, receiver-<name>."""

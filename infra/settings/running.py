@@ -39,7 +39,7 @@ class Cluster:
 
 
 def load_cluster() -> Cluster:
-    """Return the cluster that the stack's configuration or make names.
+    """Return the cluster that the stack's configuration or the command estate names.
 
     Raises:
         SettingsError: neither names one, since a default could be the wrong cluster, or they name different ones.
@@ -50,7 +50,7 @@ def load_cluster() -> Cluster:
     if given and configured and given != configured:
         raise SettingsError(
             f"stack {pulumi.get_stack()} belongs to the context {configured} (kubernetes:context), and this is for {given}: "
-            f"TOOLS=system KUBE_CONTEXT={configured} takes make there"
+            f"estate --target system --context {configured} works there"
         )
     context = configured or given
     if not context:
@@ -95,11 +95,11 @@ def load_settings() -> StackSettings:
 
 
 def wanted_digests(settings: StackSettings) -> list[Mistake]:
-    """Return a mistake for each image that an update would lack; a file may lack it until `make promote` has written it."""
+    """Return a mistake for each image that an update would lack; a file may lack it until `estate promote` has written it."""
     return [
         Mistake(
             (*SETTINGS, "digests", name),
-            "is missing, and the stack does not build: wants build: true, or the image (make promote writes it)",
+            "is missing, and the stack does not build: wants build: true, or the image (estate promote writes it)",
             f"{name}: {settings.registry}/{name}@{ZEROS}",
         )
         for name in NAMES

@@ -60,7 +60,7 @@ def refuse_missing(stack: str, names: Iterable[str]) -> None:
         SettingsError: there are any; with a command for each.
     """
     lines = [
-        f"the secret {name} is missing: make secret NAME={name} STACK={stack} asks for it,"
+        f"the secret {name} is missing: estate secret set {name} --stack {stack} asks for it,"
         f" and pulumi config set --secret estate:{name} takes it"
         for name in names
     ]

@@ -37,7 +37,7 @@ class StackSettings(Settings):
     ingress: IngressSettings = Field(examples=[{"namespace": "ingress-nginx"}])
     storage: Storage = Storage()
     protected: bool = False
-    """Protection of the stack: Pulumi refuses to delete resources that hold data, and `make down` refuses to delete the stack."""
+    """Protection of the stack: Pulumi refuses to delete resources that hold data, and `estate down` refuses to delete the stack."""
     api_server: ApiServer
     """The Kubernetes API, which Prometheus asks for scrape targets, and the instances of a database cluster for their roles."""
     kubelets: Kubelets | None = None

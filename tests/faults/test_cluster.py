@@ -8,14 +8,8 @@ from typing import Any
 import httpx
 
 from estate.cluster import cgroups, layout
-from estate.core.paths import PROJECT
 from tests.support.running import Kubectl, alerts, create, eventually, reads_back
-
-
-def make(target: str) -> str:
-    done = subprocess.run(["make", target], cwd=PROJECT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+from tests.support.stacks import succeed
 
 
 def traces() -> list[str]:
@@ -47,7 +41,7 @@ def has_metrics(kubectl: Kubectl) -> bool:
 
 def start_again(client: httpx.Client, user: dict[str, Any], kubectl: Kubectl) -> None:
     """Start the cluster; return once the user can be read and every workload is ready."""
-    make("cluster")
+    succeed("cluster", "start")
     # Through the API server, which may have connected while there was no pod: until it reconnects, no namespace can be deleted.
     eventually(lambda: has_metrics(kubectl), "metrics", 120)
     eventually(lambda: reads_back(client, user), "the user is read back", 180)
@@ -83,6 +77,6 @@ def test_it_stops_without_a_trace_and_starts_again_with_its_data(
 ) -> None:
     user = create(client, new_user)
     assert traces()
-    make("cluster-stop")
+    succeed("cluster", "stop")
     assert traces() == []
     start_again(client, user, kubectl)

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 
 import httpx
@@ -15,7 +16,7 @@ from infra.database_names import DATABASE, PUBLIC
 from tests.support.load import Load
 from tests.support.running import STACK
 
-ROTATE = ["make", "rotate-database-password", f"STACK={STACK}"]
+ROTATE = [sys.executable, "-m", "estate", "db-password", "rotate", "--stack", STACK]
 LOG_IN = (
     f"read -r PGPASSWORD; export PGPASSWORD; psql --quiet --no-psqlrc 'host=127.0.0.1 sslmode=require dbname={DATABASE}'"
     " --username=$0 --command='SELECT count(*) FROM users'"

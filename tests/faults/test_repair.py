@@ -13,7 +13,7 @@ from estate.reconcile.additions import NAMES, Path, claimed, pointer, readable
 from estate.stack.model import Stack, state_of
 from estate.stack.objects import Declared, declared_in, objects_of
 from tests.support.running import Kubectl, settle
-from tests.support.stacks import make
+from tests.support.stacks import estate
 
 KEPT = {"Namespace", "PersistentVolumeClaim", "Job"}
 """Kinds that hold data, or that have done their work and may be gone."""
@@ -105,7 +105,7 @@ def repaired(stack: Stack, kubectl: Kubectl) -> Iterator[None]:
     """Leave the estate healthy, whatever the test has found."""
     yield
     kubectl("delete", "role", BY_HAND, "--ignore-not-found")
-    make("up", stack.name)
+    estate("up", stack=stack.name)
     settle(kubectl)
 
 
@@ -119,7 +119,7 @@ def test_an_update_puts_back_all_that_was_deleted_scaled_edited_or_opened(stack:
     kubectl("label", "--overwrite", "service/user-service", "app.kubernetes.io/part-of=another")
     kubectl("patch", "networkpolicy/default-deny", "--type=merge", "--patch", json.dumps(OPENED))
 
-    done = make("up", stack.name)
+    done = estate("up", stack=stack.name)
     assert done.returncode == 0, done.stdout + done.stderr
 
     found = json.loads(kubectl("get", *declared(stack), "-o", "json"))[
@@ -137,7 +137,7 @@ def test_an_update_puts_back_all_that_was_deleted_scaled_edited_or_opened(stack:
     spec = json.loads(kubectl("get", "networkpolicy/default-deny", "-o", "json"))["spec"]
     assert not spec.get("ingress")
     assert {} not in spec["egress"]
-    watched = make("drift", stack.name)
+    watched = estate("drift", stack=stack.name)
     assert watched.returncode == 0, watched.stdout + watched.stderr
 
 
@@ -230,7 +230,7 @@ def test_an_update_puts_back_what_was_edited_added_or_opened_of_every_kind(stack
     after = {name: specification(json.loads(kubectl("get", name, "-o", "json"))) for name in names}
     assert [name for name in names if after[name] == before[name]] == []
 
-    watched = make("drift", stack.name)
+    watched = estate("drift", stack=stack.name)
     assert watched.returncode != 0
     assert f"Role `{BY_HAND}` is none of the program's" in watched.stdout
     kubectl("delete", "role", BY_HAND)
@@ -239,10 +239,10 @@ def test_an_update_puts_back_what_was_edited_added_or_opened_of_every_kind(stack
     ]  # as the program declares it
     assert [name for name in said if name not in watched.stdout] == []
 
-    done = make("up", stack.name)
+    done = estate("up", stack=stack.name)
     assert done.returncode == 0, done.stdout + done.stderr
     for name in names:
         assert specification(json.loads(kubectl("get", name, "-o", "json"))) == before[name], name
-    watched = make("drift", stack.name)
+    watched = estate("drift", stack=stack.name)
     assert watched.returncode == 0, watched.stdout + watched.stderr
     assert claimed(objects_of(stack)) == []

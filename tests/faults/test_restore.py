@@ -1,19 +1,17 @@
 """The database is lost, in part and as a whole, and is restored from a backup."""
 
-import subprocess
-import time
 import uuid
 from typing import Any
 
 import httpx
 import pytest
 
-from estate.core.paths import PROJECT
 from estate.ops.backups import of_cron_job, run_job
 from estate.stack.model import Stack
 from infra.database_backups import NAME as BACKUP
 from infra.database_backups import RESTORE
 from tests.support.running import STACK, Kubectl, create, eventually, reads_back
+from tests.support.stacks import estate, succeed
 
 SUMS = """
 SELECT format(
@@ -24,15 +22,6 @@ SELECT sequencename, last_value FROM pg_sequences ORDER BY sequencename;
 """
 """Query for the name, row count and checksum of every table, and the position of every sequence."""
 NEW_USERS = 50
-
-
-def make(target: str, *words: str) -> str:
-    started = time.monotonic()
-    command = ["make", target, f"STACK={STACK}", *words]
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    print(f"{target}: {time.monotonic() - started:.1f} s\n{done.stdout}")
-    return done.stdout
 
 
 def psql(kubectl: Kubectl, statements: str) -> str:
@@ -75,14 +64,14 @@ def test_what_was_lost_comes_back_from_the_newest_backup(client: httpx.Client, k
     kept = users(client)
     found = [client.get(f"/api/v1/users/{user['id']}").json() for user in kept]
     assert found == kept  # Redis caches them
-    make("backup")
+    succeed("backup", "create", stack=STACK)
     before = psql(kubectl, SUMS)
     late = create(client, {"name": "Late", "email": f"late-{uuid.uuid4().hex}@example.com", "age": 1})
     assert reads_back(client, late)
     lose(kubectl)
     assert psql(kubectl, SUMS) != before
     restored = last_restore(kubectl)
-    make("restore", "FORCE=1")
+    succeed("restore", "--yes", stack=STACK)
     assert psql(kubectl, SUMS) == before
     eventually(lambda: last_restore(kubectl) > restored, "the restore is remembered", 30)
     eventually(lambda: reads_back(client, kept[0]), "the API answers", 30)
@@ -98,7 +87,7 @@ def test_what_was_lost_comes_back_from_the_newest_backup(client: httpx.Client, k
 @pytest.fixture(scope="module")
 def backup() -> None:
     """Ensure that there is a backup."""
-    make("backup")
+    succeed("backup", "create", stack=STACK)
 
 
 DAMAGE = """
@@ -131,21 +120,13 @@ def test_a_backup_that_is_damaged_or_absent_changes_nothing(
     run_job(stack, damaging)
     create(client, new_user)
     before = psql(kubectl, SUMS)
-    command = ["make", "restore", f"STACK={STACK}", f"FROM={name}", "FORCE=1"]
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    done = estate("restore", name, "--yes", stack=STACK)
     assert done.returncode != 0
     assert said in done.stderr
     assert psql(kubectl, SUMS) == before
 
 
 def test_a_restore_without_confirmation_is_refused() -> None:
-    done = subprocess.run(
-        ["make", "restore", f"STACK={STACK}"],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        check=False,
-    )
+    done = estate("restore", stack=STACK)
     assert done.returncode != 0
-    assert "FORCE=1" in done.stderr
+    assert "--yes" in done.stderr

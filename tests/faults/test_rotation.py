@@ -1,6 +1,5 @@
 """Rotation of the token keys under load: some clients keep an old token, some request a new one again and again."""
 
-import subprocess
 import threading
 import time
 from collections.abc import Generator, Iterator
@@ -9,13 +8,13 @@ import httpx
 import jwt
 import pytest
 
-from estate.core.paths import PROJECT
 from estate.ops.token_keys import stored
 from estate.ops.tokens import new_token
 from estate.stack.model import Stack, secret
 from infra.key_sets import kid
 from tests.support.load import Load
 from tests.support.running import STACK, connect, eventually
+from tests.support.stacks import succeed
 
 RENEW_S = 5.0
 """Seconds between two tokens, twelve in a minute: the gateway allows thirty for one address."""
@@ -57,13 +56,6 @@ def renewed(stack: Stack, urls: dict[str, str]) -> Iterator[Renewed]:
         yield Renewed(gateway, secret(stack, "operatorSecret"))
 
 
-def make(target: str) -> None:
-    started = time.monotonic()
-    done = subprocess.run(["make", target, f"STACK={STACK}"], cwd=PROJECT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    print(f"{target}: {time.monotonic() - started:.0f} s")
-
-
 def statuses(client: httpx.Client) -> set[int]:
     return {client.get("/api/v1/users?limit=1").status_code for _ in range(ROW)}
 
@@ -73,13 +65,13 @@ def test_keys_are_replaced_without_a_refusal_until_the_old_one_is_retired(
     stack: Stack, urls: dict[str, str], renewed: Renewed
 ) -> None:
     if stored(stack).unretired:
-        make("retire-key")
+        succeed("keys", "retire", stack=STACK)
     first = stored(stack).current
     with connect(urls["gateway"], new_token(stack)) as old, connect(urls["gateway"]) as new:
         new.auth = renewed
         loads = Load(old, writers=1, readers=2), Load(new, writers=1, readers=2)
         with loads[0], loads[1]:
-            make("rotate-keys")
+            succeed("keys", "rotate", stack=STACK)
             loads[0].run(AFTER_S)
         for load in loads:
             load.tidy()
@@ -91,6 +83,6 @@ def test_keys_are_replaced_without_a_refusal_until_the_old_one_is_retired(
         assert set(renewed.kids) == {kid(first), kid(second)}
         assert renewed.kids[-1] == kid(second)
 
-        make("retire-key")
+        succeed("keys", "retire", stack=STACK)
         eventually(lambda: statuses(old) == {401}, "every pod refuses tokens by the old key", 30)
         assert statuses(new) == {200}

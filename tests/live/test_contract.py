@@ -1,4 +1,4 @@
-"""The API conforms to its OpenAPI documents for any request; `make fuzz` tries more of them."""
+"""The API conforms to its OpenAPI documents for any request; `python -m tests.fuzz` tries more of them."""
 
 import pytest
 

@@ -1,8 +1,6 @@
 """Dashboards and status of the running estate: every panel has data, and the page is valid."""
 
 import json
-import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,6 @@ import httpx
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
-from estate.core.paths import PROJECT
 from estate.report.dashboard import CHROMIUM, Drawer, write
 from estate.report.metrics import Metrics, metrics
 from estate.report.status import Status, slos
@@ -20,6 +17,7 @@ from infra.dashboards.catalogue import dashboards
 from infra.dashboards.panels import Panel
 from infra.services import NAMES
 from tests.support.running import STACK, create, eventually
+from tests.support.stacks import estate
 
 MINUTES = 5
 PANELS = {
@@ -93,14 +91,7 @@ def test_the_page_shows_every_panel_and_loads_nothing(stack: Stack, page: Page, 
 
 
 def test_status_as_json_says_what_runs() -> None:
-    done = subprocess.run(
-        ["make", "status", f"STACK={STACK}"],
-        cwd=PROJECT,
-        env=os.environ | {"JSON": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = estate("status", "--json", stack=STACK)
     found = Status.model_validate(json.loads(done.stdout))
     assert {workload.name for workload in found.workloads} >= {*NAMES, "consul", "postgres", "prometheus", "redis"}
     assert found.unanswered is None
@@ -108,9 +99,7 @@ def test_status_as_json_says_what_runs() -> None:
 
 
 def test_status_is_one_screen() -> None:
-    done = subprocess.run(
-        ["make", "status", f"STACK={STACK}"], cwd=PROJECT, capture_output=True, text=True, check=False
-    )
+    done = estate("status", stack=STACK)
     lines = done.stdout.splitlines()
     assert len(lines) < 40
     assert any(line.split()[1:3] == ["postgres", "1/1"] for line in lines), done.stdout

@@ -8,7 +8,7 @@ from estate.core.console import DEVIATION
 from estate.core.paths import PROJECT
 from estate.stack.model import Stack
 from tests.support.running import Kubectl
-from tests.support.stacks import make
+from tests.support.stacks import estate
 
 LABEL, VALUE = "app.kubernetes.io/part-of", "estate"
 
@@ -22,19 +22,19 @@ def drifted(kubectl: Kubectl) -> Iterator[None]:
 
 
 def test_a_stack_that_is_as_it_was_left_has_no_drift(stack: Stack) -> None:
-    watched = make("drift", stack.name)
+    watched = estate("drift", stack=stack.name)
     assert watched.returncode == 0, watched.stdout + watched.stderr
 
 
 @pytest.mark.usefixtures("drifted")
 def test_drift_is_named(stack: Stack) -> None:
-    watched = make("drift", stack.name)
+    watched = estate("drift", stack=stack.name)
     assert f"Error {DEVIATION}" in watched.stderr, watched.stdout + watched.stderr
     assert f'- Service `user-service`: `metadata.labels["{LABEL}"] {VALUE} → drifted`' in watched.stdout
 
 
 def test_the_comment_for_a_pull_request_is_left_in_a_file(stack: Stack) -> None:
-    made = make("preview-summary", stack.name)
+    made = estate("preview", "--markdown", stack=stack.name)
     assert made.returncode == 0, made.stdout + made.stderr
     comment = (PROJECT / "build" / "preview" / f"{stack.name}.md").read_text()
     assert comment.startswith(f"<!-- estate: preview of {stack.name} -->\n\n### Stack {stack.name}: no changes\n")

@@ -1,15 +1,14 @@
 """The running workloads: as declared, by digest, on the estate's own cluster."""
 
-import subprocess
 from collections import Counter
 
 import pytest
 
 from estate.cluster import layout
-from estate.core.paths import PROJECT
 from estate.stack.model import Stack, on
 from infra.services import NAMES
 from tests.support.running import Items, Kubectl, connect, eventually
+from tests.support.stacks import estate
 
 
 @pytest.fixture
@@ -67,15 +66,13 @@ def test_no_secret_is_in_the_exported_state_in_the_clear(stack: Stack, kubectl: 
 
 
 def test_an_unknown_stack_is_named_with_the_known_ones() -> None:
-    refused = subprocess.run(
-        ["make", "preview", "STACK=lokal"], cwd=PROJECT, capture_output=True, text=True, check=False
-    )
-    assert refused.returncode != 0
+    refused = estate("preview", stack="lokal")
+    assert refused.returncode == 2
     assert "there is no stack 'lokal': the stacks are dev, local, prod, staging" in refused.stderr
 
 
 def test_the_cluster_found_running_is_left_as_it_is() -> None:
-    again = subprocess.run(["make", "cluster"], cwd=PROJECT, capture_output=True, text=True, check=False)
+    again = estate("cluster", "start")
     assert again.returncode == 0
     assert f"cluster is up: {layout.KUBECONFIG}" in again.stdout
 

@@ -4,7 +4,6 @@ import http.client
 import itertools
 import socket
 import ssl
-import subprocess
 import time
 from urllib.parse import urlsplit
 
@@ -12,9 +11,9 @@ import httpx
 from playwright.sync_api import Page, expect
 
 from estate.cluster import layout
-from estate.core.paths import PROJECT
 from estate.stack.model import Stack
 from tests.support.running import connect, eventually
+from tests.support.stacks import estate
 
 USERS = "/api/v1/users"
 GUESSER, NEIGHBOUR = "127.0.0.77", "127.0.0.78"
@@ -65,10 +64,9 @@ def test_limits_go_by_the_address_that_a_client_has(urls: dict[str, str]) -> Non
 def test_logs_name_the_address_that_a_client_has(urls: dict[str, str], stack: Stack) -> None:
     with connect(urls["gateway"], address=NEIGHBOUR) as client:
         request = client.get(USERS, headers={"X-Forwarded-For": "203.0.113.7"}).headers["x-request-id"]
-    command = ["make", "logs", f"STACK={stack.name}", f"REQUEST={request}"]
 
     def named() -> bool:
-        said = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False).stdout
+        said = estate("logs", "--request", request, stack=stack.name).stdout
         assert "203.0.113.7" not in said
         return f"remote={NEIGHBOUR}" in said
 

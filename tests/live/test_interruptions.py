@@ -4,6 +4,7 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,12 +19,12 @@ from estate.core.paths import PROJECT
 from estate.stack.model import Stack
 from tests.process.coherence.links import Link, Network
 from tests.support.running import Kubectl, kubectl_of
-from tests.support.stacks import LIGHT, local_images, make, next_to_local, stack_of, write_stack
+from tests.support.stacks import LIGHT, estate, local_images, next_to_local, stack_of, write_stack
 
 NAME = "test-interrupted"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 UPDATE_S = 40.0
-"""Seconds that an update takes here, from `make` to its end."""
+"""Seconds that an update takes here, from the command to its end."""
 INTERRUPTIONS, CUTS = 8, 2
 REFUSED_WITHIN_S, HELD_WITHIN_S = 180.0, 300.0
 HELD_BY = "example.com/held"
@@ -57,10 +58,10 @@ def begun(*command: str, **options: Any) -> "subprocess.Popen[str]":
 
 
 def finish() -> None:
-    """Bring the stack up, and check that make and plain Pulumi find no difference from the declaration."""
-    done = make("up", NAME)
+    """Bring the stack up, and check that the command and plain Pulumi find no difference from the declaration."""
+    done = estate("up", stack=NAME)
     assert done.returncode == 0, done.stdout + done.stderr
-    drift = make("drift", NAME)
+    drift = estate("drift", stack=NAME)
     assert drift.returncode == 0, drift.stdout + drift.stderr
     preview = stack_of(NAME).pulumi("preview", "--expect-no-changes", "--stack", NAME)
     assert preview.returncode == 0, preview.stdout + preview.stderr
@@ -72,7 +73,7 @@ def test_updates_that_are_interrupted_at_any_time_are_ended_by_the_next(images: 
     for number in range(INTERRUPTIONS):
         change(images)
         after_s, how = random.uniform(0, UPDATE_S), SIGNALS[number % len(SIGNALS)]  # noqa: S311 - a time
-        with begun("make", "up", f"STACK={NAME}", start_new_session=True) as running:
+        with begun(sys.executable, "-m", "estate", "up", "--stack", NAME, start_new_session=True) as running:
             time.sleep(after_s)
             if running.poll() is None:
                 os.killpg(running.pid, how)
@@ -90,7 +91,7 @@ def test_a_quota_that_is_used_up_ends_the_update_with_its_name(own: Stack, image
     try:
         change(images)
         began = time.monotonic()
-        done = make("up", NAME)
+        done = estate("up", stack=NAME)
         assert done.returncode != 0
         assert "exceeded quota: used-up" in done.stderr, done.stdout + done.stderr
         assert time.monotonic() - began < REFUSED_WITHIN_S
@@ -124,17 +125,17 @@ def test_an_object_that_a_finalizer_holds_ends_an_update_and_a_removal_with_its_
         try:
             change(images)
             began = time.monotonic()
-            done = make(goal, NAME)
+            done = estate(goal, stack=NAME)
             assert done.returncode != 0
             assert f" {what.partition('/')[2]} was deleted, and is still there after" in done.stderr, (
                 done.stdout + done.stderr
             )
             assert f"it is held by {HELD_BY}" in done.stderr
-            assert f"make {goal} STACK={NAME} goes on" in done.stderr
+            assert f"estate {goal} --stack {NAME} goes on" in done.stderr
             assert time.monotonic() - began < HELD_WITHIN_S
         finally:
             without(kubectl, what)
-        again = make(goal, NAME)
+        again = estate(goal, stack=NAME)
         assert again.returncode == 0, again.stdout + again.stderr
     finish()
 
@@ -146,7 +147,7 @@ def test_another_major_version_of_postgres_is_refused_before_its_data_is_touched
     finish()
     pod = kubectl_of(own)("get", "pod/postgres-0", "--output=jsonpath={.metadata.uid}")
     change(images, images={"postgres": "docker.io/library/postgres:16"})
-    done = make("up", NAME)
+    done = estate("up", stack=NAME)
     assert done.returncode != 0
     assert "is of Postgres 15, which docker.io/library/postgres:16 cannot read, and nothing was changed" in done.stderr
     assert kubectl_of(own)("get", "pod/postgres-0", "--output=jsonpath={.metadata.uid}") == pod

@@ -6,15 +6,14 @@ import uuid
 import httpx
 import pytest
 
-from estate.core.paths import PROJECT
 from estate.stack.model import Stack
 from infra.services import GATEWAY
 from tests.support.running import eventually
+from tests.support.stacks import estate
 
 
 def logs(stack: Stack, request: str) -> subprocess.CompletedProcess[str]:
-    command = ["make", "logs", f"STACK={stack.name}", f"REQUEST={request}"]
-    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    return estate("logs", "--request", request, stack=stack.name)
 
 
 @pytest.mark.parametrize("by", ["request", "trace"])
@@ -42,5 +41,5 @@ def test_a_clients_own_id_leads_to_the_gateways_lines(client: httpx.Client, stac
 
 def test_a_request_that_there_was_not_is_an_error_with_what_to_do(stack: Stack) -> None:
     done = logs(stack, "never")
-    assert done.returncode == 2  # make's exit code
+    assert done.returncode == 1
     assert "no line of request never in the last hour" in done.stderr

@@ -1,6 +1,7 @@
 """The walkthrough in docs/new-service.md, in a copy of the project and a stack of its own."""
 
 import json
+import os
 import re
 import textwrap
 from collections.abc import Iterator
@@ -38,8 +39,9 @@ def project(stack: Stack, own: Stack, tmp_path: Path) -> Iterator[Path]:
     (copy / "stacks" / f"Pulumi.{NAME}.yaml").write_text(yaml.safe_dump(content))
     for words in (["init", "--quiet"], ["add", "--all"], [*COMMITTER, "commit", "--quiet", "--message=As it is"]):
         run_in(copy, "git", *words)
+    run_in(copy, "make", "install")
     yield copy
-    run_in(copy, "make", "down", STACK=NAME)
+    run_in(copy, ".venv/bin/estate", "down", "--yes", "--stack", NAME)
     assert kubectl_of(own)("get", "namespace", own.namespace, "--ignore-not-found") == ""
 
 
@@ -69,9 +71,10 @@ def add_documented_work(project: Path) -> None:
 
 @pytest.mark.timeout(1200)
 def test_a_service_that_was_just_made_answers_through_the_ingress_and_is_scraped(project: Path, own: Stack) -> None:
+    path = f"{project}/.venv/bin{os.pathsep}{os.environ['PATH']}"
     for command in documented():
-        print(run_in(project, *command.split(), STACK=NAME))
-    run_in(project, ".venv/bin/pytest", "tests/live/test_orders.py", STACK=NAME)
+        print(run_in(project, *command.split(), ESTATE_STACK=NAME, PATH=path))
+    run_in(project, ".venv/bin/pytest", "tests/live/test_orders.py", ESTATE_STACK=NAME)
 
     def scraped() -> bool:
         answer = kubectl_of(own)("exec", "statefulset/prometheus", "--", *UP)
@@ -85,7 +88,7 @@ def test_a_service_that_was_just_made_answers_through_the_ingress_and_is_scraped
     assert kubectl(*psql, "SELECT has_table_privilege('svc_orders__a', 'public.users', 'SELECT')").strip() == "f"
 
     add_documented_work(project)
-    run_in(project, "make", "up", STACK=NAME)
+    run_in(project, ".venv/bin/estate", "up", "--stack", NAME)
     kubectl("rollout", "status", "deployment/orders-mailer", "--timeout=60s")
     kubectl("create", "job", "--from=cronjob/orders-tidy", "tidy-now")
     kubectl("wait", "job/tidy-now", "--for=condition=complete", "--timeout=60s")
@@ -93,7 +96,7 @@ def test_a_service_that_was_just_made_answers_through_the_ingress_and_is_scraped
 
     run_in(project, "git", "reset", "--quiet", "--hard")
     run_in(project, "git", "clean", "--quiet", "-fd")
-    run_in(project, "make", "up", STACK=NAME)
+    run_in(project, ".venv/bin/estate", "up", "--stack", NAME)
     kinds = "all,configmaps,secrets,ingresses,networkpolicies,serviceaccounts,roles,rolebindings,cronjobs,poddisruptionbudgets"
     left = [name for name in kubectl("get", kinds, "--output=name").split() if "orders" in name]
     assert not left

@@ -1,4 +1,4 @@
-"""Plain Pulumi in a shell that `make env` has prepared works as make does, and leaves nothing behind that breaks make."""
+"""Plain Pulumi in a shell that `estate env` has prepared works as the command does, and leaves nothing behind that breaks it."""
 
 import os
 import subprocess
@@ -8,9 +8,9 @@ import pytest
 
 from estate.core.paths import PROJECT
 from estate.stack.model import Stack
-from tests.support.stacks import make
+from tests.support.stacks import estate
 
-INHERITED = ("HOME", "PATH", "BACKEND")
+INHERITED = ("HOME", "PATH")
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +24,7 @@ def file_as_before(stack: Stack) -> Iterator[None]:
 def plain(*commands: str) -> str:
     """Run commands in one fresh shell, and return their output."""
     prepared = {name: os.environ[name] for name in INHERITED if name in os.environ}
-    script = "\n".join(["set -e", 'eval "$(make --silent env)"', *commands])
+    script = "\n".join(["set -e", 'eval "$(.venv/bin/estate env)"', *commands])
     done = subprocess.run(
         ["bash", "-c", script], env=prepared, cwd=PROJECT, capture_output=True, text=True, check=False
     )
@@ -32,14 +32,14 @@ def plain(*commands: str) -> str:
     return done.stdout
 
 
-def test_make_and_plain_pulumi_take_turns_without_a_change(stack: Stack) -> None:
+def test_the_command_and_plain_pulumi_take_turns_without_a_change(stack: Stack) -> None:
     select = f"pulumi stack select {stack.name}"
     plain(select, "pulumi preview --expect-no-changes")
     plain(select, "pulumi refresh --preview-only --expect-no-changes")
     shown = plain(select, "pulumi up --yes --skip-preview --expect-no-changes", "pulumi stack output gateway_url")
     assert stack.settings.ingress.host in shown
-    for goal in ("preview", "url", "token"):
-        done = make(goal, stack.name)
+    for goal in ("preview", "urls", "token"):
+        done = estate(goal, stack=stack.name)
         assert done.returncode == 0, done.stdout + done.stderr
     plain(select, "pulumi preview --expect-no-changes")
 

@@ -15,7 +15,7 @@ from estate.stack import releases
 from estate.stack.model import Stack, outputs
 from tests.support.load import Load
 from tests.support.running import connect, eventually, kubectl_of
-from tests.support.stacks import local_images, make, next_to_local, stack_file, stack_of, variant
+from tests.support.stacks import estate, local_images, next_to_local, stack_file, stack_of, variant
 
 SMALL: dict[str, Any] = {
     "postgres": {"kind": "instance"},
@@ -62,10 +62,10 @@ def promoted_under_load(giving: Stack, taking: Stack) -> None:
         # Alerts fire while a stack comes up for the first time.
         eventually(lambda: is_well(giving), f"{giving.name} is well", 300)
         with Load(client) as load:
-            done = make("promote", FROM=giving.name, TO=taking.name)
+            done = estate("promote", giving.name, taking.name)
             assert done.returncode == 0, done.stdout + done.stderr
             assert f"user-service@{digests(giving)['user-service']}" in done.stdout
-            released = make("up", taking.name)
+            released = estate("up", stack=taking.name)
             assert released.returncode == 0, released.stdout + released.stderr
         assert load.failures() == {}
         assert load.lost() == []
@@ -88,12 +88,12 @@ def test_one_digest_goes_from_dev_over_staging_to_prod_without_a_failed_request(
         said["commit"]
         == yaml.safe_load(stack_file(STAGING).read_text())["config"]["estate:settings"]["promoted"]["commit"]
     )
-    again = make("promote", FROM=STAGING, TO=PROD)
+    again = estate("promote", STAGING, PROD)
     assert "nothing is to be promoted" in again.stdout
 
     kubectl_of(dev)("set", "image", "deployment/user-service", "user-service=localhost:5000/estate/user-service:broken")
     before = stack_file(STAGING).read_text()
-    refused = make("promote", FROM=DEV, TO=STAGING)
+    refused = estate("promote", DEV, STAGING)
     assert refused.returncode != 0
     assert "test-dev is not well, so it is not promoted" in refused.stderr
     assert stack_file(STAGING).read_text() == before
@@ -102,7 +102,7 @@ def test_one_digest_goes_from_dev_over_staging_to_prod_without_a_failed_request(
     content = yaml.safe_load(stack_file(PROD).read_text())
     content["config"]["estate:settings"]["consul"] = {"servers": 3}  # three servers have other names
     stack_file(PROD).write_text(yaml.safe_dump(content))
-    held = make("up", PROD)
+    held = estate("up", stack=PROD)
     assert held.returncode != 0
     assert (
         "delete or replace what holds data in stack test-prod: StatefulSet consul, PersistentVolumeClaim data-consul-0. Say that"

@@ -7,7 +7,7 @@ import pytest
 
 from estate.core.paths import PROJECT
 from tests.support.running import STACK, Items
-from tests.support.stacks import make
+from tests.support.stacks import estate
 
 ELSEWHERE = {
     "kubectl -n estate-<stack> get pods -l app.kubernetes.io/name=consul-server": "tests/stages/test_consul_cluster.py",
@@ -15,12 +15,12 @@ ELSEWHERE = {
     "kubectl -n estate-<stack> logs <pod> --previous --tail=50": "tests/alerts/test_alerts.py",
 }
 """Commands for objects that stack local lacks while it is healthy, with the test that runs them."""
-FOLLOWED = re.compile(r"make logs APP=")
+FOLLOWED = re.compile(r"estate logs [a-z<]")
 """Pattern of commands that run until they are interrupted."""
-JUDGES = re.compile(r"make status")
+JUDGES = re.compile(r"estate status")
 """Pattern of commands that fail where an alert fires, as one may for an hour after another test has caused a fault."""
-TIMED_OUT, MAKE_FAILED = 124, 2
-"""Exit codes of `timeout` for a command that it ended, and of make for one that failed."""
+TIMED_OUT, DEVIATION = 124, 3
+"""Exit codes of `timeout` for a command that it ended, and of `estate status` for a stack that is not as it should be."""
 SHELL = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMANDS = sorted(
     {
@@ -35,8 +35,8 @@ COMMANDS = sorted(
 
 @pytest.fixture(scope="module")
 def shell() -> str:
-    """Return the commands of `make env`, which prepare a shell."""
-    return make("env").stdout
+    """Return the commands of `estate env`, which prepare a shell."""
+    return estate("env").stdout
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command not in ELSEWHERE])
@@ -55,7 +55,7 @@ def test_what_a_runbook_looks_at_is_there(command: str, shell: str, items: Items
     enough = ("timeout", "--signal=INT", "8") if FOLLOWED.match(command) else ()
     words = (*enough, "bash", "-c", f"{shell}\n{command}")
     done = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True, check=False)
-    assert done.returncode in ((TIMED_OUT,) if enough else (0, MAKE_FAILED) if JUDGES.match(command) else (0,)), done
+    assert done.returncode in ((TIMED_OUT,) if enough else (0, DEVIATION) if JUDGES.match(command) else (0,)), done
     assert (done.stdout + done.stderr).strip()
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ DEV, STAGING, PROD = "test-two-dev", "test-two-stage", "test-two-prod"
 
 @dataclass(frozen=True)
 class Machine:
-    """A home with a clone, a kubeconfig of its own, and nothing of make's environment."""
+    """A home with a clone, a kubeconfig of its own, and nothing of our environment."""
 
     home: Path
     backend: Path
@@ -132,9 +133,7 @@ def test_a_second_machine_goes_on_with_what_the_first_has_made(machines: tuple[M
     b.pulumi(DEV, "config", "set", "--path", "estate:settings.services.user-service.replicas", "2")
     b.pulumi(DEV, "up", "--yes", "--skip-preview")
     share(DEV, b, a)
-    made = a.run(
-        "make", "up", f"STACK={DEV}", "TOOLS=system", f"KUBE_CONTEXT={layout.CONTEXT}", f"BACKEND=file://{a.backend}"
-    )
+    made = a.run(sys.executable, "-m", "estate", "--target=system", f"--context={layout.CONTEXT}", "up", "--stack", DEV)
     assert "Updating (" not in made  # the preview finds nothing to change, so that no update runs
     a.pulumi(DEV, "preview", "--expect-no-changes")
     assert b.secrets(DEV) == a.secrets(DEV)

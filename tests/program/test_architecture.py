@@ -8,7 +8,7 @@ from tests.support.flows import FLOWS, OUTSIDE, PASSING, PORTS
 
 def test_the_picture_is_of_the_program_as_it_is(resources: list[Registered]) -> None:
     assert PAGE.read_text() == drawn(PAGE.read_text(), resources), (
-        "the program makes something else now: make architecture"
+        "the program makes something else now: estate docs architecture"
     )
 
 

@@ -60,5 +60,5 @@ def test_services_verify_it_too(resources: list[Registered]) -> None:
 def test_a_password_that_was_not_given_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(program, "GIVEN", ())
     settings = settings_of("local") | {"postgres": {"kind": "managed", "managed": MANAGED}}
-    with pytest.raises(pulumi.RunError, match="make secret NAME=postgresPassword STACK=local asks for it"):
+    with pytest.raises(pulumi.RunError, match="estate secret set postgresPassword --stack local asks for it"):
         run_with("local", settings)

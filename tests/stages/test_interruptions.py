@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from estate.core.paths import PROJECT
 from estate.stack.model import Stack, on
 from tests.stages.test_release import variant
 from tests.support.load import Load
-from tests.support.stacks import LIGHT, make, write_stack
+from tests.support.stacks import LIGHT, estate, write_stack
 
 
 @pytest.mark.timeout(900)
@@ -22,7 +23,7 @@ def test_an_update_that_was_interrupted_converges_at_the_next_run(
     release = variant(images, tmp_path, how.name.lower(), f"LABEL interrupted={how.name}")
     write_stack(stack.name, "staging", digests=release, **LIGHT)
     with load:
-        command = ["make", "up", f"STACK={stack.name}"]
+        command = [sys.executable, "-m", "estate", "up", "--stack", stack.name]
         with subprocess.Popen(
             command, cwd=PROJECT, stdout=subprocess.PIPE, text=True, start_new_session=True
         ) as interrupted:
@@ -31,7 +32,7 @@ def test_an_update_that_was_interrupted_converges_at_the_next_run(
             os.killpg(interrupted.pid, how)
             interrupted.stdout.read()
         assert interrupted.returncode != 0
-        again = make("up", stack.name)
+        again = estate("up", stack=stack.name)
         assert again.returncode == 0, again.stdout + again.stderr
     assert load.failures() == {}
     assert load.lost() == []

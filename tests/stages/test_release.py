@@ -9,7 +9,7 @@ import pytest
 from estate.stack.model import Stack
 from tests.support.load import Load
 from tests.support.running import Kubectl
-from tests.support.stacks import LIGHT, make, variant, write_stack
+from tests.support.stacks import LIGHT, estate, variant, write_stack
 
 LAST_WORDS = "error: this release is broken"
 
@@ -34,23 +34,23 @@ def test_a_good_release_replaces_the_old_a_bad_one_never_serves_and_a_rollback_l
     )
     with load:
         write_stack(stack.name, "staging", digests=good, **LIGHT)
-        released = make("up", stack.name)
+        released = estate("up", stack=stack.name)
         assert released.returncode == 0, released.stdout + released.stderr
         assert running(kubectl).keys() == {good["user-service"]}
 
         write_stack(stack.name, "staging", digests=bad, **LIGHT)
-        refused = make("up", stack.name)
+        refused = estate("up", stack=stack.name)
         assert refused.returncode != 0
         assert LAST_WORDS in refused.stderr
         assert running(kubectl) == {good["user-service"]: 3}
 
-        back = make("rollback", stack.name)
+        back = estate("rollback", stack=stack.name)
         assert back.returncode == 0, back.stdout + back.stderr
         assert f"user-service goes back to {good['user-service']}" in back.stdout
         assert running(kubectl) == {good["user-service"]: 3}
 
         write_stack(stack.name, "staging", digests=good, **LIGHT)
-        again = make("up", stack.name)
+        again = estate("up", stack=stack.name)
         assert again.returncode == 0, again.stdout + again.stderr
     assert load.failures() == {}
     assert load.stale == []

@@ -7,7 +7,7 @@ import yaml
 
 from estate.stack.model import Stack, read_yaml
 from tests.support.running import Kubectl
-from tests.support.stacks import make, stack_file
+from tests.support.stacks import estate, stack_file
 
 KINDS = "persistentvolumeclaims,statefulsets,deployments,clusters.postgresql.cnpg.io"
 VERSIONS = (
@@ -35,7 +35,7 @@ def test_a_size_that_cannot_be_is_refused_before_anything_is_touched(
     content["config"]["estate:settings"]["storage"] = storage
     file.write_text(yaml.safe_dump(content))
     try:
-        refused = make("up", stack.name)
+        refused = estate("up", stack=stack.name)
     finally:
         file.write_text(kept)
     assert refused.returncode != 0

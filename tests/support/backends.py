@@ -171,12 +171,12 @@ class Postgres(Server):
             yield session
 
     def dump(self, name: str, database: str = DATABASE) -> None:
-        """Write a dump, as `make backup` does."""
+        """Write a dump, as `estate backup create` does."""
         where = ["-h", "127.0.0.1", "-p", str(self.port), "-U", OWNER]
         run([*program("pg_dump"), *where, "--format=custom", f"--file={name}", database], self.folder)
 
     def restore(self, name: str, database: str = DATABASE) -> None:
-        """Replace the content of the database with a dump, in one transaction, as `make restore` does."""
+        """Replace the content of the database with a dump, in one transaction, as `estate restore` does."""
         restored = run([*program("pg_restore"), "--no-owner", "--exit-on-error", "--file=-", name], self.folder)
         self.ask(f"BEGIN;\nDROP OWNED BY CURRENT_USER CASCADE;\n{restored}\nCOMMIT;", database=database)
 

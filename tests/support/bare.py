@@ -1,4 +1,4 @@
-"""`make test-bare`: run `make test-fast` on machines that have what the README asks for and nothing else.
+"""Run `make test-fast` on machines that have what the README asks for and nothing else.
 
 Each is a small Debian from debootstrap, kept in the cache. The home with the clone of the current commit is fresh each time, and the user
 is an ordinary, careful one (umask 077). From this machine they get only the access to the package registries, and nothing of its environment.
@@ -117,7 +117,7 @@ def run_tests(release: str) -> int:
 
 def main() -> None:
     if os.geteuid() != 0:
-        raise EstateError("make test-bare needs root (debootstrap, chroot): run make as root")
+        raise EstateError("the bare machines need root (debootstrap, chroot): run it as root")
     with locked("bare"):
         remove_leftovers()
         try:

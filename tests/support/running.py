@@ -13,7 +13,7 @@ import httpx
 from estate.cluster import layout
 from estate.stack.model import Stack
 
-STACK = os.environ.get("STACK", "local")
+STACK = os.environ.get("ESTATE_STACK", "local")
 """Name of the stack, as `make test STACK=…` sets it."""
 Kubectl = Callable[..., str]
 Items = Callable[..., list[dict[str, Any]]]

@@ -2,6 +2,8 @@
 
 import json
 import subprocess
+import sys
+import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,10 +24,28 @@ LIGHT: dict[str, Any] = {"service": {"requests": {"cpu": "10m"}}}
 """Settings that let the stacks of several tests together request no more CPU than two cores have."""
 
 
-def make(goal: str, stack: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
-    """Run make as a user would, on a stack or with other settings."""
-    given = [f"{name}={value}" for name, value in {**({"STACK": stack} if stack else {}), **settings}.items()]
-    return subprocess.run(["make", goal, *given], cwd=PROJECT, capture_output=True, text=True, check=False)
+def estate(
+    *words: str, stack: str = "", env: Mapping[str, str] | None = None, given: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command of estate as a user would, on a stack, and capture its output.
+
+    Args:
+        words: the words of the command.
+        stack: the name of the stack, if the command is for one.
+        env: its environment, in place of this process's.
+        given: its standard input, which is empty by default and never a terminal.
+    """
+    command = [sys.executable, "-m", "estate", *words, *(["--stack", stack] if stack else [])]
+    return subprocess.run(command, cwd=PROJECT, env=env, input=given or "", capture_output=True, text=True, check=False)
+
+
+def succeed(*words: str, stack: str = "") -> str:
+    """Run a command of estate that has to succeed, print its duration, and return its output."""
+    started = time.monotonic()
+    done = estate(*words, stack=stack)
+    assert done.returncode == 0, done.stdout + done.stderr
+    print(f"estate {' '.join(words)}: {time.monotonic() - started:.1f} s\n{done.stdout}")
+    return done.stdout
 
 
 def local_images() -> dict[str, str]:
@@ -88,7 +108,7 @@ def next_to_local(
             update(stack)
         yield stack
     finally:
-        gone = make("down", name, FORCE="1")  # as in prod, where stateful resources are protected
+        gone = estate("down", "--yes", stack=name)  # as in prod, where stateful resources are protected
         removed = stack_of(name).pulumi("stack", "rm", "--yes", "--stack", name, cwd=OWN_STACKS)
         for file in (stack_file(name), *OWN_STACKS.glob(f"*{name}.*")):
             file.unlink(missing_ok=True)

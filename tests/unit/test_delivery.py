@@ -15,9 +15,10 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from estate.core.paths import PROJECT
-from estate.scaffold import licences
+from estate.scaffold import licences, packages
 from infra.services import NAMES
 from infra.settings.images import Images
+from tests.support.stacks import estate
 
 GITHUB = PROJECT / ".github"
 WORKFLOWS = sorted((GITHUB / "workflows").glob("*.yml"))
@@ -102,7 +103,7 @@ def test_renovate_finds_every_image_that_the_program_deploys() -> None:
 
 
 def test_the_page_of_licences_is_that_of_the_lock_file() -> None:
-    assert licences.PAGE.read_text() == licences.page(), "make licences"
+    assert licences.PAGE.read_text() == licences.page(), "estate docs licences"
 
 
 def test_the_page_has_what_any_python_of_the_images_installs() -> None:
@@ -120,7 +121,7 @@ def test_the_page_has_what_any_python_of_the_images_installs() -> None:
 
 
 def test_every_image_has_its_list_of_parts() -> None:
-    subprocess.run(["make", "sbom"], cwd=PROJECT, check=True, capture_output=True)
+    packages.write_components()
     for name in NAMES:
         document = json.loads((PROJECT / "build" / "sbom" / f"{name}.json").read_text())
         assert document["bomFormat"] == "CycloneDX"
@@ -129,8 +130,6 @@ def test_every_image_has_its_list_of_parts() -> None:
 
 def test_a_database_of_vulnerabilities_out_of_reach_is_no_clean_bill() -> None:
     away = {"HTTPS_PROXY": "http://127.0.0.1:9", "ALL_PROXY": "http://127.0.0.1:9"}
-    audited = subprocess.run(
-        ["make", "audit"], cwd=PROJECT, env=os.environ | away, capture_output=True, text=True, check=False
-    )
+    audited = estate("audit", env=os.environ | away)
     assert audited.returncode != 0
     assert "error" in audited.stderr

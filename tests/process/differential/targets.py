@@ -93,7 +93,7 @@ async def start_ingress(stack: AsyncExitStack, folder: Path) -> Target:
     tool = next(tool for tool in load()[0] if tool.name == "skipper")
     skipper = tool.folder / "skipper"
     if not skipper.exists():
-        raise NotBuiltError("the Ingress controller is not built: make tools")
+        raise NotBuiltError("the Ingress controller is not built: estate tools build")
     gateway = await start_gateway(stack, folder, trusted="127.0.0.0/8")
     port, support = free_port(), free_port()
     authority = trustme.CA()

@@ -1,4 +1,4 @@
-"""The table of a service from `make new-service`, on a real Postgres."""
+"""The table of a service from `estate new service`, on a real Postgres."""
 
 import os
 import re

@@ -1,6 +1,5 @@
 """The embedded Ingress controller as a process on loopback, before a recorder in place of the gateway."""
 
-import os
 import re
 import shutil
 import socket
@@ -23,6 +22,7 @@ import trustme
 import yaml
 
 from estate.cluster.addons import MANIFESTS
+from estate.stack.target import embedded
 from estate.tools.build import toolbox
 from infra.ingress import OWN_PATHS
 
@@ -207,8 +207,7 @@ def routes(gateway: str) -> str:
 @contextmanager
 def started(folder: Path) -> Generator[Controller]:
     """Run the controller for the time of the context, with its arguments in the cluster."""
-    embedded = os.environ.get("TOOLS", "embedded") == "embedded"
-    assert toolbox().folder.exists() or not embedded, "the tools are not built: make tools"
+    assert toolbox().folder.exists() or not embedded(), "the tools are not built: estate tools build"
     program = shutil.which("skipper", path=toolbox().path)
     if program is None:
         pytest.skip("the controller is one of the embedded cluster's tools")

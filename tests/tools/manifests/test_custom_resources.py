@@ -1,7 +1,6 @@
 """Every object of a kind that an operator adds is valid for the operator's release down to its last field."""
 
 import copy
-import os
 from typing import Any
 
 import pytest
@@ -9,18 +8,17 @@ import yaml
 
 from estate.cluster.addons import released
 from estate.pulumi.program import run_program
+from estate.stack.target import embedded
 from estate.tools.build import toolbox
 from tests.support.schemas import CUSTOM, of_definition, refused_by
 
-pytestmark = pytest.mark.skipif(
-    os.environ.get("TOOLS") == "system", reason="the operator's release is one of the embedded tools"
-)
+pytestmark = pytest.mark.skipif(not embedded(), reason="the operator's release is one of the embedded tools")
 
 
 @pytest.fixture(scope="module")
 def definitions() -> dict[str, dict[str, Any]]:
     """Return the definitions that CloudNativePG's release adds to Kubernetes, by kind."""
-    assert toolbox().folder.exists(), "the tools are not built: make tools"
+    assert toolbox().folder.exists(), "the tools are not built: estate tools build"
     documents = [yaml.safe_load(document) for document in released(toolbox())]
     added = [one for one in documents if one["kind"] == "CustomResourceDefinition"]
     return {definition["spec"]["names"]["kind"]: definition for definition in added}

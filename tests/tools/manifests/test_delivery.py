@@ -6,13 +6,15 @@ import subprocess
 
 from estate.core.paths import PROJECT
 from estate.delivery.render_diff import FILE
+from estate.stack.target import embedded
 from estate.tools.build import toolbox
+from tests.support.stacks import estate
 
 
 def test_actionlint_finds_nothing() -> None:
-    path = os.environ["PATH"] if os.environ.get("TOOLS") == "system" else toolbox().path
+    path = os.environ["PATH"] if not embedded() else toolbox().path
     actionlint = shutil.which("actionlint", path=path)
-    assert actionlint, "actionlint is not there: make tools, or with TOOLS=system put it on PATH"
+    assert actionlint, "actionlint is not there: estate tools build, or with ESTATE_TARGET=system put it on PATH"
     files = sorted((PROJECT / ".github" / "workflows").glob("*.yml"))
     judged = subprocess.run([actionlint, *files], capture_output=True, text=True, check=False)
     assert judged.returncode == 0, judged.stdout + judged.stderr
@@ -27,9 +29,7 @@ def worktrees() -> list[str]:
 
 def test_manifests_are_compared_with_those_of_another_revision_which_leaves_nothing_behind() -> None:
     before = worktrees()
-    made = subprocess.run(
-        ["make", "render-diff", "BASE=HEAD", "STACK=dev"], cwd=PROJECT, capture_output=True, text=True, check=False
-    )
+    made = estate("diff", "--base", "HEAD", stack="dev")
     assert made.returncode == 0, made.stdout + made.stderr
     comment = FILE.read_text()
     assert comment.startswith("<!-- estate: rendered manifests -->\n\n### Manifests, since HEAD\n")

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import pytest
 import yaml
 
 from estate.pulumi.render import DIGEST, PLACEHOLDER, render
+from estate.stack.target import embedded
 from estate.tools.build import toolbox
 from infra.services import NAMES
 from tests.support.stacks import stack_file, write_stack
@@ -70,9 +70,8 @@ class Finding:
 @pytest.fixture(scope="module", autouse=True)
 def tools_are_there() -> None:
     """Fail at once where the tools are missing: building them takes longer than a test may, and the build prints nothing within one."""
-    embedded = os.environ.get("TOOLS", "embedded") == "embedded"
-    assert toolbox().folder.exists() or not embedded, "the tools are not built: make tools"
-    assert kube_score(), "kube-score is not there: make tools, or with TOOLS=system put it on PATH"
+    assert toolbox().folder.exists() or not embedded(), "the tools are not built: estate tools build"
+    assert kube_score(), "kube-score is not there: estate tools build, or with ESTATE_TARGET=system put it on PATH"
 
 
 def kube_score() -> str | None:

@@ -1,7 +1,6 @@
 """The policy pack as Pulumi runs it, on rendered stacks."""
 
 import json
-import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,22 +8,22 @@ from pathlib import Path
 import pytest
 
 from estate.core.console import EstateError
-from estate.core.paths import PROJECT
 from estate.pulumi.policies import as_deployed, policies
 from estate.pulumi.render import rendering
 from estate.stack.model import load
+from estate.stack.target import embedded
 from estate.tools.build import toolbox
+from tests.support.stacks import estate
 from tests.tools.manifests.test_manifests import LOGS
 
 
 @pytest.fixture(scope="module", autouse=True)
 def tools_are_there() -> None:
-    assert toolbox().folder.exists() or os.environ.get("TOOLS") == "system", "the tools are not built: make tools"
+    assert toolbox().folder.exists() or not embedded(), "the tools are not built: estate tools build"
 
 
 def make_policies(stack: str, *options: str) -> subprocess.CompletedProcess[str]:
-    command = ["make", "policies", f"STACK={stack}", *options]
-    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    return estate("policy", "check", *options, stack=stack)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Every alert fires when it should and not when it should not, by promtool; the cases are in cases.yaml."""
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,6 +10,7 @@ import yaml
 
 from estate.core.paths import PROJECT
 from estate.pulumi.program import run_program
+from estate.stack.target import embedded
 from estate.tools.build import toolbox
 from infra.alerts import FILE, NONE, groups
 from infra.prometheus import NAME
@@ -28,9 +28,8 @@ ALERTS = sorted({rule["alert"] for group in GROUPS for rule in group["rules"] if
 @pytest.fixture(scope="module", autouse=True)
 def promtool_is_there() -> None:
     """Fail at once where promtool is missing: building it takes longer than a test may, and the build prints nothing within one."""
-    embedded = os.environ.get("TOOLS", "embedded") == "embedded"
-    assert toolbox().folder.exists() or not embedded, "the tools are not built: make tools"
-    assert tool("promtool"), "promtool is not there: make tools, or with TOOLS=system put it on PATH"
+    assert toolbox().folder.exists() or not embedded(), "the tools are not built: estate tools build"
+    assert tool("promtool"), "promtool is not there: estate tools build, or with ESTATE_TARGET=system put it on PATH"
 
 
 def tool(name: str) -> str | None:

@@ -101,7 +101,7 @@ def test_a_component_of_another_command_is_seen_as_redefined(monkeypatch: pytest
 
 def test_without_root_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight.os, "geteuid", lambda: 1000)
-    with pytest.raises(EstateError, match=r"run make as root, or .*TOOLS=system"):
+    with pytest.raises(EstateError, match=r"run it as root, or .*--target system"):
         preflight.check_rights()
 
 

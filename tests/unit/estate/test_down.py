@@ -1,4 +1,4 @@
-"""`make down` of a stack that holds data: protection from mistakes."""
+"""`estate down` of a stack that holds data: protection from mistakes."""
 
 import json
 import sys
@@ -62,7 +62,7 @@ def test_what_is_protected_stays_and_so_does_everything_else(stack: Kept) -> Non
         update.down("prod")
     assert str(refused.value) == (
         "stack prod is protected, and was left as it is (PersistentVolumeClaim backups): "
-        "make down STACK=prod FORCE=1 removes it with all its data"
+        "estate down --stack prod --yes removes it with all its data"
     )
     assert stack.reported == []
 

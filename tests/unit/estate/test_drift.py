@@ -91,7 +91,7 @@ def test_the_answer_and_the_file_say_whether_something_drifted(
 def test_a_stack_that_is_not_up_is_no_stack_without_drift(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drift, "opened", lambda name: nullcontext(SimpleNamespace(namespace=f"estate-{name}")))  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
     monkeypatch.setattr(drift, "outputs", not_up)
-    with pytest.raises(NotUpError, match="stack dev is not up: make up STACK=dev"):
+    with pytest.raises(NotUpError, match="stack dev is not up: estate up --stack dev"):
         drift.differs("dev")
 
 

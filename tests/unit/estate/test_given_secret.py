@@ -54,7 +54,9 @@ def test_a_secret_in_use_is_replaced_at_once(stored: dict[str, str], monkeypatch
 
 def test_a_key_that_pods_could_not_go_over_from_stays(stored: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("another\n"))
-    with pytest.raises(EstateError, match="tokenKey of stack local is in use, and was not replaced: make rotate-keys"):
+    with pytest.raises(
+        EstateError, match="tokenKey of stack local is in use, and was not replaced: estate keys rotate"
+    ):
         update.give_secret("local", "tokenKey")
     assert stored == {}
 

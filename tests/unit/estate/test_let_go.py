@@ -73,7 +73,7 @@ HARMLESS: list[Preview] = [
 @pytest.mark.parametrize("stack", LOSING, indirect=True, ids=["deleted", "replaced"])
 def test_nothing_is_let_go_unasked(stack: Kept) -> None:
     with pytest.raises(
-        EstateError, match=r"in stack prod: \w+ [bs]\. Say that this is meant: make up STACK=prod FORCE=1"
+        EstateError, match=r"in stack prod: \w+ [bs]\. Say that this is meant: estate up --stack prod --yes"
     ):
         update.look_ahead(stack)  # pyright: ignore[reportArgumentType]
     assert stack.said == []

@@ -115,5 +115,5 @@ def test_an_app_that_is_not_there_is_an_error_with_the_nearest(tmp_path: Path) -
 
 def test_a_stack_without_pods_has_no_logs_to_follow(tmp_path: Path) -> None:
     stack = cast("Stack", Holding(tmp_path, """echo '{"items": []}'"""))
-    with pytest.raises(EstateError, match="nothing runs in stack local: `make up STACK=local`"):
+    with pytest.raises(EstateError, match="nothing runs in stack local: `estate up --stack local`"):
         check_app(stack, "user-service")

@@ -58,7 +58,7 @@ def test_a_long_diff_is_cut_and_says_so() -> None:
 
 def test_a_revision_that_is_not_here_is_named_with_what_to_do(tmp_path: Path) -> None:
     with (
-        pytest.raises(EstateError, match="BASE=nowhere is not here: git fetch"),
+        pytest.raises(EstateError, match="--base nowhere is no commit of this clone: git fetch"),
         worktree("nowhere", tmp_path / "w"),
     ):
         raise AssertionError
@@ -66,7 +66,7 @@ def test_a_revision_that_is_not_here_is_named_with_what_to_do(tmp_path: Path) ->
 
 @pytest.mark.parametrize("base", ["-x", "--help", "-"])
 def test_an_option_is_no_base(tmp_path: Path, base: str) -> None:
-    with pytest.raises(EstateError, match=f"BASE={base} is no revision"), worktree(base, tmp_path / "base"):
+    with pytest.raises(EstateError, match=f"--base {base} is no revision"), worktree(base, tmp_path / "base"):
         pytest.fail("there is no such revision")
 
 

@@ -91,7 +91,7 @@ def test_a_rotation_that_was_interrupted_goes_on_from_there(stack: Stored, steps
 
 def test_a_key_that_was_replaced_has_to_be_retired_before_another_is(stack: Stored) -> None:
     stack.secrets[PREVIOUS] = OLDER
-    with pytest.raises(EstateError, match="make retire-key STACK=local first"):
+    with pytest.raises(EstateError, match="estate keys retire --stack local first"):
         token_keys.rotate("local")
     assert stack.secrets == {CURRENT: OLD, PREVIOUS: OLDER}
 
@@ -104,7 +104,7 @@ def test_a_retired_key_is_gone_from_the_pods(stack: Stored) -> None:
 
 def test_no_key_is_retired_amid_a_rotation(stack: Stored) -> None:
     stack.secrets |= {NEXT: NEW}
-    with pytest.raises(EstateError, match="make rotate-keys STACK=local ends it"):
+    with pytest.raises(EstateError, match="estate keys rotate --stack local ends it"):
         token_keys.retire("local")
 
 
@@ -158,10 +158,10 @@ def test_no_two_clients_have_one_secret() -> None:
 
 @pytest.mark.parametrize(
     ("given", "said"),
-    [(("", "b", "7"), "ID is missing"), (("b", "", ""), "USERNAME, USER_ID is missing"), (("b", "b", "x"), "USER_ID wants 1 to 15 of the digits 0 to 9")],
+    [(("", "b", "7"), "ID is missing"), (("b", "", ""), "--username, --user-id is missing"), (("b", "b", "x"), "--user-id wants 1 to 15 of the digits 0 to 9")],
 )  # fmt: skip
 def test_what_a_new_client_lacks_is_named_with_the_whole_command(given: tuple[str, str, str], said: str) -> None:
-    with pytest.raises(EstateError, match=f"{said}: make client ID="):
+    with pytest.raises(EstateError, match=f"{said}: estate client add billing"):
         new_client(*given)
 
 
@@ -172,11 +172,11 @@ def test_what_a_new_client_lacks_is_named_with_the_whole_command(given: tuple[st
     ],
 )
 def test_a_client_that_no_stack_file_takes_is_not_made(given: tuple[str, str, str], said: str) -> None:
-    with pytest.raises(EstateError, match=rf"^{said}.* \(make client ID="):
+    with pytest.raises(EstateError, match=rf"^{said}.* \(estate client add billing"):
         new_client(*given)
 
 
 @pytest.mark.parametrize("user_id", ["-1", "+7", " 7", "1_000", "\N{ARABIC-INDIC DIGIT SEVEN}", "9" * 5000])
 def test_a_user_id_is_digits_and_no_more(user_id: str) -> None:
-    with pytest.raises(EstateError, match=r"^USER_ID wants 1 to 15 of the digits 0 to 9: make client ID="):
+    with pytest.raises(EstateError, match=r"^--user-id wants 1 to 15 of the digits 0 to 9: estate client add billing"):
         new_client("billing", "Billing", user_id)

@@ -66,17 +66,17 @@ def mailing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def test_a_stack_without_a_secret_that_has_to_be_given_is_refused_before_anything_is_started(
     mailing: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TOOLS", "embedded")
+    monkeypatch.setenv("ESTATE_TARGET", "embedded")
     monkeypatch.setattr(lifecycle, "start", lambda: pytest.fail("the cluster is started"))
     assert mailing.exists()
     with pytest.raises(EstateError) as raised:
         update.up("dev")
     pager, mail = str(raised.value).splitlines()
     assert pager.startswith(
-        "the secret receiver-pager is missing: make secret NAME=receiver-pager STACK=dev asks for it"
+        "the secret receiver-pager is missing: estate secret set receiver-pager --stack dev asks for it"
     )
     assert mail.startswith(
-        "the secret user-service-mail-password is missing: make secret NAME=user-service-mail-password"
+        "the secret user-service-mail-password is missing: estate secret set user-service-mail-password"
     )
 
 
@@ -125,7 +125,7 @@ def test_a_stack_that_was_never_up_is_said_to_be_that(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, read: Callable[[Stack], object]
 ) -> None:
     stack = stack_of(monkeypatch, tmp_path, 6, "error: no stack named 'dev' found")
-    with pytest.raises(NotUpError, match="stack dev is not up: make up STACK=dev"):
+    with pytest.raises(NotUpError, match="stack dev is not up: estate up --stack dev"):
         read(stack)
     check_cluster(stack)  # no cluster exists for it
 

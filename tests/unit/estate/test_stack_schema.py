@@ -58,7 +58,7 @@ def blocks() -> list[tuple[str, str]]:
 
 
 def test_the_schema_is_that_of_the_model() -> None:
-    assert stack_schema.FILE.read_text() == stack_schema.text(), "make stack-schema"
+    assert stack_schema.FILE.read_text() == stack_schema.text(), "estate docs stack-schema"
     Draft202012Validator.check_schema(SCHEMA)
 
 

@@ -188,7 +188,7 @@ def test_an_update_is_asked_to_end_where_it_is_hopeless(
     stack = Stack("dev", parse(MINIMUM, "here"), Target(tmp_path, "context", dict(os.environ), embedded=False))
     reason = "pod a: ErrImagePull" if hopeless else None
     if pulumi is ENDING:
-        with pytest.raises(EstateError, match=r"pod a: ErrImagePull\nIt was ended there; make up STACK=dev"):
+        with pytest.raises(EstateError, match=r"pod a: ErrImagePull\nIt was ended there; estate up --stack dev"):
             stack.pulumi_shown("up", hopeless=lambda: reason)
         assert capfd.readouterr().out == "ended\n"
     else:

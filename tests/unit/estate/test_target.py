@@ -26,7 +26,7 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toolbox:
     monkeypatch.setattr(tools, "TOOLS", tmp_path / "tools.json")
     monkeypatch.setattr(tools, "toolbox", lambda: after)
     monkeypatch.setattr(target, "pulumi_environment", lambda *_: {})  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
-    monkeypatch.delenv("TOOLS", raising=False)
+    monkeypatch.delenv("ESTATE_TARGET", raising=False)
     tools.keep(before)
     return before
 
@@ -51,14 +51,14 @@ def test_once_they_are_built_commands_use_those_of_the_checkout(started: Toolbox
 def test_tools_that_are_not_there_are_no_cluster_that_is_not_there(started: Toolbox) -> None:
     started.bin.rmdir()
     started.folder.rmdir()
-    with pytest.raises(EstateError, match="make tools builds them"):
+    with pytest.raises(EstateError, match="estate tools build builds them"):
         target.target()
 
 
 @pytest.mark.usefixtures("started")
 def test_a_cluster_that_was_started_before_its_tools_were_written_down_is_one() -> None:
     tools.TOOLS.unlink()
-    with pytest.raises(EstateError, match="make tools builds them"):
+    with pytest.raises(EstateError, match="estate tools build builds them"):
         target.target()
 
 
@@ -70,10 +70,10 @@ def test_where_there_is_no_cluster_it_is_said_what_makes_one() -> None:
 
 
 def test_a_context_is_for_the_tools_of_the_machine_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KUBE_CONTEXT", "kind-estate")
-    monkeypatch.delenv("TOOLS", raising=False)
+    monkeypatch.setenv("ESTATE_CONTEXT", "kind-estate")
+    monkeypatch.delenv("ESTATE_TARGET", raising=False)
     with pytest.raises(
-        EstateError, match=r"KUBE_CONTEXT=kind-estate (?s:.*)say TOOLS=system too, or leave KUBE_CONTEXT out"
+        EstateError, match=r"--context kind-estate (?s:.*)add --target system, or leave the context out"
     ):
         target.target()
 

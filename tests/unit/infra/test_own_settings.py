@@ -162,7 +162,7 @@ def test_a_stack_without_a_value_is_refused_with_the_command_that_gives_it(monke
         "the secret user-service-mail-password is missing",
         "the secret user-service-bank-key is missing",
     ]
-    assert "make secret NAME=user-service-bank-key STACK=dev asks for it" in lines[1]
+    assert "estate secret set user-service-bank-key --stack dev asks for it" in lines[1]
     assert "pulumi config set --secret estate:user-service-bank-key takes it" in lines[1]
 
 

@@ -87,7 +87,7 @@ def test_what_services_inherit_is_said_once_and_what_they_say_themselves_too(fil
 def test_what_is_wrong_with_settings_and_with_secrets_is_said_together(file: Path) -> None:
     file.write_text(HEAD + "    build: 5\n    receivers: [{name: a, kind: webhook}]\n  estate:receiver-a: hunter2\n")
     assert [line["key"] for line in refused(file)] == ["build", "config.estate:receiver-a"]
-    assert "make secret NAME=receiver-a STACK=x" in refused(file)[1][0]
+    assert "estate secret set receiver-a --stack x" in refused(file)[1][0]
 
 
 def test_one_prefix_is_of_one_service(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
