@@ -21,6 +21,8 @@ EXAMPLE = "config: {estate:settings: {stage: dev, registry: registry.example.com
 SHOWN = re.compile(r"(?:(?:estate|pulumi|kubernetes):(?:config:)?)?[\w.-]{1,80}", re.ASCII)
 DEEPEST = 16
 """Maximum nesting of tables and lists; that of settings is eight."""
+MOST_ALIASES = 100
+"""Maximum number of aliases: go-yaml refuses a file that consists of more of them for the most part."""
 PRECISE_DIGITS = 15
 """Digits that Pulumi keeps of a number: its numbers are those of JSON in Go, binary64."""
 
@@ -254,7 +256,7 @@ TRUE_OR_FALSE = {word: word.lower() == "true" for word in ("true", "True", "TRUE
 NULLS = ("", "~", "null", "Null", "NULL")
 WHOLE = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
 DECIMAL = re.compile(r"[-+]?(?:0|[1-9][0-9]*)\.[0-9]+")
-NUMBER = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?|0[xob][0-9a-fA-F]+)")
+NUMBER = re.compile(r"[-+]?(?:(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|0[xobXOB][0-9a-fA-F]+)")
 HALF = re.compile("[\ud800-\udfff]")
 """Pattern of a surrogate."""
 DATE = re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[Tt\s].*)?")
@@ -280,6 +282,7 @@ class Reader:
         self.mistakes: list[Mistake] = []
         self.lines: dict[Key, int] = {}
         self.anchored: dict[str, Any] = {}
+        self.aliases = 0
         self._starts = [found.end() for found in re.finditer(r"\r\n|\r|\n", text)]
 
     def read(self) -> Any:
@@ -306,7 +309,7 @@ class Reader:
         said = re.sub(r"'[^']{2,}'", "this", problem.partition("\n")[0])
         is_tab = re.match(r" *\t", self.text[[0, *self._starts][line - 1] :])
         reason = "a tab stands where spaces have to" if is_tab else f"this is not YAML, {said}"
-        self.mistakes.append(Mistake((), f"Pulumi refuses it: {reason}", EXAMPLE, line))
+        self.mistakes.append(Mistake((), f"readers of YAML refuse it: {reason}", EXAMPLE, line))
 
     def _line(self, index: int) -> int:
         """Return the line of a character, as editors count: PyYAML treats further separators as line ends."""
@@ -338,6 +341,10 @@ class Reader:
         """Return the value that begins with an event."""
         self.lines.setdefault(key, self._line(event.start_mark.index))
         if isinstance(event, yaml.AliasEvent):
+            self.aliases += 1
+            if self.aliases == MOST_ALIASES + 1:
+                reason = f"has more than {MOST_ALIASES} aliases, of which Pulumi refuses many: write the value here"
+                self._mistake((), event, reason, "networks: [10.0.8.0/24]")
             if event.anchor not in self.anchored:
                 self._mistake(
                     key, event, "is an alias of nothing before it: write the value here", "networks: [10.0.8.0/24]"
@@ -396,6 +403,9 @@ class Reader:
         """Return a text, number, boolean or None."""
         value: str = event.value
         if event.style is not None:
+            written = self.text[event.start_mark.index : event.end_mark.index] if event.style == '"' else ""
+            if "/" in re.findall(r"\\(.)", written, re.DOTALL):
+                self._mistake(key, event, r"Pulumi refuses the escape \/", '"/" without the backslash')
             if HALF.search(value):
                 self._mistake(key, event, "Pulumi refuses an escape for half a character", r'"\U0001F600"')
             return value

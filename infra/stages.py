@@ -32,11 +32,25 @@ STAGES: dict[Stage, Values] = {
 def with_defaults(values: Values, stage: Stage) -> Values:
     """Return a stack's settings merged over those of its stage, and each service's over `service`, which applies to all."""
     defaults = defaults_of(stage)
-    merged = over(defaults, values)
+    merged = over(defaults, with_fixed_replicas(values))
     # Values that are not tables are left for validation, to be refused once.
     common = merged["service"] if isinstance(merged["service"], dict) else defaults["service"]
     own = cast("Values", merged["services"]) if isinstance(merged["services"], dict) else {}
     return merged | {"services": {name: over(common, one) for name, one in own.items()} or merged["services"]}
+
+
+def with_fixed_replicas(values: Values) -> Values:
+    """Return settings in which a service with a number of replicas has no scaling by default."""
+
+    def fixed(service: Any) -> Any:
+        if not isinstance(service, dict) or "replicas" not in service:
+            return service
+        return {"scaling": None, **cast("Values", service)}
+
+    own: Any = values.get("services")
+    named = {name: fixed(one) for name, one in cast("Values", own).items()} if isinstance(own, dict) else own
+    given = {"service": fixed(values.get("service")), "services": named}
+    return values | {key: value for key, value in given.items() if key in values}
 
 
 def defaults_of(stage: Stage) -> Values:

@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from fractions import Fraction
 from ipaddress import ip_address
+from itertools import pairwise
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -84,11 +85,12 @@ Size = Annotated[
 
 COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 DOMAIN_PART = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
-DOMAIN = rf"(?:{DOMAIN_PART}(?:\.{DOMAIN_PART})*|\[[0-9a-fA-F:]+\])(?::[1-9][0-9]{{0,4}})?"
+PORT = r"(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+DOMAIN = rf"(?:{DOMAIN_PART}(?:\.{DOMAIN_PART})*|\[[0-9a-fA-F:]+\])(?::{PORT})?"
 REPOSITORY = rf"(?:{DOMAIN}/)?{COMPONENT}(?:/{COMPONENT})*"
 DIGEST = r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}"
-IMAGE = rf"({REPOSITORY})(?::[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}})?(?:@(?:{DIGEST}))?"
-"""Pattern of a reference (https://pkg.go.dev/github.com/distribution/reference)."""
+IMAGE = rf"(?![0-9a-f]{{64}}$)({REPOSITORY})(?::[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}})?(?:@(?:{DIGEST}))?"
+"""Pattern of a reference (https://pkg.go.dev/github.com/distribution/reference); 64 hexadecimal digits alone are an id."""
 BY_DIGEST = rf"({REPOSITORY})(?::[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}})?@(?:{DIGEST})"
 LONGEST_REPOSITORY = 255
 LONGEST_IMAGE = LONGEST_REPOSITORY + 1 + 128 + 1 + 7 + 128
@@ -215,7 +217,10 @@ def stack_name(value: str) -> str:
         ValueError: the value is invalid.
     """
     wanted = f"wants 1 to {LONGEST_STACK} lower-case letters, digits and -, a letter or digit first and last, since estate-<stack> is a namespace"
-    return matching(LABEL, value, wanted, LONGEST_STACK)
+    matching(LABEL, value, wanted, LONGEST_STACK)
+    if value.endswith("-logs"):
+        raise ValueError("wants another ending than -logs: estate-<stack>-logs is a namespace of stack <stack>")
+    return value
 
 
 Label = Annotated[
@@ -236,7 +241,7 @@ PublicHost = Annotated[
 StackName = Annotated[
     str,
     AfterValidator(stack_name),
-    Field(examples=["dev"], json_schema_extra={"pattern": f"^{LABEL}$", "maxLength": LONGEST_STACK}),
+    Field(examples=["dev"], json_schema_extra={"pattern": f"^(?!.*-logs$){LABEL}$", "maxLength": LONGEST_STACK}),
 ]
 
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
@@ -244,7 +249,7 @@ WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 LAST_DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 PART = re.compile(r"(?:([*?])|(\d{1,2}|[a-z]{3})(?:-(\d{1,2}|[a-z]{3}))?)(?:/(\d{1,3}))?", re.ASCII)
 NICKNAMES = re.compile(r"@(?:yearly|annually|monthly|weekly|daily|midnight|hourly)")
-EVERY = re.compile(r"@every (?:[0-9]{1,6}(?:\.[0-9]{1,9})?[hms])+")
+EVERY = re.compile(r"@every (?:[0-9]{1,6}(?:\.[0-9]{1,9})?(?:ms|[hms]))+")
 LONGEST_S = 2**63 / 10**9
 """Maximum seconds of a duration in Go."""
 ANY = re.compile(r"[*?](?:/0*1)?")
@@ -283,10 +288,42 @@ def every(value: str) -> str:
     Raises:
         ValueError: the interval is out of range.
     """
-    parts = re.findall(r"([0-9.]+)([hms])", value)
-    if not 0 < sum(Fraction(number) * {"h": 3600, "m": 60, "s": 1}[unit] for number, unit in parts) < LONGEST_S:
+    if not 0 < interval_s(value) < LONGEST_S:
         raise ValueError("wants more than no time after @every, and less than 292 years")
     return value
+
+
+def interval_s(value: str) -> Fraction:
+    """Return the seconds of a schedule with a fixed interval."""
+    parts = re.findall(r"([0-9.]+)(ms|[hms])", value)
+    seconds = {"h": Fraction(3600), "m": Fraction(60), "s": Fraction(1), "ms": Fraction(1, 1000)}
+    return sum((Fraction(number) * seconds[unit] for number, unit in parts), Fraction(0))
+
+
+NICKNAMES_H = {"hourly": 1, "daily": 24, "midnight": 24, "weekly": 7 * 24, "monthly": 31 * 24}
+YEAR_H = 366 * 24
+
+
+def longest_gap_h(value: str) -> float:
+    """Return the hours from one time that a valid schedule is due to the next, at the most."""
+    if value.startswith("@every "):
+        return float(interval_s(value) / 3600)
+    if value.startswith("@"):
+        return NICKNAMES_H.get(value[1:], YEAR_H)
+    minutes, hours, days, months, weekdays = value.lower().split()
+    due = sorted(60 * hour + minute for hour in times(hours, 0, 23) for minute in times(minutes, 0, 59))
+    either = not any(ANY.fullmatch(part) for field in (days, weekdays) for part in field.split(","))
+    of_month, of_year = times(days, 1, 31), times(months, 1, 12, MONTHS)
+    of_week = times(weekdays, 0, 6, WEEKDAYS)
+
+    def is_due(day: date) -> bool:
+        matches = day.day in of_month, day.isoweekday() % 7 in of_week
+        return day.month in of_year and (any(matches) if either else all(matches))
+
+    start = date(2024, 1, 1)  # eight years, in which every day of a year is each day of a week, or nearly
+    found = [number for number in range(8 * 366) if is_due(start + timedelta(number))]
+    between = [24 * 60 * (after - before) - due[-1] + due[0] for before, after in pairwise(found)]
+    return max([*between, *(after - before for before, after in pairwise(due))], default=YEAR_H * 60) / 60
 
 
 def times(field: str, low: int, high: int, names: Sequence[str] = ()) -> set[int]:

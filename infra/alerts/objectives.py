@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from infra.alerts.rule import Alert, group
-from infra.settings.service import Slo
+from infra.settings.service import FASTEST_BURN, Slo
 
 SECONDS = {"2m": 120, "5m": 300, "30m": 1800, "1h": 3600, "2h": 7200, "6h": 21600, "1d": 86400, "3d": 259200}
 SHORT, LONG = ("2m", "5m", "30m", "1h"), ("2h", "6h", "1d", "3d")
@@ -27,7 +27,7 @@ class Burn:
     short: str
 
 
-PAGE = (Burn(14.4, "1h", "5m"), Burn(6, "6h", "30m"))
+PAGE = (Burn(FASTEST_BURN, "1h", "5m"), Burn(6, "6h", "30m"))
 TICKET = (Burn(3, "1d", "2h"), Burn(1, "3d", "6h"))
 
 

@@ -1,5 +1,6 @@
 """The database server and its backups."""
 
+import math
 from typing import Annotated, Literal
 
 from cryptography import x509
@@ -9,7 +10,7 @@ from infra.addresses import Host, Network
 from infra.database_names import OWN_ROLES, ROLES
 from infra.mistakes import Contradiction, ContradictionError
 from infra.settings.base import Settings
-from infra.values import INT32, Role, Schedule
+from infra.values import INT32, Role, Schedule, longest_gap_h
 
 
 class BackupSettings(Settings):
@@ -22,6 +23,19 @@ class BackupSettings(Settings):
     too_old_h: int = Field(default=26, ge=1, le=INT32)
     """Age of the newest dump, in hours, past which an alert fires."""
 
+    @model_validator(mode="after")
+    def _alert_waits_for_the_next_dump(self) -> "BackupSettings":
+        if (gap_h := longest_gap_h(self.schedule)) >= self.too_old_h:
+            right = f"too_old_h: {math.ceil(gap_h) + 2}"
+            schedule = Contradiction(
+                ("schedule",),
+                f"leaves up to {gap_h:g} hours between two dumps, and too_old_h is {self.too_old_h}, at which an alert fires",
+                'schedule: "17 2 * * *"',
+            )
+            why = f"is {self.too_old_h}, and the schedule leaves up to {gap_h:g} hours between two dumps"
+            raise ContradictionError(Contradiction(("too_old_h",), why, right, schedule))
+        return self
+
 
 def certificates(given: str) -> str:
     """Return certificates as PEM.
@@ -29,6 +43,8 @@ def certificates(given: str) -> str:
     Raises:
         ValueError: the value is invalid.
     """
+    if "PRIVATE KEY" in given:
+        raise ValueError("wants certificates alone: this has a private key, which everyone who reads the file has now")
     try:
         x509.load_pem_x509_certificates(given.encode())
     except ValueError as error:

@@ -54,12 +54,31 @@ def bound(given: float) -> float:
     return given
 
 
+FASTEST_BURN = 14.4
+"""Highest burn rate of an error budget at which an alert fires (infra/alerts/objectives.py)."""
+
+
+def objective(percent: float) -> float:
+    """Return an objective that can be missed so fast that its alerts fire.
+
+    Raises:
+        ValueError: its error budget is so large that the alert would need more than all requests to fail.
+    """
+    least = 100 * (1 - 1 / FASTEST_BURN)
+    if percent <= least:
+        raise ValueError(f"wants a percentage above {least:.1f}: below, no alert could ever fire")
+    return percent
+
+
+Objective = Annotated[float, AfterValidator(objective)]
+
+
 class Slo(Settings):
     """Objectives of a service, over a month."""
 
-    availability_percent: float = Field(gt=0, lt=100, examples=[99.9])
+    availability_percent: Objective = Field(gt=0, lt=100, examples=[99.9])
     """Percentage of requests that do not fail."""
-    latency_percent: float = Field(gt=0, lt=100, examples=[99])
+    latency_percent: Objective = Field(gt=0, lt=100, examples=[99])
     """Percentage of requests that are answered within `latency_s`."""
     latency_s: Annotated[float, AfterValidator(bound), Field(examples=[0.5], json_schema_extra={"enum": [*BOUNDS_S]})]
     """Seconds: a bound of the histogram of requests."""
@@ -85,7 +104,7 @@ class ServiceSettings(Settings):
     """Settings of one of our services; defaults are in infra/stages.py."""
 
     replicas: int = Field(ge=1, le=INT32, examples=[3])
-    """Number of its pods, if `scaling` is absent."""
+    """Number of its pods, if `scaling` is absent; in a stack file, it takes the place of the stage's scaling."""
     scaling: Scaling | None = None
     """Autoscaling; absent: there are `replicas` pods."""
     requests: Quantities

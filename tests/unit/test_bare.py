@@ -1,4 +1,4 @@
-"""The machines of `make test-bare`: the packages that the README asks for, and the settings that they get from this one."""
+"""The machines of tests.support.bare: the packages that the README asks for, and the settings that they get from this one."""
 
 import os
 import re
@@ -42,7 +42,7 @@ def test_what_leads_to_the_registries_is_replaced_each_time(tmp_path: Path, monk
 
 def test_without_root_it_says_what_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    with pytest.raises(EstateError, match="make test-bare needs root"):
+    with pytest.raises(EstateError, match="the bare machines need root"):
         bare.main()
 
 

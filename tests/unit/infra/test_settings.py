@@ -53,6 +53,28 @@ def test_a_stage_decides_what_may_be_lost(stage: Stage, postgres: str, servers: 
     assert (settings.postgres.kind, settings.consul.servers) == (postgres, servers)
 
 
+@pytest.mark.parametrize(
+    ("given", "own", "others"),
+    [
+        ({"service": {"replicas": 1}}, (1, None), (1, None)),
+        ({"services": {"user-service": {"replicas": 1}}}, (1, None), (2, 3)),
+        ({"service": {"replicas": 4}, "services": {"user-service": {"scaling": {"least": 5, "most": 6}}}}, (4, 5), (2, None)),
+        ({"services": {"user-service": {"replicas": 4, "scaling": {"least": 5, "most": 6}}}}, (4, 5), (2, 3)),
+    ],
+)  # fmt: skip
+def test_a_number_of_replicas_in_the_file_replaces_the_scaling_of_the_stage(
+    given: dict[str, Any], own: tuple[int, int | None], others: tuple[int, int | None]
+) -> None:
+    settings = parsed("prod", **given)
+
+    def of(service: str) -> tuple[int, int | None]:
+        found = settings.of(service)
+        return found.replicas, found.scaling and found.scaling.least
+
+    assert of("user-service") == own
+    assert of("api-gateway")[1] == others[1]
+
+
 def test_in_prod_services_grow_with_their_load() -> None:
     scaling = parsed("prod").of("user-service").scaling
     assert scaling

@@ -133,7 +133,7 @@ GOOD = {
     values.label: ["a", "0", "ingress-nginx", "a" * 63],
     values.subdomain: ["a", "api.tls", "a" * 253],
     values.public_host: ["api.example.com", "a"],
-    values.stack_name: ["dev", "pr-12", "a" * 51],
+    values.stack_name: ["dev", "pr-12", "logs", "a" * 51],
     values.folder: ["/var/log/pods", "/a b"],
     mail_addresses.mail_addresses: [
         "a@b.example",
@@ -151,13 +151,14 @@ GOOD = {
 BAD = {
     values.image: ["", "Redis", "redis:", "redis:-1", "a//b", "/a", "a/", "https://r/a", "u:hunter2@r/a", "r@sha256:12", f"r@{values.ZEROS}0", "r:65536x/",
         "a b", "a\n",
-        "a" * 256, "r:0/a", "r@md5:" + "0" * 32],
+        "a" * 256, "r:0/a", "r:70000/a", "0" * 64, "r@md5:" + "0" * 32],
     values.image_by_digest: ["r/a:1", "r/a", values.ZEROS, f"@{values.ZEROS}", f"R@{values.ZEROS}"],
-    values.registry: ["", "r/", "/r", "https://r", "r:0", "Registry/Estate", "u:hunter2@r", "r/a:tag", f"r@{values.ZEROS}", "a b", "r\n"],
+    values.registry: ["", "r/", "/r", "https://r", "r:0", "r:65536", "r:99999/a",
+        "Registry/Estate", "u:hunter2@r", "r/a:tag", f"r@{values.ZEROS}", "a b", "r\n"],
     values.label: ["", "A", "a.b", "a_b", "-a", "a-", "a" * 64, "ä", "a\n", "a b"],
     values.subdomain: ["", "A", "a_b", ".a", "a.", "a..b", "-a", "a" * 254, "a\n"],
     values.public_host: ["10.0.0.1", "::1", "1.2", "*.example.com", "A.example.com", "a_b", "a:1"],
-    values.stack_name: ["", "IAC", "a.b", "local dev", "a" * 52],
+    values.stack_name: ["", "IAC", "a.b", "local dev", "a" * 52, "dev-logs"],
     values.folder: ["", "/", "a", "/a:b", "/a/../b", "/a\n", "//"],
     mail_addresses.mail_addresses: ["", "a", "@b", "a@", "a b@c", "a@b,", "a@b..c", "a@b\n", "a..b@x.com", "a@::1", "Ops: team <a@x.com>", "a@x.com;b@x.com",
         "a" * 65 + "@x.com", '"Ops <a@x.com>', "Ops <a@x.com", " a@x.com", "a @x.com", "(Ops) <a@x.com>", "a" * 30000, "a@x.com," * 9000],
@@ -166,6 +167,26 @@ BAD = {
     addresses.network: ["", "10.0.0.0", "10.0.0.1/24", "10.0.0.0/33", "10.0.0.0/255.0.0.0", "10.0.0.0/08", "fe80::%eth0/64",
         "10.0.0/8", "a/8", "10.0.0.0/8\n", "1/1"],
 }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("schedule", "hours"),
+    [
+        ("17 2 * * *", 24),
+        ("0 */6 * * *", 6),
+        ("*/15 * * * *", 0.25),
+        ("0 2 * * 1-5", 72),
+        ("0 2,14 * * 0", 6.5 * 24),
+        ("0 0 1 * *", 31 * 24),
+        ("0 0 1 * mon", 7 * 24),
+        ("0 0 */2 * *", 48),
+        ("@daily", 24),
+        ("@weekly", 168),
+        ("@every 90m", 1.5),
+    ],
+)
+def test_the_longest_time_between_two_runs_of_a_schedule(schedule: str, hours: float) -> None:
+    assert values.longest_gap_h(schedule) == hours
 
 
 @pytest.mark.parametrize(("check", "value"), [(check, value) for check, good in GOOD.items() for value in good])

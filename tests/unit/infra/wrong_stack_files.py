@@ -149,6 +149,8 @@ def of_services() -> Iterator[Wrong]:
         "service: {slo: {availability_percent: 100}}", "service.slo.availability_percent", "wants less than 100"
     )
     yield added("service: {slo: {latency_percent: 0}}", "service.slo.latency_percent", "wants more than 0")
+    for key in ("availability_percent", "latency_percent"):
+        yield added(f"service: {{slo: {{{key}: 0.999}}}}", f"service.slo.{key}", "no alert could ever fire")
     yield added("service: [replicas]", "service", "wants a table")
     yield added("services: [user-service]", "services", "wants a table")
     yield added("services:", "services", "is left empty")
@@ -364,6 +366,12 @@ def of_data_and_people() -> Iterator[Wrong]:
     yield added("postgres: {backup: {keep: 2147483648}}", "postgres.backup.keep", "wants 2147483647 or less")
     yield added("postgres: {backup: {too_old_h: 2147483648}}", "postgres.backup.too_old_h", "wants 2147483647 or less")
     yield added("postgres: {backup: {too_old_h: 1d}}", "postgres.backup.too_old_h", "wants a whole number")
+    yield added(
+        "postgres: {backup: {schedule: '@weekly'}}", "postgres.backup.schedule", "up to 168 hours between two dumps"
+    )
+    yield added("postgres: {backup: {too_old_h: 24}}", "postgres.backup.too_old_h", "up to 24 hours between two dumps")
+    key = "-----BEGIN PRIVATE KEY-----"
+    yield added(MANAGED % ("h", json.dumps(f"{CA}{key}")), "postgres.managed.ca", "this has a private key")
     yield added("postgres: {kind: managed}", "postgres.managed", "needs to know where")
     yield added("postgres: {kind: mysql}", "postgres.kind", "wants 'instance'")
     yield added(MANAGED % ("h", "/etc/ca.crt"), "postgres.managed.ca", "wants certificates")
@@ -561,7 +569,11 @@ def of_yaml() -> Iterator[Wrong]:
     yield added("images: {<<: {redis: 'redis:7'}}", "images", "has a merge key")
     yield added("images: *hunter2", "images", "is an alias of nothing before it")
     doubled = ", ".join(f"&a{number} [*a{number - 1}, *a{number - 1}]" for number in range(1, 60))
-    yield added(f"bomb: [&a0 [0, 0], {doubled}]", "bomb", "is not known")
+    yield added(f"bomb: [&a0 [0, 0], {doubled}]", FILE, "more than 100 aliases")
+    few = ", ".join(f"&a{number} [*a{number - 1}, *a{number - 1}]" for number in range(1, 50))
+    yield added(f"bomb: [&a0 [0, 0], {few}]", "bomb", "is not known")
+    yield added('build: "a\\/b"', "build", "Pulumi refuses the escape")
+    yield Wrong(HEAD + "    build:\ttrue\n", 8, FILE, "readers of YAML refuse it")
     yield added("images: &a {redis: *a}", "images.redis", "is an alias of nothing before it")
     for tag in (
         "!!python/name:os.system",
@@ -588,6 +600,10 @@ def of_yaml() -> Iterator[Wrong]:
         ("0b11", "different numbers"),
         ("1_000", "different numbers"),
         ("1e3", "different numbers"),
+        (".5e3", "different numbers"),
+        ("-0X1F", "different numbers"),
+        ("0B1", "different numbers"),
+        ("0O7", "different numbers"),
         ("190:20:30", "different numbers"),
         (".inf", "not finite"),
         ("-.INF", "not finite"),
