@@ -3,4 +3,11 @@
 It is here, and not named by `main` in Pulumi.yaml, since Pulumi's dynamic providers look for .venv where the program is.
 """
 
-import infra.__main__  # noqa: F401
+import pulumi
+
+from infra.errors import ProjectError
+
+try:
+    pass
+except ProjectError as error:  # Pulumi shows a RunError without a traceback
+    raise pulumi.RunError(str(error)) from error

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field
 LABEL = r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)"
 NAME = re.compile(rf"(?=.{{1,253}}$){LABEL}(?:\.{LABEL})*\.?")
 """Pattern of a host name (RFC 1123, section 2.1), with the underscore that names in clusters have."""
-URL = re.compile(r"https?://[A-Za-z0-9._~:/?\[\]@!$&'()*+,;=%-]+")
+URL = re.compile(r"https?://(?:[A-Za-z0-9._~:/?\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+")
 """Pattern of a URL, with characters of RFC 3986, section 2, only: urlsplit ignores tabs and line breaks."""
 
 

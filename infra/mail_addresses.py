@@ -64,7 +64,7 @@ def named_host(domain: str) -> None:
 
 
 FIRST: dict[str, str] = {
-    "pattern": rf"^(?:[^@]*<)?[{LETTER}]+(?:\.[{LETTER}]+)*@[A-Za-z0-9._-]*[A-Za-z][A-Za-z0-9-]*>?(?: *,|$)"
+    "pattern": rf"^(?:[^<]*<)?[{LETTER}]+(?:\.[{LETTER}]+)*@[A-Za-z0-9._-]*[A-Za-z][A-Za-z0-9-]*>?(?: *,|$)"
 }
 """Part of the JSON schema with which editors check the first address; JavaScript's patterns have no class for letters of every language."""
 MailAddress = Annotated[

@@ -6,6 +6,11 @@ from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from typing import Literal
 
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from infra.errors import ProjectError
+from infra.mistakes import reason
+from infra.settings.routes import Prefix
 from infra.values import INT32, schedule
 
 Need = Literal["postgres", "redis", "consul"]
@@ -28,13 +33,19 @@ RECEIVER = "receiver-"
 """Prefix of the names of the alert receivers' secrets in the stack's configuration."""
 
 
-class DeclarationError(Exception):
+class DeclarationError(ProjectError):
     """Error for an invalid declaration, with the service, the mistake and the remedy."""
+
+
+STRICT = ConfigDict(strict=True, revalidate_instances="always", arbitrary_types_allowed=True)
+"""Configuration of pydantic: a declaration has the types that it says, since the program runs without a type checker."""
 
 
 @dataclass(frozen=True)
 class Job:
     """A task that a service runs on a schedule."""
+
+    __pydantic_config__ = STRICT
 
     name: str
     """Name of the task; in the cluster it is prefixed with the service's name."""
@@ -50,6 +61,8 @@ class Job:
 class Worker:
     """A task that a service runs permanently, without serving HTTP."""
 
+    __pydantic_config__ = STRICT
+
     name: str
     """Name of the task; in the cluster it is prefixed with the service's name."""
     module: str
@@ -62,11 +75,13 @@ class Worker:
 class Service:
     """A service behind the gateway."""
 
+    __pydantic_config__ = STRICT
+
     name: str
     """Name of its folder in apps/, of its image and of the resources that run it."""
     needs: tuple[Need, ...]
     """Backing services that it connects to."""
-    prefixes: tuple[str, ...]
+    prefixes: tuple[Prefix, ...]
     """Path prefixes at which the gateway serves it; the stack may set other routes (`routes`)."""
     schema: Literal["own", "public"] = "own"
     """Schema of its tables, if it has any: a schema of its own, or `public`, which only one service may have."""
@@ -110,14 +125,21 @@ def callees_first(services: Sequence[Service]) -> tuple[Service, ...]:
     """Return the services ordered so that each comes after those that it calls.
 
     Raises:
-        DeclarationError: a service calls an unknown one, itself, one twice, or in a cycle, or one of its names is invalid.
+        DeclarationError: a service calls an unknown one, itself, one twice, or in a cycle, or one of its names or values is invalid.
     """
+    for service in services:
+        refuse_wrong_types(service)
     by_name = {service.name: service for service in services}
+    if len(by_name) < len(services):
+        names = [service.name for service in services]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DeclarationError(f"service {twice} is declared twice in infra/services.py: give one of them another name")
     for service in services:
         refuse_wrong_calls(service, by_name)
         refuse_wrong_names(service)
         refuse_wrong_secrets(service)
         refuse_wrong_work(service, by_name)
+    refuse_one_workload_of_two(services)
     refuse_one_secret_of_two(services)
     refuse_one_schema_of_two(services)
     refuse_one_prefix_of_two(services)
@@ -127,6 +149,23 @@ def callees_first(services: Sequence[Service]) -> tuple[Service, ...]:
     except CycleError as error:
         cycle = " calls ".join(reversed(error.args[1]))
         raise DeclarationError(f"{cycle}: take one of these calls out of infra/services.py") from error
+
+
+def refuse_wrong_types(service: Service) -> None:
+    """Refuse values of other types than a declaration has, invalid prefixes, and a migration without a database.
+
+    Raises:
+        DeclarationError: there is one; the message says what is wrong.
+    """
+    where = f"service {service.name!r} in infra/services.py"
+    try:
+        TypeAdapter(Service).validate_python(service)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(map(str, first["loc"]))
+        raise DeclarationError(f"{where} has a wrong {key}: {reason(dict(first))}") from error
+    if service.migrates and "postgres" not in service.needs:
+        raise DeclarationError(f'{where} migrates, and has no database: add "postgres" to needs, or leave migrates out')
 
 
 def refuse_wrong_calls(service: Service, others: Collection[str]) -> None:
@@ -226,6 +265,24 @@ def refuse_wrong_work(service: Service, others: Collection[str]) -> None:
                 schedule(work.schedule)
             except ValueError as error:
                 raise DeclarationError(f'{where} has a schedule that {error}, such as schedule="0 3 * * *"') from error
+
+
+def refuse_one_workload_of_two(services: Sequence[Service]) -> None:
+    """Refuse a job or worker with the name of another service's in the cluster: b-c of a, and c of a-b.
+
+    Raises:
+        DeclarationError: there is one; the message names both and says what to do.
+    """
+    owners: dict[str, str] = {}
+    for service in services:
+        for work in (*service.jobs, *service.workers):
+            named = service.workload(work)
+            if named in owners:
+                raise DeclarationError(
+                    f"service {service.name} in infra/services.py has {work.name!r}, which would be {named} in the cluster, as one of"
+                    f" {owners[named]} is: give it another name"
+                )
+            owners[named] = service.name
 
 
 def refuse_one_prefix_of_two(services: Sequence[Service]) -> None:

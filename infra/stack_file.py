@@ -11,6 +11,8 @@ from typing import Any, cast
 
 import yaml
 
+from infra.errors import ProjectError
+
 PROJECT = Path(__file__).resolve().parent.parent
 Key = tuple[str | int, ...]
 """Path of a value: the keys and the indexes of lists that lead to it, from the top of the file."""
@@ -27,7 +29,7 @@ PRECISE_DIGITS = 15
 """Digits that Pulumi keeps of a number: its numbers are those of JSON in Go, binary64."""
 
 
-class SettingsError(Exception):
+class SettingsError(ProjectError):
     """Error for wrong settings of a stack, with the file and the next step."""
 
 

@@ -249,7 +249,7 @@ WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 LAST_DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 PART = re.compile(r"(?:([*?])|(\d{1,2}|[a-z]{3})(?:-(\d{1,2}|[a-z]{3}))?)(?:/(\d{1,3}))?", re.ASCII)
 NICKNAMES = re.compile(r"@(?:yearly|annually|monthly|weekly|daily|midnight|hourly)")
-EVERY = re.compile(r"@every (?:[0-9]{1,6}(?:\.[0-9]{1,9})?(?:ms|[hms]))+")
+EVERY = re.compile(r"@every (?:(?:[0-9]{1,6}(?:\.[0-9]{0,9})?|\.[0-9]{1,9})(?:ms|[hms]))+")
 LONGEST_S = 2**63 / 10**9
 """Maximum seconds of a duration in Go."""
 ANY = re.compile(r"[*?](?:/0*1)?")
@@ -402,10 +402,13 @@ def instant(value: str) -> str:
     Raises:
         ValueError: the value is invalid.
     """
+    wanted = "wants a date and time of ISO 8601 with its distance from UTC"
     try:
-        datetime.fromisoformat(value)
+        found = datetime.fromisoformat(value)
     except ValueError as error:
-        raise ValueError("wants a date and time of ISO 8601") from error
+        raise ValueError(wanted) from error
+    if found.tzinfo is None:
+        raise ValueError(wanted)
     return value
 
 
@@ -413,4 +416,11 @@ ONE_LINE: dict[str, Any] = {"minLength": 1, "pattern": "^[^\\u0000-\\u001f\\u007
 Text = Annotated[str, AfterValidator(text), Field(examples=["billing"], json_schema_extra=ONE_LINE)]
 Role = Annotated[str, AfterValidator(role), Field(examples=["postgres"], json_schema_extra=ONE_LINE)]
 Folder = Annotated[str, AfterValidator(folder), Field(examples=["/var/log/pods"], json_schema_extra={"pattern": "^/."})]
-Instant = Annotated[str, AfterValidator(instant), Field(examples=["2026-01-31T12:00:00+00:00"])]
+Instant = Annotated[
+    str,
+    AfterValidator(instant),
+    Field(
+        examples=["2026-01-31T12:00:00+00:00"],
+        json_schema_extra={"pattern": "^[0-9]{4}-?[0-9W].*[T ].*(?:Z|[+-][0-9:]{2,8})$"},
+    ),
+]

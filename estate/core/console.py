@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from infra.errors import ProjectError
+
 HEARTBEAT_S = 15.0
 """Seconds between the progress lines of a step."""
 DEVIATION = 3
@@ -156,7 +158,7 @@ def run_command(main: Callable[[], None]) -> None:
         if before is signal.SIG_DFL:  # set by estate/__init__.py
             signal.signal(signal.SIGINT, signal.default_int_handler)
         main()
-    except EstateError as error:
+    except (EstateError, ProjectError) as error:
         fail(f"{error}", 2 if isinstance(error, UsageError) else 1)
     except BrokenPipeError:  # the reader of our output has closed it
         drop_output()

@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from estate.core.console import EstateError
+from estate.core.console import EstateError, UsageError
 from estate.core.paths import PROJECT
 from estate.pulumi.render import DIGEST, rendering, rendering_environment
 from estate.stack.model import load
@@ -29,9 +29,11 @@ def check(name: str, state: Path | None) -> None:
         state: the output of `pulumi stack export`; None for the rendered stack.
 
     Raises:
-        EstateError: there is no such stack, or a mandatory policy is violated.
+        EstateError: there is no such stack or file, or a mandatory policy is violated.
     """
     settings = load(name)
+    if state and not state.is_file():
+        raise UsageError(f"--state {state} is no file: pulumi stack export --file {state} writes one")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         exported = state.resolve() if state else folder / "state.json"

@@ -1,5 +1,6 @@
 """Clients that get tokens, and other issuers of tokens."""
 
+import base64
 import re
 from typing import Annotated, cast
 
@@ -27,18 +28,23 @@ def argon2id(value: str) -> str:
     wanted = "wants the whole hash that estate client add prints"
     matching(ARGON2ID, value, wanted)
     memory, passes, lanes, salt, tag = cast("re.Match[str]", re.fullmatch(ARGON2ID, value)).groups()
-    if (
-        len(salt) % 4 == 1
-        or len(tag) % 4 == 1
-        or len(salt) * 3 // 4 not in SALT_BYTES
-        or len(tag) * 3 // 4 not in HASH_BYTES
-    ):
+    lengths = [len(bytes_of(part)) for part in (salt, tag)]
+    if lengths[0] not in SALT_BYTES or lengths[1] not in HASH_BYTES:
         raise ValueError(f"{wanted}: 8 to 64 bytes of salt and 16 to 128 of hash, in base64 without =")
     if int(passes) > MOST_PASSES or int(lanes) > MOST_LANES or not 8 * int(lanes) <= int(memory) <= MOST_MEMORY_KIB:
         raise ValueError(
             f"{wanted}: m of 8 times p to {MOST_MEMORY_KIB}, t and p of 1 to {MOST_PASSES}, which the gateway can verify"
         )
     return value
+
+
+def bytes_of(part: str) -> bytes:
+    """Return the bytes of base64 without padding; none if that is not how they are written, as where the last character is cut off."""
+    try:
+        decoded = base64.b64decode(part + "=" * (-len(part) % 4), validate=True)
+    except ValueError:
+        return b""
+    return decoded if base64.b64encode(decoded).decode().rstrip("=") == part else b""
 
 
 HASH = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0$aGFzaGhhc2hoYXNoaGFzaA"

@@ -1,6 +1,7 @@
 """The database server and its backups."""
 
 import math
+import ssl
 from typing import Annotated, Literal
 
 from cryptography import x509
@@ -47,8 +48,11 @@ def certificates(given: str) -> str:
         raise ValueError("wants certificates alone: this has a private key, which everyone who reads the file has now")
     try:
         x509.load_pem_x509_certificates(given.encode())
-    except ValueError as error:
-        raise ValueError("wants certificates: the text of the provider's PEM file") from error
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=given)  # OpenSSL takes no indented lines
+    except (ValueError, ssl.SSLError) as error:
+        raise ValueError(
+            "wants certificates: the text of the provider's PEM file, without spaces before its lines"
+        ) from error
     return given
 
 

@@ -1,5 +1,6 @@
 """Traces, logs, and receivers of alerts."""
 
+import re
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -12,10 +13,30 @@ from infra.settings.base import Settings, port_of
 from infra.values import Folder, Label, Text
 
 
+def base_of_signals(value: str) -> str:
+    """Return the URL of a receiver of OTLP, to which senders append the path of a signal.
+
+    Raises:
+        ValueError: it has the path of a signal already, or a query, after which none can follow.
+    """
+    if re.search(r"/v1/(?:traces|logs|metrics)/?$", value) or "?" in value:
+        raise ValueError(
+            "wants the URL of the receiver without /v1/traces and the like, which senders append, and without ?"
+        )
+    return value
+
+
 class OtlpSettings(Settings):
     """A receiver of OTLP over HTTP (https://opentelemetry.io/docs/specs/otlp/)."""
 
-    endpoint: Url
+    endpoint: Annotated[
+        Url,
+        AfterValidator(base_of_signals),
+        Field(
+            examples=["https://collector.example.com:4318"],
+            json_schema_extra={"pattern": "^https?://(?!.*/v1/(?:traces|logs|metrics)/?$)[^@?]+$"},
+        ),
+    ]
     """Its URL, without /v1/traces and the like."""
     networks: list[Network] = Field(default=[])
     """CIDRs of a receiver outside the cluster; senders may connect there, on the URL's port."""

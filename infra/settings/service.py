@@ -70,7 +70,9 @@ def objective(percent: float) -> float:
     return percent
 
 
-Objective = Annotated[float, AfterValidator(objective)]
+Objective = Annotated[
+    float, AfterValidator(objective), Field(json_schema_extra={"exclusiveMinimum": 100 * (1 - 1 / FASTEST_BURN)})
+]
 
 
 class Slo(Settings):

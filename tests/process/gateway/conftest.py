@@ -15,6 +15,7 @@ from api_gateway.limits import RateLimits
 from api_gateway.proxy import Proxy
 from api_gateway.routes import Route, RouteTable
 from api_gateway.service import UpstreamService
+from api_gateway.settings import Routing
 from servicekit.asgi import Receive, Scope, Send
 from servicekit.bodies import refuse
 from servicekit.observation import Observed
@@ -69,7 +70,11 @@ async def gateways() -> AsyncGenerator[Gateway]:
     async with AsyncExitStack() as stack:
 
         async def start(
-            *behaviours: Behaviour, verifier: Verifier | None = None, spans: Spans | None = None, **terms: Any
+            *behaviours: Behaviour,
+            verifier: Verifier | None = None,
+            spans: Spans | None = None,
+            trusted: str = "",
+            **terms: Any,
         ) -> int:
             instances: list[Instance] = []
             for number, behaviour in enumerate(behaviours):
@@ -81,7 +86,8 @@ async def gateways() -> AsyncGenerator[Gateway]:
             route = Route.model_validate({"prefix": "/s", "service": "s", "auth": "none"} | terms)
             directory = SimpleNamespace(table=RouteTable((route,)), services={"s": service}, tick=service.tick)
             verifier = verifier or Verifier(Auth(required=False))
-            proxy = Proxy(own, cast("Directory", directory), verifier, Peers(()), RateLimits(Cache()))
+            peers = Peers(Routing(trusted=trusted).networks())
+            proxy = Proxy(own, cast("Directory", directory), verifier, peers, RateLimits(Cache()))
             await proxy.open()
             stack.push_async_callback(proxy.close)
             return await serve(stack, Observed(proxy, "api-gateway", spans=spans))

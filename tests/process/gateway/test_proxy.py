@@ -182,8 +182,30 @@ async def test_the_host_of_an_absolute_target_takes_the_place_of_the_fields(
     assert b"host: h\r\n" not in heard
 
 
+@pytest.mark.parametrize("target", [b"http://other", b"http://other?a", b"http://other:80"])
+async def test_an_absolute_target_without_a_path_is_that_of_the_root(gateway: Gateway, target: bytes) -> None:
+    port = await gateway(echo)
+    root = await ask(port, b"GET / HTTP/1.1\r\nHost: other\r\nConnection: close\r\n\r\n")
+    assert (
+        status(await ask(port, b"GET %b HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n" % target))
+        == status(root)
+        != 400
+    )
+
+
 @pytest.mark.parametrize(
-    "target", [b"ftp://h/s", b"http://u:p@h/s", b"http://u@h/s", b"http://@h/s", b"h/s", b"http:///s"]
+    "target",
+    [
+        b"http://",
+        b"http://?a",
+        b"ftp://h",
+        b"ftp://h/s",
+        b"http://u:p@h/s",
+        b"http://u@h/s",
+        b"http://@h/s",
+        b"h/s",
+        b"http:///s",
+    ],
 )
 async def test_a_target_of_another_form_is_refused(gateway: Gateway, target: bytes) -> None:
     port = await gateway(echo)

@@ -24,7 +24,7 @@ from servicekit.settings import Auth, Cache
 from servicekit.tokens import UnknownKeyError, Verifier
 
 from tests.process.gateway.conftest import Gateway, head
-from tests.process.gateway.test_proxy import GET, status
+from tests.process.gateway.test_proxy import GET, ask, echo, status
 from tests.process.gateway.test_websockets import ACCEPT, OPEN
 
 PIECE_S = 0.02
@@ -239,6 +239,18 @@ async def test_a_trusted_peer_is_no_client(proxy: Proxy) -> None:
         assert await ask_own(proxy, "10.0.0.1", headers=said) == 429
         for task in (*silent, *named):
             task.cancel()
+
+
+async def test_a_rate_limit_counts_no_client_that_a_trusted_peer_does_not_name(gateway: Gateway) -> None:
+    port = await gateway(echo, trusted="127.0.0.0/8", rate_limit={"requests": 1})
+
+    async def answered(said: bytes) -> int:
+        return status(await ask(port, GET[:-2] + said + b"Connection: close\r\n\r\n"))
+
+    for said in (b"", b"X-Forwarded-For: rubbish\r\n") * 2:
+        assert await answered(said) == 200
+    named = b"X-Forwarded-For: 192.0.2.7:1234\r\n"
+    assert [await answered(named), await answered(named)] == [200, 429]
 
 
 def test_a_service_that_is_full_takes_no_place_of_another() -> None:

@@ -22,7 +22,7 @@ from infra import services as declarations
 from infra.migration import Migration
 from infra.namespace import EstateNamespace
 from infra.redis import Redis
-from infra.services import DeclarationError, Service, callees_first
+from infra.services import DeclarationError, Job, Service, Worker, callees_first
 from infra.settings.load import parse
 from infra.settings.service import Outside, ServiceSettings
 from infra.stack_file import SettingsError
@@ -216,6 +216,48 @@ def test_names_that_cannot_be_are_refused_with_what_to_do(wrong: Service, said: 
     with pytest.raises(DeclarationError) as raised:
         callees_first([wrong])
     assert said in str(raised.value)
+
+
+untyped: Any = Service
+untyped_worker: Any = Worker
+untyped_job: Any = Job
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (untyped("a", (), ("a/",)), "has a wrong prefixes.0: wants the beginning of a path"),
+        (untyped("a", (), ("/docs/x",)), "has a wrong prefixes.0: the gateway itself answers there"),
+        (untyped("a", (), "/a"), "has a wrong prefixes: "),
+        (untyped("a", ("mysql",), ("/a",)), "has a wrong needs.0: wants 'postgres', 'redis' or 'consul'"),
+        (untyped("a", (), (), calls="user-service"), "has a wrong calls: "),
+        (untyped("a", (), (), egress="mail"), "has a wrong egress: "),
+        (untyped("a", (), (), variables={"APP_X": 5}), "has a wrong variables.APP_X: wants a text"),
+        (untyped("a", (), (), workers=(untyped_worker("b", "a.x", replicas="2"),)), "has a wrong workers.0.replicas: wants a whole number"),
+        (untyped("a", (), (), jobs=(untyped_job("b", 3, "a.x"),)), "has a wrong jobs.0.schedule: wants a text"),
+        (untyped("a", (), (), jobs=untyped_job("b", "@daily", "a.x")), "has a wrong jobs: "),
+        (untyped("a", ("consul",), ("/a",), migrates=True), 'add "postgres" to needs'),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)  # fmt: skip
+def test_a_declaration_of_other_types_is_refused_in_a_line(wrong: Service, said: str) -> None:
+    with pytest.raises(DeclarationError) as raised:
+        callees_first([wrong])
+    assert str(raised.value).startswith("service 'a' in infra/services.py ")
+    assert said in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_service_is_declared_once() -> None:
+    with pytest.raises(DeclarationError, match="service a is declared twice"):
+        callees_first([Service("a", (), ("/a",)), Service("a", (), ("/b",))])
+
+
+def test_two_workers_have_two_names_in_the_cluster() -> None:
+    first = Service("a", (), ("/a",), workers=(Worker("b-c", "a.x"),))
+    second = Service("a-b", (), ("/b",), workers=(Worker("c", "a_b.x"),))
+    with pytest.raises(DeclarationError, match="would be a-b-c in the cluster, as one of a is"):
+        callees_first([first, second])
 
 
 def test_secrets_that_a_stack_could_not_tell_apart_are_refused_with_what_to_do() -> None:

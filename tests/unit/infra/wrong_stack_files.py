@@ -262,6 +262,10 @@ def of_places() -> Iterator[Wrong]:
     yield added("ingress: {host: a.example.com}", "ingress.namespace", "is missing, and trusted too")
     yield replace(replaced(7, "    # ingress", "ingress.namespace", "is missing, and trusted too"), line=3)
     yield added("tracing: {endpoint: 'http://u:hunter2@h', namespace: a}", "tracing.endpoint", "wants http://host")
+    for wrong in ("http://h/v1/traces", "http://h/otlp/v1/logs/", "http://h?x", "http://h/otlp?a=b"):
+        for key in ("tracing", "logs"):
+            yield added(f"{key}: {{endpoint: '{wrong}', namespace: a}}", f"{key}.endpoint", "without /v1/traces")
+    yield added("tracing: {endpoint: 'http://h/%zz', namespace: a}", "tracing.endpoint", "wants http://host")
     yield added("tracing: {endpoint: 'http://h', namespace: a, ratio: 2}", "tracing.ratio", "wants 1 or less")
     yield added(
         "tracing: {endpoint: 'http://h', namespace: a, ratio: .nan}", "tracing.ratio", "Pulumi refuses a number"
@@ -328,6 +332,7 @@ def of_images_and_names() -> Iterator[Wrong]:
         (("dev", "1234567", NOW, "ada"), "commit", "wants a text"),
         (("dev", "12e4567", NOW, "ada"), "commit", "different numbers"),
         (("dev", "a1", "yesterday", "ada"), "at", "wants a date and time"),
+        (("dev", "a1", "'2026-01-31'", "ada"), "at", "wants a date and time"),
         (("dev", "a1", "2026-01-31", "ada"), "at", "readers of YAML take this for a date"),
         (("dev", "a1", NOW, "' '"), "by", "wants a text of one line"),
     ]:
@@ -370,6 +375,8 @@ def of_data_and_people() -> Iterator[Wrong]:
         "postgres: {backup: {schedule: '@weekly'}}", "postgres.backup.schedule", "up to 168 hours between two dumps"
     )
     yield added("postgres: {backup: {too_old_h: 24}}", "postgres.backup.too_old_h", "up to 24 hours between two dumps")
+    indented = json.dumps(CA.replace("\n", "\n  "))
+    yield added(MANAGED % ("h", indented), "postgres.managed.ca", "without spaces before its lines")
     key = "-----BEGIN PRIVATE KEY-----"
     yield added(MANAGED % ("h", json.dumps(f"{CA}{key}")), "postgres.managed.ca", "this has a private key")
     yield added("postgres: {kind: managed}", "postgres.managed", "needs to know where")
@@ -447,6 +454,8 @@ def of_data_and_people() -> Iterator[Wrong]:
         ("c2FsdHNhbHRzYWx0", "c2FsdA"),
         ("c2FsdHNhbHRzYWx0", "c2FsdHNhbHRzYWx0A"),
         ("aGFzaGhhc2hoYXNoaGFzaA", "aGFzaA"),
+        ("aGFzaGhhc2hoYXNoaGFzaA", "aGFzaGhhc2hoYXNoaGFza"),
+        ("aGFzaGhhc2hoYXNoaGFzaA", "aGFzaGhhc2hoYXNoaGFzaB"),
         ("argon2id", "argon2i"),
     ):
         given = HASH.replace(right, wrong)

@@ -6,11 +6,13 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 from servicekit import logs, problems, routing
 from servicekit.asgi import Message, Receive, Scope, Send
 from servicekit.bodies import Bounded, Head
-from servicekit.logs import JsonFormatter
+from servicekit.logs import JsonFormatter, line, members
 from servicekit.observation import Observed, identify
 
 
@@ -168,6 +170,14 @@ async def test_an_error_of_a_service_is_one_line_with_its_request_id(caplog: pyt
             (record,) = caplog.records
             assert vars(record)["request_id"] == "abc"
             assert record.exc_info is not None
+
+
+@given(st.text())
+def test_a_log_line_has_nothing_that_a_terminal_obeys_or_a_reader_takes_for_its_end(text: str) -> None:
+    text = text.encode("utf-8", "replace").decode()
+    for written in (line(0, "info", "request", text, {"url": text}), b"{" + members({"url": text}) + b"}"):
+        assert written.decode().rstrip("\n").isprintable()
+        assert json.loads(written)["url"] == text
 
 
 def test_a_log_line_is_json_with_an_rfc_3339_time() -> None:

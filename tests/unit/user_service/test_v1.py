@@ -343,6 +343,11 @@ def test_a_name_has_nothing_invisible(unseen: str) -> None:
             TypeAdapter(Name).validate_python(name)
 
 
+@pytest.mark.parametrize("unseen", [*"\u3164\u034f\ufe0f\u180b\u115f\u17b4\u2800\u200b\u202e"])
+def test_the_local_part_of_an_address_has_nothing_invisible(unseen: str) -> None:
+    assert not passes(TypeAdapter[str](Email), f"a{unseen}b@example.com")
+
+
 @pytest.mark.parametrize("selector", ["\ufe00", "\ufe0f", "\u180b", "\u180d", "\u180f", "\U000e0100", "\U000e01ef"])
 def test_a_selector_follows_what_it_selects_a_form_of(selector: str) -> None:
     adapter = TypeAdapter[str](Name)

@@ -1,5 +1,6 @@
 """Determine the client of a request: the peer, or the client that a trusted peer names."""
 
+import re
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
@@ -8,6 +9,16 @@ from servicekit.caching import remembered
 from servicekit.observation import MAX_ADDRESS
 
 Network = IPv4Network | IPv6Network
+
+
+WITH_PORT = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::[0-9]{1,5})?|([0-9.]+):[0-9]{1,5}", re.ASCII)
+"""Pattern of an address with a port, as some load balancers write it (RFC 7239, section 6, has the same forms)."""
+
+
+def without_port(hop: str) -> str:
+    """Return the address of a hop without the port after it, if there is one."""
+    found = WITH_PORT.fullmatch(hop)
+    return found[1] or found[2] if found else hop
 
 
 class Peers:
@@ -57,7 +68,7 @@ class Peers:
         schemes = [v for name, v in scope["headers"] if name == b"x-forwarded-proto"]
         hops = [peer]
         for word in reversed(said.decode("latin-1").split(",")):
-            hop = word.strip()
+            hop = without_port(word.strip())
             trusted = self.trusts(hop)
             if trusted is not None:
                 hops.append(hop)

@@ -196,11 +196,8 @@ class Proxy:
 
     def _share_key(self, claims: Claims | None, address: str) -> str | None:
         """Return the key of the client that a request is counted for; None if a trusted peer does not name the client."""
-        return None if self._is_unnamed(claims, address) else client_key(claims, address)
-
-    def _is_unnamed(self, claims: Claims | None, address: str) -> bool:
-        """Return whether a request comes from a trusted peer that does not name its client."""
-        return claims is None and bool(self.peers.trusts(address))
+        is_unnamed = claims is None and bool(self.peers.trusts(address))
+        return None if is_unnamed else client_key(claims, address)
 
     def at_once(self, scope: Scope, cycle: Cycle, respond: Answer) -> bool:
         """Serve a request without a task, which costs less.
@@ -329,15 +326,15 @@ class Proxy:
         """
         identify(scope, claims)
         client, chain, scheme = self.peers.client(scope)
-        key = client_key(claims, client)
-        limited = self.limits.take(route.prefix, route.rate_limit, key) if route.rate_limit else []
+        key = self._share_key(claims, client)
+        limited = self.limits.take(route.prefix, route.rate_limit, key) if route.rate_limit and key else []
         ours = [
             (b"x-forwarded-for", chain),
             (b"x-forwarded-host", fields.host),
             (b"x-forwarded-proto", scheme),
             scope["id_field"],
         ]
-        place = self.shares.take(route.service, None if self._is_unnamed(claims, client) else key)
+        place = self.shares.take(route.service, key)
         return Exchange(
             route, scope, receive, self.loop.time(), fields, client.encode(), scope["trace"], ours, limited, place
         )

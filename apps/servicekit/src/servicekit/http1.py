@@ -385,7 +385,8 @@ class Protocol(HttpToolsProtocol):
             Problem: the target is not a path, or has no valid host before it.
         """
         url: Any = httptools.parse_url(self.url)
-        raw_path = url.path
+        # RFC 9110, section 4.2.3: the empty path of an absolute form is the path /.
+        raw_path = url.path or (b"/" if url.schema is not None else b"")
         if not raw_path or not raw_path.isascii() or b"#" in self.url:
             raise Problem(MALFORMED, "the target of a request is a path")
         if url.schema is not None:
@@ -404,7 +405,7 @@ class Protocol(HttpToolsProtocol):
         """
         if url.schema.lower() not in SCHEMES or url.userinfo is not None:
             raise Problem(MALFORMED, "the target of a request is a path, or http://host/path")
-        host = self.url.partition(b"://")[2].partition(b"/")[0]
+        host = re.split(rb"[/?]", self.url.partition(b"://")[2], maxsplit=1)[0]
         own = [index for index, (name, _) in enumerate(self.headers) if name == b"host"]
         if len(own) == 1:  # several are kept, and refused
             self.headers[own[0]] = (b"host", host)

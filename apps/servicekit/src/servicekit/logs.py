@@ -1,6 +1,7 @@
 """Logs as JSON lines with RFC 3339 times, including those of libraries."""
 
 import asyncio
+import json
 import logging
 import sys
 from contextvars import ContextVar
@@ -44,7 +45,18 @@ def line(at_s: float, level: str, logger: str, message: str, fields: dict[str, A
     fields = (
         {"time": rfc3339(int(at_s * 1000)), "level": level, "logger": logger, "message": message} | _service | fields
     )
-    return orjson.dumps(fields, default=str, option=OPTIONS)
+    return printable(orjson.dumps(fields, default=str, option=OPTIONS))
+
+
+def printable(encoded: bytes) -> bytes:
+    """Return JSON with escapes for the characters that a terminal obeys, a person does not see, or a reader takes for the end of a line.
+
+    JSON itself requires that only of those below U+0020 (RFC 8259, section 7); a client may send the others, too (CWE-150).
+    """
+    if encoded.isascii() and b"\x7f" not in encoded:
+        return encoded
+    text = encoded.decode()
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text).encode()
 
 
 @lru_cache(maxsize=16)
@@ -67,7 +79,7 @@ def beginning(at_ms: int, message: str) -> bytes:
 
 def members(fields: dict[str, Any]) -> bytes:
     """Return fields for `event`, encoded once for several lines; the service's name is among them."""
-    return orjson.dumps(_service | fields)[1:-1]
+    return printable(orjson.dumps(_service | fields)[1:-1])
 
 
 def event(at_s: float, message: str, fields: bytes) -> None:

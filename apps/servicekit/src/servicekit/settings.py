@@ -423,7 +423,11 @@ def harmless(given: Any) -> bool:
 
 def wrong(error: ValidationError) -> str:
     """Return a description of every problem of a file's content: its key and the reason, and nothing of the value."""
-    return "; ".join(f"{'.'.join(shown(str(part)) for part in e['loc'])}: {e['msg']}" for e in error.errors())
+    found = error.errors()
+    # Of a list of wrong items, pydantic says also that it is too short.
+    lists = {e["loc"][:end] for e in found for end in range(len(e["loc"]))}
+    said = [e for e in found if e["type"] != "too_short" or e["loc"] not in lists]
+    return "; ".join(f"{'.'.join(shown(str(part)) for part in e['loc'])}: {e['msg']}" for e in said)
 
 
 def secrets(model: type[BaseModel], above: tuple[str, ...] = ()) -> set[tuple[str, ...]]:

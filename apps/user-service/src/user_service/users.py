@@ -90,6 +90,8 @@ def address(text: str) -> str:
     found = validate_email(text, check_deliverability=False, strict=True)
     if max(len(part.encode()) for part in (found.local_part, text.rpartition("@")[0])) > LOCAL_PART_LIMIT_BYTES:
         raise ValueError(f"the part before the @ has more than {LOCAL_PART_LIMIT_BYTES} bytes in UTF-8")
+    if re.search(f"[{INVISIBLE}{SELECTORS}]", found.local_part):  # two addresses would look the same
+        raise ValueError("the part before the @ has an invisible character")
     return found.normalized
 
 
