@@ -42,9 +42,10 @@ def with_defaults(values: Values, stage: Stage) -> Values:
 def with_fixed_replicas(values: Values) -> Values:
     """Return settings in which a service with a number of replicas has no scaling by default."""
 
-    def fixed(service: Any) -> Any:
-        given = cast("Values", service) if isinstance(service, dict) else {}
-        return {"scaling": None, **given} if "replicas" in given else service
+    def fixed(service: object) -> object:
+        if not isinstance(service, dict) or "replicas" not in service:
+            return cast("object", service)
+        return {"scaling": None, **cast("Values", service)}
 
     own: Any = values.get("services")
     named = {name: fixed(one) for name, one in cast("Values", own).items()} if isinstance(own, dict) else own
