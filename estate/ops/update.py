@@ -21,7 +21,7 @@ from estate.ops.capacity import refuse_too_large
 from estate.ops.postgres_version import refuse_other_major
 from estate.ops.starting import Starts, refuse_missing
 from estate.ops.volumes import growing, refuse_sizes
-from estate.pulumi.events import RISKY, due, events, events_of, only_replaced, preview_of, steps_of
+from estate.pulumi.events import RISKY, STACK, due, events, events_of, only_replaced, preview_of, steps_of
 from estate.pulumi.policies import policies
 from estate.pulumi.recovery import check_cluster, clear_unfinished, release_lock
 from estate.reconcile.additions import additions, leaving, take_out_additions
@@ -131,6 +131,7 @@ def look_ahead(stack: Stack, *, agreed: bool = False) -> list[dict[str, Any]]:
         with step("what is to be changed"):
             done, seen = events_of(stack, "preview", *policies(stack.settings.stage))
         printed = done.stdout + done.stderr
+        refuse_removal(stack, seen)
         if not stack.settings.protected or not (lost := at_risk(protected(stack), seen, printed)):
             break
         let_go(stack, lost, agreed=agreed)
@@ -142,6 +143,19 @@ def look_ahead(stack: Stack, *, agreed: bool = False) -> list[dict[str, Any]]:
             f"the update of stack {stack.name} would fail, and nothing was changed:\n{(reasons[0] if reasons else printed).strip()}"
         )
     return seen
+
+
+def refuse_removal(stack: Stack, seen: list[dict[str, Any]]) -> None:
+    """Refuse an update that only deletes, and deletes everything: the program declares nothing, as after a slip in an import.
+
+    Raises:
+        EstateError: the update would do that; nothing was changed.
+    """
+    if {step["op"] for step in steps_of(seen) if step["type"] != STACK} == {"delete"}:
+        raise EstateError(
+            f"the program declares nothing, so this update would delete everything in stack {stack.name}, and nothing was changed: "
+            f"look at __main__.py and infra/__main__.py; estate down --stack {stack.name} removes a stack"
+        )
 
 
 def change(stack: Stack, expected: list[dict[str, Any]]) -> None:

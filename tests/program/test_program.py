@@ -3,6 +3,8 @@
 import base64
 import json
 import re
+import runpy
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +18,7 @@ from cryptography import x509
 from servicekit.registration import CALL_TIMEOUT_S, LOOK_EVERY_S
 
 from estate.core.paths import PROJECT
-from estate.pulumi.program import CANARY, DIGEST, OURS, UID, Registered, run_program
+from estate.pulumi.program import CANARY, DIGEST, GIVEN, OURS, UID, Registered, against_mocks, run_program, settings_of
 from infra import prometheus
 from infra.services import SERVICES
 from infra.settings.cluster import Kubelets
@@ -24,6 +26,15 @@ from infra.settings.cluster import Kubelets
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob")
 ENDS = ("Job", "CronJob")
 CLUSTER_WIDE = ("Namespace", "ClusterRole", "ClusterRoleBinding")
+
+
+def test_the_program_that_pulumi_runs_is_the_estate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the file at the root, of which the other tests run what it imports: without it an update would delete everything."""
+    monkeypatch.delitem(sys.modules, "infra.__main__", raising=False)
+    content = {"estate:settings": json.dumps(settings_of("local"))}
+    secrets = {f"estate:{name}": CANARY for name in GIVEN}
+    root = against_mocks(lambda: runpy.run_path(str(PROJECT / "__main__.py")), "estate", "local", content, secrets)
+    assert {(found.type, found.name) for found in root} == {(found.type, found.name) for found in run_program("local")}
 
 
 def kind(resource: Registered) -> str:

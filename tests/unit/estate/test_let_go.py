@@ -2,12 +2,13 @@
 
 from subprocess import CompletedProcess
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from estate.core.console import EstateError
 from estate.ops import update
+from estate.stack.model import Stack
 
 CLAIM, SERVER = (
     f"urn:pulumi:prod::estate::kubernetes:{kind}"
@@ -30,7 +31,8 @@ class Kept:
     settings = SimpleNamespace(protected=True, stage="prod")
 
     def __init__(self, events: list[dict[str, Any]], printed: str) -> None:
-        self.preview: Preview = (events, printed)
+        other = step("same", "urn:pulumi:prod::estate::kubernetes:core/v1:Namespace::estate-prod")
+        self.preview: Preview = ([other, *events], printed)
         self.protected = [CLAIM, SERVER]
         self.said: list[str] = []
 
@@ -91,3 +93,12 @@ def test_what_goes_is_let_go_by_who_means_it_and_nothing_else(stack: Kept, urn: 
 def test_no_confirmation_is_asked_for_without_data(stack: Kept) -> None:
     update.look_ahead(stack)  # pyright: ignore[reportArgumentType]
     assert stack.said == []
+
+
+def test_an_update_that_only_deletes_is_refused() -> None:
+    stack = cast("Stack", SimpleNamespace(name="dev"))
+    same = {"resourcePreEvent": {"metadata": {"op": "same", "urn": "s", "type": "pulumi:pulumi:Stack"}}}
+    with pytest.raises(EstateError, match="the program declares nothing"):
+        update.refuse_removal(stack, [same, step("delete", CLAIM), step("delete", SERVER)])
+    update.refuse_removal(stack, [same])
+    update.refuse_removal(stack, [same, step("delete", CLAIM), step("same", SERVER)])
