@@ -7,6 +7,9 @@ from pathlib import Path
 
 DIRECT = "localhost,127.0.0.1,127.0.0.0/8,::1,10.213.0.1,10.213.0.0/16"
 """Hosts and networks of this machine and the embedded cluster (cluster.layout.OWN), which are reached without a proxy."""
+UV_OPTIONS = {"UV_PYTHON_DOWNLOADS": "never", "UV_SYSTEM_CERTS": "true"}
+"""Options of uv, the same as in the Makefile: use the machine's Python and trusted certificate authorities. Pulumi runs uv, too."""
+os.environ |= UV_OPTIONS
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 if any(name in os.environ or name.upper() in os.environ for name in PROXIES):
     given = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""

@@ -6,10 +6,11 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from estate import UV_OPTIONS
 from estate.cluster.tools import at_hand
 from estate.core.console import say
 from estate.core.environment import CONTEXT, TARGET, uv
-from estate.stack.target import UV_OPTIONS, Target, target
+from estate.stack.target import Target, target
 
 
 def exports(of: Target, folders: list[Path], command: Path, own: Mapping[str, str]) -> list[str]:
@@ -21,7 +22,7 @@ def exports(of: Target, folders: list[Path], command: Path, own: Mapping[str, st
         command: the folder of the command estate; it comes last, since it has a Python as well.
         own: the environment of the command; variables with the same value in it are omitted.
     """
-    given = {name: value for name, value in own.items() if name not in UV_OPTIONS}  # make sets those
+    given = {name: value for name, value in own.items() if name not in UV_OPTIONS}  # set by us
     differing = {
         name: value for name, value in sorted(of.environment.items()) if name != "PATH" and given.get(name) != value
     }

@@ -7,6 +7,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from estate import UV_OPTIONS
 from estate.cluster import images, layout, tools
 from estate.cluster.pki import write_private
 from estate.core.console import EstateError, UsageError
@@ -15,8 +16,6 @@ from estate.core.paths import STATE
 from infra.settings.images import STAND_INS
 
 PASSPHRASE = STATE / "passphrase"
-UV_OPTIONS = {"UV_PYTHON_DOWNLOADS": "never", "UV_SYSTEM_CERTS": "true"}
-"""Options of uv, the same as in the Makefile: use the machine's Python and trusted certificate authorities. Pulumi runs uv, too."""
 KEEP_BYTECODE = {"PYTHONDONTWRITEBYTECODE": ""}
 """Environment variable that enables bytecode caching: without it, on a machine that disables it, every run of the program and the policies
 recompiles Pulumi's SDKs, which adds seconds to each preview."""

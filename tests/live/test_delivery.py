@@ -29,7 +29,7 @@ def test_a_stack_that_is_as_it_was_left_has_no_drift(stack: Stack) -> None:
 @pytest.mark.usefixtures("drifted")
 def test_drift_is_named(stack: Stack) -> None:
     watched = estate("drift", stack=stack.name)
-    assert f"Error {DEVIATION}" in watched.stderr, watched.stdout + watched.stderr
+    assert watched.returncode == DEVIATION, watched.stdout + watched.stderr
     assert f'- Service `user-service`: `metadata.labels["{LABEL}"] {VALUE} → drifted`' in watched.stdout
 
 

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import yaml
 
+from estate import UV_OPTIONS
 from estate.cluster import layout, standins
 from estate.cluster.tools import at_hand
 from estate.stack.model import load, read_yaml
-from estate.stack.target import UV_OPTIONS
 from tests.support.copies import copy_of_project
 from tests.support.stacks import LIGHT, local_images, stack_file
 

@@ -3,8 +3,9 @@
 import subprocess
 from pathlib import Path
 
+from estate import UV_OPTIONS
 from estate.stack.shell_env import exports
-from estate.stack.target import UV_OPTIONS, Target
+from estate.stack.target import Target
 
 OF = Target(
     Path("/a b/kubeconfig"),
