@@ -1,5 +1,6 @@
 """The command `estate`: its exit codes, its options, and its help."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -60,7 +61,7 @@ def code_of(*words: str) -> int:
 def test_every_command_has_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert code_of(*words, "--help") == 0
     printed = capsys.readouterr()
-    assert f"Usage: {' '.join(words)}" in printed.out.replace("root ", "").replace("pytest ", "")
+    assert re.match(rf"Usage: .* {' '.join(words)} \[OPTIONS\]", printed.out)
     assert printed.err == ""
 
 
@@ -114,7 +115,8 @@ def test_the_stack_comes_from_the_environment_where_no_data_may_be_lost(monkeypa
 
 
 def test_the_command_imports_nothing_of_what_it_does_before_it_is_asked() -> None:
-    code = "import sys, estate.cli.main; print(*(name for name in sys.modules if name.startswith(('pulumi', 'infra', 'httpx', 'yaml'))))"
+    heavy = ("pulumi", "infra.s", "infra.values", "pydantic", "httpx", "yaml")
+    code = f"import sys, estate.cli.main; print(*(name for name in sys.modules if name.startswith({heavy})))"
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
 

@@ -78,6 +78,12 @@ def test_a_context_is_for_the_tools_of_the_machine_alone(monkeypatch: pytest.Mon
         target.target()
 
 
+def test_uv_uses_the_machines_python_and_authorities_however_the_command_is_started() -> None:
+    code = "import os, estate; print(*(f'{name}={os.environ[name]}' for name in estate.UV_OPTIONS))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, env={}, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["UV_PYTHON_DOWNLOADS=never", "UV_SYSTEM_CERTS=true"]
+
+
 PRINTING = "import os, estate; print(os.environ.get('no_proxy'), os.environ.get('NO_PROXY'))"
 
 
@@ -89,12 +95,6 @@ PRINTING = "import os, estate; print(os.environ.get('no_proxy'), os.environ.get(
         ({"http_proxy": "http://proxy:3128", "NO_PROXY": ".corp"}, f".corp,{DIRECT} .corp,{DIRECT}"),
     ],
 )
-def test_uv_uses_the_machines_python_and_authorities_however_the_command_is_started() -> None:
-    code = "import os, estate; print(*(f'{name}={os.environ[name]}' for name in estate.UV_OPTIONS))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, env={}, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["UV_PYTHON_DOWNLOADS=never", "UV_SYSTEM_CERTS=true"]
-
-
 def test_no_proxy_is_asked_for_what_is_on_this_machine(given: dict[str, str], direct: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", PRINTING], cwd=PROJECT, env=given, capture_output=True, text=True, check=True
