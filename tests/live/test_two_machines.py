@@ -16,11 +16,12 @@ import yaml
 from estate import UV_OPTIONS
 from estate.cluster import layout, standins
 from estate.cluster.tools import at_hand
+from estate.core.environment import uv
 from estate.stack.model import load, read_yaml
 from tests.support.copies import copy_of_project
 from tests.support.stacks import LIGHT, local_images, stack_file
 
-UV_CACHE = subprocess.run(["uv", "cache", "dir"], capture_output=True, text=True, check=True).stdout.strip()
+UV_CACHE = subprocess.run([str(uv()), "cache", "dir"], capture_output=True, text=True, check=True).stdout.strip()
 """This machine's uv cache, which saves the two their downloads."""
 SMALL: dict[str, Any] = LIGHT | {"postgres": {"kind": "instance"}, "consul": {"servers": 1}}
 DEV, STAGING, PROD = "test-two-dev", "test-two-stage", "test-two-prod"
@@ -42,7 +43,7 @@ class Machine:
         box = at_hand()
         return {
             "HOME": str(self.home),
-            "PATH": f"{box.bin}:{Path(os.environ['UV']).parent}:{os.environ['PATH']}",
+            "PATH": f"{box.bin}:{uv().parent}:{os.environ['PATH']}",
             "PULUMI_HOME": str(box.pulumi_home),
             "PULUMI_BACKEND_URL": f"file://{self.backend}",
             "PULUMI_CONFIG_PASSPHRASE": "of the team",
