@@ -14,6 +14,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from estate.core.environment import uv
 from estate.core.paths import PROJECT
 from estate.scaffold import licences, packages
 from infra.services import NAMES
@@ -108,7 +109,7 @@ def test_the_page_of_licences_is_that_of_the_lock_file() -> None:
 
 def test_the_page_has_what_any_python_of_the_images_installs() -> None:
     """Expect async-timeout, which Redis requires below Python 3.11.3, as on Debian 12."""
-    lines = re.findall(r"^[\w.-]+==[^\\\n]+", licences.locked(os.environ.get("UV", "uv")), re.MULTILINE)
+    lines = re.findall(r"^[\w.-]+==[^\\\n]+", licences.locked(str(uv())), re.MULTILINE)
     python = {"python_full_version": f"{licences.image_python()}.0", "python_version": licences.image_python()}
     target = python | {"platform_system": "Linux", "sys_platform": "linux", "implementation_name": "cpython"}
     found = [

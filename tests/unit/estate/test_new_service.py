@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from estate.core.console import EstateError
+from estate.core.environment import uv
 from estate.core.paths import PROJECT
 from estate.scaffold import new_service
 from estate.scaffold.new_service import Wanted, create, declared, problem
@@ -20,7 +21,7 @@ from tests.support.copies import copy_of_project, of_a_shell, run_in
 NAME = "stock-list"
 PACKAGE = "stock_list"
 pytestmark = pytest.mark.timeout(900)  # it checks and tests a whole copy
-UV = os.environ.get("UV", "uv")
+UV = str(uv())
 MADE = (Path("uv.lock"), Path("docs", "architecture.md"))
 """Files of the project that commands generate."""
 NEW = (UV, "run", "--quiet", "--frozen", "python", "-m", "estate", "new", "service")
