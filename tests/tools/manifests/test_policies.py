@@ -69,7 +69,7 @@ def test_an_exported_state_is_looked_at_without_a_cluster(prod: Rendered, tmp_pa
         resource.pop("protect", None)
     exported = tmp_path / "state.json"
     exported.write_text(json.dumps(state))
-    done = make_policies("prod", f"STATE={exported}")
+    done = make_policies("prod", "--state", str(exported))
     assert done.returncode != 0
     assert "postgres holds data and can be deleted: give it the resource option protect=True" in done.stdout
     assert "stack prod breaks policies" in done.stderr + done.stdout
