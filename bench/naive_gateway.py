@@ -1,4 +1,4 @@
-"""A gateway as it is often written: FastAPI, httpx, and a decorated middleware; for `make bench-gateway`."""
+"""A gateway as it is often written: FastAPI, httpx, and a decorated middleware; for `python -m bench.gateway`."""
 
 import os
 import uuid

@@ -37,7 +37,7 @@ class DeclarationError(ProjectError):
     """Error for an invalid declaration, with the service, the mistake and the remedy."""
 
 
-STRICT = ConfigDict(strict=True, revalidate_instances="always", arbitrary_types_allowed=True)
+STRICT = ConfigDict(strict=True, revalidate_instances="always")
 """Configuration of pydantic: a declaration has the types that it says, since the program runs without a type checker."""
 
 
@@ -151,6 +151,9 @@ def callees_first(services: Sequence[Service]) -> tuple[Service, ...]:
         raise DeclarationError(f"{cycle}: take one of these calls out of infra/services.py") from error
 
 
+TYPES = TypeAdapter(Service)
+
+
 def refuse_wrong_types(service: Service) -> None:
     """Refuse values of other types than a declaration has, invalid prefixes, and a migration without a database.
 
@@ -159,7 +162,7 @@ def refuse_wrong_types(service: Service) -> None:
     """
     where = f"service {service.name!r} in infra/services.py"
     try:
-        TypeAdapter(Service).validate_python(service)
+        TYPES.validate_python(service)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(map(str, first["loc"]))

@@ -1,1 +1,1 @@
-"""Benchmark of api-gateway against nginx and other gateways on the same core: `make bench-gateway`."""
+"""Benchmark of api-gateway against nginx and other gateways on the same core: `python -m bench.gateway`."""

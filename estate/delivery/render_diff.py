@@ -17,7 +17,7 @@ from estate.core.console import EstateError, UsageError
 from estate.core.environment import uv
 from estate.core.markdown import marked, write
 from estate.core.paths import PROJECT
-from estate.stack.model import STACKS
+from estate.stack.model import stack_names
 
 AUTONAMED = re.compile(r"^  name: \S+(-[0-9a-f]{8})$", re.MULTILINE)
 FILE = PROJECT / "build" / "render-diff.md"
@@ -150,7 +150,7 @@ def compare(base: str, wanted: str) -> None:
     Raises:
         EstateError: there is no such stack, or one cannot be rendered.
     """
-    known = sorted(file.name.split(".")[1] for file in STACKS.glob("Pulumi.*.yaml"))
+    known = stack_names()
     if wanted not in ("all", *known):
         raise UsageError(f"there is no stack {wanted!r}: the stacks are {', '.join(known)}; or leave --stack out")
     with tempfile.TemporaryDirectory() as temporary:

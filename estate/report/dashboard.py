@@ -140,11 +140,7 @@ def write(stack: Stack, minutes: int, file: Path) -> None:
 
 
 def photograph(file: Path, png: Path) -> None:
-    """Write the top of a page as a PNG, with the browser of the tests.
-
-    Raises:
-        EstateError: the file cannot be written.
-    """
+    """Write the top of a page as a PNG, with the browser of the tests."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

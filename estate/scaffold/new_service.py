@@ -20,7 +20,7 @@ from estate.core.console import EstateError, UsageError, say, step
 from estate.core.environment import uv
 from estate.core.paths import PROJECT
 from estate.pulumi.program import run_program
-from estate.stack.model import STACKS
+from estate.stack.model import stack_names
 from infra.services import LONGEST_NAME, SERVICES, WORDS
 from infra.stack_file import nearest
 
@@ -101,8 +101,7 @@ def problem(name: str) -> str | None:
         return f"{package} means something else in Python: {other}"
     if any(packaged(found.name.lower()) == package for found in importlib.metadata.distributions()):
         return f"{name} is a package that the project uses: {other}"
-    for file in sorted(STACKS.glob("Pulumi.*.yaml")):
-        stack = file.name.removeprefix("Pulumi.").removesuffix(".yaml")
+    for stack in stack_names():
         if name in {resource.name for resource in run_program(stack)}:
             return f"the estate has something called {name} already, in stack {stack}: {other}"
     return None

@@ -188,6 +188,11 @@ class NotUpError(EstateError):
         super().__init__(f"stack {name} is not up: estate up --stack {name}")
 
 
+def stack_names() -> list[str]:
+    """Return the names of the stacks that have a file."""
+    return sorted(path.name.removeprefix("Pulumi.").removesuffix(".yaml") for path in STACKS.glob("Pulumi.*.yaml"))
+
+
 def load(name: str) -> StackSettings:
     """Return the settings of a stack of this project.
 
@@ -198,8 +203,7 @@ def load(name: str) -> StackSettings:
         stack_name(name)
     except ValueError as error:
         raise UsageError(f"{name!r} is no name of a stack: it {error}, such as dev") from error
-    known = sorted(path.name.removeprefix("Pulumi.").removesuffix(".yaml") for path in STACKS.glob("Pulumi.*.yaml"))
-    if name not in known:
+    if name not in (known := stack_names()):
         raise UsageError(f"there is no stack {name!r}: the stacks are {', '.join(known)} (stacks/Pulumi.<stack>.yaml)")
     try:
         return load_stack(STACKS / f"Pulumi.{name}.yaml")
